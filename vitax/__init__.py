@@ -1,0 +1,26 @@
+"""vitax: the vision-transformer family in JAX and Flax, one readable file per paper.
+
+Where things are
+----------------
+    main, predict           what a user types: ``python -m vitax.main``, ``python -m vitax.predict``
+    build                   the only reader of a config: config -> model, task, data, optimizer
+    losses, masking,
+    mixing, metrics         pure functions: arrays in, arrays out
+    nn/                     layers that more than one model uses
+    models/                 one paper, one file; the table is ``vitax.models.MODELS``
+    tasks/                  one objective, one file; the table is ``vitax.tasks.TASKS``
+    data/                   sources, transforms, loader: NumPy only
+    training/               step, loop, optimizer, sharding, checkpoints, logs: know a Task, never a model
+
+Letters in shape comments (upper case) and in einsum strings (lower case)
+-------------------------------------------------------------------------
+    B batch                 H, W, C  image height, width, channels
+    P patch side            N tokens, M key tokens
+    D width                 A heads, E width of a head
+    F width of the MLP      K classes
+    L length of a text      V vocabulary
+
+Masks are boolean, and True always means keep, visible, valid.
+"""
+
+__version__ = "0.1.0"

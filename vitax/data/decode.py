@@ -1,0 +1,50 @@
+"""Image files of any kind to uint8 arrays."""
+
+import io
+
+import numpy as np
+from PIL import Image, ImageOps
+
+EXTENSIONS = (
+    ".jpg .jpeg .png .webp .bmp .tif .tiff .gif .ppm .pgm .pbm".split()
+)  # fmt: skip
+MAX_PIXELS = 80_000_000  # a header may promise anything; decoding this many takes about 1 GB
+
+
+def decode_image(data: bytes, channels: int = 3) -> np.ndarray:
+    """Decodes the bytes of an image file, upright as its EXIF tag says.
+
+    Grey, palette, RGBA (transparency is dropped, as torchvision and timm do), CMYK and 16-bit files are
+    converted; of an animation the first frame is taken.
+
+    Args:
+        data: the whole file.
+        channels: 3 for RGB, 1 for grey.
+
+    Returns:
+        [H, W, channels] uint8.
+
+    Raises:
+        ValueError, OSError: not an image, damaged, or above MAX_PIXELS.
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"channels={channels} is neither 1 (grey) nor 3 (RGB)")
+    with Image.open(io.BytesIO(data)) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"{image.width}x{image.height} is above {MAX_PIXELS:,} pixels")
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I") or image.mode == "F":
+            image = Image.fromarray(_to_uint8(np.asarray(image)))
+        elif image.mode == "P" and "transparency" in image.info:
+            image = image.convert("RGBA")
+        image = image.convert("RGB" if channels == 3 else "L")
+        return np.asarray(image).reshape(image.height, image.width, channels)
+
+
+def _to_uint8(values: np.ndarray) -> np.ndarray:
+    """High byte of 16-bit grey values, which Pillow itself would clip at 255."""
+    if values.dtype.kind == "f":
+        raise ValueError("a floating-point image has no known range; save it with 8 or 16 bits")
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError("pixel values do not fit 16 bits; save the image with 8 or 16 bits")
+    return (values.astype(np.uint32) >> 8).astype(np.uint8)

@@ -1,0 +1,159 @@
+"""Examples to batches, in an order that is a pure function of (seed, step).
+
+The whole way up to the finished batch is random access (``grain.MapDataset``): batch number k is the same whoever
+asks for it, so the position of a run is one integer, and neither threads, nor worker processes, nor hosts change it.
+"""
+
+import itertools
+import logging
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grain
+import numpy as np
+from absl import flags
+
+from vitax.data.sources import Source
+from vitax.errors import UserError
+
+Example = dict[str, np.ndarray]
+Transform = Callable[[Example, np.random.Generator], Example]
+
+log = logging.getLogger("vitax")
+
+
+class Loader:
+    """Batches of one source; every batch carries "valid" [B] bool and "index" [B] int64.
+
+    An example that cannot be read becomes a blank one with ``valid=False``: shapes stay, the position stays exact,
+    and whoever takes a mean leaves it out. Its name is logged once. Padding has index -1.
+
+    Args:
+        source: examples by index.
+        transform: ``(example, rng) -> example``; all results must have the same shapes.
+        batch_size: over all hosts; must be a multiple of ``hosts``.
+        seed: of order and augmentation.
+        host, hosts: this process and their number; each reads its own rows of each batch.
+        threads: that read and transform; 0 = one per CPU core, at most 16.
+        workers: processes; 0 = threads only, which is as fast up to about six cores and starts faster.
+        max_corrupt: share of the source that may be unreadable before the run stops.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        transform: Transform,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        host: int = 0,
+        hosts: int = 1,
+        threads: int = 0,
+        workers: int = 0,
+        max_corrupt: float = 0.01,
+    ):
+        if not len(source):
+            raise UserError("the source holds no examples")
+        if batch_size < 1 or batch_size % hosts:
+            raise UserError(
+                f"batch_size {batch_size} is not a multiple of {hosts} hosts; "
+                f"use {max(1, batch_size // hosts) * hosts}"
+            )
+        self.source, self.transform, self.batch_size = source, transform, batch_size
+        self.seed, self.host, self.hosts = seed, host, hosts
+        self.threads = threads or min(16, os.cpu_count() or 1)
+        self.workers, self.max_corrupt = workers, max_corrupt
+        self.corrupt: set[int] = set()  # indices met so far, on this host
+        self.blank = self._blank()
+
+    def _blank(self) -> Example:
+        """An example of zeros, shaped like a transformed one. Reads the source until something can be read."""
+        reasons = []
+        for i in range(min(len(self.source), 100)):
+            try:
+                example = self.transform(self.source[i], np.random.default_rng(0))
+            except Exception as error:
+                reasons.append(f"{self.source.name(i)}: {error}")
+                continue
+            return {name: np.zeros_like(value) for name, value in example.items()}
+        raise UserError(f"none of the first {len(reasons)} examples can be read; {reasons[0]}")
+
+    def _read(self, i: int, rng: np.random.Generator) -> Example:
+        try:
+            if i >= len(self.source):
+                raise IndexError
+            example, valid = self.transform(self.source[i], rng), True
+        except Exception:  # anything: the reason is found again, and told, by `_account`
+            example, valid = self.blank, False
+        index = np.int64(i if i < len(self.source) else -1)
+        return {**example, "valid": np.bool_(valid), "index": index}
+
+    def train(self, start: int = 0) -> Iterator[Example]:
+        """Batches start, start + 1, ... without end; every epoch visits each example once, in a new order."""
+        order = grain.MapDataset.range(len(self.source)).seed(self.seed).shuffle().repeat()
+        return self._iterate(order.random_map(self._read), start)
+
+    def once(self) -> Iterator[Example]:
+        """Every example exactly once, in order; the last batch is filled up with blank, invalid ones."""
+        padded = -(-len(self.source) // self.batch_size) * self.batch_size
+        rng = np.random.default_rng(0)  # test transforms draw nothing
+        return self._iterate(grain.MapDataset.range(padded).map(lambda i: self._read(i, rng)), 0)
+
+    def _iterate(self, examples: grain.MapDataset, start: int) -> Iterator[Example]:
+        # Batched first and dealt out second: host h holds rows h*local .. (h+1)*local of each global batch,
+        # so that the global batch is the same array on any number of hosts.
+        batches = examples.batch(self.batch_size // self.hosts)
+        batches = batches[start * self.hosts + self.host :: self.hosts]
+        # A buffered element is a whole batch: grain's default of 500 would be terabytes.
+        read = grain.ReadOptions(
+            num_threads=self.threads, prefetch_buffer_size=max(2, self.threads)
+        )
+        batches = batches.to_iter_dataset(read)
+        if self.workers:
+            if not flags.FLAGS.is_parsed():  # grain's workers read an absl flag
+                flags.FLAGS.mark_as_parsed()
+            options = grain.MultiprocessingOptions(self.workers, per_worker_buffer_size=2)
+            batches = batches.mp_prefetch(options, worker_init_fn=_die_with_parent)
+        iterator = iter(batches)
+        try:
+            for batch in iterator:
+                self._account(batch)
+                yield batch
+        finally:
+            if hasattr(iterator, "close"):
+                iterator.close()
+
+    def _account(self, batch: Example) -> None:
+        """Names each unreadable example once, and stops where there are too many."""
+        broken = batch["index"][~batch["valid"] & (batch["index"] >= 0)]
+        for i in sorted(set(broken.tolist()) - self.corrupt):
+            self.corrupt.add(i)
+            log.warning("skipped %s", self._reason(i))
+        if len(self.corrupt) > self.max_corrupt * len(self.source):
+            some = [self._reason(i) for i in itertools.islice(sorted(self.corrupt), 20)]
+            raise UserError(
+                f"{len(self.corrupt)} of {len(self.source)} examples cannot be read, more than "
+                f"data.max_corrupt={self.max_corrupt:g} allows; repair or remove them:\n  "
+                + "\n  ".join(some)
+            )
+
+    def _reason(self, i: int) -> str:
+        try:
+            self.transform(self.source[i], np.random.default_rng(0))
+            return f"{self.source.name(i)} (it can be read now)"
+        except Exception as error:
+            return f"{self.source.name(i)}: {error}"
+
+
+def _die_with_parent(worker: int, workers: int) -> None:
+    """Ends a worker whose trainer was killed; without it, workers live for ever."""
+
+    def wait() -> None:
+        parent: Any = multiprocessing.parent_process()
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -1,0 +1,164 @@
+"""RandAugment and colour jitter on uint8 images.
+
+RandAugment: Cubuk et al. 2019, arXiv:1909.13719, in the form DeiT, MAE and Swin train with, known in timm as
+``rand-m9-mstd0.5-inc1``: fifteen operations whose strength grows with the magnitude, each applied with
+probability 1/2, the magnitude drawn anew from a normal distribution each time.
+"""
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
+
+GREY = 128
+FULL_MAGNITUDE = 10.0
+
+
+def color_jitter(
+    image: np.ndarray, rng: np.random.Generator, *, strength: float
+) -> np.ndarray:
+    """Brightness, contrast and saturation, each scaled by U(1 - strength, 1 + strength), in random order.
+
+    Args:
+        image: [H, W, C] uint8; a grey image has no saturation to change.
+        strength: 0 < strength; factors below 0 are cut to 0.
+    """
+    picture = _to_pil(image)
+    enhancers = [ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color]
+    for k in rng.permutation(len(enhancers)):
+        factor = max(0.0, rng.uniform(1 - strength, 1 + strength))
+        picture = enhancers[k](picture).enhance(factor)
+    return np.asarray(picture).reshape(image.shape)
+
+
+def rand_augment(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    layers: int,
+    magnitude: float,
+    magnitude_std: float = 0.5,
+    probability: float = 0.5,
+) -> np.ndarray:
+    """Applies ``layers`` operations, drawn with replacement from OPERATIONS.
+
+    Args:
+        image: [H, W, C] uint8.
+        layers: operations drawn.
+        magnitude: mean strength, 0 (nothing) to 10.
+        magnitude_std: standard deviation of the strength; draws are cut to 0..10.
+        probability: that a drawn operation is applied.
+    """
+    picture = _to_pil(image)
+    for k in rng.integers(len(OPERATIONS), size=layers):
+        if rng.random() < probability:
+            drawn = np.clip(rng.normal(magnitude, magnitude_std), 0, FULL_MAGNITUDE)
+            picture = OPERATIONS[k](picture, float(drawn / FULL_MAGNITUDE), rng)
+    return np.asarray(picture).reshape(image.shape)
+
+
+def _to_pil(image: np.ndarray) -> Image.Image:
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+
+def _signed(value: float, rng: np.random.Generator) -> float:
+    return value if rng.random() < 0.5 else -value
+
+
+def _affine(picture: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
+    fill = (GREY,) * len(picture.getbands())
+    return picture.transform(
+        picture.size,
+        Image.Transform.AFFINE,
+        matrix,
+        Image.Resampling.BILINEAR,
+        fillcolor=fill if len(fill) > 1 else GREY,
+    )
+
+
+# Each operation: (picture, strength 0..1, rng) -> picture.
+
+
+def auto_contrast(picture, strength, rng):
+    return ImageOps.autocontrast(picture)
+
+
+def equalize(picture, strength, rng):
+    return ImageOps.equalize(picture)
+
+
+def invert(picture, strength, rng):
+    return ImageOps.invert(picture)
+
+
+def rotate(picture, strength, rng):
+    fill = (GREY,) * len(picture.getbands())
+    return picture.rotate(
+        _signed(30 * strength, rng),
+        Image.Resampling.BILINEAR,
+        fillcolor=fill if len(fill) > 1 else GREY,
+    )
+
+
+def posterize(picture, strength, rng):
+    # 4 to 0 bits; timm's operation stops at 0, which blackens: Pillow wants at least 1.
+    return ImageOps.posterize(picture, max(1, 4 - int(4 * strength)))
+
+
+def solarize(picture, strength, rng):
+    return ImageOps.solarize(picture, 256 - min(256, int(256 * strength)))
+
+
+def solarize_add(picture, strength, rng):
+    add = min(128, int(110 * strength))
+    table = [min(255, value + add) if value < 128 else value for value in range(256)]
+    return picture.point(table * len(picture.getbands()))
+
+
+def color(picture, strength, rng):
+    return ImageEnhance.Color(picture).enhance(max(0.1, 1 + _signed(0.9 * strength, rng)))
+
+
+def contrast(picture, strength, rng):
+    return ImageEnhance.Contrast(picture).enhance(max(0.1, 1 + _signed(0.9 * strength, rng)))
+
+
+def brightness(picture, strength, rng):
+    return ImageEnhance.Brightness(picture).enhance(max(0.1, 1 + _signed(0.9 * strength, rng)))
+
+
+def sharpness(picture, strength, rng):
+    return ImageEnhance.Sharpness(picture).enhance(max(0.1, 1 + _signed(0.9 * strength, rng)))
+
+
+def shear_x(picture, strength, rng):
+    return _affine(picture, (1, _signed(0.3 * strength, rng), 0, 0, 1, 0))
+
+
+def shear_y(picture, strength, rng):
+    return _affine(picture, (1, 0, 0, _signed(0.3 * strength, rng), 1, 0))
+
+
+def translate_x(picture, strength, rng):
+    return _affine(picture, (1, 0, _signed(0.45 * strength, rng) * picture.width, 0, 1, 0))
+
+
+def translate_y(picture, strength, rng):
+    return _affine(picture, (1, 0, 0, 0, 1, _signed(0.45 * strength, rng) * picture.height))
+
+
+OPERATIONS = (
+    auto_contrast,
+    equalize,
+    invert,
+    rotate,
+    posterize,
+    solarize,
+    solarize_add,
+    color,
+    contrast,
+    brightness,
+    sharpness,
+    shear_x,
+    shear_y,
+    translate_x,
+    translate_y,
+)

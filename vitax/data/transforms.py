@@ -1,0 +1,234 @@
+"""Image transforms: functions ``(example, rng) -> example`` over uint8 images; all randomness comes from ``rng``.
+
+`train_transform` and `test_transform` put them together. Sizes are (height, width) in pixels.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from vitax.data.randaugment import color_jitter, rand_augment
+
+Example = dict[str, np.ndarray]
+Size = tuple[int, int]
+Step = Callable[..., np.ndarray]
+
+INTERPOLATIONS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "nearest": Image.Resampling.NEAREST,
+}
+
+
+def resize(
+    image: np.ndarray,
+    size: Size,
+    *,
+    interpolation: str = "bicubic",
+    box: tuple[float, float, float, float] | None = None,
+) -> np.ndarray:
+    """Antialiased resize of the whole image, or of ``box`` = (left, top, right, bottom).
+
+    Args:
+        image: [H, W, C] uint8, C 1 or 3.
+        size: wanted height and width.
+        interpolation: a key of INTERPOLATIONS.
+
+    Returns:
+        [*size, C] uint8.
+    """
+    height, width, channels = image.shape
+    if (height, width) == size and box in (None, (0, 0, width, height)):
+        return image
+    squeezed = image[..., 0] if channels == 1 else image
+    resized = Image.fromarray(squeezed).resize(size[::-1], INTERPOLATIONS[interpolation], box)
+    return np.asarray(resized).reshape(*size, channels)
+
+
+def random_resized_crop(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    size: Size,
+    scale: tuple[float, float],
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    interpolation: str = "bicubic",
+) -> np.ndarray:
+    """A random box, resized (Szegedy et al. 2014, arXiv:1409.4842, section 6).
+
+    Args:
+        scale: range of the box's share of the image's area.
+        ratio: range of its width / height, drawn uniformly on the log scale.
+
+    Ten boxes are tried; if none fits, the largest centred box within ``ratio`` is taken.
+    """
+    height, width, _ = image.shape
+    for _ in range(10):
+        area = height * width * rng.uniform(*scale)
+        aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
+            break
+    else:
+        w = min(width, round(height * ratio[1]))
+        h = min(height, round(width / ratio[0]))
+        left, top = (width - w) // 2, (height - h) // 2
+    return resize(
+        image, size, interpolation=interpolation, box=(left, top, left + w, top + h)
+    )
+
+
+def pad_crop(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    size: Size,
+    padding: int,
+    interpolation: str = "bicubic",
+) -> np.ndarray:
+    """Resizes, surrounds with ``padding`` black pixels and crops at random: the usual shift for small images."""
+    padded = np.pad(
+        resize(image, size, interpolation=interpolation),
+        ((padding, padding), (padding, padding), (0, 0)),
+    )
+    top, left = rng.integers(2 * padding + 1, size=2)
+    return padded[top : top + size[0], left : left + size[1]]
+
+
+def center_crop(
+    image: np.ndarray, *, size: Size, fraction: float = 1.0, interpolation: str = "bicubic"
+) -> np.ndarray:
+    """The largest centred box of the wanted shape, shrunk by ``fraction``, resized.
+
+    Equals "resize the short side to size / fraction, then crop the centre" without the rounding in between.
+    """
+    height, width, _ = image.shape
+    zoom = min(height / size[0], width / size[1]) * fraction
+    h, w = size[0] * zoom, size[1] * zoom
+    top, left = (height - h) / 2, (width - w) / 2
+    return resize(
+        image, size, interpolation=interpolation, box=(left, top, left + w, top + h)
+    )
+
+
+def random_flip(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Mirrors left and right with probability 1/2."""
+    return image[:, ::-1] if rng.random() < 0.5 else image
+
+
+def random_erasing(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    probability: float,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    area: tuple[float, float] = (0.02, 1 / 3),
+    ratio: tuple[float, float] = (0.3, 1 / 0.3),
+) -> np.ndarray:
+    """Fills one random box with noise (Zhong et al. 2017, arXiv:1708.04896; per pixel, as DeiT and Swin do).
+
+    Args:
+        probability: that anything is erased.
+        mean, std: of the noise, per channel on the scale 0..1: the normalisation of the data.
+        area: range of the box's share of the image.
+        ratio: range of its height / width, drawn uniformly on the log scale.
+    """
+    if rng.random() >= probability:
+        return image
+    height, width, channels = image.shape
+    for _ in range(10):
+        target = height * width * rng.uniform(*area)
+        aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        h, w = round(math.sqrt(target * aspect)), round(math.sqrt(target / aspect))
+        if 0 < h < height and 0 < w < width:
+            top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+            noise = rng.normal(mean, std, (h, w, channels)) * 255
+            image = image.copy()
+            image[top : top + h, left : left + w] = noise.clip(0, 255).astype(np.uint8)
+            return image
+    return image
+
+
+class Chain(NamedTuple):
+    """Steps applied to example["image"] one after the other; ``random`` ones are given the rng."""
+
+    fixed: tuple[Step, ...] = ()
+    random: tuple[Step, ...] = ()
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> Example:
+        image = example["image"]
+        for step in self.fixed:
+            image = step(image)
+        for step in self.random:
+            image = step(image, rng)
+        return {**example, "image": np.ascontiguousarray(image)}
+
+
+def train_transform(
+    *,
+    image_size: Size,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    interpolation: str = "bicubic",
+    crop: str = "random_resized",
+    crop_scale: tuple[float, float] = (0.08, 1.0),
+    crop_padding: int = 4,
+    flip: bool = True,
+    color_jitter_strength: float = 0.0,
+    randaugment_layers: int = 0,
+    randaugment_magnitude: float = 9.0,
+    erasing: float = 0.0,
+) -> Chain:
+    """The training transform.
+
+    Args:
+        image_size: height and width that come out.
+        mean, std: normalisation of the data; only the noise of random erasing uses it here.
+        interpolation: a key of INTERPOLATIONS.
+        crop: "random_resized" (a box of ``crop_scale`` of the area), "pad" (shift by up to ``crop_padding`` pixels)
+            or "center" (no randomness).
+        flip: mirror at random; off where left and right mean something, as in writing.
+        color_jitter_strength: 0 = off, see `color_jitter`.
+        randaugment_layers: 0 = off, see `rand_augment`.
+        erasing: probability of random erasing.
+    """
+    box = dict(size=image_size, interpolation=interpolation)
+    crops: dict[str, Chain] = {
+        "random_resized": Chain(
+            random=(functools.partial(random_resized_crop, scale=crop_scale, **box),)
+        ),
+        "pad": Chain(random=(functools.partial(pad_crop, padding=crop_padding, **box),)),
+        "center": Chain(fixed=(functools.partial(center_crop, **box),)),
+    }
+    if crop not in crops:
+        raise ValueError(f"data.crop={crop!r} is unknown; choose one of {', '.join(crops)}")
+    steps = list(crops[crop].random)
+    if flip:
+        steps.append(random_flip)
+    if randaugment_layers:
+        steps.append(
+            functools.partial(
+                rand_augment, layers=randaugment_layers, magnitude=randaugment_magnitude
+            )
+        )
+    if color_jitter_strength:
+        steps.append(functools.partial(color_jitter, strength=color_jitter_strength))
+    if erasing:
+        steps.append(functools.partial(random_erasing, probability=erasing, mean=mean, std=std))
+    return Chain(crops[crop].fixed, tuple(steps))
+
+
+def test_transform(
+    *, image_size: Size, interpolation: str = "bicubic", test_crop_fraction: float = 0.875
+) -> Chain:
+    """The transform for tests and predictions: `center_crop` with ``test_crop_fraction``."""
+    step = functools.partial(
+        center_crop, size=image_size, fraction=test_crop_fraction, interpolation=interpolation
+    )
+    return Chain(fixed=(step,))

@@ -1,0 +1,79 @@
+"""Mixup and CutMix on whole batches, as pure functions that run inside the jitted step.
+
+Each image is mixed with its neighbour in the batch. Batches are shuffled, so the neighbour is a random other
+image; and only one row per device has to travel.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def mixup(
+    key: jax.Array, images: jax.Array, labels: jax.Array, alpha: float
+) -> tuple[jax.Array, jax.Array]:
+    """Blends images and labels with one weight for the batch (Zhang et al. 2017, arXiv:1710.09412).
+
+    Args:
+        key: random key.
+        images: [B, H, W, C] float.
+        labels: [B, K] probabilities.
+        alpha: > 0; the weight is drawn from Beta(alpha, alpha).
+
+    Returns:
+        Mixed images and labels, shapes unchanged.
+    """
+    weight = jax.random.beta(key, alpha, alpha)
+    mixed = weight * images + (1 - weight) * jnp.roll(images, 1, axis=0)
+    return mixed.astype(images.dtype), weight * labels + (1 - weight) * jnp.roll(labels, 1, axis=0)
+
+
+def cutmix(
+    key: jax.Array, images: jax.Array, labels: jax.Array, alpha: float
+) -> tuple[jax.Array, jax.Array]:
+    """Pastes one random box of the neighbour into each image (Yun et al. 2019, arXiv:1905.04899).
+
+    The box has the image's aspect ratio and a uniformly random centre; the label weight is the share of pixels
+    that really stayed, since the box is clipped at the border.
+
+    Args and returns: as `mixup`; the area outside the box is drawn from Beta(alpha, alpha).
+    """
+    height, width = images.shape[1:3]
+    area_key, y_key, x_key = jax.random.split(key, 3)
+    side = jnp.sqrt(1 - jax.random.beta(area_key, alpha, alpha))  # of the box, relative
+
+    def covered(key: jax.Array, size: int) -> jax.Array:  # [size] bool, the box along one axis
+        half = jnp.floor(side * size / 2)
+        centre = jax.random.randint(key, (), 0, size)
+        position = jnp.arange(size)
+        return (position >= centre - half) & (position < centre + half)
+
+    box = covered(y_key, height)[:, None] & covered(x_key, width)[None, :]  # [H, W]
+    mixed = jnp.where(box[None, :, :, None], jnp.roll(images, 1, axis=0), images)
+    weight = 1 - box.mean(dtype=jnp.float32)
+    return mixed, weight * labels + (1 - weight) * jnp.roll(labels, 1, axis=0)
+
+
+def mixup_or_cutmix(
+    key: jax.Array,
+    images: jax.Array,
+    labels: jax.Array,
+    *,
+    mixup_alpha: float = 0.0,
+    cutmix_alpha: float = 0.0,
+) -> tuple[jax.Array, jax.Array]:
+    """One of the two per batch, with equal chances where both alphas are above 0; 0 switches one off.
+
+    Args and returns: as `mixup`.
+    """
+    choice_key, key = jax.random.split(key)
+    if not mixup_alpha and not cutmix_alpha:
+        return images, labels
+    if not cutmix_alpha:
+        return mixup(key, images, labels, mixup_alpha)
+    if not mixup_alpha:
+        return cutmix(key, images, labels, cutmix_alpha)
+    return jax.lax.cond(
+        jax.random.bernoulli(choice_key),
+        lambda: mixup(key, images, labels, mixup_alpha),
+        lambda: cutmix(key, images, labels, cutmix_alpha),
+    )

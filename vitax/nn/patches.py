@@ -1,0 +1,59 @@
+"""Images to rows of patches and back."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.typing import Dtype
+
+
+def patchify(images: jax.Array, patch_size: int) -> jax.Array:
+    """Cuts images into patches, row by row; inside a patch the order is (row, column, channel).
+
+    Args:
+        images: [B, H, W, C].
+        patch_size: P, a divisor of H and of W.
+
+    Returns:
+        [B, H/P, W/P, P*P*C].
+
+    Raises:
+        ValueError: H or W is not a multiple of P.
+    """
+    b, h, w, c = images.shape
+    p = patch_size
+    if h % p or w % p:
+        raise ValueError(
+            f"image {h}x{w} is not divisible by patch_size {p}; "
+            f"pad or resize to {-h // p * -p}x{-w // p * -p}"
+        )
+    x = images.reshape(b, h // p, p, w // p, p, c)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, h // p, w // p, p * p * c)
+
+
+def unpatchify(patches: jax.Array, patch_size: int) -> jax.Array:
+    """The inverse of `patchify`: [B, H/P, W/P, P*P*C] to [B, H, W, C]."""
+    b, rows, columns, _ = patches.shape
+    p = patch_size
+    x = patches.reshape(b, rows, columns, p, p, -1)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, rows * p, columns * p, -1)
+
+
+class PatchEmbed(nn.Module):
+    """Linear projection of each patch: a strided convolution, written as one matrix product.
+
+    The kernel [P*P*C, D] is the convolution's [P, P, C, D], flattened.
+    """
+
+    patch_size: int
+    width: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> jax.Array:  # [B, H, W, C] -> [B, H/P, W/P, D]
+        patches = patchify(images.astype(self.dtype), self.patch_size)
+        return nn.Dense(
+            self.width,
+            dtype=self.dtype,
+            kernel_init=nn.initializers.xavier_uniform(),
+            name="projection",
+        )(patches)

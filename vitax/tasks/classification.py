@@ -1,0 +1,81 @@
+"""Image classification."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vitax import losses, metrics, mixing
+from vitax.tasks.task import Aux, Batch, Task, Variables
+
+
+def classification(
+    model: nn.Module,
+    *,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    label_smoothing: float = 0.0,
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
+) -> Task:
+    """Softmax cross entropy over exclusive classes.
+
+    Args:
+        model: module with a field ``num_classes``; [B, H, W, C] images to [B, K] logits.
+        mean, std: per channel, on the scale 0..1; images arrive as uint8 and are normalised on the device.
+        label_smoothing: 0..1, see `losses.smooth_labels`; only while training.
+        mixup, cutmix: alpha of each, 0 = off, see `mixing.mixup_or_cutmix`; only while training.
+
+    Batches: "image" [B, H, W, C] uint8, "label" [B] int, "valid" [B] bool. Predictions: "logits" and
+    "probabilities", both [B, K].
+    """
+
+    offset, scale = (jnp.asarray(x, jnp.float32).reshape(1, 1, 1, -1) for x in (mean, std))
+
+    def normalize(image: jax.Array) -> jax.Array:
+        if image.shape[-1] != len(mean):
+            raise ValueError(f"images have {image.shape[-1]} channels, mean has {len(mean)}")
+        return (image.astype(jnp.float32) / 255 - offset) / scale
+
+    def apply(variables: Variables, image: jax.Array, *, train: bool, key: jax.Array | None):
+        rngs = {"dropout": key} if train else None
+        collections = [name for name in variables if name != "params"] if train else False
+        out = model.apply(
+            variables, normalize(image), train=train, rngs=rngs, mutable=collections
+        )
+        return out if train else (out, {})
+
+    def init(key: jax.Array, batch: Batch) -> Variables:
+        return dict(model.init(key, normalize(batch["image"])))
+
+    def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool):
+        labels = jax.nn.one_hot(batch["label"], model.num_classes)  # [B, K]
+        image, valid = batch["image"], batch["valid"]
+        mix_key, dropout_key = jax.random.split(key)
+        targets = labels
+        if train:
+            targets = losses.smooth_labels(labels, label_smoothing)
+            if mixup or cutmix:
+                image, targets = mixing.mixup_or_cutmix(
+                    mix_key,
+                    image.astype(jnp.float32),
+                    targets,
+                    mixup_alpha=mixup,
+                    cutmix_alpha=cutmix,
+                )
+                valid = valid & jnp.roll(valid, 1)  # an unreadable neighbour spoils the mixture
+        logits, updates = apply(variables, image, train=train, key=dropout_key)
+        values = losses.softmax_cross_entropy(logits, targets)  # [B]
+        found = {"loss": metrics.masked(values, valid)}
+        # Against the labels of the unmixed image: while training with mixup this stays low by design.
+        found["accuracy"] = metrics.masked(metrics.top_k(logits, batch["label"]), valid)
+        if not train and model.num_classes > 5:
+            found["accuracy_top5"] = metrics.masked(
+                metrics.top_k(logits, batch["label"], k=5), valid
+            )
+        return metrics.mean(found["loss"]), Aux(found, updates)
+
+    def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
+        logits, _ = apply(variables, batch["image"], train=False, key=None)
+        return {"logits": logits, "probabilities": jax.nn.softmax(logits)}
+
+    return Task(init, loss, predict)

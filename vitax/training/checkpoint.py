@@ -1,0 +1,133 @@
+"""Checkpoints by Orbax: asynchronous, the last few and the best, each with a description of itself.
+
+A checkpoint holds the full state as arrays and ``meta``, a JSON object: config, versions, preprocessing, class
+names, position of the logs. Arrays are restored onto whatever mesh the caller has.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from vitax.errors import UserError
+from vitax.training.step import TrainState
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        directory: made if it does not exist (unless read_only).
+        keep: how many of the newest stay.
+        best: name of the metric by which one more stays, "" = none.
+        mode: "max" or "min": which value of that metric is best.
+        read_only: never writes or deletes.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        keep: int = 2,
+        best: str = "",
+        mode: str = "max",
+        read_only: bool = False,
+    ):
+        if mode not in ("max", "min"):
+            raise UserError(f"evals.mode={mode!r} is unknown; choose 'max' or 'min'")
+        if keep < 1:
+            raise UserError(f"checkpoint.keep={keep} must be at least 1")
+        self.best_metric, self.mode = best, mode
+        preserve = [policies.LatestN(keep)]
+        if best:
+            preserve.append(
+                policies.BestN(
+                    get_metric_fn=lambda found: found[best],
+                    reverse=mode == "min",
+                    n=1,
+                    keep_checkpoints_without_metrics=False,
+                )
+            )
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy(preserve),
+            read_only=read_only,
+            cleanup_tmp_directories=not read_only,
+        )
+        self.manager = ocp.CheckpointManager(
+            Path(directory).absolute(),
+            options=options,
+            item_names=("state", "meta"),
+            item_handlers={
+                "state": ocp.PyTreeCheckpointHandler(),
+                "meta": ocp.JsonCheckpointHandler(),
+            },
+        )
+
+    def save(self, step: int, state: TrainState, meta: Mapping[str, Any]) -> None:
+        """Starts to save; returns as soon as the arrays are copied.
+
+        Args:
+            step: updates done.
+            state: all of it.
+            meta: JSON; its "metrics" {name: value} decide which checkpoint is the best.
+        """
+        self.manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.PyTreeSave(state._asdict()), meta=ocp.args.JsonSave(dict(meta))
+            ),
+            metrics=dict(meta["metrics"]) if self.best_metric in meta["metrics"] else None,
+            force=True,
+        )
+
+    def latest(self) -> int | None:
+        """The newest step, None where nothing was saved."""
+        return self.manager.latest_step()
+
+    def best(self) -> int | None:
+        """The step with the best metric, the later one of equals; None where none was measured."""
+        found = {step: self.meta(step)["metrics"] for step in self.manager.all_steps()}
+        values = {s: m[self.best_metric] for s, m in found.items() if self.best_metric in m}
+        sign = 1 if self.mode == "max" else -1
+        return max(values, key=lambda step: (sign * values[step], step), default=None)
+
+    def meta(self, step: int) -> dict[str, Any]:
+        return self.manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
+
+    def restore(self, step: int, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """Arrays of a step, laid out on the caller's mesh.
+
+        Args:
+            step: one of those saved.
+            wanted: {field of TrainState: tree of `jax.ShapeDtypeStruct` with shardings}; fields left out are not
+                read.
+
+        Raises:
+            UserError: the checkpoint does not fit the model, or cannot be read.
+        """
+        wanted = dict(wanted)
+        arguments = ocp.args.PyTreeRestore(
+            wanted,
+            restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
+            partial_restore=True,
+        )
+        where = f"checkpoint {step} in {self.manager.directory}"
+        try:
+            found = self.manager.restore(step, args=ocp.args.Composite(state=arguments)).state
+        except Exception as error:
+            raise UserError(f"{where} cannot be restored: {error}") from error
+        # Orbax hands back the request itself where an array is absent.
+        absent = [x for x in jax.tree.leaves(found) if isinstance(x, jax.ShapeDtypeStruct)]
+        if absent:
+            raise UserError(f"{where} lacks {len(absent)} arrays that the model has")
+        return found
+
+    def wait(self) -> None:
+        """Until all saves are on disk; raises what went wrong with them."""
+        self.manager.wait_until_finished()
+
+    def close(self) -> None:
+        self.manager.close()

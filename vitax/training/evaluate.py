@@ -1,0 +1,65 @@
+"""The evaluator that every task has: the mean of its own metrics over a source, each example once.
+
+An evaluator is a function ``variables -> {name: value}``; it keeps nothing between calls.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from vitax.tasks.task import Task, Variables
+from vitax.training.sharding import to_device
+
+Evaluator = Callable[[Variables], dict[str, float]]
+
+
+def mean_metrics(
+    task: Task, batches: Callable[[], Iterable[dict[str, Any]]], mesh: Mesh, seed: int = 0
+) -> Evaluator:
+    """Metrics of ``task.loss`` with ``train=False``, averaged over all valid examples.
+
+    Args:
+        task: the objective.
+        batches: called anew for each evaluation; every batch has the same shape, padding is marked invalid.
+        mesh: where to compute.
+        seed: for tasks that draw random numbers in evaluation too: the same ones each time.
+
+    The results are the task's metric names, "examples" (how many counted) and "seconds".
+    """
+
+    def metrics(variables: Variables, batch, number):
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        _, aux = task.loss(variables, batch, key, False)
+        return aux.metrics, batch["valid"].sum()
+
+    compiled = jax.jit(metrics)
+
+    def evaluate(variables: Variables) -> dict[str, float]:
+        started = time.perf_counter()
+        sums: dict[str, list[float]] = {}
+        examples = 0
+        pending = None
+
+        def add(found) -> int:
+            pairs, count = jax.device_get(found)
+            for name, (total, n) in pairs.items():
+                pair = sums.setdefault(name, [0.0, 0.0])
+                pair[0] += float(total)
+                pair[1] += float(n)
+            return int(count)
+
+        with jax.set_mesh(mesh):
+            for number, batch in enumerate(batches()):
+                found = compiled(variables, to_device(batch, mesh), number)
+                if pending is not None:  # one batch late, so that the device never waits
+                    examples += add(pending)
+                pending = found
+        if pending is not None:
+            examples += add(pending)
+        means = {name: total / n if n else float("nan") for name, (total, n) in sums.items()}
+        return {**means, "examples": examples, "seconds": time.perf_counter() - started}
+
+    return evaluate

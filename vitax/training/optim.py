@@ -1,0 +1,211 @@
+"""Optimizers, schedules, and rules that pick parameters by their path.
+
+A parameter's path is its keys joined by "/", ``block3/mlp/dense1/kernel`` for example; patterns are regular
+expressions searched for anywhere in it.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from vitax.errors import UserError
+
+Params = Any
+Schedule = Callable[[jax.Array], jax.Array]
+
+# Leaves that weight decay leaves alone: biases and norm scales, tokens and positions.
+NO_DECAY = r"(bias|scale|_token|pos_embed)$"
+
+OPTIMIZERS = {
+    # Each takes (learning_rate, decay mask, weight_decay, b1, b2, epsilon, momentum).
+    "adamw": lambda lr, mask, wd, b1, b2, eps, momentum: optax.adamw(
+        lr, b1=b1, b2=b2, eps=eps, weight_decay=wd, mask=mask
+    ),
+    "lion": lambda lr, mask, wd, b1, b2, eps, momentum: optax.lion(
+        lr, b1=b1, b2=b2, weight_decay=wd, mask=mask
+    ),
+    "sgd": lambda lr, mask, wd, b1, b2, eps, momentum: optax.chain(
+        optax.add_decayed_weights(wd, mask), optax.sgd(lr, momentum=momentum)
+    ),
+    # As in MAE's linear probe: neither decay nor the trust ratio for what NO_DECAY names.
+    "lars": lambda lr, mask, wd, b1, b2, eps, momentum: optax.lars(
+        lr, weight_decay=wd, weight_decay_mask=mask, trust_ratio_mask=mask, momentum=momentum
+    ),
+}
+
+
+def paths(params: Params) -> Params:
+    """A tree like ``params`` whose leaves are the paths."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: jax.tree_util.keystr(path, simple=True, separator="/"), params
+    )
+
+
+def matching(params: Params, pattern: str, option: str) -> Params:
+    """A tree of bools: which paths the pattern is found in.
+
+    Raises:
+        UserError: none, or the pattern is no regular expression; ``option`` is named in the message.
+    """
+    try:
+        found = jax.tree.map(lambda path: bool(re.search(pattern, path)), paths(params))
+    except re.error as error:
+        raise UserError(f"{option}: {pattern!r} is no regular expression: {error}") from error
+    if not any(jax.tree.leaves(found)):
+        some = ", ".join(jax.tree.leaves(paths(params))[:5])
+        raise UserError(
+            f"{option}: {pattern!r} matches no parameter; paths look like {some}, ..."
+        )
+    return found
+
+
+def decay_mask(params: Params) -> Params:
+    """True where weight decay applies: everywhere but NO_DECAY."""
+    return jax.tree.map(lambda path: not re.search(NO_DECAY, path), paths(params))
+
+
+def layer_factors(params: Params, decay: float) -> Params:
+    """Learning-rate factor of each parameter for layer-wise decay (Clark et al. 2020, arXiv:2003.10555).
+
+    ``decay ** (depth + 1 - layer)``, where the embeddings are layer 0, ``block{i}`` is layer i + 1 and all that
+    follows is layer depth + 1: the numbering of BEiT and MAE.
+    """
+    all_paths = jax.tree.leaves(paths(params))
+    blocks = [int(found[1]) for path in all_paths if (found := re.search(r"block(\d+)/", path))]
+    if not blocks:
+        raise UserError("optim.layer_decay is set, but no parameter path contains 'block<number>/'")
+    depth = max(blocks) + 1
+
+    def factor(path: str) -> float:
+        if found := re.search(r"block(\d+)/", path):
+            layer = int(found[1]) + 1
+        else:
+            layer = 0 if re.search(r"embed|_token", path) else depth + 1
+        return decay ** (depth + 1 - layer)
+
+    return jax.tree.map(factor, paths(params))
+
+
+def scaled_learning_rate(learning_rate: float, rule: str, batch_size: int) -> float:
+    """Peak learning rate for this batch: "none", "linear" (x batch / 256) or "sqrt" (x sqrt(batch / 256))."""
+    powers = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
+    if rule not in powers:
+        raise UserError(f"optim.lr_scaling={rule!r} is unknown; choose one of {', '.join(powers)}")
+    return learning_rate * (batch_size / 256) ** powers[rule]
+
+
+def make_schedule(kind: str, peak: float, total: int, warmup: int, final: float = 0.0) -> Schedule:
+    """Learning rate of update number 0, 1, ...: a linear warm-up from 0, then the chosen curve.
+
+    Args:
+        kind: "cosine" or "linear" (down to ``final`` at ``total``), "inverse_sqrt" (peak * sqrt(warmup / step)) or
+            "constant".
+        peak: reached after the warm-up.
+        total, warmup: in steps, warmup < total.
+        final: of the cosine and the line.
+    """
+    if not 0 <= warmup < total:
+        raise UserError(
+            f"optim.warmup is {warmup} steps of {total} in total; it must be shorter than the run"
+        )
+
+    def after(step: jax.Array) -> jax.Array:
+        progress = jnp.clip((step - warmup) / (total - warmup), 0, 1)
+        if kind == "cosine":
+            return final + (peak - final) * 0.5 * (1 + jnp.cos(jnp.pi * progress))
+        if kind == "linear":
+            return final + (peak - final) * (1 - progress)
+        if kind == "inverse_sqrt":
+            return peak * jnp.sqrt(max(1, warmup) / jnp.maximum(step, max(1, warmup)))
+        return jnp.asarray(peak)
+
+    kinds = ("cosine", "linear", "inverse_sqrt", "constant")
+    if kind not in kinds:
+        raise UserError(f"optim.schedule={kind!r} is unknown; choose one of {', '.join(kinds)}")
+
+    def schedule(step: jax.Array) -> jax.Array:
+        step = jnp.asarray(step, jnp.float32)
+        # (step + 1): the first update moves, the update number ``warmup`` is the first at the peak.
+        return jnp.where(step < warmup, peak * (step + 1) / max(1, warmup), after(step))
+
+    return schedule
+
+
+def make_optimizer(
+    params: Params,
+    schedule: Schedule,
+    *,
+    name: str = "adamw",
+    weight_decay: float = 0.0,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    epsilon: float = 1e-8,
+    momentum: float = 0.9,
+    clip_norm: float = 0.0,
+    layer_decay: float = 1.0,
+    lr_factors: Mapping[str, float] | None = None,
+    freeze: Sequence[str] = (),
+) -> optax.GradientTransformation:
+    """The whole update rule: clip, optimizer, learning-rate factors, freezing.
+
+    Args:
+        params: the parameters or their shapes; only paths are read.
+        schedule: step -> learning rate.
+        name: a key of OPTIMIZERS.
+        weight_decay: decoupled and multiplied by the learning rate (adamw, lion), or added to the gradient (sgd, lars).
+        b1, b2, epsilon: of adamw and lion. momentum: of sgd and lars.
+        clip_norm: largest global norm of the gradient; 0 = no clipping. Frozen parameters do not count.
+        layer_decay: see `layer_factors`; 1 = off.
+        lr_factors: {pattern: factor of the learning rate}; a parameter that several match gets the product.
+        freeze: patterns of parameters that stay as they are.
+
+    Raises:
+        UserError: an unknown name, or a pattern that matches no parameter.
+    """
+    if name not in OPTIMIZERS:
+        raise UserError(f"optim.name={name!r} is unknown; choose one of {', '.join(OPTIMIZERS)}")
+    parts = []
+    if clip_norm:
+        parts.append(optax.clip_by_global_norm(clip_norm))
+    parts.append(
+        OPTIMIZERS[name](
+            schedule, decay_mask, weight_decay, b1, b2, epsilon, momentum
+        )
+    )
+    factors = jax.tree.map(lambda _: 1.0, params)
+    if layer_decay != 1.0:
+        factors = layer_factors(params, layer_decay)
+    for pattern, factor in (lr_factors or {}).items():
+        found = matching(params, pattern, "optim.lr_factors")
+        factors = jax.tree.map(lambda f, hit, by=factor: f * by if hit else f, factors, found)
+    if any(factor != 1.0 for factor in jax.tree.leaves(factors)):
+        parts.append(_scale(factors))
+    rule = optax.chain(*parts)
+    if not freeze:
+        return rule
+    frozen = jax.tree.map(lambda _: False, params)
+    for pattern in freeze:
+        found = matching(params, pattern, "optim.freeze")
+        frozen = jax.tree.map(lambda a, b: a or b, frozen, found)
+    labels = jax.tree.map(lambda yes: "frozen" if yes else "trained", frozen)
+    return optax.multi_transform({"trained": rule, "frozen": optax.set_to_zero()}, labels)
+
+
+def _scale(factors: Params) -> optax.GradientTransformation:
+    """Multiplies each update by a number of its own."""
+
+    def update(updates, state, params=None):
+        # multi_transform hands over a tree with holes where parameters are frozen.
+        scaled = jax.tree.map(
+            lambda u, f: u if isinstance(u, optax.MaskedNode) else u * f,
+            updates,
+            factors,
+            is_leaf=lambda u: isinstance(u, optax.MaskedNode),
+        )
+        return scaled, state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

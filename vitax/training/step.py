@@ -1,0 +1,186 @@
+"""The training state and the jitted step: gradients of any Task, accumulated, clipped, applied, averaged."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from vitax import metrics
+from vitax.tasks.task import Aux, Batch, Task, Variables
+from vitax.training.optim import paths
+from vitax.training.sharding import state_shardings
+
+
+class TrainState(NamedTuple):
+    """Everything that a resumed run needs from the device. Randomness and data order follow from ``step``."""
+
+    step: jax.Array  # int32, updates done
+    params: Any
+    collections: dict[str, Any]  # the other collections of the variables
+    opt_state: Any
+    ema: Any  # moving average of params, or {} where none is kept
+
+    @property
+    def variables(self) -> Variables:
+        return {"params": self.params, **self.collections}
+
+    @property
+    def ema_variables(self) -> Variables | None:
+        return {"params": self.ema, **self.collections} if self.ema else None
+
+
+class Health(NamedTuple):
+    """Norms of every parameter's arrays, in the order of `parameter_paths`; what is not finite is found by name."""
+
+    parameter: jax.Array  # [number of parameters] float32, before the update
+    loss: jax.Array  # []
+    gradient: jax.Array  # [number of parameters]
+    update: jax.Array  # [number of parameters]
+
+
+class StepMetrics(NamedTuple):
+    """What one step reports; stays on the device until somebody asks."""
+
+    metrics: dict[str, metrics.Metric]
+    health: Health
+
+
+def parameter_paths(params: Any) -> list[str]:
+    return jax.tree.leaves(paths(params))
+
+
+def make_init(task: Task, optimizer: optax.GradientTransformation, seed: int, ema: bool):
+    """``batch -> TrainState``; the batch's values are not used, only its shapes."""
+
+    def init(batch: Batch) -> TrainState:
+        variables = dict(task.init(jax.random.key(seed), batch))
+        params = variables.pop("params")
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            collections=variables,
+            opt_state=optimizer.init(params),
+            ema=jax.tree.map(jnp.copy, params) if ema else {},
+        )
+
+    return init
+
+
+def make_step(
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    *,
+    seed: int,
+    accumulate: int = 1,
+    ema_decay: float = 0.0,
+):
+    """``(state, batch) -> (state, StepMetrics)``, a pure function.
+
+    Args:
+        task: the objective.
+        optimizer: the update rule.
+        seed: all randomness of update number n is ``fold_in(key(seed), n)``.
+        accumulate: micro-batches per update; must divide the batch.
+        ema_decay: of the moving average, 0 = none. It warms up as min(decay, (1 + step) / (10 + step)).
+    """
+
+    def gradients(state: TrainState, collections, batch: Batch, key: jax.Array):
+        def loss_fn(params):
+            loss, aux = task.loss({"params": params, **collections}, batch, key, True)
+            return loss, aux
+
+        (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        return loss, aux, grads
+
+    def accumulated(state: TrainState, batch: Batch, key: jax.Array):
+        # Micro-batch i takes rows i, i + n, ...: each device keeps its own rows, nothing travels.
+        micro = jax.tree.map(
+            lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch
+        )
+
+        def body(carry, xs):
+            collections, totals, weighted = carry
+            i, one = xs
+            _, aux, grads = gradients(state, collections, one, jax.random.fold_in(key, i))
+            count = aux.metrics["loss"][1]
+            totals = jax.tree.map(jnp.add, totals, aux.metrics)
+            weighted = jax.tree.map(lambda total, g: total + count * g, weighted, grads)
+            return (collections | aux.updates, totals, weighted), None
+
+        first = jax.tree.map(lambda x: x[0], micro)
+        shapes = jax.eval_shape(lambda b: gradients(state, state.collections, b, key)[1], first)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes.metrics)
+        carry = (state.collections, zeros, jax.tree.map(jnp.zeros_like, state.params))
+        (collections, totals, weighted), _ = jax.lax.scan(
+            body, carry, (jnp.arange(accumulate), micro)
+        )
+        count = jnp.maximum(totals["loss"][1], 1)
+        grads = jax.tree.map(lambda g: g / count, weighted)
+        return metrics.mean(totals["loss"]), Aux(totals, collections), grads
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        if accumulate == 1:
+            loss, aux, grads = gradients(state, state.collections, batch, key)
+        else:
+            loss, aux, grads = accumulated(state, batch, key)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema = state.ema
+        if ema_decay:
+            n = state.step.astype(jnp.float32)
+            decay = jnp.minimum(ema_decay, (1 + n) / (10 + n))
+            ema = jax.tree.map(lambda e, p: e * decay + p * (1 - decay), state.ema, params)
+        new_state = TrainState(
+            state.step + 1, params, state.collections | aux.updates, opt_state, ema
+        )
+        health = Health(_norms(state.params), loss, _norms(grads), _norms(updates))
+        return new_state, StepMetrics(aux.metrics, health)
+
+    return step
+
+
+def _norms(tree: Any) -> jax.Array:
+    return jnp.stack(
+        [jnp.linalg.norm(x.astype(jnp.float32).reshape(-1)) for x in jax.tree.leaves(tree)]
+    )
+
+
+def abstract(shapes: Any, mesh: Mesh) -> Any:
+    """Adds to each `jax.ShapeDtypeStruct` of a state where it lies on the mesh."""
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        shapes,
+        state_shardings(shapes, mesh),
+    )
+
+
+class Compiled(NamedTuple):
+    """The programs of one run, compiled ahead of time: a second compilation cannot happen."""
+
+    init: Callable[[], TrainState]
+    step: Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]  # uses up the state given
+    abstract_state: TrainState  # shapes, dtypes and shardings
+
+
+def compile_step(init: Any, step: Any, batch: Any, mesh: Mesh) -> Compiled:
+    """Compiles initialisation and step for one batch shape on one mesh.
+
+    Args:
+        init, step: from `make_init` and `make_step`.
+        batch: `jax.ShapeDtypeStruct` with sharding for each array of the batch.
+    """
+
+    def init_from_shapes() -> TrainState:
+        return init({name: jnp.zeros(x.shape, x.dtype) for name, x in batch.items()})
+
+    with jax.set_mesh(mesh):
+        state = abstract(jax.eval_shape(init_from_shapes), mesh)
+        shardings = jax.tree.map(lambda x: x.sharding, state)
+        # Always under jit: fused and unfused arithmetic differ in the last bit.
+        compiled_init = jax.jit(init_from_shapes, out_shardings=shardings).lower().compile()
+        jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
+        return Compiled(compiled_init, jitted.lower(state, batch).compile(), state)
