@@ -1,11 +1,11 @@
 """The only reader of a config: from its values to model, task, data, optimizer and evaluators.
 
-Every section is consumed through `vitax.config.Section`: the arguments of the functions called here are the keys
-of the config, and their docstrings say what each means.
+The keys of a config are the keyword-only arguments of the functions listed in `schema`; their docstrings say what
+each means.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from vitax.config import Section, did_you_mean, steps
+from vitax.config import call, complete, did_you_mean, steps
 from vitax.data.loader import Loader
 from vitax.data.sources import Cached, Source, Splits, open_source
 from vitax.data.transforms import Chain, test_transform, train_transform
@@ -30,268 +30,117 @@ from vitax.training.step import TrainState, abstract, make_init, make_step
 
 Config = Mapping[str, Any]
 
-SECTIONS = ("model", "task", "data", "optim", "evals", "checkpoint", "log", "mesh")
-SCALARS = ("seed", "batch_size", "accumulate", "duration")
 # What may differ between two starts of one run: none of it changes what is computed.
-MAY_CHANGE = (
-    "mesh.",
-    "log.",
-    "checkpoint.",
-    "data.threads",
-    "data.workers",
-    "data.cache_gib",
-)
+MAY_CHANGE = ("mesh.", "log.", "checkpoint.", "data.threads", "data.workers", "data.cache_gib")
 
 
-class Sections(NamedTuple):
-    """The sections of a config, each key still to be consumed, and its scalars."""
-
-    model: Section
-    task: Section
-    data: Section
-    optim: Section
-    evals: Section
-    checkpoint: Section
-    log: Section
-    mesh: Section
-    top: Section
-
-
-def sections(config: Config) -> Sections:
-    """Opens a config.
-
-    Raises:
-        UserError: a top-level key that does not exist, or one that is missing.
-    """
-    for key in config:
-        if key not in SECTIONS + SCALARS:
-            raise UserError(f"config.{key} is unknown{did_you_mean(key, SECTIONS + SCALARS)}")
-    for key in SECTIONS:
-        if not isinstance(config.get(key), Mapping):
-            raise UserError(f"config.{key} is missing; it must be a section")
-    top = Section("", {key: config[key] for key in SCALARS if key in config})
-    return Sections(*(Section(key, config[key]) for key in SECTIONS), top)
-
-
-class Knobs(NamedTuple):
-    """Scalars at the top of a config."""
-
+class Top(NamedTuple):
     seed: int
     batch_size: int
     duration: str
     accumulate: int
 
 
-def knobs(
-    *, seed: int = 0, batch_size: int, duration: str, accumulate: int = 1
-) -> Knobs:
-    """Scalars at the top of a config.
+def top(*, seed: int = 0, batch_size: int, duration: str, accumulate: int = 1) -> Top:
+    """The scalars of a config.
 
     Args:
         seed: of initialisation, data order, augmentation and dropout.
         batch_size: examples per update, over all devices and hosts.
-        duration: of the run, as in "300 epochs", "10000 steps" or "1e9 examples".
+        duration: of the run: "300 epochs", "10000 steps" or "1e9 examples".
         accumulate: micro-batches per update; memory for activations shrinks by this factor.
     """
-    return Knobs(seed, batch_size, duration, accumulate)
+    return Top(seed, batch_size, duration, accumulate)
 
 
-def build_model(section: Section, *, num_classes: int, image_size: tuple[int, int]) -> nn.Module:
-    """The module that config.model names, its size's fields overridden by the fields given."""
-    values = section.values
-    name, size = values.pop("name", ""), values.pop("size", "")
-    if name not in MODELS:
-        raise UserError(f"config.model.name={name!r} is unknown{did_you_mean(name, MODELS)}")
-    module, sizes = MODELS[name]
-    if size and size not in sizes:
-        raise UserError(f"config.model.size={size!r} is unknown; choose one of {', '.join(sizes)}")
-    section.values = {**sizes.get(size, {}), **values}
-    if "dtype" in values:
-        dtypes = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-        if values["dtype"] not in dtypes:
-            raise UserError(
-                f"config.model.dtype={values['dtype']!r} is unknown; choose one of {', '.join(dtypes)}"
-            )
-        section.values["dtype"] = dtypes[values["dtype"]]
-    model = section.call(
-        module, num_classes=num_classes, image_size=image_size, parent=None, name=None
-    )
-    section.finish()
-    return model
-
-
-def build_task(section: Section, model: nn.Module, **given: Any) -> Task:
-    name = section.values.pop("name", "")
-    if name not in TASKS:
-        raise UserError(f"config.task.name={name!r} is unknown{did_you_mean(name, TASKS)}")
-    task = section.call(TASKS[name], model=model, **given)
-    section.finish()
-    return task
-
-
-class DataSettings(NamedTuple):
-    """What training data and prediction share."""
+class Data(NamedTuple):
+    """What tells how images look to a model; prediction needs no more of config.data than this."""
 
     image_size: tuple[int, int]
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    test_transform: Chain
 
 
-def data_settings(section: Section) -> DataSettings:
-    """Size, channels, normalisation and the test transform; the other keys of config.data stay to be consumed."""
-
-    def read(
-        *, image_size: tuple[int, ...], channels: int = 3, mean: tuple[float, ...], std: tuple[float, ...]
-    ):
-        size = tuple(image_size) * 2 if len(image_size) == 1 else tuple(image_size)
-        if len(size) != 2 or min(size) < 1:
-            raise UserError(f"config.data.image_size={image_size} is not (height, width)")
-        if not len(mean) == len(std) == channels:
-            raise UserError(
-                f"config.data.mean {mean} and config.data.std {std} must have one number for each "
-                f"of the {channels} channels"
-            )
-        return size, channels, mean, std
-
-    size, channels, mean, std = section.call(read)
-    section.values["image_size"] = size
-    return DataSettings(size, channels, mean, std, section.call(test_transform))
-
-
-def build_splits(section: Section, channels: int) -> Splits:
-    def read(
-        *,
-        name: str,
-        path: str = "",
-        train: str = "train",
-        test: str = "test",
-        test_fraction: float = 0.2,
-    ) -> Splits:
-        return open_source(
-            name, path=path, train=train, test=test, test_fraction=test_fraction, channels=channels
-        )
-
-    return section.call(read)
-
-
-class Data(NamedTuple):
-    splits: Splits
-    train: Loader
-    test: Loader
-    settings: DataSettings
-
-
-def build_data(
-    section: Section, *, batch_size: int, test_batch_size: int, seed: int
+def image_format(
+    *, image_size: tuple[int, ...], channels: int = 3, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Data:
-    """Sources, transforms and loaders of config.data."""
-    settings = data_settings(section)
-    splits = build_splits(section, settings.channels)
+    """Size, channels and normalisation of images.
 
-    def cached(source: Source, cache_gib: float = 1.0) -> Source:
-        budget = int(cache_gib * 2**30)
-        return Cached(source, budget) if budget else source
-
-    def loader(source: Source, transform: Chain, size: int) -> Loader:
-        return section.call(
-            Loader,
-            source=section.call(cached, source=source),
-            transform=transform,
-            batch_size=size,
-            seed=seed,
-            host=jax.process_index(),
-            hosts=jax.process_count(),
-        )
-
-    training = loader(
-        splits.train, section.call(train_transform, image_size=settings.image_size), batch_size
-    )
-    test = loader(splits.test, settings.test_transform, test_batch_size)
-    section.finish()
-    return Data(splits, training, test, settings)
-
-
-class Run(NamedTuple):
-    """All that `vitax.main` needs, built and checked; nothing has been written or compiled yet."""
-
-    mesh: Mesh
-    model: nn.Module
-    task: Task
-    data: Data
-    optimizer: optax.GradientTransformation
-    schedule: Schedule
-    knobs: Knobs
-    plan: Plan
-    init: Any  # see make_init
-    step: Any  # see make_step
-    abstract_batch: dict[str, jax.ShapeDtypeStruct]
-    shapes: TrainState  # of `jax.ShapeDtypeStruct`
-    evaluators: dict[str, Evaluator]
-    best: str  # metric that chooses the best checkpoint
-    mode: str
-    keep: int
-
-
-def build(config: Config) -> Run:
-    """Builds a run and checks it as far as can be done without compiling.
-
-    Raises:
-        UserError: whatever is wrong with the config or the data.
+    Args:
+        image_size: (height, width) in pixels, or (side,).
+        channels: 3 = RGB, 1 = grey; files of the other kind are converted.
+        mean, std: per channel, on the scale 0..1.
     """
-    parts = sections(config)
-    top = parts.top.call(knobs)
-    mesh = _mesh(parts.mesh)
-    _check_batch(top, mesh.size)
-    evals = parts.evals.call(_evals)
-    parts.evals.finish()
-    test_batch_size = math.ceil((evals.batch_size or top.batch_size) / mesh.size) * mesh.size
-    data = build_data(
-        parts.data, batch_size=top.batch_size, test_batch_size=test_batch_size, seed=top.seed
-    )
-    settings = data.settings
-    model = build_model(
-        parts.model,
-        num_classes=len(data.splits.train.class_names),
-        image_size=settings.image_size,
-    )
-    task = build_task(parts.task, model, mean=settings.mean, std=settings.std)
-
-    def in_steps(name: str, duration: str) -> int:
-        return steps(
-            name, duration, batch_size=top.batch_size, examples=len(data.splits.train)
+    size = image_size * 2 if len(image_size) == 1 else image_size
+    if len(size) != 2 or min(size) < 1:
+        raise UserError(f"config.data.image_size={image_size} is not (height, width)")
+    if not len(mean) == len(std) == channels:
+        raise UserError(
+            f"config.data.mean={mean} and config.data.std={std} must have one number for each of "
+            f"{channels} channels"
         )
+    return Data(size, channels, mean, std)
 
-    total = in_steps("duration", top.duration)
-    if not total:
-        raise UserError(f"config.duration={top.duration!r} is no time to train")
-    batch_shapes = _batch_shapes(data.train, top.batch_size, mesh)
-    optimizer, schedule, ema_decay = _optimizer(
-        parts.optim, task, batch_shapes, top, total, in_steps
+
+def splits(
+    channels: int,
+    *,
+    name: str,
+    path: str = "",
+    train: str = "train",
+    test: str = "test",
+    test_fraction: float = 0.2,
+) -> Splits:
+    """Sources of the training and the test split, see `vitax.data.sources`.
+
+    Args:
+        name: "folder", "digits" or a TFDS name.
+        path: of the folder, or TFDS's data_dir.
+        train, test: names of the splits.
+        test_fraction: share of every class held back where the data have no test split.
+    """
+    return open_source(
+        name, path=path, train=train, test=test, test_fraction=test_fraction, channels=channels
     )
-    logs = parts.log.call(_log)
-    parts.log.finish()
-    checkpoint = parts.checkpoint.call(_checkpoint)
-    parts.checkpoint.finish()
-    plan = Plan(
-        total=total,
-        log_every=in_steps("log.every", logs.every),
-        eval_every=in_steps("evals.every", evals.every),
-        save_every=in_steps("checkpoint.every", checkpoint.every),
-        profile_at=logs.profile_at,
-        profile_steps=logs.profile_steps,
+
+
+def cached(source: Source, *, cache_gib: float = 1.0) -> Source:
+    """Keeps decoded examples in memory, up to ``cache_gib`` GiB per source (and per worker process); 0 = none."""
+    return Cached(source, int(cache_gib * 2**30)) if cache_gib else source
+
+
+def schedule(
+    batch_size: int,
+    total: int,
+    in_steps: Callable[[str, str], int],
+    *,
+    learning_rate: float,
+    lr_scaling: str = "none",
+    schedule: str = "cosine",
+    warmup: str = "",
+    final_learning_rate: float = 0.0,
+) -> Schedule:
+    """The learning rate of each step, see `scaled_learning_rate` and `make_schedule`.
+
+    Args:
+        learning_rate: peak, before scaling.
+        lr_scaling: "none", "linear" or "sqrt" in batch_size / 256.
+        schedule: "cosine", "linear", "inverse_sqrt" or "constant".
+        warmup: a duration.
+        final_learning_rate: where cosine and line end.
+    """
+    peak = scaled_learning_rate(learning_rate, lr_scaling, batch_size)
+    return make_schedule(
+        schedule, peak, total, in_steps("optim.warmup", warmup), final_learning_rate
     )
-    init = make_init(task, optimizer, top.seed, ema=bool(ema_decay))
-    step = make_step(
-        task, optimizer, seed=top.seed, accumulate=top.accumulate, ema_decay=ema_decay
-    )
-    evaluators = {"test": mean_metrics(task, data.test.once, mesh, top.seed)}
-    shapes = _check_shapes(init, step, batch_shapes, mesh)
-    return Run(
-        mesh, model, task, data, optimizer, schedule, top, plan, init, step, batch_shapes, shapes,
-        evaluators, evals.best, evals.mode, checkpoint.keep,
-    )  # fmt: skip
+
+
+def average(*, ema_decay: float = 0.0) -> float:
+    """Decay of the moving average of the parameters; 0 = none is kept."""
+    if not 0 <= ema_decay < 1:
+        raise UserError(f"config.optim.ema_decay={ema_decay} must lie in [0, 1)")
+    return ema_decay
 
 
 class Evals(NamedTuple):
@@ -301,20 +150,26 @@ class Evals(NamedTuple):
     mode: str
 
 
-def _evals(*, every: str = "", batch_size: int = 0, best: str = "", mode: str = "max") -> Evals:
-    """every: duration between evaluations, "" = only at the end; batch_size: 0 = that of training;
-    best, mode: the metric, "test/accuracy" say, whose "max" or "min" marks the checkpoint to keep."""
+def evals(*, every: str = "", batch_size: int = 0, best: str = "", mode: str = "max") -> Evals:
+    """When and how to evaluate.
+
+    Args:
+        every: a duration; "" = only at the end.
+        batch_size: 0 = that of training. Rounded up to a multiple of the devices; padding does not count.
+        best: metric whose best checkpoint is kept, "test/accuracy" say; "" = none.
+        mode: "max" or "min".
+    """
     return Evals(every, batch_size, best, mode)
 
 
-class Checkpointing(NamedTuple):
+class Saving(NamedTuple):
     every: str
     keep: int
 
 
-def _checkpoint(*, every: str = "", keep: int = 2) -> Checkpointing:
+def saving(*, every: str = "", keep: int = 2) -> Saving:
     """every: duration between checkpoints, "" = only at the end; keep: how many of the newest stay."""
-    return Checkpointing(every, keep)
+    return Saving(every, keep)
 
 
 class Logging(NamedTuple):
@@ -323,62 +178,197 @@ class Logging(NamedTuple):
     profile_steps: int
 
 
-def _log(*, every: str = "50 steps", profile_at: int = 0, profile_steps: int = 5) -> Logging:
-    """every: duration between log lines; profile_at: step at which a profiler trace begins, 0 = none."""
+def logging(*, every: str = "50 steps", profile_at: int = 0, profile_steps: int = 5) -> Logging:
+    """every: duration between lines; profile_at: step at which a profiler trace begins, 0 = none."""
     return Logging(every, profile_at, profile_steps)
 
 
-def _mesh(section: Section) -> Mesh:
-    try:
-        mesh = section.call(make_mesh)
-    except UserError:
-        raise
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    section.finish()
-    return mesh
+def schema(config: Config) -> dict[str, tuple[Callable[..., Any], ...]]:
+    """For each section, the functions whose keys it holds."""
+    module, _ = _look_up("model", config, MODELS)
+    return {
+        "model": (module,),
+        "task": (_look_up("task", config, TASKS),),
+        "data": (image_format, splits, cached, train_transform, test_transform, Loader),
+        "optim": (schedule, average, make_optimizer),
+        "evals": (evals,),
+        "checkpoint": (saving,),
+        "log": (logging,),
+        "mesh": (make_mesh,),
+    }
 
 
-def _check_batch(top: Knobs, devices: int) -> None:
-    unit = devices * top.accumulate
-    if top.accumulate < 1 or top.batch_size < 1 or top.batch_size % unit:
-        below = top.batch_size // unit * unit if top.accumulate > 0 else 0
+def _look_up(section: str, config: Config, table: Mapping[str, Any]) -> Any:
+    values = config.get(section)
+    name = values.get("name") if isinstance(values, Mapping) else None
+    if name not in table:
         raise UserError(
-            f"config.batch_size={top.batch_size} cannot be dealt out to {devices} devices in "
-            f"config.accumulate={top.accumulate} micro-batches; use a multiple of {unit}, "
-            f"such as {below or unit} or {below + unit}"
+            f"config.{section}.name={name!r} is unknown{did_you_mean(str(name), table)}"
         )
+    return table[name]
 
 
-def _optimizer(section: Section, task: Task, batch, top: Knobs, total: int, in_steps):
-    """Optimizer, schedule and decay of the moving average of config.optim."""
+def resolve(config: Config) -> dict[str, Any]:
+    """The config with every key there is, defaults filled in.
 
-    def read(
-        *,
-        learning_rate: float,
-        lr_scaling: str = "none",
-        schedule: str = "cosine",
-        warmup: str = "",
-        final_learning_rate: float = 0.0,
-        ema_decay: float = 0.0,
-    ):
-        """learning_rate: peak, scaled by lr_scaling; warmup: duration; ema_decay: 0 = no moving average."""
-        peak = scaled_learning_rate(learning_rate, lr_scaling, top.batch_size)
-        curve = make_schedule(
-            schedule, peak, total, in_steps("optim.warmup", warmup), final_learning_rate
+    Fields that ``model.size`` decides are empty (0) until they are given; `settle` fills them.
+
+    Raises:
+        UserError: an unknown or missing key.
+    """
+    functions = schema(config)
+    scalars = {key: value for key, value in config.items() if key not in functions}
+    full = complete("", scalars, [top])
+    for name, takers in functions.items():
+        values = dict(config.get(name, {}))
+        if name in ("model", "task"):
+            own = {key: values.pop(key) for key in ("name", "size") if key in values}
+            if name == "model":
+                own.setdefault("size", "")
+                sizes = MODELS[own["name"]][1]
+                for key in sizes.get(own["size"], {}):
+                    values.setdefault(key, type(sizes[own["size"]][key])())
+            full[name] = {**own, **complete(name, values, takers)}
+        else:
+            full[name] = complete(name, values, takers)
+    return full
+
+
+def settle(config: Config) -> dict[str, Any]:
+    """The config with the model's size spelled out: what is written to config.json."""
+    model = dict(config["model"])
+    _, sizes = MODELS[model["name"]]
+    if model["size"] and model["size"] not in sizes:
+        raise UserError(
+            f"config.model.size={model['size']!r} is unknown; choose one of {', '.join(sizes)}"
         )
-        return curve, ema_decay
+    for key, value in sizes.get(model["size"], {}).items():
+        model[key] = model[key] or value
+    return {**config, "model": model}
 
-    curve, ema_decay = section.call(read)
-    if not 0 <= ema_decay < 1:
-        raise UserError(f"config.optim.ema_decay={ema_decay} must lie in [0, 1)")
-    try:
-        variables = jax.eval_shape(task.init, jax.random.key(0), batch)
-    except ValueError as error:
-        raise UserError(f"the model does not fit the data: {error}") from error
-    optimizer = section.call(make_optimizer, params=variables["params"], schedule=curve)
-    section.finish()
-    return optimizer, curve, ema_decay
+
+class Run(NamedTuple):
+    """All that `vitax.main` needs, built and checked; nothing has been written or compiled yet."""
+
+    mesh: Mesh
+    model: nn.Module
+    task: Task
+    data: Data
+    splits: Splits
+    train: Loader
+    optimizer: optax.GradientTransformation
+    schedule: Schedule
+    top: Top
+    plan: Plan
+    init: Any  # see make_init
+    step: Any  # see make_step
+    abstract_batch: dict[str, jax.ShapeDtypeStruct]
+    shapes: TrainState  # of `jax.ShapeDtypeStruct`
+    evaluators: dict[str, Evaluator]
+    evals: Evals
+    saving: Saving
+
+
+def build_model(config: Config, num_classes: int, image_size: tuple[int, int]) -> nn.Module:
+    """The module that config.model describes."""
+    module, _ = MODELS[config["model"]["name"]]
+    return call(module, "model", config["model"], num_classes=num_classes, image_size=image_size)
+
+
+def build_task(config: Config, model: nn.Module, data: Data) -> Task:
+    """The objective that config.task describes, for that model."""
+    return call(TASKS[config["task"]["name"]], "task", config["task"], model, data.mean, data.std)
+
+
+def build_test_transform(config: Config, data: Data) -> Chain:
+    return call(test_transform, "data", config["data"], data.image_size)
+
+
+def build(config: Config) -> Run:
+    """Builds a run from a settled config, and checks it as far as can be done without compiling.
+
+    Raises:
+        UserError: whatever is wrong with the config or the data.
+    """
+    scalars = call(top, "", config)
+    mesh = call(make_mesh, "mesh", config["mesh"])
+    _check_batch(scalars, mesh.size)
+    evaluation = call(evals, "evals", config["evals"])
+    data = call(image_format, "data", config["data"])
+    sources = call(splits, "data", config["data"], data.channels)
+
+    def loader(source: Source, transform: Chain, batch_size: int) -> Loader:
+        kept = call(cached, "data", config["data"], source)
+        host, hosts = jax.process_index(), jax.process_count()
+        given = (kept, transform, batch_size, scalars.seed, host, hosts)
+        return call(Loader, "data", config["data"], *given)
+
+    augment = call(train_transform, "data", config["data"], data.image_size, data.mean, data.std)
+    training = loader(sources.train, augment, scalars.batch_size)
+    test_size = math.ceil((evaluation.batch_size or scalars.batch_size) / mesh.size) * mesh.size
+    test = loader(sources.test, build_test_transform(config, data), test_size)
+
+    model = build_model(config, len(sources.train.class_names), data.image_size)
+    task = build_task(config, model, data)
+    batch = _batch_shapes(training, scalars.batch_size, mesh)
+
+    def in_steps(name: str, duration: str) -> int:
+        return steps(name, duration, batch_size=scalars.batch_size, examples=len(sources.train))
+
+    total = in_steps("duration", scalars.duration)
+    if not total:
+        raise UserError(f"config.duration={scalars.duration!r} is no time to train")
+    given = (scalars.batch_size, total, in_steps)
+    curve = call(schedule, "optim", config["optim"], *given)
+    ema_decay = call(average, "optim", config["optim"])
+    params = _variable_shapes(task, batch)["params"]
+    optimizer = call(make_optimizer, "optim", config["optim"], params, curve)
+    log, save = call(logging, "log", config["log"]), call(saving, "checkpoint", config["checkpoint"])
+    plan = Plan(
+        total=total,
+        log_every=in_steps("log.every", log.every),
+        eval_every=in_steps("evals.every", evaluation.every),
+        save_every=in_steps("checkpoint.every", save.every),
+        profile_at=log.profile_at,
+        profile_steps=log.profile_steps,
+    )
+    init = make_init(task, optimizer, scalars.seed, ema=bool(ema_decay))
+    step = make_step(task, optimizer, scalars.seed, scalars.accumulate, ema_decay)
+    return Run(
+        mesh=mesh,
+        model=model,
+        task=task,
+        data=data,
+        splits=sources,
+        train=training,
+        optimizer=optimizer,
+        schedule=curve,
+        top=scalars,
+        plan=plan,
+        init=init,
+        step=step,
+        abstract_batch=batch,
+        shapes=_state_shapes(init, step, batch, mesh),
+        evaluators={"test": mean_metrics(task, test.once, mesh, scalars.seed)},
+        evals=evaluation,
+        saving=save,
+    )
+
+
+def _check_batch(scalars: Top, devices: int) -> None:
+    if scalars.accumulate < 1 or scalars.batch_size < 1:
+        raise UserError(
+            f"config.batch_size={scalars.batch_size} and config.accumulate={scalars.accumulate} "
+            "must be at least 1"
+        )
+    unit = devices * scalars.accumulate
+    if scalars.batch_size % unit:
+        below = scalars.batch_size // unit * unit
+        raise UserError(
+            f"config.batch_size={scalars.batch_size} cannot be dealt out to {devices} devices in "
+            f"config.accumulate={scalars.accumulate} micro-batches; use a multiple of {unit}, such as "
+            + (f"{below} or {below + unit}" if below else f"{unit}")
+        )
 
 
 def _batch_shapes(loader: Loader, batch_size: int, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
@@ -390,7 +380,14 @@ def _batch_shapes(loader: Loader, batch_size: int, mesh: Mesh) -> dict[str, jax.
     }
 
 
-def _check_shapes(init: Any, step: Any, batch: Any, mesh: Mesh) -> TrainState:
+def _variable_shapes(task: Task, batch: Any) -> Variables:
+    try:
+        return jax.eval_shape(task.init, jax.random.key(0), batch)
+    except ValueError as error:
+        raise UserError(f"the model does not fit the data: {error}") from error
+
+
+def _state_shapes(init: Any, step: Any, batch: Any, mesh: Mesh) -> TrainState:
     """Traces one step: whatever does not fit together shows here, before anything is compiled or written."""
     try:
         with jax.set_mesh(mesh):

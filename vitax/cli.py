@@ -14,6 +14,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from vitax.build import resolve
 from vitax.config import to_json
 from vitax.errors import TrainingError, UserError
 from vitax.workdir import read_config
@@ -97,7 +98,7 @@ def parse(
     if spec:
         config = _load_config(spec)
     elif workdir:
-        config = ConfigDict(read_config(Path(workdir)))
+        config = read_config(Path(workdir))
     else:
         raise UserError("give --config=configs/NAME.py, or --workdir=DIR of an earlier run")
     rest = [
@@ -105,8 +106,9 @@ def parse(
         for i, argument in enumerate(argv)
         if not re.match(r"--?config(=|$)", argument) and not (i and argv[i - 1] == "--config")
     ]
-    config_flags.DEFINE_config_dict("config", config.lock(), flag_values=values, sys_argv=rest)
+    complete = ConfigDict(resolve(config)).lock()
     try:
+        config_flags.DEFINE_config_dict("config", complete, flag_values=values, sys_argv=rest)
         return values, values(rest)[1:]
     except AttributeError as error:  # an unknown key; the hint is ConfigDict's own
         hint = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', str(error))
@@ -120,7 +122,7 @@ def parse(
         raise UserError(" ".join(str(error).split())) from error
 
 
-def _load_config(spec: str) -> ConfigDict:
+def _load_config(spec: str) -> dict[str, Any]:
     """``FILE.py[:VARIANT]`` -> what its get_config(VARIANT) returns."""
     path, _, variant = spec.partition(":")
     if not Path(path).is_file():
@@ -132,8 +134,8 @@ def _load_config(spec: str) -> ConfigDict:
         module_spec = importlib.util.spec_from_file_location("config_file", path)
         module = importlib.util.module_from_spec(module_spec)
         module_spec.loader.exec_module(module)
-        config = module.get_config(variant)
-        to_json(config.to_dict())  # what cannot be written down cannot be resumed
+        config = module.get_config(variant).to_dict()
+        to_json(config)  # what cannot be written down cannot be resumed
     except Exception as error:
         raise UserError(f"config {spec}: {type(error).__name__}: {error}") from error
     return config

@@ -1,4 +1,4 @@
-"""Values of a config: sections whose every key is consumed, durations with a unit, JSON there and back."""
+"""Values of a config: keys and their defaults from the signatures they are for, durations, JSON there and back."""
 
 import difflib
 import inspect
@@ -9,7 +9,14 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import flax.linen as nn
+import jax.numpy as jnp
+
 from vitax.errors import UserError
+
+# Fields of a module that follow from the data.
+GIVEN_FIELDS = ("num_classes", "image_size", "parent", "name")
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 def did_you_mean(key: str, known: Iterable[str]) -> str:
@@ -19,51 +26,65 @@ def did_you_mean(key: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
 
 
-class Section:
-    """One section of a config, handed out to the functions whose keyword arguments its keys are.
+def keys(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The config keys that a function takes: its keyword-only arguments. What it is given by other code, and not
+    by a config, comes by position. A Flax module has its fields for keys."""
+    parameters = inspect.signature(function).parameters
+    if inspect.isclass(function) and issubclass(function, nn.Module):
+        return {name: p for name, p in parameters.items() if name not in GIVEN_FIELDS}
+    return {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
 
-    Each key has to be consumed by somebody: `finish` raises for what nobody wanted. The signature of a function
-    is thus the schema of the config, its defaults are the config's defaults, and no knob is dead.
+
+def complete(
+    section: str, values: Mapping[str, Any], functions: Iterable[Callable[..., Any]]
+) -> dict[str, Any]:
+    """A section with every key of the functions it is for: the defaults are theirs.
+
+    The signatures are thus the schema: no knob is dead, and each can be set on the command line.
+
+    Raises:
+        UserError: a key that none of them takes, or one without default that is not there.
     """
+    known: dict[str, inspect.Parameter] = {}
+    for function in functions:
+        known |= keys(function)
+    prefix = f"config.{section}." if section else "config."
+    for key in values:
+        if key not in known:
+            raise UserError(f"{prefix}{key} is unknown{did_you_mean(key, known)}")
+    full = dict(values)
+    for key, parameter in known.items():
+        if key not in full:
+            if parameter.default is parameter.empty:
+                raise UserError(f"{prefix}{key} is missing; add it to the config")
+            default = parameter.default
+            default = dict(default) if isinstance(default, Mapping) else default
+            full[key] = jnp.dtype(default).name if key == "dtype" else default
+    return full
 
-    def __init__(self, name: str, values: Mapping[str, Any]):
-        self.name, self.values = name, dict(values)
-        self.known: set[str] = set()
 
-    def call(self, function: Callable[..., Any], **given: Any) -> Any:
-        """Calls the function with ``given`` and with those keys of the section that it takes.
+def call(
+    function: Callable[..., Any], section: str, values: Mapping[str, Any], *given: Any, **fields: Any
+) -> Any:
+    """Calls a function with what it is given and with its keys from a completed section.
 
-        Raises:
-            UserError: a value of the wrong type, or an argument without default that is not there.
-        """
-        parameters = {
-            name: parameter
-            for name, parameter in inspect.signature(function).parameters.items()
-            if name not in given
-            and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-        }
-        hints = typing.get_type_hints(function)
-        self.known |= set(parameters)
-        chosen = {
-            name: _typed(f"config.{self.name}.{name}", self.values[name], hints.get(name, Any))
-            for name in parameters
-            if name in self.values
-        }
-        for name, parameter in parameters.items():
-            if parameter.default is parameter.empty and name not in chosen:
-                raise UserError(f"config.{self.name}.{name} is missing; add it to the config")
-        return function(**given, **chosen)
-
-    def finish(self) -> None:
-        for key in self.values:
-            if key not in self.known:
-                raise UserError(
-                    f"config.{self.name}.{key} is used by nothing{did_you_mean(key, self.known)}"
-                )
+    Raises:
+        UserError: a value of the wrong type.
+    """
+    hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    chosen = {
+        key: _typed(f"config.{section}.{key}", values[key], hints.get(key, Any))
+        for key in keys(function)
+    }
+    return function(*given, **fields, **chosen)
 
 
 def _typed(name: str, value: Any, hint: Any) -> Any:
     """The value, where it fits the annotation; lists become tuples, whole numbers become floats where due."""
+    if name.endswith(".dtype"):
+        if value not in DTYPES:
+            raise UserError(f"{name}={value!r} is unknown; choose one of {', '.join(DTYPES)}")
+        return DTYPES[value]
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return value
     if hint is float and type(value) is int:

@@ -15,7 +15,7 @@ import jax
 from absl import flags
 
 from vitax import __version__, cli, workdir
-from vitax.build import MAY_CHANGE, Run, build, restore_variables
+from vitax.build import MAY_CHANGE, Run, build, restore_variables, settle
 from vitax.errors import UserError
 from vitax.training import log
 from vitax.training.checkpoint import Checkpoints
@@ -42,7 +42,7 @@ def start(argv: list[str]) -> None:
     if extra:
         raise UserError(f"{' '.join(extra)!r} is not understood; options begin with --")
     cli.start_jax(values.coordinator, values.num_processes, values.process_id)
-    config = values.config.to_dict()
+    config = settle(values.config.to_dict())
     if values.mode == "eval":
         evaluate_run(config, Path(values.workdir), values.checkpoint)
     else:
@@ -66,16 +66,16 @@ def train_run(config: dict[str, Any], folder: str, spec: str, overwrite: bool) -
     describe(run, spec, path)
 
     compiled = compile_step(run.init, run.step, run.abstract_batch, run.mesh)
-    checkpoints = Checkpoints(path / "checkpoints", keep=run.keep, best=run.best, mode=run.mode)
-    class_names = run.data.splits.train.class_names
+    checkpoints = Checkpoints(path / "checkpoints", keep=run.saving.keep, best=run.evals.best, mode=run.evals.mode)
+    class_names = run.splits.train.class_names
     meta = {"config": config, "versions": workdir.versions(), "class_names": list(class_names)}
     signals: list[int] = []
     inputs = Inputs(
-        batches=run.data.train.train,
-        corrupt=run.data.train.corrupt,
+        batches=run.train.train,
+        corrupt=run.train.corrupt,
         evaluators=run.evaluators,
         schedule=run.schedule,
-        batch_size=run.knobs.batch_size,
+        batch_size=run.top.batch_size,
         unit="images",
         stop=lambda: bool(signals),
     )
@@ -92,20 +92,20 @@ def train_run(config: dict[str, Any], folder: str, spec: str, overwrite: bool) -
 
 def describe(run: Run, spec: str, path: Path) -> None:
     """What is about to happen, for a person."""
-    splits, size = run.data.splits, run.data.settings
+    splits, data = run.splits, run.data
     parameters = sum(x.size for x in jax.tree.leaves(run.shapes.params))
     hardware = workdir.hardware()
     say(f"vitax {__version__}  {spec or path}")
     say(f"model    {type(run.model).__name__}, {parameters:,} parameters, {run.model.dtype.__name__}")
     say(
         f"data     {splits.origin}: {len(splits.train):,} train, {len(splits.test):,} test, "
-        f"{len(splits.train.class_names):,} classes, {size.image_size[0]}x{size.image_size[1]}x{size.channels}"
+        f"{len(splits.train.class_names):,} classes, {data.image_size[0]}x{data.image_size[1]}x{data.channels}"
     )
     say(
         f"devices  {hardware['devices']} x {hardware['device']} as "
         + " x ".join(f"{axis}={n}" for axis, n in run.mesh.shape.items())
     )
-    say(f"steps    {run.plan.total:,} of batch {run.knobs.batch_size:,} ({run.knobs.duration})")
+    say(f"steps    {run.plan.total:,} of batch {run.top.batch_size:,} ({run.top.duration})")
     say(f"workdir  {path}")
 
 
@@ -120,11 +120,11 @@ def finish(
 ) -> None:
     """summary.json, and what a person wants to know at the end."""
     best = checkpoints.best()
-    best_value = checkpoints.meta(best)["metrics"][run.best] if best is not None else None
+    best_value = checkpoints.meta(best)["metrics"][run.evals.best] if best is not None else None
     summary = {
         "step": step,
         "metrics": results,
-        "best": {"step": best, "metric": run.best, "value": best_value},
+        "best": {"step": best, "metric": run.evals.best, "value": best_value},
         "seconds": round(seconds, 1),
         "versions": workdir.versions(),
         "hardware": workdir.hardware(),
@@ -134,7 +134,7 @@ def finish(
     told = ", ".join(f"{k} {v:.4f}" for k, v in results.items() if not k.endswith(("examples", "seconds")))
     say(f"\ndone: {step:,} steps in {log.duration(seconds)}; {told}")
     if best is not None:
-        say(f"best: {run.best} {best_value:.4f} at step {best:,}")
+        say(f"best: {run.evals.best} {best_value:.4f} at step {best:,}")
     say(f"all of it lies in {path}: config.json metrics.jsonl summary.json checkpoints/ tensorboard/ log.txt")
     say(f"continue  python -m vitax.main --workdir={path}")
     say(f"evaluate  python -m vitax.main --workdir={path} --mode=eval")
@@ -145,10 +145,10 @@ def evaluate_run(config: dict[str, Any], path: Path, which: str) -> None:
     log.start_logging(None)
     run = build(config)
     checkpoints = Checkpoints(
-        path / "checkpoints", keep=run.keep, best=run.best, mode=run.mode, read_only=True
+        path / "checkpoints", keep=run.saving.keep, best=run.evals.best, mode=run.evals.mode, read_only=True
     )
     step = choose(checkpoints, which, path)
-    known, here = checkpoints.meta(step)["class_names"], list(run.data.splits.test.class_names)
+    known, here = checkpoints.meta(step)["class_names"], list(run.splits.test.class_names)
     if known != here:
         raise UserError(
             f"the run in {path} was trained on the classes {known[:5]}..., the data here has {here[:5]}...; "

@@ -9,11 +9,13 @@ import jax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from vitax.errors import UserError
+
 AXES = ("data", "fsdp")
 BATCH = P(AXES)  # the leading axis of every batch and activation, split over all devices
 
 
-def make_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
+def make_mesh(*, data: int = -1, fsdp: int = 1) -> Mesh:
     """All devices of all processes as a (data, fsdp) grid.
 
     Args:
@@ -21,7 +23,7 @@ def make_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
         fsdp: devices that share one copy of the parameters; -1 = as many as the devices allow.
 
     Raises:
-        ValueError: the product of the two is not the number of devices.
+        UserError: the product of the two is not the number of devices.
     """
     devices = jax.device_count()
     if data == -1 and fsdp > 0:
@@ -29,7 +31,7 @@ def make_mesh(data: int = -1, fsdp: int = 1) -> Mesh:
     elif fsdp == -1 and data > 0:
         fsdp = devices // data
     if data < 1 or fsdp < 1 or data * fsdp != devices:
-        raise ValueError(
+        raise UserError(
             f"mesh data={data} x fsdp={fsdp} does not make {devices} devices; "
             f"set mesh.data=-1 and mesh.fsdp to a divisor of {devices}"
         )

@@ -171,10 +171,10 @@ class Chain(NamedTuple):
 
 
 def train_transform(
-    *,
     image_size: Size,
     mean: tuple[float, ...],
     std: tuple[float, ...],
+    *,
     interpolation: str = "bicubic",
     crop: str = "random_resized",
     crop_scale: tuple[float, float] = (0.08, 1.0),
@@ -225,7 +225,7 @@ def train_transform(
 
 
 def test_transform(
-    *, image_size: Size, interpolation: str = "bicubic", test_crop_fraction: float = 0.875
+    image_size: Size, *, interpolation: str = "bicubic", test_crop_fraction: float = 0.875
 ) -> Chain:
     """The transform for tests and predictions: `center_crop` with ``test_crop_fraction``."""
     step = functools.partial(

@@ -10,9 +10,9 @@ from vitax.tasks.task import Aux, Batch, Task, Variables
 
 def classification(
     model: nn.Module,
-    *,
     mean: tuple[float, ...],
     std: tuple[float, ...],
+    *,
     label_smoothing: float = 0.0,
     mixup: float = 0.0,
     cutmix: float = 0.0,

@@ -6,6 +6,7 @@ expressions searched for anywhere in it.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -147,7 +148,7 @@ def make_optimizer(
     momentum: float = 0.9,
     clip_norm: float = 0.0,
     layer_decay: float = 1.0,
-    lr_factors: Mapping[str, float] | None = None,
+    lr_factors: Mapping[str, float] = MappingProxyType({}),
     freeze: Sequence[str] = (),
 ) -> optax.GradientTransformation:
     """The whole update rule: clip, optimizer, learning-rate factors, freezing.
@@ -179,7 +180,7 @@ def make_optimizer(
     factors = jax.tree.map(lambda _: 1.0, params)
     if layer_decay != 1.0:
         factors = layer_factors(params, layer_decay)
-    for pattern, factor in (lr_factors or {}).items():
+    for pattern, factor in lr_factors.items():
         found = matching(params, pattern, "optim.lr_factors")
         factors = jax.tree.map(lambda f, hit, by=factor: f * by if hit else f, factors, found)
     if any(factor != 1.0 for factor in jax.tree.leaves(factors)):

@@ -72,7 +72,6 @@ def make_init(task: Task, optimizer: optax.GradientTransformation, seed: int, em
 def make_step(
     task: Task,
     optimizer: optax.GradientTransformation,
-    *,
     seed: int,
     accumulate: int = 1,
     ema_decay: float = 0.0,
