@@ -14,9 +14,9 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from vitax.build import resolve
 from vitax.config import to_json
 from vitax.errors import TrainingError, UserError
+from vitax.schema import resolve
 from vitax.workdir import read_config
 
 
@@ -91,12 +91,14 @@ def parse(
     values = flags.FlagValues()
     define(values)
     if any(argument in ("--help", "-h") for argument in argv[1:]):
-        told = "\n".join(f"  --{name}  {values[name].help} ({values[name].value!r})" for name in values)
+        told = "\n".join(
+            f"  --{name}  {values[name].help} ({values[name].value!r})" for name in values
+        )
         print(f"{usage.strip()}\n\nflags:\n  --config  FILE.py[:VARIANT]\n{told}")
         raise SystemExit(0)
     spec, workdir = value_of(argv, "config"), value_of(argv, "workdir")
     if spec:
-        config = _load_config(spec)
+        config = load_config(spec)
     elif workdir:
         config = read_config(Path(workdir))
     else:
@@ -110,7 +112,7 @@ def parse(
     try:
         config_flags.DEFINE_config_dict("config", complete, flag_values=values, sys_argv=rest)
         return values, values(rest)[1:]
-    except AttributeError as error:  # an unknown key; the hint is ConfigDict's own
+    except (AttributeError, KeyError) as error:  # an unknown key; the hint is ConfigDict's own
         hint = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', str(error))
         named = re.search(r"[\w.]+", str(error))
         raise UserError(
@@ -118,17 +120,18 @@ def parse(
             if hint
             else f"the config has no key {named[0] if named else error!r}"
         ) from error
-    except (flags.Error, KeyError, TypeError, ValueError, IndexError) as error:
+    except (flags.Error, TypeError, ValueError, IndexError) as error:
         raise UserError(" ".join(str(error).split())) from error
 
 
-def _load_config(spec: str) -> dict[str, Any]:
+def load_config(spec: str) -> dict[str, Any]:
     """``FILE.py[:VARIANT]`` -> what its get_config(VARIANT) returns."""
     path, _, variant = spec.partition(":")
     if not Path(path).is_file():
         there = ", ".join(sorted(str(p) for p in Path("configs").glob("*.py")))
         raise UserError(
-            f"config file {path} does not exist in {Path.cwd()}" + (f"; there are {there}" if there else "")
+            f"config file {path} does not exist in {Path.cwd()}"
+            + (f"; there are {there}" if there else "")
         )
     try:
         module_spec = importlib.util.spec_from_file_location("config_file", path)

@@ -64,7 +64,11 @@ def complete(
 
 
 def call(
-    function: Callable[..., Any], section: str, values: Mapping[str, Any], *given: Any, **fields: Any
+    function: Callable[..., Any],
+    section: str,
+    values: Mapping[str, Any],
+    *given: Any,
+    **fields: Any,
 ) -> Any:
     """Calls a function with what it is given and with its keys from a completed section.
 
@@ -99,7 +103,8 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
             raise UserError(f"{name}={value!r} does not have {len(kinds)} entries")
         kinds = [kinds[0]] * len(value) if Ellipsis in kinds else kinds
         return tuple(
-            _typed(f"{name}[{i}]", v, kind) for i, (v, kind) in enumerate(zip(value, kinds, strict=True))
+            _typed(f"{name}[{i}]", v, kind)
+            for i, (v, kind) in enumerate(zip(value, kinds, strict=True))
         )
     return value
 

@@ -44,7 +44,9 @@ def patch_mse(predicted: jax.Array, target: jax.Array, *, normalize: bool = Fals
         [B, N] float32. The paper averages this over the masked patches only.
     """
     if predicted.shape != target.shape:
-        raise ValueError(f"predicted {predicted.shape} and target {target.shape} must have one shape")
+        raise ValueError(
+            f"predicted {predicted.shape} and target {target.shape} must have one shape"
+        )
     target = target.astype(jnp.float32)
     if normalize:
         mean = target.mean(-1, keepdims=True)

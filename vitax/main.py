@@ -1,9 +1,9 @@
 """Trains, continues or evaluates a run.
 
-    python -m vitax.main --config=configs/vit_b16.py:demo
-    python -m vitax.main --config=configs/vit_b16.py --config.data.name=folder --config.data.path=DIR
-    python -m vitax.main --workdir=RUN                    continue a run where it stopped
-    python -m vitax.main --workdir=RUN --mode=eval        evaluate its best checkpoint
+python -m vitax.main --config=configs/vit_b16.py:demo
+python -m vitax.main --config=configs/vit_b16.py --config.data.name=folder --config.data.path=DIR
+python -m vitax.main --workdir=RUN                    continue a run where it stopped
+python -m vitax.main --workdir=RUN --mode=eval        evaluate its best checkpoint
 """
 
 import signal
@@ -15,10 +15,11 @@ import jax
 from absl import flags
 
 from vitax import __version__, cli, workdir
-from vitax.build import MAY_CHANGE, Run, build, restore_variables, settle
+from vitax.build import MAY_CHANGE, Run, build, restore_variables
 from vitax.errors import UserError
+from vitax.schema import settle
 from vitax.training import log
-from vitax.training.checkpoint import Checkpoints
+from vitax.training.checkpoint import Checkpoints, choose
 from vitax.training.loop import Inputs, evaluate_all, train
 from vitax.training.step import compile_step
 
@@ -66,7 +67,9 @@ def train_run(config: dict[str, Any], folder: str, spec: str, overwrite: bool) -
     describe(run, spec, path)
 
     compiled = compile_step(run.init, run.step, run.abstract_batch, run.mesh)
-    checkpoints = Checkpoints(path / "checkpoints", keep=run.saving.keep, best=run.evals.best, mode=run.evals.mode)
+    checkpoints = Checkpoints(
+        path / "checkpoints", keep=run.saving.keep, best=run.evals.best, mode=run.evals.mode
+    )
     class_names = run.splits.train.class_names
     meta = {"config": config, "versions": workdir.versions(), "class_names": list(class_names)}
     signals: list[int] = []
@@ -83,7 +86,14 @@ def train_run(config: dict[str, Any], folder: str, spec: str, overwrite: bool) -
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda number, _: signals.append(number))
     state, results, seconds = train(
-        compiled, inputs, run.plan, run.mesh, checkpoints, log.MetricsLog(path), meta, path / "profile"
+        compiled,
+        inputs,
+        run.plan,
+        run.mesh,
+        checkpoints,
+        log.MetricsLog(path),
+        meta,
+        path / "profile",
     )
     if signals and int(state.step) < run.plan.total:
         raise cli.Interrupted(signals[0])
@@ -96,7 +106,9 @@ def describe(run: Run, spec: str, path: Path) -> None:
     parameters = sum(x.size for x in jax.tree.leaves(run.shapes.params))
     hardware = workdir.hardware()
     say(f"vitax {__version__}  {spec or path}")
-    say(f"model    {type(run.model).__name__}, {parameters:,} parameters, {run.model.dtype.__name__}")
+    say(
+        f"model    {type(run.model).__name__}, {parameters:,} parameters, {run.model.dtype.__name__}"
+    )
     say(
         f"data     {splits.origin}: {len(splits.train):,} train, {len(splits.test):,} test, "
         f"{len(splits.train.class_names):,} classes, {data.image_size[0]}x{data.image_size[1]}x{data.channels}"
@@ -131,11 +143,15 @@ def finish(
     }
     workdir.write_json(path / "summary.json", summary)
     checkpoints.close()
-    told = ", ".join(f"{k} {v:.4f}" for k, v in results.items() if not k.endswith(("examples", "seconds")))
+    told = ", ".join(
+        f"{k} {v:.4f}" for k, v in results.items() if not k.endswith(("examples", "seconds"))
+    )
     say(f"\ndone: {step:,} steps in {log.duration(seconds)}; {told}")
     if best is not None:
         say(f"best: {run.evals.best} {best_value:.4f} at step {best:,}")
-    say(f"all of it lies in {path}: config.json metrics.jsonl summary.json checkpoints/ tensorboard/ log.txt")
+    say(
+        f"all of it lies in {path}: config.json metrics.jsonl summary.json checkpoints/ tensorboard/ log.txt"
+    )
     say(f"continue  python -m vitax.main --workdir={path}")
     say(f"evaluate  python -m vitax.main --workdir={path} --mode=eval")
     say(f"predict   python -m vitax.predict --workdir={path} IMAGE...")
@@ -145,9 +161,13 @@ def evaluate_run(config: dict[str, Any], path: Path, which: str) -> None:
     log.start_logging(None)
     run = build(config)
     checkpoints = Checkpoints(
-        path / "checkpoints", keep=run.saving.keep, best=run.evals.best, mode=run.evals.mode, read_only=True
+        path / "checkpoints",
+        keep=run.saving.keep,
+        best=run.evals.best,
+        mode=run.evals.mode,
+        read_only=True,
     )
-    step = choose(checkpoints, which, path)
+    step = choose(checkpoints, which)
     known, here = checkpoints.meta(step)["class_names"], list(run.splits.test.class_names)
     if known != here:
         raise UserError(
@@ -161,27 +181,6 @@ def evaluate_run(config: dict[str, Any], path: Path, which: str) -> None:
         say(f"{name}  {value:.4f}")
     if jax.process_index() == 0:
         workdir.append_json(path / "evaluations.jsonl", {"step": step, **results})
-
-
-def choose(checkpoints: Checkpoints, which: str, path: Path) -> int:
-    """The step that "best", "last" or a number means.
-
-    Raises:
-        UserError: there is no such checkpoint.
-    """
-    steps = sorted(checkpoints.manager.all_steps())
-    if not steps:
-        raise UserError(f"{path} holds no checkpoint; train it first: python -m vitax.main --workdir={path}")
-    if which == "best":
-        best = checkpoints.best()
-        return steps[-1] if best is None else best
-    if which == "last":
-        return steps[-1]
-    if which.isdigit() and int(which) in steps:
-        return int(which)
-    raise UserError(
-        f"--checkpoint={which} is not there; choose best, last or one of {', '.join(map(str, steps))}"
-    )
 
 
 def say(text: str) -> None:

@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 
 
-def random_masking(key: jax.Array, batch: int, tokens: int, ratio: float) -> tuple[jax.Array, jax.Array]:
+def random_masking(
+    key: jax.Array, batch: int, tokens: int, ratio: float
+) -> tuple[jax.Array, jax.Array]:
     """Hides the same number of random tokens in each example (He et al. 2021, arXiv:2111.06377, section 3).
 
     Args:

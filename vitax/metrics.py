@@ -39,7 +39,7 @@ def top_k(logits: jax.Array, labels: jax.Array, k: int = 1) -> jax.Array:
     if not 1 <= k <= logits.shape[-1]:
         raise ValueError(f"k={k} must lie in 1..{logits.shape[-1]}, the number of classes")
     own = jnp.take_along_axis(logits, labels[..., None], axis=-1)
-    index = jnp.arange(logits.shape[-1])
+    index = jax.lax.broadcasted_iota(labels.dtype, logits.shape, logits.ndim - 1)
     # Equal scores rank by class index, as argmax does: K equal logits must not score 100 %.
     ahead = (logits > own) | ((logits == own) & (index < labels[..., None]))
     # A NaN compares false with everything: without this line a broken model would score 100 %.

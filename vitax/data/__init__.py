@@ -1,5 +1,44 @@
 """From files to batches of NumPy arrays: source -> transform -> loader. Nothing here touches a device.
 
-A source has ``len(source)``, ``source[i] -> {name: array}`` and ``source.name(i)``, what to call example i in a
-message; labelled ones have ``source.class_names``. A transform is a function ``(example, rng) -> example``.
+A source has ``len(source)``, ``source[i] -> {name: array}``, ``source.name(i)``, what to call example i in a message,
+and ``source.class_names``. A transform is a function ``(example, rng) -> example``.
+
+SOURCES names the openers. Each takes the same arguments and returns a train and a test source; any other name is
+that of a prepared TFDS data set.
 """
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+from vitax.data.digits import digits
+from vitax.data.folder import folder
+from vitax.data.source import Splits
+from vitax.data.tfds import UnknownDataSet, tfds
+from vitax.errors import UserError
+
+SOURCES: dict[str, Callable[..., Splits]] = {"digits": digits, "folder": folder}
+
+
+def open_source(name: str, **arguments: Any) -> Splits:
+    """The train and test source of that name.
+
+    Args:
+        name: a key of SOURCES, or a TFDS name.
+        arguments: ``path``, ``train``, ``test``, ``test_fraction``, ``channels``, see the openers.
+
+    Raises:
+        UserError: nothing of that name, or data that cannot be used; with the remedy.
+    """
+    try:
+        return SOURCES[name](**arguments) if name in SOURCES else tfds(name, **arguments)
+    except UnknownDataSet as error:
+        close = difflib.get_close_matches(name, SOURCES, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise UserError(
+            f"data.name={name!r} is none of {', '.join(SOURCES)}{hint}, and {error}"
+        ) from error
+    except UserError:
+        raise
+    except (ValueError, OSError) as error:
+        raise UserError(f"data {name!r}: {error}") from error

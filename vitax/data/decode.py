@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 EXTENSIONS = (
-    ".jpg .jpeg .png .webp .bmp .tif .tiff .gif .ppm .pgm .pbm".split()
+    [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm"]
 )  # fmt: skip
 MAX_PIXELS = 80_000_000  # a header may promise anything; decoding this many takes about 1 GB
 

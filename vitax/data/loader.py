@@ -16,7 +16,7 @@ import grain
 import numpy as np
 from absl import flags
 
-from vitax.data.sources import Source
+from vitax.data.source import Source
 from vitax.errors import UserError
 
 Example = dict[str, np.ndarray]

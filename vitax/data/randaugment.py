@@ -12,9 +12,7 @@ GREY = 128
 FULL_MAGNITUDE = 10.0
 
 
-def color_jitter(
-    image: np.ndarray, rng: np.random.Generator, *, strength: float
-) -> np.ndarray:
+def color_jitter(image: np.ndarray, rng: np.random.Generator, *, strength: float) -> np.ndarray:
     """Brightness, contrast and saturation, each scaled by U(1 - strength, 1 + strength), in random order.
 
     Args:

@@ -24,7 +24,9 @@ def holdout(labels: np.ndarray, fraction: float, seed: int = 0) -> tuple[np.ndar
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         if len(members) < 2:
-            raise ValueError(f"class {label} has {len(members)} example; two are needed to split it")
+            raise ValueError(
+                f"class {label} has {len(members)} example; two are needed to split it"
+            )
         count = min(max(1, round(fraction * len(members))), len(members) - 1)
         held.append(rng.permutation(members)[:count])
     held = np.sort(np.concatenate(held))

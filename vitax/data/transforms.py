@@ -1,6 +1,6 @@
 """Image transforms: functions ``(example, rng) -> example`` over uint8 images; all randomness comes from ``rng``.
 
-`train_transform` and `test_transform` put them together. Sizes are (height, width) in pixels.
+`train_transform` and `eval_transform` put them together. Sizes are (height, width) in pixels.
 """
 
 import functools
@@ -78,9 +78,7 @@ def random_resized_crop(
         w = min(width, round(height * ratio[1]))
         h = min(height, round(width / ratio[0]))
         left, top = (width - w) // 2, (height - h) // 2
-    return resize(
-        image, size, interpolation=interpolation, box=(left, top, left + w, top + h)
-    )
+    return resize(image, size, interpolation=interpolation, box=(left, top, left + w, top + h))
 
 
 def pad_crop(
@@ -111,9 +109,7 @@ def center_crop(
     zoom = min(height / size[0], width / size[1]) * fraction
     h, w = size[0] * zoom, size[1] * zoom
     top, left = (height - h) / 2, (width - w) / 2
-    return resize(
-        image, size, interpolation=interpolation, box=(left, top, left + w, top + h)
-    )
+    return resize(image, size, interpolation=interpolation, box=(left, top, left + w, top + h))
 
 
 def random_flip(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -224,7 +220,7 @@ def train_transform(
     return Chain(crops[crop].fixed, tuple(steps))
 
 
-def test_transform(
+def eval_transform(
     image_size: Size, *, interpolation: str = "bicubic", test_crop_fraction: float = 0.875
 ) -> Chain:
     """The transform for tests and predictions: `center_crop` with ``test_crop_fraction``."""

@@ -39,9 +39,7 @@ def classification(
     def apply(variables: Variables, image: jax.Array, *, train: bool, key: jax.Array | None):
         rngs = {"dropout": key} if train else None
         collections = [name for name in variables if name != "params"] if train else False
-        out = model.apply(
-            variables, normalize(image), train=train, rngs=rngs, mutable=collections
-        )
+        out = model.apply(variables, normalize(image), train=train, rngs=rngs, mutable=collections)
         return out if train else (out, {})
 
     def init(key: jax.Array, batch: Batch) -> Variables:

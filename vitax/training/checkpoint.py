@@ -109,21 +109,22 @@ class Checkpoints:
             UserError: the checkpoint does not fit the model, or cannot be read.
         """
         wanted = dict(wanted)
+        where = f"checkpoint {step} in {self.manager.directory}"
         arguments = ocp.args.PyTreeRestore(
             wanted,
             restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
             partial_restore=True,
         )
-        where = f"checkpoint {step} in {self.manager.directory}"
         try:
-            found = self.manager.restore(step, args=ocp.args.Composite(state=arguments)).state
+            stored = self.manager.item_metadata(step).state.tree
+            if found := _mismatches(wanted, stored):
+                more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+                raise UserError(f"{where} does not fit the model: {'; '.join(found[:3])}{more}")
+            return self.manager.restore(step, args=ocp.args.Composite(state=arguments)).state
+        except UserError:
+            raise
         except Exception as error:
             raise UserError(f"{where} cannot be restored: {error}") from error
-        # Orbax hands back the request itself where an array is absent.
-        absent = [x for x in jax.tree.leaves(found) if isinstance(x, jax.ShapeDtypeStruct)]
-        if absent:
-            raise UserError(f"{where} lacks {len(absent)} arrays that the model has")
-        return found
 
     def wait(self) -> None:
         """Until all saves are on disk; raises what went wrong with them."""
@@ -131,3 +132,50 @@ class Checkpoints:
 
     def close(self) -> None:
         self.manager.close()
+
+
+def _mismatches(wanted: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:
+    """What differs between the parameters asked for and those stored: names, then shapes.
+
+    Orbax itself hands back the request where an array is absent, and says little where a shape differs.
+    """
+    found = []
+    for part in ("params", "collections", "ema"):
+        if part not in wanted:
+            continue
+        here, there = (
+            {
+                jax.tree_util.keystr(path, simple=True, separator="/"): tuple(x.shape)
+                for path, x in jax.tree_util.tree_leaves_with_path(tree.get(part) or {})
+            }
+            for tree in (wanted, stored)
+        )
+        found += [f"{name} is not in the checkpoint" for name in sorted(here.keys() - there.keys())]
+        found += [f"{name} is not in the model" for name in sorted(there.keys() - here.keys())]
+        found += [
+            f"{name} is {there[name]} in the checkpoint and {here[name]} in the model"
+            for name in sorted(here.keys() & there.keys())
+            if here[name] != there[name]
+        ]
+    return found
+
+
+def choose(checkpoints: Checkpoints, which: str) -> int:
+    """The step that "best", "last" or a number means; without any measured one, the best is the last.
+
+    Raises:
+        UserError: there is no such checkpoint.
+    """
+    steps = sorted(checkpoints.manager.all_steps())
+    if not steps:
+        raise UserError(f"{checkpoints.manager.directory} holds no checkpoint; train the run first")
+    if which == "best":
+        best = checkpoints.best()
+        return steps[-1] if best is None else best
+    if which == "last":
+        return steps[-1]
+    if which.isdigit() and int(which) in steps:
+        return int(which)
+    raise UserError(
+        f"--checkpoint={which} is not there; choose best, last or one of {', '.join(map(str, steps))}"
+    )

@@ -147,9 +147,7 @@ class Progress:
         self.began = self.printed = time.monotonic()
         watched = self.first and sys.stderr.isatty()
         self.bar = (
-            tqdm(
-                total=total, initial=start, unit="step", dynamic_ncols=True, smoothing=0.1
-            )
+            tqdm(total=total, initial=start, unit="step", dynamic_ncols=True, smoothing=0.1)
             if watched
             else None
         )

@@ -79,6 +79,7 @@ def train(
         window, results = Window(), {}
     log.start(start)
     if start >= plan.total:
+        log.close()
         return state, results, time.monotonic() - began
 
     names = parameter_paths(state.params)
@@ -133,8 +134,12 @@ def train(
                 found = evaluate_all(inputs.evaluators, state.variables, state.ema_variables)
                 log.write(step, found)
                 results = found
-                shown = {k: v for k, v in found.items() if not k.endswith(("/seconds", "/examples"))}
-                progress.say(f"step {step:,}  " + "  ".join(f"{k} {v:.4f}" for k, v in shown.items()))
+                shown = {
+                    k: v for k, v in found.items() if not k.endswith(("/seconds", "/examples"))
+                }
+                progress.say(
+                    f"step {step:,}  " + "  ".join(f"{k} {v:.4f}" for k, v in shown.items())
+                )
             stopping = inputs.stop()
             if due(step, plan.save_every) or step == plan.total or stopping:
                 read()  # a step that is not finite raises here, before anything is saved
@@ -152,10 +157,11 @@ def train(
             watch.pause(time.perf_counter() - paused)
             if stopping:
                 break
-        checkpoints.wait()
     finally:
         progress.close()
         batches.close()
+        log.close()
+        checkpoints.wait()  # what was being saved when a later step failed is still good
     return state, results, time.monotonic() - began
 
 
@@ -185,7 +191,9 @@ def _checked(step: int, reported: StepMetrics, names: list[str]) -> dict[str, tu
                 "the last checkpoint is kept. Usual remedies: a lower learning rate, a longer warm-up, "
                 "optim.clip_norm=1.0, model.dtype=float32"
             )
-    found = {name: (float(total), float(count)) for name, (total, count) in reported.metrics.items()}
+    found = {
+        name: (float(total), float(count)) for name, (total, count) in reported.metrics.items()
+    }
     for kind in ("gradient", "parameter"):
         norm = float(np.sqrt(np.square(getattr(health, kind).astype(np.float64)).sum()))
         found[f"{kind}_norm"] = (norm, 1.0)

@@ -32,7 +32,7 @@ OPTIMIZERS = {
     "sgd": lambda lr, mask, wd, b1, b2, eps, momentum: optax.chain(
         optax.add_decayed_weights(wd, mask), optax.sgd(lr, momentum=momentum)
     ),
-    # As in MAE's linear probe: neither decay nor the trust ratio for what NO_DECAY names.
+    # As large-batch linear probes have it: neither decay nor the trust ratio for what NO_DECAY names.
     "lars": lambda lr, mask, wd, b1, b2, eps, momentum: optax.lars(
         lr, weight_decay=wd, weight_decay_mask=mask, trust_ratio_mask=mask, momentum=momentum
     ),
@@ -58,9 +58,7 @@ def matching(params: Params, pattern: str, option: str) -> Params:
         raise UserError(f"{option}: {pattern!r} is no regular expression: {error}") from error
     if not any(jax.tree.leaves(found)):
         some = ", ".join(jax.tree.leaves(paths(params))[:5])
-        raise UserError(
-            f"{option}: {pattern!r} matches no parameter; paths look like {some}, ..."
-        )
+        raise UserError(f"{option}: {pattern!r} matches no parameter; paths look like {some}, ...")
     return found
 
 
@@ -73,7 +71,7 @@ def layer_factors(params: Params, decay: float) -> Params:
     """Learning-rate factor of each parameter for layer-wise decay (Clark et al. 2020, arXiv:2003.10555).
 
     ``decay ** (depth + 1 - layer)``, where the embeddings are layer 0, ``block{i}`` is layer i + 1 and all that
-    follows is layer depth + 1: the numbering of BEiT and MAE.
+    follows is layer depth + 1 (as in arXiv:2106.08254 and arXiv:2111.06377).
     """
     all_paths = jax.tree.leaves(paths(params))
     blocks = [int(found[1]) for path in all_paths if (found := re.search(r"block(\d+)/", path))]
@@ -111,7 +109,8 @@ def make_schedule(kind: str, peak: float, total: int, warmup: int, final: float 
     """
     if not 0 <= warmup < total:
         raise UserError(
-            f"optim.warmup is {warmup} steps of {total} in total; it must be shorter than the run"
+            f"the warm-up takes {warmup} of {total} steps; make it shorter than the run, with "
+            f'--config.optim.warmup="{total // 10} steps", say'
         )
 
     def after(step: jax.Array) -> jax.Array:
@@ -172,11 +171,7 @@ def make_optimizer(
     parts = []
     if clip_norm:
         parts.append(optax.clip_by_global_norm(clip_norm))
-    parts.append(
-        OPTIMIZERS[name](
-            schedule, decay_mask, weight_decay, b1, b2, epsilon, momentum
-        )
-    )
+    parts.append(OPTIMIZERS[name](schedule, decay_mask, weight_decay, b1, b2, epsilon, momentum))
     factors = jax.tree.map(lambda _: 1.0, params)
     if layer_decay != 1.0:
         factors = layer_factors(params, layer_decay)

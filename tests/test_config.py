@@ -1,0 +1,195 @@
+import json
+import typing
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from vitax import build, cli, config, schema
+from vitax.data.source import Arrays, Splits
+from vitax.errors import UserError
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
+CASES = [
+    (path, variant)
+    for path in CONFIGS
+    for variant in ("", "demo", "small")
+    if path.stem == "vit_b16"
+]
+
+
+def load(path, variant=""):
+    spec = f"{path}:{variant}" if variant else str(path)
+    return schema.settle(schema.resolve(cli.load_config(spec)))
+
+
+def test_every_config_is_tested():
+    assert {path for path, _ in CASES} == set(CONFIGS)
+
+
+@pytest.mark.parametrize(("path", "variant"), CASES, ids=lambda x: getattr(x, "stem", x))
+def test_every_config_builds_and_steps_abstractly_at_full_size(path, variant, monkeypatch):
+    values = load(path, variant)
+    classes = 1000 if not variant else 10
+    channels, (height, width) = values["data"]["channels"], values["data"]["image_size"]
+    few = Arrays(
+        {"image": np.zeros((4, height, width, channels), np.uint8), "label": np.zeros(4, np.int32)},
+        [str(k) for k in range(classes)],
+        "fake",
+    )
+    monkeypatch.setattr(schema, "open_source", lambda name, **_: Splits(few, few, "fake"))
+    # Epochs of the fake data are short: say the durations in steps.
+    for section, key in (
+        ("optim", "warmup"),
+        ("evals", "every"),
+        ("checkpoint", "every"),
+        ("log", "every"),
+    ):
+        values[section][key] = "2 steps"
+    run = build.build({**values, "duration": "20 steps"})  # traces one step at full size
+    size = sum(x.size for x in jax.tree.leaves(run.shapes.params))
+    assert run.abstract_batch["image"].shape == (values["batch_size"], height, width, channels)
+    if not variant:
+        assert size == 86_567_656
+        assert run.schedule(2) == pytest.approx(1.6e-3)
+        assert len(jax.tree.leaves(run.shapes.ema)) == len(jax.tree.leaves(run.shapes.params))
+
+
+def test_a_resolved_config_survives_json_and_is_complete():
+    values = load(CONFIGS[0], "demo")
+    assert config.from_json(config.to_json(values)) == values
+    assert schema.resolve(values) == values
+    assert {"norm_epsilon", "remat", "dtype"} <= values["model"].keys()
+    assert values["data"]["crop_padding"] == 4
+
+
+def test_a_size_fills_what_is_not_given():
+    values = cli.load_config(f"{CONFIGS[0]}")
+    values["model"] |= dict(size="L", depth=3)
+    model = schema.settle(schema.resolve(values))["model"]
+    assert (model["width"], model["num_heads"], model["depth"]) == (1024, 16, 3)
+    with pytest.raises(UserError, match="size='XL' is unknown; choose one of Ti, S, B, L, H"):
+        schema.settle(schema.resolve({**values, "model": dict(name="vit", size="XL")}))
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "message"),
+    [
+        ("model", {"dpeth": 3}, r"config.model.dpeth is unknown; did you mean 'depth'\?"),
+        ("model", {"name": "vti"}, r"config.model.name='vti' is unknown; did you mean 'vit'\?"),
+        ("task", {"mixpu": 1.0}, r"config.task.mixpu is unknown; did you mean 'mixup'\?"),
+        ("data", {"pathh": ""}, r"config.data.pathh is unknown; did you mean 'path'\?"),
+        ("optim", {"lr": 1.0}, r"config.optim.lr is unknown"),
+        ("", {"seeds": 1}, r"config.seeds is unknown; did you mean 'seed'\?"),
+    ],
+)
+def test_unknown_keys_are_named_with_what_was_meant(section, change, message):
+    values = cli.load_config(f"{CONFIGS[0]}:demo")
+    target = values[section] if section else values
+    target |= change
+    with pytest.raises(UserError, match=message):
+        schema.resolve(values)
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "message"),
+    [
+        ("model", {"depth": "12"}, "config.model.depth='12' is of type str, not int"),
+        ("model", {"dtype": "float16"}, "config.model.dtype='float16' is unknown; choose one of float32"),
+        ("data", {"flip": 1}, "config.data.flip=1 is of type int, not bool"),
+        ("data", {"crop_scale": (0.1,)}, r"config.data.crop_scale=\(0.1,\) does not have 2 entries"),
+        ("data", {"mean": (0.1, 0.2)}, "must have one number for each of 1 channels"),
+        ("data", {"image_size": (7, 7)}, "image 7x7 is not divisible by patch_size 2; pad or resize to 8x8"),
+        ("optim", {"warmup": "5"}, "config.optim.warmup='5' is no duration; write a number and a unit"),
+        ("optim", {"ema_decay": 1.0}, r"ema_decay=1.0 must lie in \[0, 1\)"),
+        ("mesh", {"data": 3}, "mesh data=3 x fsdp=1 does not make 8 devices"),
+        ("", {"duration": "0 steps"}, "no time to train"),
+        ("", {"batch_size": 30}, "batch_size=30 cannot be dealt out to 8 devices.*multiple of 8, such as 24 or 32"),
+        ("", {"accumulate": 3}, "accumulate=3 micro-batches; use a multiple of 24, such as 24 or 48"),
+    ],
+)  # fmt: skip
+def test_bad_values_are_named_with_the_remedy(section, change, message):
+    values = cli.load_config(f"{CONFIGS[0]}:demo")
+    target = values[section] if section else values
+    target |= change
+    with pytest.raises(UserError, match=message):
+        build.build(schema.settle(schema.resolve(values)))
+
+
+@pytest.mark.parametrize(
+    ("duration", "expected"),
+    [("300 epochs", 93750), ("1 epoch", 312), ("10steps", 10), ("6400 examples", 100), ("0 steps", 0),
+     ("1e3 steps", 1000), ("0.5 epochs", 156), ("1 example", 1), ("", 0)],
+)  # fmt: skip
+def test_durations_in_their_units(duration, expected):
+    assert config.steps("x", duration, batch_size=64, examples=20_000) == expected
+
+
+def test_two_units_at_once_are_refused():
+    with pytest.raises(UserError, match="config.x='3 epochs 5 steps' is no duration"):
+        config.steps("x", "3 epochs 5 steps", batch_size=1, examples=1)
+
+
+def test_differences_name_key_and_both_values():
+    old, new = {"a": {"b": 1, "c": 2}}, {"a": {"b": 3}, "d": 4}
+    assert config.differences(old, new) == [
+        "a.b: 1 -> 3",
+        "a.c: 2 -> '(absent)'",
+        "d: '(absent)' -> 4",
+    ]
+
+
+def test_keys_are_keyword_only_arguments():
+    def function(given, *, knob: int = 3): ...
+
+    assert list(config.keys(function)) == ["knob"]
+    for functions in schema.schema(load(CONFIGS[0])).values():
+        for taker in functions:
+            hints = typing.get_type_hints(taker.__init__ if isinstance(taker, type) else taker)
+            assert all(key in hints for key in config.keys(taker)), taker
+
+
+def test_the_command_line_overrides_and_explains(tmp_path):
+    from absl import flags
+
+    def parse(*argv):
+        values, _ = cli.parse(
+            ["main", *argv], lambda f: flags.DEFINE_string("workdir", "", "", flag_values=f), ""
+        )
+        return values.config.to_dict()
+
+    base = f"--config={CONFIGS[0]}:demo"
+    values = parse(
+        base,
+        "--config.model.depth=2",
+        "--config.data.crop_padding=7",
+        "--config.data.image_size=(8,4)",
+    )
+    assert (values["model"]["depth"], values["data"]["crop_padding"]) == (2, 7)
+    assert values["data"]["image_size"] == (8, 4)
+    assert parse("--config", f"{CONFIGS[0]}:demo")["seed"] == 0
+    assert parse(base, "--config.optim.freeze=('embed','head')")["optim"]["freeze"] == (
+        "embed",
+        "head",
+    )
+    for argv, message in {
+        ("--config.model.dpth=2",): "no key 'dpth'; did you mean 'depth'",
+        ("--config.model.depth=two",): "config.model.depth=two",
+        ("--confg.model.depth=2",): "confg",
+        ("--config.nothing.here=1",): "no key",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            parse(base, *argv)
+    for spec, message in {
+        "nowhere.py": "config file nowhere.py does not exist",
+        f"{CONFIGS[0]}:dmo": "variant 'dmo' is unknown; choose one of",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            parse(f"--config={spec}")
+    with pytest.raises(UserError, match="give --config"):
+        parse()
+    with pytest.raises(UserError, match="holds no run"):
+        parse(f"--workdir={tmp_path}")
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    assert parse(f"--workdir={tmp_path}") == schema.resolve(values)

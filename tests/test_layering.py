@@ -1,0 +1,100 @@
+"""Who may import whom. The package is read, not run."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from vitax.models import MODELS
+from vitax.tasks import TASKS
+
+ROOT = Path(__file__).parent.parent / "vitax"
+
+# package or module -> what of vitax it may import, itself always included.
+LEAVES = ("errors",)
+ALLOWED = {
+    "errors": (),
+    "losses": (),
+    "masking": (),
+    "mixing": (),
+    "metrics": (),
+    "mesh": LEAVES,
+    "nn": ("mesh",),
+    "models": ("nn", "mesh"),
+    "tasks": ("losses", "masking", "mixing", "metrics"),
+    "data": LEAVES,
+    "training": ("tasks.task", "metrics", "mesh", "errors"),
+    "config": LEAVES,
+    "workdir": ("config", "errors"),
+    "schema": ("config", "data", "errors", "mesh", "models", "tasks", "training"),
+    "build": None,  # everything
+    "cli": ("schema", "config", "errors", "workdir"),
+    "main": None,
+    "predict": None,
+}
+ONLY = {  # third-party packages that may be imported in some places only
+    "flax": ("nn", "models", "tasks", "build", "config"),
+    "grain": ("data",),
+    "orbax": ("training",),
+    "optax": ("training", "build"),
+    "sklearn": ("data",),
+    "PIL": ("data",),
+    "tensorflow_datasets": ("data",),
+}
+NOWHERE = ("tensorflow", "torch", "chex", "configs", "experiments", "tests", "notebooks")
+
+
+def files():
+    return sorted(ROOT.rglob("*.py"))
+
+
+def layer(path):
+    return path.relative_to(ROOT).with_suffix("").parts[0]
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_one_way(path):
+    own = layer(path)
+    if own == "__init__":
+        assert not list(imports(path))
+        return
+    for name in imports(path):
+        top, *rest = name.split(".")
+        assert top not in NOWHERE, f"{path} imports {name}"
+        assert own in ONLY.get(top, (own,)), f"{path} imports {name}"
+        assert not name.startswith(("jax._src", "jax.experimental", "flax.training")), name
+        if top == "vitax" and ALLOWED[own] is not None:
+            inside = ".".join(rest)
+            allowed = (own, "__version__", *ALLOWED[own])
+            assert any(inside == a or inside.startswith(f"{a}.") for a in allowed), (
+                f"{path} imports {name}"
+            )
+
+
+def test_every_module_has_its_place_and_a_name_that_says_something():
+    assert {layer(path) for path in files()} - {"__init__"} - set(ALLOWED) <= {"evals"}
+    assert not {"utils", "util", "helpers", "common", "misc"} & {path.stem for path in files()}
+
+
+def test_training_names_no_objective_and_no_model():
+    families = "vit mae swin swinir nat clip bert mixer fnet dynamicvit transformer"
+    names = {*MODELS, *TASKS, *families.split(), "image", "label", "token", "pixel"}
+    for path in (ROOT / "training").glob("*.py"):
+        words = set(re.findall(r"[a-z]+", path.read_text().lower()))
+        # Gradients are clipped, and there are parameters called tokens.
+        assert words & names <= {"token", "clip"}, path.name
+
+
+def test_files_are_short():
+    long = {path.name: n for path in files() if (n := len(path.read_text().splitlines())) > 300}
+    assert not long

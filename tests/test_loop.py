@@ -1,0 +1,227 @@
+"""The loop on a task of three numbers: what is logged, evaluated, saved, resumed, and how it stops."""
+
+import json
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from vitax import metrics
+from vitax.errors import TrainingError, UserError
+from vitax.mesh import batch_sharding, make_mesh
+from vitax.tasks import Aux, Task
+from vitax.training import checkpoint, evaluate, log, loop, step
+
+BATCH = 8
+
+
+def line(poison_step=-1, where="loss"):
+    """Least squares through points; may go wrong on purpose at one step."""
+
+    def init(key, batch):
+        return {"params": {"slope": jax.random.normal(key, (1,)), "offset": jnp.zeros(1)}}
+
+    @jax.custom_vjp
+    def poison(x, bad):
+        return x
+
+    poison.defvjp(lambda x, bad: (x, bad), lambda bad, g: (jnp.where(bad, jnp.nan, g), None))
+
+    def loss(variables, batch, key, train):
+        params = variables["params"]
+        bad = (batch["step"] == poison_step).any()
+        offset = poison(params["offset"], bad) if where == "gradient" else params["offset"]
+        error = params["slope"] * batch["x"] + offset - batch["y"]
+        if where == "loss":
+            error = jnp.where(bad & train, jnp.nan, error)
+        values = jnp.square(error)
+        if train:
+            values = values + 0.01 * jax.random.normal(key, values.shape)
+        found = {"loss": metrics.masked(values, batch["valid"])}
+        return metrics.mean(found["loss"]), Aux(found)
+
+    def predict(variables, batch):
+        return {"y": variables["params"]["slope"] * batch["x"] + variables["params"]["offset"]}
+
+    return Task(init, loss, predict)
+
+
+def batch_of(n):
+    x = np.random.default_rng(n % 1000).normal(size=BATCH).astype(np.float32)
+    valid = np.arange(BATCH) < BATCH - 1
+    return {"x": x, "y": 3 * x + 1, "valid": valid, "step": np.full(BATCH, n, np.int32)}
+
+
+def batches(start):
+    n = start
+    while True:
+        n += 1
+        yield {**batch_of(n), "index": np.arange(BATCH)}
+
+
+class Outcome(NamedTuple):
+    state: step.TrainState
+    results: dict
+    lines: list
+    checkpoints: checkpoint.Checkpoints
+
+
+def run(folder, plan, task=None, stop=lambda: False, optimizer=None, ema=0.9):
+    mesh = make_mesh(data=-1, fsdp=1)
+    task, optimizer = task or line(), optimizer or optax.adam(0.05)
+    shapes = {
+        name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=batch_sharding(mesh))
+        for name, x in batch_of(0).items()
+    }
+    program = step.compile_step(
+        step.make_init(task, optimizer, 0, ema=bool(ema)),
+        step.make_step(task, optimizer, 0, 1, ema),
+        shapes,
+        mesh,
+    )
+    evaluator = evaluate.mean_metrics(task, lambda: iter([batch_of(-1), batch_of(-2)]), mesh)
+    inputs = loop.Inputs(
+        batches, set(), {"test": evaluator}, lambda n: jnp.asarray(0.05), BATCH, "points", stop
+    )
+    folder.mkdir(exist_ok=True)
+    saved = checkpoint.Checkpoints(folder / "checkpoints", keep=2, best="test/loss", mode="min")
+    file = log.MetricsLog(folder)
+    meta = {"config": {}}
+    profile = folder / "profile"
+    state, results, _ = loop.train(program, inputs, plan, mesh, saved, file, meta, profile)
+    lines = [json.loads(text) for text in (folder / "metrics.jsonl").read_text().splitlines()]
+    return Outcome(jax.device_get(state), results, lines, saved)
+
+
+def timeless(lines):
+    clocks = ("per_second", "data_wait", "seconds")
+    return [{k: v for k, v in one.items() if not k.endswith(clocks)} for one in lines]
+
+
+PLAN = loop.Plan(total=23, log_every=4, eval_every=10, save_every=5)
+
+
+def test_a_run_logs_evaluates_and_saves_when_it_should(tmp_path):
+    out = run(tmp_path, PLAN)
+    train = [one for one in out.lines if "train/loss" in one]
+    test = [one for one in out.lines if "test/loss" in one]
+    assert [one["step"] for one in train] == [4, 8, 12, 16, 20, 23]
+    assert [one["step"] for one in test] == [10, 20, 23]
+    for name in (
+        "learning_rate",
+        "points_per_second",
+        "data_wait",
+        "gradient_norm",
+        "parameter_norm",
+    ):
+        assert all(f"train/{name}" in one for one in train)
+    assert test[0]["test/examples"] == 2 * (BATCH - 1)
+    assert test[0]["test_ema/loss"] != test[0]["test/loss"]
+    assert out.results == {k: v for k, v in test[-1].items() if k != "step"}
+    assert sorted(out.checkpoints.manager.all_steps()) == [20, 23]
+    assert out.checkpoints.best() == 23
+    assert (tmp_path / "tensorboard").exists()
+
+
+def test_evaluation_means_are_those_of_numpy(tmp_path):
+    out = run(tmp_path, PLAN)
+    slope, offset = out.state.params["slope"], out.state.params["offset"]
+    errors = [
+        np.square(slope * b["x"] + offset - b["y"])[b["valid"]]
+        for b in (batch_of(-1), batch_of(-2))
+    ]
+    np.testing.assert_allclose(out.results["test/loss"], np.concatenate(errors).mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("at", [5, 10, 13])
+def test_an_interrupted_run_continues_bit_for_bit(tmp_path, at):
+    whole = run(tmp_path / "whole", PLAN)
+    asked = []
+
+    def stop():
+        asked.append(1)
+        return len(asked) == at
+
+    part = run(tmp_path / "part", PLAN, stop=stop)
+    assert int(part.state.step) == at
+    # What a dead run may leave behind: lines past the checkpoint, and half a line.
+    with (tmp_path / "part" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 999, "train/loss": 1}\n{"step": 10')
+    rest = run(tmp_path / "part", PLAN)
+    for a, b in zip(jax.tree.leaves(whole.state), jax.tree.leaves(rest.state), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert timeless(rest.lines) == timeless(whole.lines)
+
+
+def test_a_finished_run_does_nothing(tmp_path):
+    first = run(tmp_path, PLAN)
+    again = run(tmp_path, PLAN)
+    assert again.lines == first.lines
+    assert again.results == first.results
+
+
+def test_the_best_checkpoint_outlives_the_newest(tmp_path):
+    # Away from the target: the loss grows, so the first evaluation is the best.
+    out = run(tmp_path, loop.Plan(40, 10, 5, 5), optimizer=optax.scale(0.02))
+    steps = sorted(out.checkpoints.manager.all_steps())
+    assert steps == [5, 35, 40]
+    assert out.checkpoints.best() == 5
+    assert checkpoint.choose(out.checkpoints, "best") == 5
+    assert checkpoint.choose(out.checkpoints, "last") == 40
+    with pytest.raises(
+        UserError, match="--checkpoint=7 is not there; choose best, last or one of 5, 35, 40"
+    ):
+        checkpoint.choose(out.checkpoints, "7")
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_what_is_not_finite_is_named_and_not_saved(tmp_path, where):
+    names = {"loss": "the loss is", "gradient": "the gradient of offset is"}
+    with pytest.raises(TrainingError, match=f"{names[where]} not finite at step 15"):
+        run(tmp_path, PLAN, task=line(15, where))
+    saved = checkpoint.Checkpoints(tmp_path / "checkpoints", read_only=True)
+    assert saved.latest() == 10
+    wanted = step.abstract(
+        jax.eval_shape(lambda: {"params": {"slope": jnp.zeros(1), "offset": jnp.zeros(1)}}),
+        make_mesh(data=-1, fsdp=1),
+    )
+    restored = saved.restore(10, wanted)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(restored))
+    lines = (tmp_path / "metrics.jsonl").read_text()
+    assert "NaN" not in lines
+
+
+def test_an_update_that_explodes_is_named(tmp_path):
+    explode = optax.scale_by_schedule(lambda n: jnp.where(n == 6, jnp.inf, -0.01))
+    with pytest.raises(
+        TrainingError, match="the update of offset and 1 more is not finite at step 7"
+    ):
+        run(tmp_path, PLAN, optimizer=explode)
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    out = run(tmp_path, PLAN)
+    mesh = make_mesh(data=-1, fsdp=1)
+    other = {"params": {"slope": jnp.zeros(1), "offset": jnp.zeros(1), "curve": jnp.zeros(1)}}
+    with pytest.raises(UserError, match="checkpoint 23 in .* curve is not in the checkpoint"):
+        out.checkpoints.restore(23, step.abstract(jax.eval_shape(lambda: other), mesh))
+    larger = {"params": {"slope": jnp.zeros(2), "offset": jnp.zeros(1)}}
+    with pytest.raises(
+        UserError, match=r"slope is \(1,\) in the checkpoint and \(2,\) in the model"
+    ):
+        out.checkpoints.restore(23, step.abstract(jax.eval_shape(lambda: larger), mesh))
+
+
+def test_wrong_options_are_refused(tmp_path):
+    with pytest.raises(UserError, match="'most' is unknown"):
+        checkpoint.Checkpoints(tmp_path, mode="most")
+    with pytest.raises(UserError, match="keep=0"):
+        checkpoint.Checkpoints(tmp_path, keep=0)
+
+
+def test_a_profile_of_the_chosen_steps_is_written(tmp_path):
+    run(tmp_path, PLAN._replace(total=6, profile_at=2, profile_steps=2))
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))

@@ -1,0 +1,100 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vitax.nn import attention, blocks, patches, positions
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def test_attention_against_numpy(rng):
+    q, k, v = (rng.normal(size=(2, n, 3, 4)).astype(np.float32) for n in (5, 7, 7))
+    bias = rng.normal(size=(1, 3, 5, 7)).astype(np.float32)
+    out, weights = attention.dot_product_attention(q, k, v, bias=bias)
+    scores = np.einsum("bnae,bmae->banm", q, k) / 2 + bias
+    chex.assert_trees_all_close(weights, softmax(scores), rtol=1e-5)
+    chex.assert_trees_all_close(
+        out, np.einsum("banm,bmae->bnae", softmax(scores), v), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_what_is_masked_has_no_influence(rng):
+    q, k, v = (jnp.asarray(rng.normal(size=(1, 4, 2, 3)), jnp.float32) for _ in range(3))
+    causal = jnp.tril(jnp.ones((4, 4), bool))[None, None]
+    gradient = jax.jacobian(
+        lambda v: attention.dot_product_attention(q, k, v, mask=causal)[0].sum((0, 2, 3))
+    )(v).sum((1, 3, 4))  # [query, key]
+    chex.assert_trees_all_equal(np.abs(gradient) > 0, np.asarray(causal[0, 0]))
+
+
+def test_bfloat16_attention_keeps_its_softmax_in_float32(rng):
+    q, k, v = (jnp.asarray(rng.normal(size=(1, 64, 1, 8)), jnp.bfloat16) for _ in range(3))
+    out, weights = attention.dot_product_attention(q, k, v)
+    assert (out.dtype, weights.dtype) == (jnp.bfloat16, jnp.float32)
+    chex.assert_trees_all_close(weights.sum(-1), jnp.ones((1, 1, 64)), atol=1e-6)
+
+
+def test_width_that_heads_do_not_divide_is_refused(key):
+    with pytest.raises(ValueError, match="width 10 is not divisible by num_heads 3"):
+        attention.SelfAttention(3).init(key, jnp.zeros((1, 2, 10)))
+
+
+def test_qkv_is_initialised_like_three_kernels_of_its_own(key):
+    init = attention.stacked(jax.nn.initializers.xavier_uniform(), 3)
+    kernel = init(key, (64, 192))
+    limit = np.sqrt(6 / (64 + 64))
+    for part in np.split(np.asarray(kernel), 3, axis=-1):
+        assert 0.95 * limit < np.abs(part).max() <= limit
+    assert not np.array_equal(kernel[:, :64], kernel[:, 64:128])
+
+
+def test_patchify_order_and_inverse(rng):
+    images = rng.normal(size=(2, 6, 9, 2)).astype(np.float32)
+    cut = patches.patchify(images, 3)
+    chex.assert_shape(cut, (2, 2, 3, 18))
+    chex.assert_trees_all_equal(cut[1, 0, 2], images[1, 0:3, 6:9].reshape(-1))
+    chex.assert_trees_all_equal(patches.unpatchify(cut, 3), images)
+
+
+def test_patch_error_names_the_size_that_would_do():
+    with pytest.raises(ValueError, match="30x32 is not divisible by patch_size 8.*32x32"):
+        patches.patchify(jnp.zeros((1, 30, 32, 3)), 8)
+
+
+def test_patch_embed_equals_the_strided_convolution(key, rng):
+    images = jnp.asarray(rng.normal(size=(2, 8, 12, 3)), jnp.float32)
+    embed = patches.PatchEmbed(4, 5)
+    variables = embed.init(key, images)
+    kernel = variables["params"]["projection"]["kernel"].reshape(4, 4, 3, 5)
+    expected = jax.lax.conv_general_dilated(
+        images, kernel, (4, 4), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    chex.assert_trees_all_close(embed.apply(variables, images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_positions_are_resized_along_the_right_axes():
+    rows, columns = jnp.meshgrid(jnp.arange(4.0), jnp.arange(6.0), indexing="ij")
+    table = jnp.stack([rows, columns], -1)  # [4, 6, 2]
+    assert positions.resize_positions(table, (4, 6)) is table
+    larger = positions.resize_positions(table, (8, 6))
+    chex.assert_trees_all_close(larger[..., 1], jnp.broadcast_to(columns[:1], (8, 6)), atol=1e-5)
+    assert (np.diff(np.asarray(larger[..., 0]), axis=0) > 0).all()
+
+
+def test_drop_path_drops_whole_examples_and_keeps_the_mean(key):
+    x = jnp.ones((4000, 3))
+    out = np.asarray(blocks.drop_path(x, 0.25, key))
+    assert set(np.unique(out).round(4)) == {0.0, np.float32(4 / 3).round(4)}
+    assert (out.std(-1) == 0).all()
+    assert abs(out.mean() - 1) < 0.05
+
+
+def test_gelu_is_the_exact_one_by_default():
+    # Values of the three forms at x = 1: erf 0.84134475, tanh 0.84119199.
+    chex.assert_trees_all_close(blocks.ACTIVATIONS["gelu"](1.0), 0.84134475, atol=1e-7)
+    chex.assert_trees_all_close(blocks.ACTIVATIONS["gelu_tanh"](1.0), 0.84119199, atol=1e-7)

@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+from conftest import write_image
+
+from vitax.data import open_source, source
+from vitax.data.splits import holdout
+from vitax.errors import UserError
+
+
+def opened(name, path="", **changes):
+    arguments = dict(train="train", test="test", test_fraction=0.2, channels=3) | changes
+    return open_source(name, path=str(path), **arguments)
+
+
+def test_holdout_takes_its_share_of_every_class():
+    labels = np.repeat([0, 1, 2], [10, 50, 2])
+    keep, held = holdout(labels, 0.2)
+    assert sorted([*keep, *held]) == list(range(62))
+    assert np.bincount(labels[held]).tolist() == [2, 10, 1]
+    np.testing.assert_array_equal(held, holdout(labels, 0.2)[1])
+    assert not np.array_equal(held, holdout(labels, 0.2, seed=1)[1])
+    with pytest.raises(ValueError, match="class 3 has 1 example"):
+        holdout(np.array([0, 0, 3]), 0.5)
+
+
+def test_digits_are_all_there_once():
+    train, test, _ = opened("digits", channels=1)
+    assert len(train) + len(test) == 1797
+    assert train[0]["image"].shape == (8, 8, 1)
+    assert len(test.class_names) == 10
+    seen = {train[i]["image"].tobytes() for i in range(len(train))}
+    assert len(seen) > 1400  # images differ
+    assert opened("digits").train[0]["image"].shape == (8, 8, 3)
+
+
+def test_folder_with_both_splits(image_folder):
+    splits = opened("folder", image_folder)
+    assert (len(splits.train), len(splits.test)) == (24, 10)
+    assert splits.train.class_names == ("day", "night")
+    for part in (splits.train, splits.test):
+        for i in range(len(part)):
+            bright = part[i]["image"].mean() > 127
+            assert part.class_names[part[i]["label"]] == ("day" if bright else "night")
+            assert ("day" in part.name(i)) == bright
+
+
+def test_test_split_with_fewer_classes_keeps_the_training_labels(image_folder):
+    for file in (image_folder / "test" / "day").iterdir():
+        file.unlink()
+    (image_folder / "test" / "day").rmdir()
+    test = opened("folder", image_folder).test
+    assert {int(test[i]["label"]) for i in range(len(test))} == {1}
+    assert test.class_names == ("day", "night")
+
+
+def test_one_folder_is_split(image_folder):
+    splits = opened("folder", image_folder / "train", test_fraction=0.25)
+    assert (len(splits.train), len(splits.test)) == (18, 6)
+    names = {s.name(i) for s in (splits.train, splits.test) for i in range(len(s))}
+    assert len(names) == 24
+    assert "25%" in splits.origin
+
+
+def test_validation_folder_is_found_under_its_usual_names(image_folder):
+    (image_folder / "test").rename(image_folder / "val")
+    splits = opened("folder", image_folder)
+    assert len(splits.test) == 10
+    assert "val" in splits.origin
+
+
+def test_nested_hidden_and_foreign_files(image_folder, rng):
+    day = image_folder / "train" / "day"
+    write_image(day / "deep" / "er" / "x.JPG", rng.integers(0, 255, (5, 5, 3), dtype=np.uint8))
+    (day / ".hidden.png").write_bytes(b"no image")
+    (day / "notes.txt").write_text("no image")
+    (image_folder / "train" / ".cache").mkdir()
+    assert len(opened("folder", image_folder).train) == 25
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda f: f / "nowhere", "is not a folder"),
+        (lambda f: "", "data.path is empty"),
+        (lambda f: f / "train" / "day", "holds 0 class folders"),
+        (lambda f: (f / "train").rename(f / "training") and f, "looks like a split"),
+        (lambda f: (f / "train" / "empty").mkdir() or f, "holds no images"),
+        (
+            lambda f: (f / "test" / "dusk").mkdir() or ((f / "test" / "night" / "00.png").rename(f / "test" / "dusk" / "0.png") and f),
+            "holds classes that .* does not: dusk",
+        ),
+    ],
+)  # fmt: skip
+def test_bad_folders_get_a_sentence_with_the_layout(image_folder, prepare, message):
+    with pytest.raises(UserError, match=message):
+        opened("folder", prepare(image_folder))
+
+
+def test_digits_with_a_path_points_to_the_folder_source(tmp_path):
+    with pytest.raises(UserError, match="--config.data.name=folder"):
+        opened("digits", tmp_path)
+
+
+def test_cache_reads_once_within_its_budget(image_folder):
+    class Counting:
+        def __init__(self, source):
+            self.source, self.class_names, self.reads = source, source.class_names, 0
+
+        def __len__(self):
+            return len(self.source)
+
+        def __getitem__(self, i):
+            self.reads += 1
+            return self.source[i]
+
+    counting = Counting(opened("folder", image_folder).train)
+    size = counting[0]["image"].nbytes + 4
+    counting.reads = 0
+    kept = source.Cached(counting, 10 * size)
+    for _ in range(3):
+        for i in range(len(kept)):
+            kept[i]
+    assert counting.reads == 24 + 2 * 14
+
+
+def test_arrays_of_unequal_length_are_refused():
+    with pytest.raises(ValueError, match="differ in length"):
+        source.Arrays({"image": np.zeros(3), "label": np.zeros(2)}, "ab", "x")

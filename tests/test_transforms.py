@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+
+from vitax.data import randaugment, transforms
+
+
+@pytest.fixture
+def image(rng):
+    return rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+
+
+def generator(seed=0):
+    return np.random.default_rng(seed)
+
+
+def test_resize_is_antialiased():
+    # One-pixel stripes shrunk by eight must become grey; without antialiasing they stay black or white.
+    stripes = np.zeros((64, 64, 1), np.uint8)
+    stripes[:, ::2] = 255
+    small = transforms.resize(stripes, (8, 8))
+    assert abs(small.astype(float) - 127.5).max() < 15
+
+
+def test_resize_keeps_what_has_the_size_already(image):
+    assert transforms.resize(image, (40, 60)) is image
+    assert transforms.resize(image[..., :1], (20, 30)).shape == (20, 30, 1)
+
+
+def test_center_crop_equals_resize_then_crop():
+    # A horizontal ramp: position is readable from the value.
+    ramp = np.tile(np.linspace(0, 255, 200), (100, 1)).astype(np.uint8)[..., None]
+    out = transforms.center_crop(ramp, size=(50, 50), fraction=0.5, interpolation="bilinear")
+    # short side 100 -> 50 / 0.5 = 100: no zoom; the centre 50 columns are 75 .. 125
+    np.testing.assert_allclose(out[0, :, 0], ramp[0, 75:125, 0], atol=1)
+
+
+def test_random_resized_crop_draws_from_its_range(image):
+    areas = []
+    original = transforms.resize
+
+    def spy(picture, size, *, interpolation, box):
+        left, top, right, bottom = box
+        assert 0 <= left < right <= 60
+        assert 0 <= top < bottom <= 40
+        areas.append((right - left) * (bottom - top) / 2400)
+        assert 0.7 < (right - left) / (bottom - top) < 1.4
+        return original(picture, size, interpolation=interpolation, box=box)
+
+    transforms.resize, saved = spy, transforms.resize
+    try:
+        rng = generator()
+        for _ in range(300):
+            out = transforms.random_resized_crop(image, rng, size=(16, 16), scale=(0.1, 0.5))
+            assert out.shape == (16, 16, 3)
+    finally:
+        transforms.resize = saved
+    assert 0.08 < min(areas) < 0.15
+    assert 0.45 < max(areas) < 0.53
+
+
+def test_random_resized_crop_of_a_sliver_falls_back_to_the_centre():
+    sliver = np.zeros((2, 400, 3), np.uint8)
+    out = transforms.random_resized_crop(sliver, generator(), size=(8, 8), scale=(0.9, 1.0))
+    assert out.shape == (8, 8, 3)
+
+
+def test_pad_crop_shifts_by_at_most_the_padding():
+    image = np.zeros((8, 8, 1), np.uint8)
+    image[4, 4] = 255
+    places = set()
+    rng = generator()
+    for _ in range(200):
+        out = transforms.pad_crop(image, rng, size=(8, 8), padding=2)
+        places.add(tuple(np.argwhere(out[..., 0] == 255)[0]))
+    assert places == {(y, x) for y in range(2, 7) for x in range(2, 7)}
+
+
+def test_flip_is_fair_and_mirrors(image):
+    rng = generator()
+    outs = [transforms.random_flip(image, rng) for _ in range(200)]
+    flipped = [np.array_equal(out, image[:, ::-1]) for out in outs]
+    assert 70 < sum(flipped) < 130
+    assert all(f or np.array_equal(o, image) for f, o in zip(flipped, outs, strict=True))
+
+
+def test_erasing_stays_in_its_area_and_rate():
+    image = np.full((32, 32, 3), 255, np.uint8)
+    rng = generator()
+    shares = []
+    for _ in range(400):
+        out = transforms.random_erasing(
+            image, rng, probability=0.25, mean=(0.3,) * 3, std=(0.1,) * 3
+        )
+        shares.append((out != image).any(-1).mean())
+    shares = np.array(shares)
+    assert 70 < (shares > 0).sum() < 130
+    assert shares.max() < 0.36
+    assert (image == 255).all()  # the caller's image is untouched
+
+
+@pytest.mark.parametrize("operation", randaugment.OPERATIONS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_operation_works_at_every_strength(operation, channels, image):
+    picture = randaugment._to_pil(image[..., :channels])
+    for strength in (0.0, 0.5, 1.0):
+        out = np.asarray(operation(picture, strength, generator()))
+        assert out.shape == np.asarray(picture).shape
+        assert out.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("name", "strength", "expected"),
+    [("posterize", 0.5, 0b11000000), ("solarize", 0.5, 255 - 200), ("invert", 1.0, 55)],
+)
+def test_strength_means_what_the_recipe_says(name, strength, expected):
+    picture = randaugment._to_pil(np.full((2, 2, 3), 200, np.uint8))
+    out = np.asarray(getattr(randaugment, name)(picture, strength, generator()))
+    assert (out == expected).all()
+
+
+def test_rand_augment_is_a_function_of_the_generator(image):
+    draw = lambda seed: randaugment.rand_augment(image, generator(seed), layers=2, magnitude=9)
+    np.testing.assert_array_equal(draw(3), draw(3))
+    assert len({draw(seed).tobytes() for seed in range(20)}) > 10
+
+
+def test_color_jitter_moves_brightness_within_its_strength():
+    grey = np.full((4, 4, 3), 100, np.uint8)
+    rng = generator()
+    values = [randaugment.color_jitter(grey, rng, strength=0.4)[0, 0, 0] for _ in range(200)]
+    assert 58 <= min(values) < 70
+    assert 130 < max(values) <= 141
+
+
+def test_a_chain_gives_the_same_shape_whatever_comes_in(rng):
+    chain = transforms.train_transform(
+        (16, 24), (0.5,) * 3, (0.5,) * 3,
+        color_jitter_strength=0.4, randaugment_layers=2, erasing=0.5,
+    )  # fmt: skip
+    for shape in ((5, 5), (100, 7), (16, 24), (333, 500)):
+        example = {"image": rng.integers(0, 256, (*shape, 3), dtype=np.uint8), "label": 1}
+        out = chain(example, rng)
+        assert out["image"].shape == (16, 24, 3)
+        assert out["image"].dtype == np.uint8
+        assert out["label"] == 1
+
+
+def test_unknown_crop_is_refused():
+    with pytest.raises(
+        ValueError, match=r"data\.crop='corner' is unknown; choose one of random_res"
+    ):
+        transforms.train_transform((8, 8), (0.5,), (0.5,), crop="corner")

@@ -1,0 +1,106 @@
+"""Your own labelled images: one folder for each class."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vitax.data.decode import EXTENSIONS, decode_image
+from vitax.data.source import Splits
+from vitax.data.splits import holdout
+from vitax.errors import UserError
+
+# A folder of this name among the classes means that the layout was misunderstood.
+SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validation"}
+
+
+class ImageFiles:
+    """Labelled image files, read when asked for."""
+
+    def __init__(
+        self, paths: Sequence[str], labels: np.ndarray, class_names: Sequence[str], channels: int
+    ):
+        self.paths, self.labels = list(paths), np.asarray(labels, np.int32)
+        self.class_names, self.channels = tuple(class_names), channels
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+        data = Path(self.paths[i]).read_bytes()
+        return {"image": decode_image(data, self.channels), "label": self.labels[i]}
+
+    def name(self, i: int) -> str:
+        return self.paths[i]
+
+
+def folder(*, path: str, train: str, test: str, test_fraction: float, channels: int) -> Splits:
+    """Labelled images below a folder, in one of three layouts.
+
+    - ``path/train/<class>/*.jpg`` and ``path/test/<class>/*.jpg`` (or val, validation);
+    - ``path/train/<class>/*.jpg`` alone, or ``path/<class>/*.jpg``: ``test_fraction`` of every class is held back.
+
+    Files below a class folder are found at any depth; hidden ones are ignored.
+    """
+    root = Path(path).expanduser()
+    layout = f"expected DIR/train/<class>/*.jpg and DIR/test/<class>/*.jpg, or DIR/<class>/*.jpg ({' '.join(EXTENSIONS)})"
+    if not path:
+        raise UserError(f"data.path is empty; set --config.data.path=DIR; {layout}")
+    if not root.is_dir():
+        raise UserError(f"data.path {path} is not a folder; {layout}")
+
+    train_root = root / train if (root / train).is_dir() else root
+    class_names, train_paths, train_labels = _scan(train_root, layout)
+    candidates = [root / name for name in dict.fromkeys((test, "test", "val", "validation"))]
+    found = [candidate for candidate in candidates if candidate.is_dir()]
+    if train_root == root or not found:
+        keep, held = holdout(train_labels, test_fraction)
+        paths = np.asarray(train_paths, dtype=object)
+        return Splits(
+            ImageFiles(paths[keep], train_labels[keep], class_names, channels),
+            ImageFiles(paths[held], train_labels[held], class_names, channels),
+            origin=f"{train_root}, {test_fraction:.0%} of every class held back for the test",
+        )
+    test_names, test_paths, test_labels = _scan(found[0], layout, least=1)
+    if unknown := sorted(set(test_names) - set(class_names)):
+        raise UserError(
+            f"{found[0]} holds classes that {train_root} does not: {', '.join(unknown)}; "
+            f"move them away or add them to the training images"
+        )
+    index = np.asarray([class_names.index(name) for name in test_names], np.int32)
+    return Splits(
+        ImageFiles(train_paths, train_labels, class_names, channels),
+        ImageFiles(test_paths, index[test_labels], class_names, channels),
+        origin=f"{train_root} and {found[0]}",
+    )
+
+
+def _scan(root: Path, layout: str, least: int = 2) -> tuple[list[str], list[str], np.ndarray]:
+    """Class names (sorted), file paths and labels below ``root/<class>/``; at least ``least`` classes."""
+    class_names = sorted(
+        entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != "."
+    )
+    if len(class_names) < least:
+        raise UserError(
+            f"{root} holds {len(class_names)} class folders, at least {least} are needed; {layout}"
+        )
+    if splits := sorted(set(class_names) & SPLIT_NAMES):
+        raise UserError(
+            f"{root} holds the folder {splits[0]!r}, which looks like a split and not like a class; {layout}"
+        )
+    paths, labels = [], []
+    for label, name in enumerate(class_names):
+        files = sorted(
+            os.path.join(folder, file)
+            for folder, _, files in os.walk(root / name, followlinks=True)
+            for file in files
+            if file[0] != "." and os.path.splitext(file)[1].lower() in EXTENSIONS
+        )
+        if not files:
+            raise UserError(
+                f"class folder {root / name} holds no images; add some or remove it; {layout}"
+            )
+        paths += files
+        labels += [label] * len(files)
+    return class_names, paths, np.asarray(labels, np.int32)

@@ -1,0 +1,96 @@
+"""Data sets prepared by TensorFlow Datasets, read without TensorFlow."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vitax.data.decode import decode_image
+from vitax.data.source import Splits
+from vitax.errors import UserError
+
+
+class UnknownDataSet(Exception):
+    """TFDS knows no data set of that name."""
+
+
+class Tfds:
+    """One split of a prepared TFDS data set, images still encoded until they are asked for."""
+
+    def __init__(self, records: Any, class_names: Sequence[str], channels: int, origin: str):
+        self.records, self.class_names = records, tuple(class_names)
+        self.channels, self.origin = channels, origin
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+        record = self.records[i]
+        label = int(record["label"])
+        if not 0 <= label < len(self.class_names):
+            raise ValueError(f"label {label} is outside 0..{len(self.class_names) - 1}")
+        return {
+            "image": decode_image(record["image"], self.channels),
+            "label": np.int32(label),
+        }
+
+    def name(self, i: int) -> str:
+        return f"{self.origin}[{i}]"
+
+
+def tfds(
+    name: str, *, path: str, train: str, test: str, test_fraction: float, channels: int
+) -> Splits:
+    """A data set prepared by TensorFlow Datasets in the array_record format; TensorFlow is not needed to read it.
+
+    Args:
+        path: the TFDS ``data_dir``; empty = its default, ~/tensorflow_datasets.
+        train, test: split names; slices such as ``train[:90%]`` are legal.
+    """
+    import tensorflow_datasets as tfds_lib  # 0.6 s: only who asks for it pays
+
+    data_dir = os.path.expanduser(path or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
+    prepare = (
+        "to prepare it: pip install tensorflow-cpu importlib_resources && "
+        f"tfds build {name} --file_format=array_record --data_dir={data_dir}; "
+        "to see a run without it, use the config's variant ':demo'; "
+        "for your own images: --config.data.name=folder --config.data.path=DIR"
+    )
+    try:
+        builder = tfds_lib.builder(name, data_dir=data_dir)
+    except tfds_lib.core.registered.DatasetNotFoundError as error:
+        raise UnknownDataSet(
+            f"no TFDS data set of that name is known or lies in {data_dir}; {prepare}"
+        ) from error
+    except Exception as error:
+        raise UserError(f"TFDS data set {name} cannot be opened: {error}; {prepare}") from error
+    if not builder.info.splits:
+        raise UserError(f"TFDS data set {name} is not prepared in {builder.data_path}; {prepare}")
+    features = builder.info.features
+    if "image" not in features or not "label" not in features:
+        raise UserError(
+            f"TFDS data set {name} has the features {', '.join(features)}; "
+            "'image' and 'label' are needed"
+        )
+
+    def split(which: str) -> Tfds:
+        try:
+            records = builder.as_data_source(
+                split=which, decoders={"image": tfds_lib.decode.SkipDecoding()}
+            )
+            files = builder.info.splits[which].filepaths
+        except NotImplementedError as error:  # prepared as tfrecord
+            raise UserError(f"TFDS data set {name}: {error}; {prepare}") from error
+        except Exception as error:
+            known = ", ".join(builder.info.splits)
+            raise UserError(
+                f"TFDS data set {name} has no split {which!r} (it has {known}): {error}"
+            ) from error
+        if missing := [str(file) for file in files if not os.path.exists(file)]:
+            raise UserError(
+                f"TFDS data set {name} lacks {len(missing)} files, {missing[0]} among them"
+            )
+        return Tfds(records, features["label"].names, channels, f"{name}/{which}")
+
+    return Splits(split(train), split(test), origin=f"TFDS {name} in {builder.data_path}")
