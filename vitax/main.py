@@ -16,6 +16,7 @@ from absl import flags
 
 from vitax import __version__, cli, workdir
 from vitax.build import MAY_CHANGE, Run, build, restore_variables
+from vitax.data.decode import write_png
 from vitax.errors import UserError
 from vitax.schema import settle
 from vitax.training import log
@@ -54,7 +55,7 @@ def train_run(config: dict[str, Any], folder: str, spec: str, overwrite: bool) -
     """Builds and checks everything first, then writes."""
     if not folder and jax.process_count() > 1:
         raise UserError("several hosts need one --workdir that all of them see")
-    path = Path(folder) if folder else workdir.fresh(Path(spec).stem.replace(":", "-"))
+    path = Path(folder) if folder else workdir.fresh(spec)
     if not overwrite:
         workdir.check_owner(path, config, MAY_CHANGE)
     log.start_logging(None)
@@ -154,7 +155,16 @@ def finish(
     )
     say(f"continue  python -m vitax.main --workdir={path}")
     say(f"evaluate  python -m vitax.main --workdir={path} --mode=eval")
-    say(f"predict   python -m vitax.predict --workdir={path} IMAGE...")
+    say(f"predict   python -m vitax.predict --workdir={path} {example_file(run, path)}")
+
+
+def example_file(run: Run, path: Path) -> str:
+    """An image to try a prediction on: the first one of the test, written down if it is in no file."""
+    name = run.splits.test.name(0)
+    if not Path(name).is_file():
+        name = str(path / "example.png")
+        write_png(name, run.splits.test[0]["image"])
+    return name
 
 
 def evaluate_run(config: dict[str, Any], path: Path, which: str) -> None:

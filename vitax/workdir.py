@@ -16,8 +16,10 @@ from vitax.config import differences, from_json, to_json
 from vitax.errors import UserError
 
 
-def fresh(name: str) -> Path:
-    """runs/NAME-DATE, not yet made."""
+def fresh(spec: str) -> Path:
+    """runs/NAME-DATE for the config ``configs/NAME.py``, not yet made; a variant is part of the name."""
+    file, _, variant = spec.partition(":")
+    name = "-".join(part for part in (Path(file).stem, variant) if part)
     return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 

@@ -1,6 +1,7 @@
 """Image files of any kind to uint8 arrays."""
 
 import io
+import os
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -48,3 +49,8 @@ def _to_uint8(values: np.ndarray) -> np.ndarray:
     if values.min() < 0 or values.max() > 65535:
         raise ValueError("pixel values do not fit 16 bits; save the image with 8 or 16 bits")
     return (values.astype(np.uint32) >> 8).astype(np.uint8)
+
+
+def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
+    """Writes [H, W, 1 or 3] uint8 to a PNG file."""
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(path, "PNG")

@@ -68,7 +68,7 @@ def tfds(
     if not builder.info.splits:
         raise UserError(f"TFDS data set {name} is not prepared in {builder.data_path}; {prepare}")
     features = builder.info.features
-    if "image" not in features or not "label" not in features:
+    if "image" not in features or "label" not in features:
         raise UserError(
             f"TFDS data set {name} has the features {', '.join(features)}; "
             "'image' and 'label' are needed"

@@ -1,0 +1,283 @@
+"""The commands, as a person types them: each in a process of its own, on one CPU device."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DEMO = f"--config={ROOT}/configs/vit_b16.py:demo"
+TINY = (
+    "--config.duration=40steps", "--config.optim.warmup=5steps", "--config.log.every=4steps",
+    "--config.evals.every=20steps", "--config.checkpoint.every=5steps", "--config.model.depth=1",
+    "--config.model.width=16", "--config.model.mlp_width=16", "--config.model.num_heads=2",
+    "--config.optim.ema_decay=0.9",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def command(cache, tmp_path):
+    """``command("main", *arguments)``: runs a verb in an empty folder."""
+    environment = {**os.environ, "XDG_CACHE_HOME": cache, "JAX_PLATFORMS": "cpu"}
+    environment.pop("XLA_FLAGS", None)
+
+    def start(verb, *arguments, **options):
+        line = [sys.executable, "-m", f"vitax.{verb}", *arguments]
+        pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+        return subprocess.Popen(line, env=environment | options, **pipes)
+
+    def run(verb, *arguments, **options):
+        process = start(verb, *arguments, **options)
+        out, err = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    run.start = start
+    return run
+
+
+def refused(done, *words):
+    """Exit code 2, one sentence, no traceback."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    message = done.stderr.strip().splitlines()[0]
+    assert message.startswith("error: ")
+    for word in words:
+        assert word in done.stderr
+    return True
+
+
+def newest(workdir):
+    """Step and arrays of the newest checkpoint."""
+    handlers = {"state": ocp.PyTreeCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
+    manager = ocp.CheckpointManager(
+        workdir / "checkpoints", item_names=("state", "meta"), item_handlers=handlers
+    )
+    step = manager.latest_step()
+    shapes = manager.item_metadata(step).state.tree
+    arguments = ocp.args.PyTreeRestore(
+        restore_args=ocp.checkpoint_utils.construct_restore_args(shapes)
+    )
+    state = manager.restore(step, args=ocp.args.Composite(state=arguments)).state
+    manager.close()
+    return step, state
+
+
+def lines(workdir):
+    """metrics.jsonl without what depends on the clock."""
+    clocks = ("per_second", "data_wait", "seconds")
+    text = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(x).items() if not k.endswith(clocks)} for x in text]
+
+
+def test_kill_and_resume_equals_the_run_that_was_not_killed(command, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    done = command("main", DEMO, *TINY, f"--workdir={whole}")
+    assert done.returncode == 0, done.stderr
+    kills = 0
+    for wanted in (2, 6):  # kill once some lines are there: right in the middle of things
+        process = command.start("main", DEMO, *TINY, f"--workdir={killed}")
+        log = killed / "metrics.jsonl"
+        deadline = time.time() + 120
+        while process.poll() is None and time.time() < deadline:
+            if log.exists() and len(log.read_text().splitlines()) >= wanted:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+                break
+            time.sleep(0.005)
+        process.communicate()
+    assert kills == 2
+    done = command("main", DEMO, *TINY, f"--workdir={killed}")
+    assert done.returncode == 0, done.stderr
+    assert lines(killed) == lines(whole)
+    (step, state), (other_step, other) = newest(whole), newest(killed)
+    assert step == other_step == 40
+
+    import jax
+
+    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_run_leaves_what_it_says_and_its_commands_work(command, tmp_path):
+    done = command("main", DEMO, *TINY)
+    assert done.returncode == 0, done.stderr
+    (workdir,) = (tmp_path / "runs").iterdir()
+    assert workdir.name.startswith("vit_b16-demo-")
+    for name in ("config.json", "metrics.jsonl", "summary.json", "log.txt"):
+        assert (workdir / name).is_file()
+    assert list((workdir / "tensorboard").iterdir())
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert summary["step"] == 40
+    assert {"jax", "flax", "python", "vitax"} <= summary["versions"].keys()
+    assert 0 <= summary["metrics"]["test/accuracy"] <= 1
+    assert summary["metrics"]["test/examples"] == 359
+    config = json.loads((workdir / "config.json").read_text())
+    assert config["model"]["width"] == 16
+    assert config["data"]["max_corrupt"] == 0.01
+
+    # The three commands that it prints at its end.
+    printed = {}
+    for line in done.stdout.splitlines():
+        for word in ("continue", "evaluate", "predict"):
+            if line.startswith(word):
+                printed[word] = line.split("python -m vitax.")[1].split()
+    again = command(*printed["continue"])
+    assert again.returncode == 0
+    assert "done: 40 steps" in again.stdout
+    evaluated = command(*printed["evaluate"], "--checkpoint=last")
+    assert evaluated.returncode == 0, evaluated.stderr
+    found = json.loads((workdir / "evaluations.jsonl").read_text())
+    for name in ("test/accuracy", "test/loss", "test_ema/loss"):
+        assert found[name] == pytest.approx(summary["metrics"][name], rel=1e-6)
+    predicted = command(*printed["predict"])
+    assert predicted.returncode == 0, predicted.stderr
+    (row,) = [json.loads(line) for line in predicted.stdout.splitlines()]
+    assert row["label"] in [str(k) for k in range(10)]
+    assert row["probability"] == row["top"][0]["probability"]
+
+
+def test_own_images_train_evaluate_and_predict_in_spite_of_a_corrupt_one(
+    command, tmp_path, image_folder
+):
+    (image_folder / "train" / "day" / "broken.png").write_bytes(b"\x89PNG no more")
+    workdir = tmp_path / "own"
+    done = command(
+        "main", f"--config={ROOT}/configs/vit_b16.py:small", f"--config.data.path={image_folder}",
+        "--config.data.image_size=(8,8)", "--config.batch_size=8", "--config.duration=30steps",
+        "--config.model.width=16", "--config.model.depth=1", "--config.optim.warmup=2steps",
+        "--config.optim.learning_rate=0.01", "--config.evals.batch_size=4",
+        "--config.data.max_corrupt=0.1", f"--workdir={workdir}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "broken.png" in done.stderr
+    assert "broken.png" in (workdir / "log.txt").read_text()
+    assert lines(workdir)[-2]["data/corrupt"] == 1
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert summary["metrics"]["test/examples"] == 10
+    assert summary["metrics"]["test/accuracy"] == 1.0  # bright against dark
+
+    bad = tmp_path / "text.png"
+    bad.write_text("no image")
+    night = image_folder / "test" / "night"
+    predicted = command("predict", f"--workdir={workdir}", str(night), str(bad))
+    rows = [json.loads(line) for line in predicted.stdout.splitlines()]
+    assert [row.get("label") for row in rows] == ["night"] * 5 + [None]
+    assert "error" in rows[-1]
+    assert predicted.returncode == 2
+    refused(command("predict", f"--workdir={workdir}", "nowhere.png"), "nowhere.png does not exist")
+    refused(command("predict", f"--workdir={workdir}"), "name the images")
+
+
+def test_a_signal_saves_and_the_same_command_continues(command, tmp_path):
+    workdir = tmp_path / "run"
+    long = [x for x in TINY if "duration" not in x] + ["--config.duration=100000steps"]
+    process = command.start("main", DEMO, *long, f"--workdir={workdir}")
+    while not (workdir / "metrics.jsonl").exists() or len(lines(workdir)) < 3:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "the same command continues" in err
+    assert "Traceback" not in err
+    step, _ = newest(workdir)
+    assert step >= 12
+
+
+def test_a_workdir_is_never_mixed_up(command, tmp_path):
+    workdir = tmp_path / "run"
+    assert command("main", DEMO, *TINY, f"--workdir={workdir}").returncode == 0
+    before = (workdir / "metrics.jsonl").read_bytes()
+    other = command("main", DEMO, *TINY, "--config.seed=1", f"--workdir={workdir}")
+    refused(other, "belongs to a run with another config", "seed: 0 -> 1", "--overwrite")
+    assert (workdir / "metrics.jsonl").read_bytes() == before
+    harmless = command("main", DEMO, *TINY, "--config.data.threads=1", f"--workdir={workdir}")
+    assert harmless.returncode == 0
+    broken = command(
+        "main", DEMO, *TINY, "--config.model.num_heads=3", "--overwrite", f"--workdir={workdir}"
+    )
+    refused(broken, "width 16 is not divisible by num_heads 3")
+    assert (workdir / "metrics.jsonl").read_bytes() == before  # checked before it is deleted
+    assert (
+        command(
+            "main", DEMO, *TINY, "--config.seed=1", "--overwrite", f"--workdir={workdir}"
+        ).returncode
+        == 0
+    )
+    assert (workdir / "metrics.jsonl").read_bytes() != before
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.tex").write_text("irreplaceable")
+    for more in ((), ("--overwrite",)):
+        refused(command("main", DEMO, *TINY, f"--workdir={foreign}", *more), "holds no run")
+    assert (foreign / "thesis.tex").read_text() == "irreplaceable"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((DEMO, "--config.model.dpeth=3"), ("dpeth", "did you mean 'depth'")),
+        ((DEMO, "--config.model.depth=many"), ("config.model.depth=many",)),
+        ((DEMO, "--config.data.name=folder", "--config.data.path=nowhere"), ("nowhere is not a folder", "DIR/train/<class>")),
+        ((f"--config={ROOT}/configs/vit_b16.py",), ("tfds build imagenet2012", "tensorflow_datasets", ":demo")),
+        ((DEMO, "stray"), ("'stray' is not understood",)),
+        (("--mode=eval", "--workdir=nowhere"), ("holds no run",)),
+        ((DEMO, "--mode=evil"), ("--mode=evil",)),
+        ((), ("give --config=",)),
+    ],
+)  # fmt: skip
+def test_wrong_input_is_one_sentence_and_nothing_is_written(command, tmp_path, arguments, words):
+    refused(
+        command("main", *arguments, TFDS_DATA_DIR=str(tmp_path / "tensorflow_datasets")), *words
+    )
+    assert not (tmp_path / "runs").exists()
+
+
+def test_debug_shows_the_traceback_and_help_helps(command):
+    shown = command("main", DEMO, "--config.batch_size=0", "--debug")
+    assert shown.returncode == 2
+    assert "Traceback" in shown.stderr
+    helped = command("main", "--help")
+    assert helped.returncode == 0
+    assert "--overwrite" in helped.stdout
+
+
+def test_two_hosts_equal_one(command, tmp_path):
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    short = [*TINY, "--config.duration=12steps", "--config.evals.every=6steps"]
+    one = command("main", DEMO, *short, f"--workdir={tmp_path / 'one'}")
+    assert one.returncode == 0, one.stderr
+    hosts = [
+        command.start(
+            "main", DEMO, *short, f"--workdir={tmp_path / 'two'}",
+            f"--coordinator=127.0.0.1:{port}", "--num_processes=2", f"--process_id={i}",
+        )
+        for i in range(2)
+    ]  # fmt: skip
+    ends = [host.communicate(timeout=300) for host in hosts]
+    assert [host.returncode for host in hosts] == [0, 0], ends
+    assert "devices  2 x" in ends[0][0]
+    assert "workdir" not in ends[1][0]  # only the first host talks
+    for a, b in zip(lines(tmp_path / "one"), lines(tmp_path / "two"), strict=True):
+        assert a.keys() == b.keys()
+        for name in a:
+            assert a[name] == pytest.approx(b[name], rel=1e-4), name
+    # What two hosts saved, one continues.
+    evaluated = command("main", f"--workdir={tmp_path / 'two'}", "--mode=eval", "--checkpoint=last")
+    assert evaluated.returncode == 0, evaluated.stderr
