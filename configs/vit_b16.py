@@ -77,7 +77,7 @@ def demo() -> ConfigDict:
         name="vit", patch_size=2, width=64, depth=4, num_heads=4, mlp_width=256, pooling="mean",
         drop_path=0.1,
     )  # fmt: skip
-    config.task = dict(name="classification", label_smoothing=0.1, mixup=0.2)
+    config.task = dict(name="classification", label_smoothing=0.1)
     config.data = dict(
         name="digits",
         image_size=(8, 8),
@@ -93,7 +93,7 @@ def demo() -> ConfigDict:
         name="adamw",
         learning_rate=2e-3,
         warmup="10 epochs",
-        weight_decay=0.05,
+        weight_decay=0.3,
         b2=0.95,
         clip_norm=1.0,
     )

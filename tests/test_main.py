@@ -190,7 +190,10 @@ def test_a_signal_saves_and_the_same_command_continues(command, tmp_path):
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert "the same command continues" in err
+    assert (
+        f"stopped by SIGTERM, everything is saved; to continue: python -m vitax.main --workdir={workdir}"
+        in err
+    )
     assert "Traceback" not in err
     step, _ = newest(workdir)
     assert step >= 12
@@ -234,6 +237,7 @@ def test_a_workdir_is_never_mixed_up(command, tmp_path):
         ((f"--config={ROOT}/configs/vit_b16.py",), ("tfds build imagenet2012", "tensorflow_datasets", ":demo")),
         ((DEMO, "stray"), ("'stray' is not understood",)),
         (("--mode=eval", "--workdir=nowhere"), ("holds no run",)),
+        ((DEMO, "--mode=eval"), ("--mode=eval needs --workdir=RUN",)),
         ((DEMO, "--mode=evil"), ("--mode=evil",)),
         ((), ("give --config=",)),
     ],

@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -23,8 +24,9 @@ from vitax.workdir import read_config
 class Interrupted(Exception):
     """A signal ended the run, after its state was saved."""
 
-    def __init__(self, signal_number: int):
-        super().__init__(f"stopped by signal {signal_number}; the same command continues")
+    def __init__(self, signal_number: int, command: str):
+        name = signal.Signals(signal_number).name
+        super().__init__(f"stopped by {name}, everything is saved; to continue: {command}")
         self.exit_code = 128 + signal_number
 
 

@@ -6,8 +6,10 @@ python -m vitax.main --workdir=RUN                    continue a run where it st
 python -m vitax.main --workdir=RUN --mode=eval        evaluate its best checkpoint
 """
 
+import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from vitax.errors import UserError
 from vitax.schema import settle
 from vitax.training import log
 from vitax.training.checkpoint import Checkpoints, choose
-from vitax.training.loop import Inputs, evaluate_all, train
+from vitax.training.loop import Inputs, evaluate_all, told, train
 from vitax.training.step import compile_step
 
 
@@ -45,7 +47,10 @@ def start(argv: list[str]) -> None:
         raise UserError(f"{' '.join(extra)!r} is not understood; options begin with --")
     cli.start_jax(values.coordinator, values.num_processes, values.process_id)
     config = settle(values.config.to_dict())
+    log.start_logging(None)
     if values.mode == "eval":
+        if not values.workdir:
+            raise UserError("--mode=eval needs --workdir=RUN, the folder of a trained run")
         evaluate_run(config, Path(values.workdir), values.checkpoint)
     else:
         train_run(config, values.workdir, cli.value_of(argv, "config"), values.overwrite)
@@ -53,27 +58,28 @@ def start(argv: list[str]) -> None:
 
 def train_run(config: dict[str, Any], folder: str, spec: str, overwrite: bool) -> None:
     """Builds and checks everything first, then writes."""
-    if not folder and jax.process_count() > 1:
-        raise UserError("several hosts need one --workdir that all of them see")
+    first, alone = jax.process_index() == 0, jax.process_count() == 1
+    if not alone and (overwrite or not folder):
+        raise UserError("several hosts need one --workdir that all of them see, and no --overwrite")
     path = Path(folder) if folder else workdir.fresh(spec)
-    if not overwrite:
+    if first and not overwrite:
         workdir.check_owner(path, config, MAY_CHANGE)
-    log.start_logging(None)
     run = build(config)
-    if overwrite and jax.process_index() == 0:
+    if overwrite:
         workdir.clear(path)
-    path.mkdir(parents=True, exist_ok=True)
-    workdir.write_json(path / "config.json", config)
-    log.start_logging(path / "log.txt")
+    if first:
+        path.mkdir(parents=True, exist_ok=True)
+        workdir.write_json(path / "config.json", config)
+        log.start_logging(path / "log.txt")
     describe(run, spec, path)
 
+    began = time.monotonic()
     compiled = compile_step(run.init, run.step, run.abstract_batch, run.mesh)
-    checkpoints = Checkpoints(
-        path / "checkpoints", keep=run.saving.keep, best=run.evals.best, mode=run.evals.mode
-    )
-    class_names = run.splits.train.class_names
-    meta = {"config": config, "versions": workdir.versions(), "class_names": list(class_names)}
-    signals: list[int] = []
+    say(f"compile  {time.monotonic() - began:.0f} s")
+    checkpoints = open_checkpoints(run, path)
+    class_names = list(run.splits.train.class_names)
+    meta = {"config": config, "versions": workdir.versions(), "class_names": class_names}
+    signals = catch_signals() if alone else []  # several hosts would have to stop at one step
     inputs = Inputs(
         batches=run.train.train,
         corrupt=run.train.corrupt,
@@ -83,22 +89,38 @@ def train_run(config: dict[str, Any], folder: str, spec: str, overwrite: bool) -
         unit="images",
         stop=lambda: bool(signals),
     )
-    if jax.process_count() == 1:  # several hosts must stop at the same step
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda number, _: signals.append(number))
     state, results, seconds = train(
-        compiled,
-        inputs,
-        run.plan,
-        run.mesh,
-        checkpoints,
-        log.MetricsLog(path),
-        meta,
-        path / "profile",
+        compiled, inputs, run.plan, run.mesh, checkpoints,
+        log.MetricsLog(path if first else None), meta, path / "profile",
+    )  # fmt: skip
+    step = int(state.step)
+    if step < run.plan.total:
+        raise cli.Interrupted(signals[0], f"python -m vitax.main --workdir={path}")
+    finish(run, path, checkpoints, step, results, seconds)
+
+
+def catch_signals() -> list[int]:
+    """A list that Ctrl-C and SIGTERM are added to; the second one ends the process at once."""
+    caught: list[int] = []
+
+    def catch(number: int, _: Any) -> None:
+        if caught:
+            os._exit(128 + number)
+        caught.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, catch)
+    return caught
+
+
+def open_checkpoints(run: Run, path: Path, read_only: bool = False) -> Checkpoints:
+    return Checkpoints(
+        path / "checkpoints",
+        keep=run.saving.keep,
+        best=run.evals.best,
+        mode=run.evals.mode,
+        read_only=read_only,
     )
-    if signals and int(state.step) < run.plan.total:
-        raise cli.Interrupted(signals[0])
-    finish(run, path, spec, checkpoints, int(state.step), results, seconds)
 
 
 def describe(run: Run, spec: str, path: Path) -> None:
@@ -125,7 +147,6 @@ def describe(run: Run, spec: str, path: Path) -> None:
 def finish(
     run: Run,
     path: Path,
-    spec: str,
     checkpoints: Checkpoints,
     step: int,
     results: dict[str, float],
@@ -144,10 +165,7 @@ def finish(
     }
     workdir.write_json(path / "summary.json", summary)
     checkpoints.close()
-    told = ", ".join(
-        f"{k} {v:.4f}" for k, v in results.items() if not k.endswith(("examples", "seconds"))
-    )
-    say(f"\ndone: {step:,} steps in {log.duration(seconds)}; {told}")
+    say(f"\ndone: {step:,} steps in {log.duration(seconds)}; {told(results)}")
     if best is not None:
         say(f"best: {run.evals.best} {best_value:.4f} at step {best:,}")
     say(
@@ -168,29 +186,24 @@ def example_file(run: Run, path: Path) -> str:
 
 
 def evaluate_run(config: dict[str, Any], path: Path, which: str) -> None:
-    log.start_logging(None)
+    """Evaluates a checkpoint on the test split, prints the results and adds them to evaluations.jsonl."""
     run = build(config)
-    checkpoints = Checkpoints(
-        path / "checkpoints",
-        keep=run.saving.keep,
-        best=run.evals.best,
-        mode=run.evals.mode,
-        read_only=True,
-    )
+    checkpoints = open_checkpoints(run, path, read_only=True)
     step = choose(checkpoints, which)
     known, here = checkpoints.meta(step)["class_names"], list(run.splits.test.class_names)
     if known != here:
         raise UserError(
-            f"the run in {path} was trained on the classes {known[:5]}..., the data here has {here[:5]}...; "
-            "evaluate it on data with the same classes"
+            f"the run in {path} knows the classes {', '.join(known[:5])}..., the data here have "
+            f"{', '.join(here[:5])}...; evaluate it on data with the same classes"
         )
     variables, ema = restore_variables(checkpoints, step, run.shapes, run.mesh)
     results = evaluate_all(run.evaluators, variables, ema)
-    say(f"step {step:,} of {path}")
+    say(f"step {step:,} of {path} on {run.splits.origin}")
     for name, value in results.items():
         say(f"{name}  {value:.4f}")
     if jax.process_index() == 0:
-        workdir.append_json(path / "evaluations.jsonl", {"step": step, **results})
+        told_as = {"step": step, "data": run.splits.origin}
+        workdir.append_json(path / "evaluations.jsonl", told_as | results)
 
 
 def say(text: str) -> None:

@@ -1,10 +1,12 @@
 """What a run writes: metrics.jsonl, TensorBoard events, log.txt, and a progress bar."""
 
+import contextlib
 import json
 import logging
 import math
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +75,7 @@ class MetricsLog:
         self.file = self.path.open("a")
         self.events = SummaryWriter(str(self.events_dir), purge_step=step + 1)
 
-    def write(self, step: int, values: dict[str, float]) -> None:
+    def write(self, step: int, values: Mapping[str, float]) -> None:
         if not self.writing:
             return
         finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
@@ -88,62 +90,81 @@ class MetricsLog:
             self.events.close()
 
 
-class Window:
-    """Sums of the training metrics since the last line of the log.
+class Recorder:
+    """From what the steps report to lines of the log. The device is never waited for: metrics are read one step late.
 
-    Its content is part of a checkpoint, so that a resumed run averages over the same steps.
+    Args:
+        log: where the lines go.
+        progress: the bar.
+        check: ``(step, reported) -> {name: (sum, count)}``; raises where something is not finite.
+        sums: of the metrics since the last line; they are part of a checkpoint, so that a resumed run averages over
+            the same steps.
     """
 
-    def __init__(self, sums: dict[str, list[float]] | None = None):
-        self.sums = {name: list(pair) for name, pair in (sums or {}).items()}
+    def __init__(
+        self,
+        log: MetricsLog,
+        progress: "Progress",
+        check: Callable[[int, Any], dict[str, tuple[float, float]]],
+        sums: Mapping[str, Sequence[float]],
+    ):
+        self.log, self.progress, self.check = log, progress, check
+        self.sums = {name: list(pair) for name, pair in sums.items()}
+        self.unread: tuple[int, Any] | None = None
+        self.examples, self.waited, self.since = 0, 0.0, time.perf_counter()
 
-    def add(self, metrics: dict[str, tuple[float, float]]) -> None:
-        for name, (total, count) in metrics.items():
+    def wait_for(self, batches: Iterator[Any]) -> Any:
+        """The next batch, the wait for it counted."""
+        before = time.perf_counter()
+        batch = next(batches)
+        self.waited += time.perf_counter() - before
+        return batch
+
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        """Time spent inside does not count as training."""
+        before = time.perf_counter()
+        yield
+        self.since += time.perf_counter() - before
+
+    def step(self, step: int, reported: Any, examples: int) -> None:
+        """Takes what a step just dispatched will report, and reads what the one before it did."""
+        self.read()
+        self.unread = (step, reported)
+        self.examples += examples
+        self.progress.update(step)
+
+    def read(self) -> None:
+        """Waits for the newest step and adds its metrics."""
+        if self.unread is None:
+            return
+        step, reported = self.unread
+        self.unread = None
+        for name, (total, count) in self.check(step, jax.device_get(reported)).items():
             pair = self.sums.setdefault(name, [0.0, 0.0])
             pair[0] += total
             pair[1] += count
 
-    def means(self) -> dict[str, float]:
-        """Mean of each metric; forgets them."""
-        found = {name: s / n if n else math.nan for name, (s, n) in self.sums.items()}
-        self.sums = {}
-        return found
-
-
-class Stopwatch:
-    """Rate of the run and share of the time that it waited for data, since the last reading."""
-
-    def __init__(self):
-        self.read(0)
-
-    def read(self, examples: int) -> dict[str, float]:
+    def line(self, step: int, extra: Mapping[str, float]) -> None:
+        """Writes the means since the last line, the rate, and the share of the time that data were waited for."""
+        self.read()
         now = time.perf_counter()
-        if examples:
-            seconds = now - self.started
-            found = {"rate": examples / seconds, "data_wait": self.waited / seconds}
-        else:
-            found = {}
-        self.started, self.waited = now, 0.0
-        return found
-
-    def next(self, iterator: Any) -> Any:
-        """``next(iterator)``, timed."""
-        before = time.perf_counter()
-        item = next(iterator)
-        self.waited += time.perf_counter() - before
-        return item
-
-    def pause(self, seconds: float) -> None:
-        """Leaves out time that was not spent training."""
-        self.started += seconds
+        seconds = max(now - self.since, 1e-9)
+        rate = self.examples / seconds
+        values = {f"train/{name}": s / n if n else math.nan for name, (s, n) in self.sums.items()}
+        values[f"train/{self.progress.unit}_per_second"] = rate
+        values["train/data_wait"] = self.waited / seconds
+        self.log.write(step, values | extra)
+        self.progress.update(step, values["train/loss"], rate)
+        self.sums, self.examples, self.waited, self.since = {}, 0, 0.0, now
 
 
 class Progress:
     """A progress bar where somebody watches; otherwise a plain line now and then. Silent but on the first process."""
 
-    def __init__(self, total: int, start: int, unit: str, batch_size: int):
+    def __init__(self, total: int, start: int, unit: str):
         self.first = jax.process_index() == 0
-        self.total, self.start, self.unit, self.batch_size = total, start, unit, batch_size
+        self.total, self.start, self.unit = total, start, unit
         self.began = self.printed = time.monotonic()
         watched = self.first and sys.stderr.isatty()
         self.bar = (

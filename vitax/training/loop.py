@@ -1,5 +1,7 @@
 """The training loop: next batch, step, log, evaluate, save. It works for any Task and names none."""
 
+import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,7 +15,7 @@ from vitax.errors import TrainingError
 from vitax.tasks.task import Variables
 from vitax.training.checkpoint import Checkpoints
 from vitax.training.evaluate import Evaluator
-from vitax.training.log import MetricsLog, Progress, Stopwatch, Window
+from vitax.training.log import MetricsLog, Progress, Recorder
 from vitax.training.optim import Schedule
 from vitax.training.sharding import prefetch
 from vitax.training.step import Compiled, Health, StepMetrics, TrainState, parameter_paths
@@ -67,94 +69,55 @@ def train(
     """
     began = time.monotonic()
     start = checkpoints.latest() or 0
+    saved = (
+        checkpoints.meta(start)
+        if start
+        else {"window": {}, "metrics": {}, "corrupt": [], "seconds": 0}
+    )
+    began -= saved["seconds"]
+    inputs.corrupt.update(saved["corrupt"])
+    results = dict(saved["metrics"])
     if start:
         state = TrainState(**checkpoints.restore(start, compiled.abstract_state._asdict()))
-        saved = checkpoints.meta(start)
-        window, results = Window(saved["window"]), dict(saved["metrics"])
-        inputs.corrupt.update(saved["corrupt"])
-        began -= saved["seconds"]
     else:
         with jax.set_mesh(mesh):
             state = compiled.init()
-        window, results = Window(), {}
-    log.start(start)
-    if start >= plan.total:
-        log.close()
-        return state, results, time.monotonic() - began
 
-    names = parameter_paths(state.params)
+    check = functools.partial(_checked, names=parameter_paths(state.params))
+    progress = Progress(plan.total, start, inputs.unit)
+    recorder = Recorder(log, progress, check, saved["window"])
     batches = prefetch(inputs.batches(start), mesh)
-    progress = Progress(plan.total, start, inputs.unit, inputs.batch_size)
-    watch = Stopwatch()
-    unread: tuple[int, StepMetrics] | None = None
-    since_log = 0
-
-    def read() -> None:
-        """Fetches the metrics of the step before: by then the device has long begun the next one."""
-        nonlocal unread
-        if unread is not None:
-            step, reported = unread
-            window.add(_checked(step, jax.device_get(reported), names))
-            unread = None
 
     def due(step: int, every: int) -> bool:
         return bool(every) and (step % every == 0 or step == plan.total)
 
     try:
+        log.start(start)
         for step in range(start + 1, plan.total + 1):
-            if step == plan.profile_at:
-                jax.profiler.start_trace(str(profile_dir))
-            batch = watch.next(batches)
-            with jax.set_mesh(mesh):
-                state, reported = compiled.step(state, batch)
-            read()
-            unread = (step, reported)
-            since_log += 1
-            progress.update(step)
-            if plan.profile_at and step == plan.profile_at + plan.profile_steps - 1:
-                jax.block_until_ready(state)
-                jax.profiler.stop_trace()
-
+            with _profile(step, plan, profile_dir, recorder), jax.set_mesh(mesh):
+                state, reported = compiled.step(state, recorder.wait_for(batches))
+                recorder.step(step, reported, inputs.batch_size)
             if due(step, plan.log_every):
-                read()
-                speed = watch.read(since_log * inputs.batch_size)
-                means = window.means()
-                since_log = 0
-                line = {f"train/{name}": value for name, value in means.items()}
-                line["train/learning_rate"] = float(inputs.schedule(step - 1))
-                line[f"train/{inputs.unit}_per_second"] = speed["rate"]
-                line["train/data_wait"] = speed["data_wait"]
-                line["data/corrupt"] = len(inputs.corrupt)
-                log.write(step, line)
-                progress.update(step, line["train/loss"], speed["rate"])
-
-            paused = time.perf_counter()
-            if due(step, plan.eval_every):
-                read()
-                found = evaluate_all(inputs.evaluators, state.variables, state.ema_variables)
-                log.write(step, found)
-                results = found
-                shown = {
-                    k: v for k, v in found.items() if not k.endswith(("/seconds", "/examples"))
-                }
-                progress.say(
-                    f"step {step:,}  " + "  ".join(f"{k} {v:.4f}" for k, v in shown.items())
+                rate = float(inputs.schedule(step - 1))
+                recorder.line(
+                    step, {"train/learning_rate": rate, "data/corrupt": len(inputs.corrupt)}
                 )
-            stopping = inputs.stop()
-            if due(step, plan.save_every) or step == plan.total or stopping:
-                read()  # a step that is not finite raises here, before anything is saved
-                checkpoints.save(
-                    step,
-                    state,
-                    {
-                        **meta,
-                        "metrics": results if due(step, plan.eval_every) else {},
-                        "window": window.sums,
+            with recorder.pause():
+                evaluating, stopping = due(step, plan.eval_every), inputs.stop()
+                if evaluating:
+                    recorder.read()  # a step that is not finite raises here
+                    results = evaluate_all(inputs.evaluators, state.variables, state.ema_variables)
+                    log.write(step, results)
+                    progress.say(f"step {step:,}  {told(results)}")
+                if due(step, plan.save_every) or step == plan.total or stopping:
+                    recorder.read()  # ... or here, before anything is saved
+                    found = {
+                        "metrics": results if evaluating else {},
+                        "window": recorder.sums,
                         "corrupt": sorted(inputs.corrupt),
                         "seconds": time.monotonic() - began,
-                    },
-                )
-            watch.pause(time.perf_counter() - paused)
+                    }
+                    checkpoints.save(step, state, {**meta, **found})
             if stopping:
                 break
     finally:
@@ -163,6 +126,26 @@ def train(
         log.close()
         checkpoints.wait()  # what was being saved when a later step failed is still good
     return state, results, time.monotonic() - began
+
+
+@contextlib.contextmanager
+def _profile(step: int, plan: Plan, folder: Path | None, recorder: Recorder) -> Iterator[None]:
+    """Starts the profiler before the first of the chosen steps and stops it when the last is done."""
+    if plan.profile_at and step == plan.profile_at:
+        jax.profiler.start_trace(str(folder))
+    yield
+    if plan.profile_at and step == plan.profile_at + plan.profile_steps - 1:
+        recorder.read()
+        jax.profiler.stop_trace()
+
+
+def told(results: Mapping[str, float]) -> str:
+    """Results on one line for a person: without counts and clocks."""
+    return "  ".join(
+        f"{name} {value:.4f}"
+        for name, value in results.items()
+        if not name.endswith(("/examples", "/seconds"))
+    )
 
 
 def evaluate_all(
