@@ -21,7 +21,7 @@ CASES = [
 
 def load(path, variant=""):
     spec = f"{path}:{variant}" if variant else str(path)
-    return schema.settle(schema.resolve(cli.load_config(spec)))
+    return schema.resolve(cli.load_config(spec))
 
 
 def test_every_config_is_tested():
@@ -64,13 +64,16 @@ def test_a_resolved_config_survives_json_and_is_complete():
     assert values["data"]["crop_padding"] == 4
 
 
-def test_a_size_fills_what_is_not_given():
+def test_a_size_fills_what_is_not_given_and_overrides_when_chosen():
     values = cli.load_config(f"{CONFIGS[0]}")
     values["model"] |= dict(size="L", depth=3)
-    model = schema.settle(schema.resolve(values))["model"]
+    model = schema.resolve(values)["model"]
     assert (model["width"], model["num_heads"], model["depth"]) == (1024, 16, 3)
+    demo = cli.load_config(f"{CONFIGS[0]}:demo")
+    model = schema.resolve(demo, {"model.size": "S"})["model"]
+    assert (model["size"], model["width"], model["depth"], model["patch_size"]) == ("S", 384, 12, 2)
     with pytest.raises(UserError, match="size='XL' is unknown; choose one of Ti, S, B, L, H"):
-        schema.settle(schema.resolve({**values, "model": dict(name="vit", size="XL")}))
+        schema.resolve({**values, "model": dict(name="vit", size="XL")})
 
 
 @pytest.mark.parametrize(
@@ -95,6 +98,29 @@ def test_unknown_keys_are_named_with_what_was_meant(section, change, message):
 @pytest.mark.parametrize(
     ("section", "change", "message"),
     [
+        ("model", {"activation": "relu"}, "activation 'relu' is unknown; choose one of gelu"),
+        ("model", {"drop_path": 1.0}, r"drop_path 1.0 must lie in \[0, 1\)"),
+        ("model", {"num_heads": 0}, "num_heads 0 must be at least 1"),
+        ("task", {"label_smoothing": 2.0}, r"label_smoothing=2.0 must lie in \[0, 1\)"),
+        ("data", {"crop": "corner"}, "config.data: crop='corner' is unknown; choose one of random_res"),
+        ("data", {"interpolation": "lanczos"}, "interpolation='lanczos' is unknown; choose one of bil"),
+        ("data", {"test_crop_fraction": 2.0}, r"test_crop_fraction=2.0 must lie in \(0, 1\]"),
+        ("data", {"threads": -1}, "data.threads=-1"),
+        ("data", {"std": (0.0,)}, r"std=\(0.0,\) must be above 0"),
+        ("optim", {"learning_rate": -1.0}, "learning_rate=-1.0 must be above 0"),
+        ("optim", {"learning_rate": float("nan")}, "config.optim.learning_rate=nan is not a finite number"),
+        ("optim", {"freeze": "head"}, r"config.optim.freeze='head' is not a tuple; write \('head',\)"),
+        ("optim", {"lr_factors": {"head": "x"}}, r"config.optim.lr_factors\['head'\]='x' is of type str"),
+        ("optim", {"clip_norm": -1.0}, r"optim.clip_norm=-1.0 must lie in \[0, inf\)"),
+        ("evals", {"best": "test/acuracy"}, "'test/acuracy' is never measured; did you mean 'test/accuracy'"),
+        ("evals", {"best": "test_ema/loss"}, "'test_ema/loss' is never measured"),
+        ("evals", {"mode": "most"}, "config.evals.mode='most' is unknown"),
+        ("checkpoint", {"keep": 0}, "config.checkpoint.keep=0 must lie in 1"),
+        ("log", {"profile_at": 9999999}, "profile_at=9999999 with profile_steps=5 does not lie within"),
+        ("", {"seed": -1}, "config.seed=-1 must lie in 0"),
+        ("", {"duration": "1.2.3 epochs"}, "is no duration"),
+        ("", {"duration": "1e10 steps"}, "more than 2.31 steps"),
+        ("", {"optim": 3}, "config.optim=3 is not a section"),
         ("model", {"depth": "12"}, "config.model.depth='12' is of type str, not int"),
         ("model", {"dtype": "float16"}, "config.model.dtype='float16' is unknown; choose one of float32"),
         ("data", {"flip": 1}, "config.data.flip=1 is of type int, not bool"),
@@ -114,7 +140,7 @@ def test_bad_values_are_named_with_the_remedy(section, change, message):
     target = values[section] if section else values
     target |= change
     with pytest.raises(UserError, match=message):
-        build.build(schema.settle(schema.resolve(values)))
+        build.build(schema.resolve(values))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +172,9 @@ def test_keys_are_keyword_only_arguments():
     assert list(config.keys(function)) == ["knob"]
     for functions in schema.schema(load(CONFIGS[0])).values():
         for taker in functions:
-            hints = typing.get_type_hints(taker.__init__ if isinstance(taker, type) else taker)
+            hints = typing.get_type_hints(taker)
+            if isinstance(taker, type):
+                hints = typing.get_type_hints(taker.__init__) | hints
             assert all(key in hints for key in config.keys(taker)), taker
 
 

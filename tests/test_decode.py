@@ -66,7 +66,9 @@ def test_exif_rotation_is_applied(picture):
 
 def test_damage_is_an_error_not_a_grey_area(picture):
     data = encoded(Image.fromarray(np.tile(picture, (20, 20, 1))), "JPEG")
-    for broken in (data[: len(data) // 2], b"", b"no image", data[:100]):
+    png = bytearray(encoded(Image.fromarray(picture)))
+    png[12:16] = b"xxxx"  # the name of its first chunk
+    for broken in (data[: len(data) // 2], b"", b"no image", data[:100], bytes(png)):
         with pytest.raises((OSError, ValueError)):
             decode_image(broken)
 
@@ -74,6 +76,12 @@ def test_damage_is_an_error_not_a_grey_area(picture):
 def test_a_huge_header_is_refused_before_decoding(monkeypatch, picture):
     monkeypatch.setattr("vitax.data.decode.MAX_PIXELS", 100)
     with pytest.raises(ValueError, match="14x9 is above 100 pixels"):
+        decode_image(encoded(Image.fromarray(picture)))
+
+
+def test_a_decompression_bomb_is_an_error_too(monkeypatch, picture):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(ValueError, match="decompression bomb"):
         decode_image(encoded(Image.fromarray(picture)))
 
 

@@ -131,6 +131,14 @@ def test_too_many_corrupt_examples_stop_with_the_list():
         take(loader.train(), 30)
 
 
+def test_a_mistake_in_a_transform_is_not_a_corrupt_image():
+    def wrong(example, rng):
+        return example["imgae"]
+
+    with pytest.raises(KeyError, match="imgae"):
+        Loader(numbered(5), wrong, 2)
+
+
 def test_a_source_that_cannot_be_read_at_all_fails_at_once():
     with pytest.raises(UserError, match=r"none of the first 5 .*numbers\[0\]: truncated"):
         Loader(Broken(5, set(range(5))), noisy, 2)

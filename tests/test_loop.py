@@ -55,6 +55,10 @@ def batch_of(n):
     return {"x": x, "y": 3 * x + 1, "valid": valid, "step": np.full(BATCH, n, np.int32)}
 
 
+def evaluation():
+    return iter([{**batch_of(n), "index": np.arange(BATCH)} for n in (-1, -2)])
+
+
 def batches(start):
     n = start
     while True:
@@ -69,7 +73,16 @@ class Outcome(NamedTuple):
     checkpoints: checkpoint.Checkpoints
 
 
-def run(folder, plan, task=None, stop=lambda: False, optimizer=None, ema=0.9):
+def run(
+    folder,
+    plan,
+    task=None,
+    stop=lambda step: False,
+    optimizer=None,
+    ema=0.9,
+    data=None,
+    points=None,
+):
     mesh = make_mesh(data=-1, fsdp=1)
     task, optimizer = task or line(), optimizer or optax.adam(0.05)
     shapes = {
@@ -82,9 +95,17 @@ def run(folder, plan, task=None, stop=lambda: False, optimizer=None, ema=0.9):
         shapes,
         mesh,
     )
-    evaluator = evaluate.mean_metrics(task, lambda: iter([batch_of(-1), batch_of(-2)]), mesh)
+    evaluator = evaluate.mean_metrics(task, points or evaluation, mesh)
+    data = data or {"points": 8}
     inputs = loop.Inputs(
-        batches, set(), {"test": evaluator}, lambda n: jnp.asarray(0.05), BATCH, "points", stop
+        batches,
+        set(),
+        {"test": evaluator},
+        lambda n: jnp.asarray(0.05),
+        BATCH,
+        "points",
+        data,
+        stop,
     )
     folder.mkdir(exist_ok=True)
     saved = checkpoint.Checkpoints(folder / "checkpoints", keep=2, best="test/loss", mode="min")
@@ -141,9 +162,9 @@ def test_an_interrupted_run_continues_bit_for_bit(tmp_path, at):
     whole = run(tmp_path / "whole", PLAN)
     asked = []
 
-    def stop():
-        asked.append(1)
-        return len(asked) == at
+    def stop(step):
+        asked.append(step)
+        return step == at
 
     part = run(tmp_path / "part", PLAN, stop=stop)
     assert int(part.state.step) == at
@@ -215,11 +236,62 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
         out.checkpoints.restore(23, step.abstract(jax.eval_shape(lambda: larger), mesh))
 
 
-def test_wrong_options_are_refused(tmp_path):
-    with pytest.raises(UserError, match="'most' is unknown"):
-        checkpoint.Checkpoints(tmp_path, mode="most")
-    with pytest.raises(UserError, match="keep=0"):
-        checkpoint.Checkpoints(tmp_path, keep=0)
+def test_other_data_are_refused_on_resume(tmp_path):
+    run(tmp_path, PLAN._replace(total=5))
+    with pytest.raises(
+        UserError, match="the data are not those of checkpoint 5: points was 8 and is 9"
+    ):
+        run(tmp_path, PLAN, data={"points": 9})
+
+
+def test_an_evaluation_that_fails_does_not_lose_the_training(tmp_path):
+    def broken():
+        raise UserError("the test images are gone")
+        yield
+
+    with pytest.raises(UserError, match="are gone"):
+        run(tmp_path, PLAN, points=broken)
+    saved = checkpoint.Checkpoints(tmp_path / "checkpoints", best="test/loss", read_only=True)
+    assert saved.latest() == 10
+    assert saved.best() is None
+
+
+def test_a_run_is_evaluated_at_its_end_in_any_case(tmp_path):
+    out = run(tmp_path, loop.Plan(total=6, log_every=0, eval_every=0, save_every=0))
+    assert [one["step"] for one in out.lines] == [6]
+    assert "test/loss" in out.lines[0]
+    assert out.checkpoints.steps() == [6]
+
+
+def test_nan_is_never_the_best_and_halves_are_not_checkpoints(tmp_path):
+    out = run(tmp_path, PLAN)
+    saved = checkpoint.Checkpoints(tmp_path / "other", keep=1, best="test/loss", mode="max")
+    program_state = step.TrainState(*out.state)
+    for n, value in enumerate((0.9, float("nan"), 0.1), 1):
+        saved.save(n, program_state, {"metrics": {"test/loss": value}})
+    saved.wait()
+    assert saved.best() == 1
+    assert saved.steps() == [1, 3]
+    (tmp_path / "other" / "7").mkdir()
+    again = checkpoint.Checkpoints(tmp_path / "other", best="test/loss", read_only=True)
+    assert again.latest() == 3
+
+
+def test_what_is_saved_is_what_was_true_at_the_time(tmp_path, monkeypatch):
+    # The metadata are written in the background while the run goes on and adds to its sums.
+    import time
+
+    import orbax.checkpoint as ocp
+
+    write = ocp.JsonCheckpointHandler._save_fn
+
+    def late(self, *arguments, **options):
+        time.sleep(0.3)
+        return write(self, *arguments, **options)
+
+    monkeypatch.setattr(ocp.JsonCheckpointHandler, "_save_fn", late)
+    out = run(tmp_path, loop.Plan(total=12, log_every=8, eval_every=0, save_every=10))
+    assert out.checkpoints.meta(10)["window"]["gradient_norm"][1] == 2.0
 
 
 def test_a_profile_of_the_chosen_steps_is_written(tmp_path):

@@ -81,6 +81,10 @@ def lines(workdir):
     return [{k: v for k, v in json.loads(x).items() if not k.endswith(clocks)} for x in text]
 
 
+def newest_line(workdir):
+    return lines(workdir)[-1]["step"]
+
+
 def test_kill_and_resume_equals_the_run_that_was_not_killed(command, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = command("main", DEMO, *TINY, f"--workdir={whole}")
@@ -133,6 +137,7 @@ def test_a_run_leaves_what_it_says_and_its_commands_work(command, tmp_path):
         for word in ("continue", "evaluate", "predict"):
             if line.startswith(word):
                 printed[word] = line.split("python -m vitax.")[1].split()
+    printed["continue"] = printed["continue"][:2]  # what follows is a remark
     again = command(*printed["continue"])
     assert again.returncode == 0
     assert "done: 40 steps" in again.stdout
@@ -177,6 +182,12 @@ def test_own_images_train_evaluate_and_predict_in_spite_of_a_corrupt_one(
     assert "error" in rows[-1]
     assert predicted.returncode == 2
     refused(command("predict", f"--workdir={workdir}", "nowhere.png"), "nowhere.png does not exist")
+    ignored = command("predict", f"--workdir={workdir}", str(night), "--config.model.depth=7")
+    refused(ignored, "config.model.depth")
+    # The classes of a run are those of its data: other data do not continue it.
+    (image_folder / "train" / "day").rename(image_folder / "train" / "zday")
+    (image_folder / "test" / "day").rename(image_folder / "test" / "zday")
+    refused(command("main", f"--workdir={workdir}"), "the data are not those of checkpoint 30")
     refused(command("predict", f"--workdir={workdir}"), "name the images")
 
 
@@ -197,6 +208,15 @@ def test_a_signal_saves_and_the_same_command_continues(command, tmp_path):
     assert "Traceback" not in err
     step, _ = newest(workdir)
     assert step >= 12
+    again = command.start("main", f"--workdir={workdir}")
+    while newest_line(workdir) < step + 8:
+        assert again.poll() is None, again.communicate()
+        time.sleep(0.05)
+    again.send_signal(signal.SIGINT)
+    _, err = again.communicate(timeout=60)
+    assert again.returncode == 130
+    steps = [one["step"] for one in lines(workdir) if "train/loss" in one]
+    assert steps == list(range(4, steps[-1] + 1, 4))  # nothing twice, nothing left out
 
 
 def test_a_workdir_is_never_mixed_up(command, tmp_path):
@@ -208,11 +228,17 @@ def test_a_workdir_is_never_mixed_up(command, tmp_path):
     assert (workdir / "metrics.jsonl").read_bytes() == before
     harmless = command("main", DEMO, *TINY, "--config.data.threads=1", f"--workdir={workdir}")
     assert harmless.returncode == 0
-    broken = command(
-        "main", DEMO, *TINY, "--config.model.num_heads=3", "--overwrite", f"--workdir={workdir}"
-    )
-    refused(broken, "width 16 is not divisible by num_heads 3")
-    assert (workdir / "metrics.jsonl").read_bytes() == before  # checked before it is deleted
+    for wrong, told in (
+        ("--config.model.num_heads=3", "width 16 is not divisible by num_heads 3"),
+        ("--config.checkpoint.keep=0", "keep=0"),
+    ):
+        refused(command("main", DEMO, *TINY, wrong, "--overwrite", f"--workdir={workdir}"), told)
+        assert (workdir / "metrics.jsonl").read_bytes() == before  # checked before it is deleted
+    older = json.loads((workdir / "config.json").read_text())
+    del older["model"]["remat"]  # as a version without that key wrote it
+    (workdir / "config.json").write_text(json.dumps(older))
+    assert command("main", f"--workdir={workdir}").returncode == 0
+    (workdir / "notes.txt").write_text("mine")
     assert (
         command(
             "main", DEMO, *TINY, "--config.seed=1", "--overwrite", f"--workdir={workdir}"
@@ -220,11 +246,17 @@ def test_a_workdir_is_never_mixed_up(command, tmp_path):
         == 0
     )
     assert (workdir / "metrics.jsonl").read_bytes() != before
+    assert (workdir / "notes.txt").read_text() == "mine"
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.tex").write_text("irreplaceable")
     for more in ((), ("--overwrite",)):
         refused(command("main", DEMO, *TINY, f"--workdir={foreign}", *more), "holds no run")
+    (foreign / "config.json").write_text('{"architectures": ["ViT"]}')  # somebody else's
+    refused(
+        command("main", DEMO, *TINY, f"--workdir={foreign}", "--overwrite"),
+        "not the config of a run",
+    )
     assert (foreign / "thesis.tex").read_text() == "irreplaceable"
 
 
@@ -237,6 +269,10 @@ def test_a_workdir_is_never_mixed_up(command, tmp_path):
         ((f"--config={ROOT}/configs/vit_b16.py",), ("tfds build imagenet2012", "tensorflow_datasets", ":demo")),
         ((DEMO, "stray"), ("'stray' is not understood",)),
         (("--mode=eval", "--workdir=nowhere"), ("holds no run",)),
+        ((DEMO, "--workdir=gs://bucket/run"), ("only folders of this machine",)),
+        ((DEMO, "--workdir=/proc/vitax"), ("/proc/vitax cannot be written",)),
+        ((DEMO, "--num_processes=2", "--process_id=1"), ("need --coordinator=HOST:PORT",)),
+        ((DEMO, "--config.optim.freeze=('blokc0',)"), ("'blokc0' matches no parameter",)),
         ((DEMO, "--mode=eval"), ("--mode=eval needs --workdir=RUN",)),
         ((DEMO, "--mode=evil"), ("--mode=evil",)),
         ((), ("give --config=",)),
@@ -253,6 +289,8 @@ def test_debug_shows_the_traceback_and_help_helps(command):
     shown = command("main", DEMO, "--config.batch_size=0", "--debug")
     assert shown.returncode == 2
     assert "Traceback" in shown.stderr
+    helped = command("main", DEMO, "--help")
+    assert "--config.optim.layer_decay=1.0" in helped.stdout
     helped = command("main", "--help")
     assert helped.returncode == 0
     assert "--overwrite" in helped.stdout

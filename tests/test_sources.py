@@ -3,7 +3,7 @@ import pytest
 from conftest import write_image
 
 from vitax.data import open_source, source
-from vitax.data.splits import holdout
+from vitax.data.holdout import holdout
 from vitax.errors import UserError
 
 
@@ -19,7 +19,7 @@ def test_holdout_takes_its_share_of_every_class():
     assert np.bincount(labels[held]).tolist() == [2, 10, 1]
     np.testing.assert_array_equal(held, holdout(labels, 0.2)[1])
     assert not np.array_equal(held, holdout(labels, 0.2, seed=1)[1])
-    with pytest.raises(ValueError, match="class 3 has 1 example"):
+    with pytest.raises(ValueError, match="class number 3 has 1 example"):
         holdout(np.array([0, 0, 3]), 0.5)
 
 
@@ -68,6 +68,64 @@ def test_validation_folder_is_found_under_its_usual_names(image_folder):
     assert "val" in splits.origin
 
 
+@pytest.mark.parametrize(("train", "test"), [("Train", "Test"), ("training", "valid")])
+def test_usual_names_of_splits_are_understood(image_folder, train, test):
+    (image_folder / "train").rename(image_folder / train)
+    (image_folder / "test").rename(image_folder / test)
+    splits = opened("folder", image_folder)
+    assert (len(splits.train), len(splits.test)) == (24, 10)
+    assert splits.train.class_names == ("day", "night")
+
+
+def test_a_split_that_was_asked_for_is_not_replaced(image_folder):
+    with pytest.raises(UserError, match="has no folder 'tset'"):
+        opened("folder", image_folder, test="tset")
+    (image_folder / "test").rename(image_folder / "val")
+    (image_folder / "valid").mkdir()
+    with pytest.raises(UserError, match="holds val, valid; name the one you mean"):
+        opened("folder", image_folder)
+
+
+def test_a_link_to_itself_is_followed_once(image_folder):
+    (image_folder / "train" / "day" / "again").symlink_to(image_folder / "train" / "day")
+    assert len(opened("folder", image_folder).train) == 24
+
+
+def test_arrays_in_a_file(tmp_path, rng):
+    images = rng.integers(0, 255, (6, 4, 5, 3), dtype=np.uint8)
+    good = dict(
+        train_images=images, train_labels=np.array([0, 1, 2, 0, 1, 2]),
+        test_images=images[:2], test_labels=np.array([2, 0]), class_names=np.array(["a", "b", "c"]),
+    )  # fmt: skip
+    np.savez(tmp_path / "good.npz", **good)
+    splits = opened("arrays", tmp_path / "good.npz")
+    assert (len(splits.train), len(splits.test)) == (6, 2)
+    assert splits.train.class_names == ("a", "b", "c")
+    np.testing.assert_array_equal(splits.test[1]["image"], images[1])
+    for change, message in (
+        (dict(train_labels=np.zeros(5, int)), "not one number from 0 on for each of 6 images"),
+        (dict(test_images=images[:2, ..., :1]), "not uint8"),
+        (dict(test_labels=np.array([2, 3])), "a label is not below 3"),
+    ):
+        np.savez(tmp_path / "bad.npz", **(good | change))
+        with pytest.raises(UserError, match=message):
+            opened("arrays", tmp_path / "bad.npz")
+    np.savez(tmp_path / "pickled.npz", **(good | dict(class_names=np.array([{}], dtype=object))))
+    with pytest.raises(UserError, match="pickle"):
+        opened("arrays", tmp_path / "pickled.npz")
+    with pytest.raises(UserError, match="is no file"):
+        opened("arrays", tmp_path / "nowhere.npz")
+
+
+def test_identity_tells_data_sets_apart(image_folder):
+    before = source.identity(opened("folder", image_folder).train)
+    assert before == source.identity(opened("folder", image_folder).train)
+    (image_folder / "train" / "day" / "00.png").rename(image_folder / "train" / "day" / "zz.png")
+    after = source.identity(opened("folder", image_folder).train)
+    assert before["names"] != after["names"]
+    assert before["examples"] == after["examples"] == 24
+
+
 def test_nested_hidden_and_foreign_files(image_folder, rng):
     day = image_folder / "train" / "day"
     write_image(day / "deep" / "er" / "x.JPG", rng.integers(0, 255, (5, 5, 3), dtype=np.uint8))
@@ -83,7 +141,7 @@ def test_nested_hidden_and_foreign_files(image_folder, rng):
         (lambda f: f / "nowhere", "is not a folder"),
         (lambda f: "", "data.path is empty"),
         (lambda f: f / "train" / "day", "holds 0 class folders"),
-        (lambda f: (f / "train").rename(f / "training") and f, "looks like a split"),
+        (lambda f: (f / "train").rename(f / "learn") and f, "looks like a split"),
         (lambda f: (f / "train" / "empty").mkdir() or f, "holds no images"),
         (
             lambda f: (f / "test" / "dusk").mkdir() or ((f / "test" / "night" / "00.png").rename(f / "test" / "dusk" / "0.png") and f),

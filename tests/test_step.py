@@ -29,7 +29,7 @@ def mesh(data, fsdp):
 
 def classify(**knobs):
     model = ViT(
-        num_classes=3, image_size=(8, 8), patch_size=4, width=128, depth=1, num_heads=2, mlp_width=256,
+        num_classes=3, image_size=(8, 8), patch_size=4, width=128, depth=2, num_heads=2, mlp_width=256,
         pooling="mean", drop_path=0.1,
     )  # fmt: skip
     return classification(model, (0.5,), (0.25,), **knobs)
@@ -161,7 +161,7 @@ def test_fsdp_splits_parameters_and_moments(batch):
     assert kernel.sharding.spec == P(None, "fsdp")
     assert kernel.addressable_shards[0].data.shape == (128, 64)
     moments = [x for x in jax.tree.leaves(state.opt_state) if x.shape == kernel.shape]
-    assert len(moments) == 2
+    assert len(moments) == 4
     assert all(x.sharding.spec == P(None, "fsdp") for x in moments)
 
 

@@ -5,7 +5,7 @@ Where things are
     main, predict           what a user types: ``python -m vitax.main``, ``python -m vitax.predict``
     build                   the only reader of a config: config -> model, task, data, optimizer
     losses, masking,
-    mixing, metrics         pure functions: arrays in, arrays out
+    images, metrics         pure functions: arrays in, arrays out
     nn/                     layers that more than one model uses
     models/                 one paper, one file; the table is ``vitax.models.MODELS``
     tasks/                  one objective, one file; the table is ``vitax.tasks.TASKS``

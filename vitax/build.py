@@ -4,23 +4,23 @@ Which keys there are, and what they mean, stands in `vitax.schema`.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 from jax.sharding import Mesh
 
 from vitax import schema
-from vitax.config import call, steps
+from vitax.config import call, did_you_mean, steps
 from vitax.data.loader import Loader
 from vitax.data.source import Source, Splits
 from vitax.data.transforms import Chain, eval_transform, train_transform
 from vitax.errors import UserError
 from vitax.mesh import batch_sharding, make_mesh
 from vitax.models import MODELS
-from vitax.schema import Config, Data, Evals, Saving, Top
+from vitax.schema import Average, Config, Evals, ImageFormat, Logging, Saving, Top
 from vitax.tasks import TASKS, Task, Variables
 from vitax.training.checkpoint import Checkpoints
 from vitax.training.evaluate import Evaluator, mean_metrics
@@ -38,10 +38,9 @@ class Run(NamedTuple):
     mesh: Mesh
     model: nn.Module
     task: Task
-    data: Data
+    image_format: ImageFormat
     splits: Splits
     train: Loader
-    optimizer: optax.GradientTransformation
     schedule: Schedule
     top: Top
     plan: Plan
@@ -54,108 +53,159 @@ class Run(NamedTuple):
     saving: Saving
 
 
+def build(config: Config) -> Run:
+    """Builds a run from a resolved config, and checks it as far as can be done without compiling.
+
+    Raises:
+        UserError: whatever is wrong with the config or the data.
+    """
+    top = call(Top, "", config)
+    mesh = call(make_mesh, "mesh", config["mesh"])
+    evals = call(Evals, "evals", config["evals"])
+    saving = call(Saving, "checkpoint", config["checkpoint"])
+    _check_scalars(top, evals, saving, mesh.size)
+    image_format = call(schema.image_format, "data", config["data"])
+    splits = call(schema.open_splits, "data", config["data"], image_format.channels)
+    test_size = math.ceil((evals.batch_size or top.batch_size) / mesh.size) * mesh.size
+    train, test = build_loaders(config, image_format, splits, top, test_size)
+
+    model = build_model(config, len(splits.train.class_names), image_format.image_size)
+    task = build_task(config, model, image_format)
+    batch = _batch_shapes(train, top.batch_size, mesh)
+
+    def in_steps(name: str, duration: str) -> int:
+        return steps(name, duration, batch_size=top.batch_size, examples=len(splits.train))
+
+    plan = build_plan(config, in_steps)
+    given = (top.batch_size, plan.total, in_steps)
+    curve = call(schema.schedule, "optim", config["optim"], *given)
+    ema_decay = call(Average, "optim", config["optim"]).ema_decay
+    if not 0 <= ema_decay < 1:
+        raise UserError(f"config.optim.ema_decay={ema_decay} must lie in [0, 1)")
+    params = _shapes(task.init, mesh, jax.random.key(0), batch)["params"]
+    optimizer = call(make_optimizer, "optim", config["optim"], params, curve)
+    init = make_init(task, optimizer, top.seed, ema=bool(ema_decay))
+    step = make_step(task, optimizer, top.seed, top.accumulate, ema_decay)
+    shapes = _shapes(init, mesh, batch)
+    _shapes(
+        step, mesh, shapes, batch
+    )  # what does not fit together shows here, before it is compiled
+    _check_best(evals, task, shapes, batch, mesh)
+    return Run(
+        mesh=mesh,
+        model=model,
+        task=task,
+        image_format=image_format,
+        splits=splits,
+        train=train,
+        schedule=curve,
+        top=top,
+        plan=plan,
+        init=init,
+        step=step,
+        abstract_batch=batch,
+        shapes=shapes,
+        evaluators={"test": mean_metrics(task, test.once, mesh, top.seed)},
+        evals=evals,
+        saving=saving,
+    )
+
+
 def build_model(config: Config, num_classes: int, image_size: tuple[int, int]) -> nn.Module:
     """The module that config.model describes."""
     module, _ = MODELS[config["model"]["name"]]
     return call(module, "model", config["model"], num_classes=num_classes, image_size=image_size)
 
 
-def build_task(config: Config, model: nn.Module, data: Data) -> Task:
+def build_task(config: Config, model: nn.Module, images: ImageFormat) -> Task:
     """The objective that config.task describes, for that model."""
-    return call(TASKS[config["task"]["name"]], "task", config["task"], model, data.mean, data.std)
+    factory = TASKS[config["task"]["name"]]
+    return call(factory, "task", config["task"], model, images.mean, images.std)
 
 
-def build_eval_transform(config: Config, data: Data) -> Chain:
-    return call(eval_transform, "data", config["data"], data.image_size)
+def build_eval_transform(config: Config, images: ImageFormat) -> Chain:
+    """The transform of test images and of images to predict."""
+    return call(eval_transform, "data", config["data"], images.image_size)
 
 
-def build(config: Config) -> Run:
-    """Builds a run from a settled config, and checks it as far as can be done without compiling.
-
-    Raises:
-        UserError: whatever is wrong with the config or the data.
-    """
-    scalars = call(schema.top, "", config)
-    mesh = call(make_mesh, "mesh", config["mesh"])
-    _check_batch(scalars, mesh.size)
-    evaluation = call(schema.evals, "evals", config["evals"])
-    data = call(schema.image_format, "data", config["data"])
-    sources = call(schema.splits, "data", config["data"], data.channels)
+def build_loaders(
+    config: Config, images: ImageFormat, splits: Splits, top: Top, test_batch_size: int
+) -> tuple[Loader, Loader]:
+    """Batches of the training and of the test split, this host's rows of them."""
+    data = config["data"]
+    augment = call(train_transform, "data", data, images.image_size, images.mean, images.std)
+    host, hosts = jax.process_index(), jax.process_count()
 
     def loader(source: Source, transform: Chain, batch_size: int) -> Loader:
-        kept = call(schema.cached, "data", config["data"], source)
-        host, hosts = jax.process_index(), jax.process_count()
-        given = (kept, transform, batch_size, scalars.seed, host, hosts)
-        return call(Loader, "data", config["data"], *given)
+        kept = call(schema.cached, "data", data, source)
+        return call(Loader, "data", data, kept, transform, batch_size, top.seed, host, hosts)
 
-    augment = call(train_transform, "data", config["data"], data.image_size, data.mean, data.std)
-    training = loader(sources.train, augment, scalars.batch_size)
-    test_size = math.ceil((evaluation.batch_size or scalars.batch_size) / mesh.size) * mesh.size
-    test = loader(sources.test, build_eval_transform(config, data), test_size)
-
-    model = build_model(config, len(sources.train.class_names), data.image_size)
-    task = build_task(config, model, data)
-    batch = _batch_shapes(training, scalars.batch_size, mesh)
-
-    def in_steps(name: str, duration: str) -> int:
-        return steps(name, duration, batch_size=scalars.batch_size, examples=len(sources.train))
-
-    total = in_steps("duration", scalars.duration)
-    if not total:
-        raise UserError(f"config.duration={scalars.duration!r} is no time to train")
-    given = (scalars.batch_size, total, in_steps)
-    curve = call(schema.schedule, "optim", config["optim"], *given)
-    ema_decay = call(schema.average, "optim", config["optim"])
-    params = _variable_shapes(task, batch)["params"]
-    optimizer = call(make_optimizer, "optim", config["optim"], params, curve)
-    log, save = (
-        call(schema.logging, "log", config["log"]),
-        call(schema.saving, "checkpoint", config["checkpoint"]),
+    return (
+        loader(splits.train, augment, top.batch_size),
+        loader(splits.test, build_eval_transform(config, images), test_batch_size),
     )
-    plan = Plan(
+
+
+def build_plan(config: Config, in_steps: Callable[[str, str], int]) -> Plan:
+    """When what happens.
+
+    Args:
+        in_steps: (name of the key, duration) -> steps.
+    """
+    log = call(Logging, "log", config["log"])
+    total = in_steps("duration", config["duration"])
+    if not total:
+        raise UserError(f"config.duration={config['duration']!r} is no time to train")
+    if log.profile_at and not 1 <= log.profile_at <= total - log.profile_steps + 1:
+        raise UserError(
+            f"config.log.profile_at={log.profile_at} with profile_steps={log.profile_steps} does not lie within "
+            f"the {total} steps of the run"
+        )
+    if log.profile_at and log.profile_steps < 1:
+        raise UserError(f"config.log.profile_steps={log.profile_steps} must be at least 1")
+    return Plan(
         total=total,
         log_every=in_steps("log.every", log.every),
-        eval_every=in_steps("evals.every", evaluation.every),
-        save_every=in_steps("checkpoint.every", save.every),
+        eval_every=in_steps("evals.every", config["evals"]["every"]),
+        save_every=in_steps("checkpoint.every", config["checkpoint"]["every"]),
         profile_at=log.profile_at,
         profile_steps=log.profile_steps,
     )
-    init = make_init(task, optimizer, scalars.seed, ema=bool(ema_decay))
-    step = make_step(task, optimizer, scalars.seed, scalars.accumulate, ema_decay)
-    return Run(
-        mesh=mesh,
-        model=model,
-        task=task,
-        data=data,
-        splits=sources,
-        train=training,
-        optimizer=optimizer,
-        schedule=curve,
-        top=scalars,
-        plan=plan,
-        init=init,
-        step=step,
-        abstract_batch=batch,
-        shapes=_state_shapes(init, step, batch, mesh),
-        evaluators={"test": mean_metrics(task, test.once, mesh, scalars.seed)},
-        evals=evaluation,
-        saving=save,
-    )
 
 
-def _check_batch(scalars: Top, devices: int) -> None:
-    if scalars.accumulate < 1 or scalars.batch_size < 1:
+def _check_scalars(top: Top, evals: Evals, saving: Saving, devices: int) -> None:
+    for name, value, least in (
+        ("batch_size", top.batch_size, 1),
+        ("accumulate", top.accumulate, 1),
+        ("seed", top.seed, 0),
+        ("evals.batch_size", evals.batch_size, 0),
+        ("checkpoint.keep", saving.keep, 1),
+    ):
+        if not least <= value < 2**31:
+            raise UserError(f"config.{name}={value} must lie in {least}..2^31-1")
+    if evals.mode not in ("max", "min"):
+        raise UserError(f"config.evals.mode={evals.mode!r} is unknown; choose 'max' or 'min'")
+    unit = devices * top.accumulate
+    if top.batch_size % unit:
+        below = top.batch_size // unit * unit
         raise UserError(
-            f"config.batch_size={scalars.batch_size} and config.accumulate={scalars.accumulate} "
-            "must be at least 1"
-        )
-    unit = devices * scalars.accumulate
-    if scalars.batch_size % unit:
-        below = scalars.batch_size // unit * unit
-        raise UserError(
-            f"config.batch_size={scalars.batch_size} cannot be dealt out to {devices} devices in "
-            f"config.accumulate={scalars.accumulate} micro-batches; use a multiple of {unit}, such as "
+            f"config.batch_size={top.batch_size} cannot be dealt out to {devices} devices in "
+            f"config.accumulate={top.accumulate} micro-batches; use a multiple of {unit}, such as "
             + (f"{below} or {below + unit}" if below else f"{unit}")
+        )
+
+
+def _check_best(evals: Evals, task: Task, shapes: TrainState, batch: Any, mesh: Mesh) -> None:
+    """Refuses a metric that no evaluation will measure."""
+
+    def names(state: TrainState, batch: Any) -> Any:
+        return task.loss(state.variables, batch, jax.random.key(0), False)[1].metrics
+
+    splits = ("test", "test_ema") if shapes.ema else ("test",)
+    known = [f"{split}/{name}" for split in splits for name in _shapes(names, mesh, shapes, batch)]
+    if evals.best and evals.best not in known:
+        raise UserError(
+            f"config.evals.best={evals.best!r} is never measured{did_you_mean(evals.best, known)}"
         )
 
 
@@ -168,36 +218,31 @@ def _batch_shapes(loader: Loader, batch_size: int, mesh: Mesh) -> dict[str, jax.
     }
 
 
-def _variable_shapes(task: Task, batch: Any) -> Variables:
-    try:
-        return jax.eval_shape(task.init, jax.random.key(0), batch)
-    except ValueError as error:
-        raise UserError(f"the model does not fit the data: {error}") from error
-
-
-def _state_shapes(init: Any, step: Any, batch: Any, mesh: Mesh) -> TrainState:
-    """Traces one step: whatever does not fit together shows here, before anything is compiled or written."""
+def _shapes(function: Callable[..., Any], mesh: Mesh, *arguments: Any) -> Any:
+    """`jax.eval_shape` on the mesh; what a model refuses while it is traced is the user's to mend."""
     try:
         with jax.set_mesh(mesh):
-            state = jax.eval_shape(init, batch)
-            jax.eval_shape(step, state, batch)
+            return jax.eval_shape(function, *arguments)
     except ValueError as error:
         raise UserError(f"the model does not fit the data: {error}") from error
-    return state
 
 
 def restore_variables(
-    checkpoints: Checkpoints, step: int, shapes: TrainState, mesh: Mesh
+    checkpoints: Checkpoints, step: int, shapes: Variables, ema: bool, mesh: Mesh
 ) -> tuple[Variables, Variables | None]:
     """Variables of a checkpoint, and the same with averaged parameters where the run keeps an average.
 
     Args:
-        shapes: fields ``params``, ``collections`` and ``ema`` are read, the others are not.
+        shapes: of all variables, as `jax.eval_shape` of a task's ``init`` gives them.
+        ema: whether there is an average.
+
+    Raises:
+        UserError: the checkpoint does not fit the model, or cannot be read.
     """
-    wanted = {
-        name: abstract(getattr(shapes, name), mesh) for name in ("params", "collections", "ema")
-    }
-    found = checkpoints.restore(step, {name: tree for name, tree in wanted.items() if tree})
-    collections = found.get("collections", {})
-    variables = {"params": found["params"], **collections}
-    return variables, {"params": found["ema"], **collections} if "ema" in found else None
+    collections = {name: tree for name, tree in shapes.items() if name != "params"}
+    wanted = {"params": shapes["params"], "collections": collections}
+    wanted |= {"ema": shapes["params"]} if ema else {}
+    wanted = {name: abstract(tree, mesh) for name, tree in wanted.items() if tree}
+    found = checkpoints.restore(step, wanted)
+    rest = found.get("collections", {})
+    return {"params": found["params"], **rest}, {"params": found["ema"], **rest} if ema else None

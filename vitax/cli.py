@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import logging
 import os
 import re
 import signal
@@ -15,10 +16,12 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from vitax.config import to_json
+from vitax.config import flatten, to_json
 from vitax.errors import TrainingError, UserError
 from vitax.schema import resolve
 from vitax.workdir import read_config
+
+LOGGER = logging.getLogger("vitax")
 
 
 class Interrupted(Exception):
@@ -44,13 +47,15 @@ def exit_with(command: Callable[[], int | None], *, debug: bool) -> None:
             traceback.print_exc()
         told = str(error) if isinstance(error, Interrupted) else f"error: {error}"
         print(told, file=sys.stderr)
+        LOGGER.info(told)  # to log.txt, once there is one
         codes = {UserError: 2, TrainingError: 1}
         code = error.exit_code if isinstance(error, Interrupted) else codes[type(error)]
     except KeyboardInterrupt:
-        print("interrupted before anything was saved", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         code = 130
     except Exception:  # a mistake of ours: a report needs the traceback
         traceback.print_exc()
+        LOGGER.info(traceback.format_exc())
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()
@@ -72,7 +77,11 @@ def value_of(argv: Sequence[str], name: str) -> str:
 
 
 def parse(
-    argv: Sequence[str], define: Callable[[flags.FlagValues], Any], usage: str
+    argv: Sequence[str],
+    define: Callable[[flags.FlagValues], Any],
+    usage: str,
+    *,
+    with_config: bool = True,
 ) -> tuple[flags.FlagValues, list[str]]:
     """Flags and positional arguments of a command.
 
@@ -82,7 +91,8 @@ def parse(
     Args:
         argv: with the program's name first.
         define: adds the command's own flags.
-        usage: printed for --help, the flags after it.
+        usage: printed for --help, the flags after it, and the keys of the config if one is given.
+        with_config: False for a command that takes no config.
 
     Returns:
         The flags, ``.config`` among them, and the positional arguments.
@@ -92,27 +102,31 @@ def parse(
     """
     values = flags.FlagValues()
     define(values)
-    if any(argument in ("--help", "-h") for argument in argv[1:]):
-        told = "\n".join(
-            f"  --{name}  {values[name].help} ({values[name].value!r})" for name in values
-        )
-        print(f"{usage.strip()}\n\nflags:\n  --config  FILE.py[:VARIANT]\n{told}")
-        raise SystemExit(0)
+    helping = any(argument in ("--help", "-h") for argument in argv[1:])
     spec, workdir = value_of(argv, "config"), value_of(argv, "workdir")
-    if spec:
+    config = None
+    if with_config and spec:
         config = load_config(spec)
-    elif workdir:
+    elif with_config and workdir:
         config = read_config(Path(workdir))
-    else:
+    elif with_config and not helping:
         raise UserError("give --config=configs/NAME.py, or --workdir=DIR of an earlier run")
+    if config is not None:
+        deciding = ("model.name", "model.size", "task.name")
+        chosen = {key: value_of(argv, f"config.{key}") for key in deciding}
+        config = resolve(config, {key: value for key, value in chosen.items() if value})
+    if helping:
+        _help(values, usage, config)
     rest = [
         argument
         for i, argument in enumerate(argv)
-        if not re.match(r"--?config(=|$)", argument) and not (i and argv[i - 1] == "--config")
+        if not with_config
+        or not (re.match(r"--?config(=|$)", argument) or (i and argv[i - 1] == "--config"))
     ]
-    complete = ConfigDict(resolve(config)).lock()
     try:
-        config_flags.DEFINE_config_dict("config", complete, flag_values=values, sys_argv=rest)
+        if config is not None:
+            complete = ConfigDict(config).lock()
+            config_flags.DEFINE_config_dict("config", complete, flag_values=values, sys_argv=rest)
         return values, values(rest)[1:]
     except (AttributeError, KeyError) as error:  # an unknown key; the hint is ConfigDict's own
         hint = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', str(error))
@@ -120,10 +134,23 @@ def parse(
         raise UserError(
             f"the config has no key {hint[2]!r}; did you mean {hint[1]!r}?"
             if hint
-            else f"the config has no key {named[0] if named else error!r}"
+            else f"the config has no key {named[0] if named else error!r}; --help shows them all"
         ) from error
     except (flags.Error, TypeError, ValueError, IndexError) as error:
         raise UserError(" ".join(str(error).split())) from error
+
+
+def _help(values: flags.FlagValues, usage: str, config: dict[str, Any] | None) -> None:
+    print(f"{usage.strip()}\n\nflags:")
+    if config is not None or "mode" in values:
+        print("  --config  FILE.py[:VARIANT]; with it, --help shows the keys of the config")
+    for name in values:
+        print(f"  --{name}  {values[name].help} ({values[name].value!r})")
+    if config is not None:
+        print("\nkeys of the config (what each means: vitax/schema.py):")
+        for key, value in flatten(config).items():
+            print(f"  --config.{key}={value!r}")
+    raise SystemExit(0)
 
 
 def load_config(spec: str) -> dict[str, Any]:
@@ -154,17 +181,20 @@ def start_jax(coordinator: str = "", num_processes: int = 0, process_id: int = -
             empty = this host alone.
         num_processes, process_id: needed with "host:port".
     """
-    if coordinator == "auto":
-        jax.distributed.initialize(shutdown_timeout_seconds=30)
-    elif coordinator:
-        if not 0 <= process_id < num_processes:
-            raise UserError(
-                f"--coordinator={coordinator} needs --num_processes and --process_id in "
-                f"0..num_processes-1, not {num_processes} and {process_id}"
-            )
-        jax.distributed.initialize(
-            coordinator, num_processes, process_id, shutdown_timeout_seconds=30
+    counted = 0 <= process_id < num_processes
+    if coordinator not in ("", "auto") and not counted:
+        raise UserError(
+            f"--coordinator={coordinator} needs --num_processes and --process_id in "
+            f"0..num_processes-1, not {num_processes} and {process_id}"
         )
+    if coordinator in ("", "auto") and (num_processes, process_id) != (0, -1):
+        raise UserError("--num_processes and --process_id need --coordinator=HOST:PORT")
+    if coordinator:
+        given = () if coordinator == "auto" else (coordinator, num_processes, process_id)
+        try:
+            jax.distributed.initialize(*given, shutdown_timeout_seconds=30)
+        except (ValueError, RuntimeError) as error:
+            raise UserError(f"--coordinator={coordinator}: {error}") from error
     if jax.config.jax_compilation_cache_dir is None:
         cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "vitax", "xla"))

@@ -3,13 +3,12 @@
 import difflib
 import inspect
 import json
+import math
 import re
-import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax.numpy as jnp
 
 from vitax.errors import UserError
@@ -27,10 +26,12 @@ def did_you_mean(key: str, known: Iterable[str]) -> str:
 
 
 def keys(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The config keys that a function takes: its keyword-only arguments. What it is given by other code, and not
-    by a config, comes by position. A Flax module has its fields for keys."""
+    """The config keys that a function takes: its keyword-only arguments. What comes from other code, and not from a
+    config, it is given by position. A module or a NamedTuple has its fields for keys."""
     parameters = inspect.signature(function).parameters
-    if inspect.isclass(function) and issubclass(function, nn.Module):
+    if inspect.isclass(function) and not any(
+        p.kind is p.KEYWORD_ONLY for n, p in parameters.items() if n not in GIVEN_FIELDS
+    ):
         return {name: p for name, p in parameters.items() if name not in GIVEN_FIELDS}
     return {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
 
@@ -73,14 +74,21 @@ def call(
     """Calls a function with what it is given and with its keys from a completed section.
 
     Raises:
-        UserError: a value of the wrong type.
+        UserError: a value of the wrong type, or one that the function refuses.
     """
-    hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
-    chosen = {
-        key: _typed(f"config.{section}.{key}", values[key], hints.get(key, Any))
-        for key in keys(function)
-    }
-    return function(*given, **fields, **chosen)
+    hints = typing.get_type_hints(function)
+    if inspect.isclass(
+        function
+    ):  # a plain class annotates its __init__, a dataclass or NamedTuple itself
+        hints = typing.get_type_hints(function.__init__) | hints
+    prefix = f"config.{section}." if section else "config."
+    chosen = {key: _typed(prefix + key, values[key], hints[key]) for key in keys(function)}
+    try:
+        return function(*given, **fields, **chosen)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"config.{section}: {error}") from error
 
 
 def _typed(name: str, value: Any, hint: Any) -> Any:
@@ -89,16 +97,20 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
         if value not in DTYPES:
             raise UserError(f"{name}={value!r} is unknown; choose one of {', '.join(DTYPES)}")
         return DTYPES[value]
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return value
     if hint is float and type(value) is int:
         return float(value)
-    if hint in (int, float, str, bool) and type(value) is not hint:
-        raise UserError(f"{name}={value!r} is of type {type(value).__name__}, not {hint.__name__}")
+    if hint in (int, float, str, bool):
+        if type(value) is not hint:
+            raise UserError(
+                f"{name}={value!r} is of type {type(value).__name__}, not {hint.__name__}"
+            )
+        if hint is float and not math.isfinite(value):
+            raise UserError(f"{name}={value!r} is not a finite number")
+        return value
+    kinds = typing.get_args(hint)
     if typing.get_origin(hint) is tuple:
-        kinds = typing.get_args(hint)
         if not isinstance(value, tuple | list):
-            raise UserError(f"{name}={value!r} is not a tuple")
+            raise UserError(f"{name}={value!r} is not a tuple; write ({value!r},)")
         if Ellipsis not in kinds and len(value) != len(kinds):
             raise UserError(f"{name}={value!r} does not have {len(kinds)} entries")
         kinds = [kinds[0]] * len(value) if Ellipsis in kinds else kinds
@@ -106,7 +118,11 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
             _typed(f"{name}[{i}]", v, kind)
             for i, (v, kind) in enumerate(zip(value, kinds, strict=True))
         )
-    return value
+    if typing.get_origin(hint) is Mapping:
+        if not isinstance(value, Mapping):
+            raise UserError(f"{name}={value!r} is not a dictionary")
+        return {key: _typed(f"{name}[{key!r}]", v, kinds[1]) for key, v in value.items()}
+    raise TypeError(f"{name}: config keys cannot be annotated with {hint}")
 
 
 def steps(name: str, duration: str, *, batch_size: int, examples: int) -> int:
@@ -121,7 +137,7 @@ def steps(name: str, duration: str, *, batch_size: int, examples: int) -> int:
     Returns:
         Steps, rounded to the nearest whole; at least 1 where the duration is above 0.
     """
-    found = re.fullmatch(r"\s*([\d.]+(?:e\d+)?)\s*(step|epoch|example)s?\s*", duration)
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e\d\d?)?)\s*(step|epoch|example)s?\s*", duration)
     if not duration:
         return 0
     if not found:
@@ -131,6 +147,8 @@ def steps(name: str, duration: str, *, batch_size: int, examples: int) -> int:
         )
     per_unit = {"step": 1.0, "epoch": examples / batch_size, "example": 1 / batch_size}
     count = float(found[1]) * per_unit[found[2]]
+    if count >= 2**31:
+        raise UserError(f"config.{name}={duration!r} is more than 2^31 steps")
     return max(1, round(count)) if count else 0
 
 

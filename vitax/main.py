@@ -18,12 +18,14 @@ from absl import flags
 
 from vitax import __version__, cli, workdir
 from vitax.build import MAY_CHANGE, Run, build, restore_variables
+from vitax.config import differences, from_json, to_json
 from vitax.data.decode import write_png
+from vitax.data.source import identity
 from vitax.errors import UserError
-from vitax.schema import settle
 from vitax.training import log
 from vitax.training.checkpoint import Checkpoints, choose
-from vitax.training.loop import Inputs, evaluate_all, told, train
+from vitax.training.log import say
+from vitax.training.loop import Inputs, evaluate_all, one_line, train
 from vitax.training.step import compile_step
 
 
@@ -46,8 +48,8 @@ def start(argv: list[str]) -> None:
     if extra:
         raise UserError(f"{' '.join(extra)!r} is not understood; options begin with --")
     cli.start_jax(values.coordinator, values.num_processes, values.process_id)
-    config = settle(values.config.to_dict())
     log.start_logging(None)
+    config = values.config.to_dict()
     if values.mode == "eval":
         if not values.workdir:
             raise UserError("--mode=eval needs --workdir=RUN, the folder of a trained run")
@@ -57,29 +59,25 @@ def start(argv: list[str]) -> None:
 
 
 def train_run(config: dict[str, Any], folder: str, spec: str, overwrite: bool) -> None:
-    """Builds and checks everything first, then writes."""
+    """Builds, checks and compiles everything first, then writes."""
     first, alone = jax.process_index() == 0, jax.process_count() == 1
     if not alone and (overwrite or not folder):
         raise UserError("several hosts need one --workdir that all of them see, and no --overwrite")
-    path = Path(folder) if folder else workdir.fresh(spec)
+    path = workdir.locate(folder, spec)
     if first and not overwrite:
         workdir.check_owner(path, config, MAY_CHANGE)
     run = build(config)
-    if overwrite:
-        workdir.clear(path)
-    if first:
-        path.mkdir(parents=True, exist_ok=True)
-        workdir.write_json(path / "config.json", config)
-        log.start_logging(path / "log.txt")
     describe(run, spec, path)
-
     began = time.monotonic()
     compiled = compile_step(run.init, run.step, run.abstract_batch, run.mesh)
     say(f"compile  {time.monotonic() - began:.0f} s")
+
+    if first:
+        occupy(path, config, overwrite)
     checkpoints = open_checkpoints(run, path)
-    class_names = list(run.splits.train.class_names)
-    meta = {"config": config, "versions": workdir.versions(), "class_names": class_names}
-    signals = catch_signals() if alone else []  # several hosts would have to stop at one step
+    signals = catch_signals() if alone else []
+    # Several hosts have to stop at one step: Orbax agrees with them when one of them is told to end.
+    stop = (lambda step: bool(signals)) if alone else checkpoints.manager.reached_preemption
     inputs = Inputs(
         batches=run.train.train,
         corrupt=run.train.corrupt,
@@ -87,16 +85,52 @@ def train_run(config: dict[str, Any], folder: str, spec: str, overwrite: bool) -
         schedule=run.schedule,
         batch_size=run.top.batch_size,
         unit="images",
-        stop=lambda: bool(signals),
+        identity={split: identity(getattr(run.splits, split)) for split in ("train", "test")},
+        stop=stop,
     )
     state, results, seconds = train(
-        compiled, inputs, run.plan, run.mesh, checkpoints,
-        log.MetricsLog(path if first else None), meta, path / "profile",
-    )  # fmt: skip
+        compiled,
+        inputs,
+        run.plan,
+        run.mesh,
+        checkpoints,
+        metrics_log=log.MetricsLog(path if first else None),
+        meta=meta(config, run),
+        profile_dir=path / "profile",
+    )
     step = int(state.step)
     if step < run.plan.total:
-        raise cli.Interrupted(signals[0], f"python -m vitax.main --workdir={path}")
+        number = signals[0] if signals else signal.SIGTERM
+        raise cli.Interrupted(number, f"python -m vitax.main --workdir={path}")
     finish(run, path, checkpoints, step, results, seconds)
+
+
+def occupy(path: Path, config: dict[str, Any], overwrite: bool) -> None:
+    """Makes the folder that of this run."""
+    try:
+        if overwrite:
+            workdir.clear(path)
+        path.mkdir(parents=True, exist_ok=True)
+        workdir.write_json(path / "config.json", config)
+    except OSError as error:
+        raise UserError(f"workdir {path} cannot be written: {error}") from error
+    log.start_logging(path / "log.txt")
+    log.LOGGER.info("%s %s", " ".join(sys.argv), workdir.versions())
+
+
+def meta(config: dict[str, Any], run: Run) -> dict[str, Any]:
+    """What every checkpoint of the run says of itself, besides what the loop adds."""
+    data = config["data"]
+    return {
+        "config": config,
+        "versions": workdir.versions(),
+        "class_names": list(run.splits.train.class_names),
+        "preprocessing": {
+            **run.image_format._asdict(),
+            "interpolation": data["interpolation"],
+            "test_crop_fraction": data["test_crop_fraction"],
+        },
+    }
 
 
 def catch_signals() -> list[int]:
@@ -107,6 +141,7 @@ def catch_signals() -> list[int]:
         if caught:
             os._exit(128 + number)
         caught.append(number)
+        print("\nsaving after this step; once more to quit at once", file=sys.stderr, flush=True)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, catch)
@@ -125,7 +160,7 @@ def open_checkpoints(run: Run, path: Path, read_only: bool = False) -> Checkpoin
 
 def describe(run: Run, spec: str, path: Path) -> None:
     """What is about to happen, for a person."""
-    splits, data = run.splits, run.data
+    splits, images = run.splits, run.image_format
     parameters = sum(x.size for x in jax.tree.leaves(run.shapes.params))
     hardware = workdir.hardware()
     say(f"vitax {__version__}  {spec or path}")
@@ -134,7 +169,7 @@ def describe(run: Run, spec: str, path: Path) -> None:
     )
     say(
         f"data     {splits.origin}: {len(splits.train):,} train, {len(splits.test):,} test, "
-        f"{len(splits.train.class_names):,} classes, {data.image_size[0]}x{data.image_size[1]}x{data.channels}"
+        f"{len(splits.train.class_names):,} classes, {images.image_size[0]}x{images.image_size[1]}x{images.channels}"
     )
     say(
         f"devices  {hardware['devices']} x {hardware['device']} as "
@@ -165,15 +200,16 @@ def finish(
     }
     workdir.write_json(path / "summary.json", summary)
     checkpoints.close()
-    say(f"\ndone: {step:,} steps in {log.duration(seconds)}; {told(results)}")
+    say(f"\ndone: {step:,} steps in {log.duration(seconds)}; {one_line(results)}")
     if best is not None:
         say(f"best: {run.evals.best} {best_value:.4f} at step {best:,}")
     say(
         f"all of it lies in {path}: config.json metrics.jsonl summary.json checkpoints/ tensorboard/ log.txt"
     )
-    say(f"continue  python -m vitax.main --workdir={path}")
+    say(f"continue  python -m vitax.main --workdir={path}    (all {step:,} steps are done)")
     say(f"evaluate  python -m vitax.main --workdir={path} --mode=eval")
-    say(f"predict   python -m vitax.predict --workdir={path} {example_file(run, path)}")
+    if jax.process_index() == 0:
+        say(f"predict   python -m vitax.predict --workdir={path} {example_file(run, path)}")
 
 
 def example_file(run: Run, path: Path) -> str:
@@ -196,19 +232,16 @@ def evaluate_run(config: dict[str, Any], path: Path, which: str) -> None:
             f"the run in {path} knows the classes {', '.join(known[:5])}..., the data here have "
             f"{', '.join(here[:5])}...; evaluate it on data with the same classes"
         )
-    variables, ema = restore_variables(checkpoints, step, run.shapes, run.mesh)
+    shapes = {"params": run.shapes.params, **run.shapes.collections}
+    variables, ema = restore_variables(checkpoints, step, shapes, bool(run.shapes.ema), run.mesh)
     results = evaluate_all(run.evaluators, variables, ema)
     say(f"step {step:,} of {path} on {run.splits.origin}")
     for name, value in results.items():
         say(f"{name}  {value:.4f}")
     if jax.process_index() == 0:
-        told_as = {"step": step, "data": run.splits.origin}
-        workdir.append_json(path / "evaluations.jsonl", told_as | results)
-
-
-def say(text: str) -> None:
-    if jax.process_index() == 0:
-        print(text, flush=True)
+        changed = differences(workdir.read_config(path), from_json(to_json(config)))
+        found = {"step": step, "data": run.splits.origin, "config_changes": changed, **results}
+        workdir.append_json(path / "evaluations.jsonl", found)
 
 
 def main() -> None:

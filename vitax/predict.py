@@ -8,7 +8,6 @@ A file that cannot be read gives {"file": ..., "error": ...}; the others are pre
 """
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,14 +20,13 @@ from absl import flags
 from vitax import cli, workdir
 from vitax.build import build_eval_transform, build_model, build_task, restore_variables
 from vitax.config import call
-from vitax.data.decode import EXTENSIONS, decode_image
+from vitax.data.decode import EXTENSIONS, decode_image, find_images
 from vitax.errors import UserError
 from vitax.mesh import make_mesh
-from vitax.schema import image_format
+from vitax.schema import image_format, resolve
 from vitax.training import log
 from vitax.training.checkpoint import Checkpoints, choose
 from vitax.training.sharding import to_device
-from vitax.training.step import TrainState
 
 BATCH = 64  # images at a time, rounded up to a multiple of the devices
 
@@ -41,7 +39,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def start(argv: list[str]) -> int:
-    values, given = cli.parse(argv, define_flags, __doc__)
+    values, given = cli.parse(argv, define_flags, __doc__, with_config=False)
     if not values.workdir:
         raise UserError("give --workdir=RUN, the folder of a trained run")
     files = find_files(given)
@@ -70,12 +68,7 @@ def find_files(given: Sequence[str]) -> list[str]:
     for name in given:
         path = Path(name)
         if path.is_dir():
-            files += sorted(
-                os.path.join(folder, file)
-                for folder, _, found in os.walk(path)
-                for file in found
-                if os.path.splitext(file)[1].lower() in EXTENSIONS
-            )
+            files += find_images(path)
         elif path.exists():
             files.append(name)
         else:
@@ -89,29 +82,27 @@ class Predictor:
     """Class probabilities of image files by a trained run: averaged parameters where it kept an average."""
 
     def __init__(self, path: Path, which: str = "best"):
-        config = workdir.read_config(path)
+        config = resolve(workdir.read_config(path))
+        evals = config["evals"]
         checkpoints = Checkpoints(
-            path / "checkpoints", read_only=True,
-            best=config["evals"]["best"], mode=config["evals"]["mode"],
-        )  # fmt: skip
+            path / "checkpoints", best=evals["best"], mode=evals["mode"], read_only=True
+        )
         step = choose(checkpoints, which)
         self.class_names = checkpoints.meta(step)["class_names"]
-        self.data = call(image_format, "data", config["data"])
-        self.transform = build_eval_transform(config, self.data)
-        self.mesh = call(make_mesh, "mesh", config["mesh"])
+        self.images = call(image_format, "data", config["data"])
+        self.transform = build_eval_transform(config, self.images)
+        self.mesh = make_mesh()  # all devices there are, whatever the run was trained on
         self.batch_size = -(-BATCH // self.mesh.size) * self.mesh.size
-        model = build_model(config, len(self.class_names), self.data.image_size)
-        task = build_task(config, model, self.data)
+        model = build_model(config, len(self.class_names), self.images.image_size)
+        task = build_task(config, model, self.images)
         shapes = jax.eval_shape(task.init, jax.random.key(0), self._pad([]))
-        params = shapes.pop("params")
-        ema = params if config["optim"]["ema_decay"] else {}
-        state = TrainState(0, params, shapes, {}, ema)
-        plain, averaged = restore_variables(checkpoints, step, state, self.mesh)
+        ema = config["optim"]["ema_decay"] > 0
+        plain, averaged = restore_variables(checkpoints, step, shapes, ema, self.mesh)
         self.variables = plain if averaged is None else averaged
         self.predict = jax.jit(task.predict)
 
     def _pad(self, images: list[np.ndarray]) -> dict[str, np.ndarray]:
-        shape = (self.batch_size, *self.data.image_size, self.data.channels)
+        shape = (self.batch_size, *self.images.image_size, self.images.channels)
         batch = np.zeros(shape, np.uint8)
         batch[: len(images)] = np.stack(images) if images else 0
         return {"image": batch}
@@ -121,7 +112,7 @@ class Predictor:
         images, errors = [], {}
         for file in files:
             try:
-                image = decode_image(Path(file).read_bytes(), self.data.channels)
+                image = decode_image(Path(file).read_bytes(), self.images.channels)
                 images.append(self.transform({"image": image}, np.random.default_rng(0))["image"])
             except (ValueError, OSError) as error:
                 errors[file] = str(error)

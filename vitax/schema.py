@@ -4,6 +4,7 @@ Their docstrings say what each key means, their defaults are the config's defaul
 """
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from vitax.config import complete, did_you_mean
@@ -21,25 +22,21 @@ Config = Mapping[str, Any]
 
 
 class Top(NamedTuple):
-    seed: int
-    batch_size: int
-    duration: str
-    accumulate: int
-
-
-def top(*, seed: int = 0, batch_size: int, duration: str, accumulate: int = 1) -> Top:
     """The scalars of a config.
 
-    Args:
-        seed: of initialisation, data order, augmentation and dropout.
-        batch_size: examples per update, over all devices and hosts.
-        duration: of the run: "300 epochs", "10000 steps" or "1e9 examples".
-        accumulate: micro-batches per update; memory for activations shrinks by this factor.
+    batch_size: examples per update, over all devices and hosts.
+    duration: of the run: "300 epochs", "10000 steps" or "1e9 examples".
+    seed: of initialisation, data order, augmentation and dropout; 0..2^31-1.
+    accumulate: micro-batches per update; memory for activations shrinks by this factor.
     """
-    return Top(seed, batch_size, duration, accumulate)
+
+    batch_size: int
+    duration: str
+    seed: int = 0
+    accumulate: int = 1
 
 
-class Data(NamedTuple):
+class ImageFormat(NamedTuple):
     """What tells how images look to a model; prediction needs no more of config.data than this."""
 
     image_size: tuple[int, int]
@@ -54,7 +51,7 @@ def image_format(
     channels: int = 3,
     mean: tuple[float, ...],
     std: tuple[float, ...],
-) -> Data:
+) -> ImageFormat:
     """Size, channels and normalisation of images.
 
     Args:
@@ -70,10 +67,10 @@ def image_format(
             f"config.data.mean={mean} and config.data.std={std} must have one number for each of "
             f"{channels} channels"
         )
-    return Data(size, channels, mean, std)
+    return ImageFormat(size, channels, mean, std)
 
 
-def splits(
+def open_splits(
     channels: int,
     *,
     name: str,
@@ -97,6 +94,8 @@ def splits(
 
 def cached(source: Source, *, cache_gib: float = 1.0) -> Source:
     """Keeps decoded examples in memory, up to ``cache_gib`` GiB per source (and per worker process); 0 = none."""
+    if cache_gib < 0:
+        raise ValueError(f"cache_gib={cache_gib} must not be negative")
     return Cached(source, int(cache_gib * 2**30)) if cache_gib else source
 
 
@@ -120,57 +119,50 @@ def schedule(
         warmup: a duration.
         final_learning_rate: where cosine and line end.
     """
+    if learning_rate <= 0 or final_learning_rate < 0:
+        raise ValueError(
+            f"learning_rate={learning_rate} must be above 0 and final_learning_rate={final_learning_rate} not below"
+        )
     peak = scaled_learning_rate(learning_rate, lr_scaling, batch_size)
     return make_schedule(
         schedule, peak, total, in_steps("optim.warmup", warmup), final_learning_rate
     )
 
 
-def average(*, ema_decay: float = 0.0) -> float:
-    """Decay of the moving average of the parameters; 0 = none is kept."""
-    if not 0 <= ema_decay < 1:
-        raise UserError(f"config.optim.ema_decay={ema_decay} must lie in [0, 1)")
-    return ema_decay
+class Average(NamedTuple):
+    """ema_decay: of the moving average of the parameters, 0 <= decay < 1; 0 = none is kept."""
+
+    ema_decay: float = 0.0
 
 
 class Evals(NamedTuple):
-    every: str
-    batch_size: int
-    best: str
-    mode: str
-
-
-def evals(*, every: str = "", batch_size: int = 0, best: str = "", mode: str = "max") -> Evals:
     """When and how to evaluate.
 
-    Args:
-        every: a duration; "" = only at the end.
-        batch_size: 0 = that of training. Rounded up to a multiple of the devices; padding does not count.
-        best: metric whose best checkpoint is kept, "test/accuracy" say; "" = none.
-        mode: "max" or "min".
+    every: a duration; "" = only at the end, where it is always done.
+    batch_size: 0 = that of training. Rounded up to a multiple of the devices; padding does not count.
+    best: metric whose best checkpoint is kept, "test/accuracy" say; "" = none.
+    mode: "max" or "min", which value of that metric is best.
     """
-    return Evals(every, batch_size, best, mode)
+
+    every: str = ""
+    batch_size: int = 0
+    best: str = ""
+    mode: str = "max"
 
 
 class Saving(NamedTuple):
-    every: str
-    keep: int
-
-
-def saving(*, every: str = "", keep: int = 2) -> Saving:
     """every: duration between checkpoints, "" = only at the end; keep: how many of the newest stay."""
-    return Saving(every, keep)
+
+    every: str = ""
+    keep: int = 2
 
 
 class Logging(NamedTuple):
-    every: str
-    profile_at: int
-    profile_steps: int
-
-
-def logging(*, every: str = "50 steps", profile_at: int = 0, profile_steps: int = 5) -> Logging:
     """every: duration between lines; profile_at: step at which a profiler trace begins, 0 = none."""
-    return Logging(every, profile_at, profile_steps)
+
+    every: str = "50 steps"
+    profile_at: int = 0
+    profile_steps: int = 5
 
 
 def schema(config: Config) -> dict[str, tuple[Callable[..., Any], ...]]:
@@ -179,11 +171,11 @@ def schema(config: Config) -> dict[str, tuple[Callable[..., Any], ...]]:
     return {
         "model": (module,),
         "task": (_look_up("task", config, TASKS),),
-        "data": (image_format, splits, cached, train_transform, eval_transform, Loader),
-        "optim": (schedule, average, make_optimizer),
-        "evals": (evals,),
-        "checkpoint": (saving,),
-        "log": (logging,),
+        "data": (image_format, open_splits, cached, train_transform, eval_transform, Loader),
+        "optim": (schedule, Average, make_optimizer),
+        "evals": (Evals,),
+        "checkpoint": (Saving,),
+        "log": (Logging,),
         "mesh": (make_mesh,),
     }
 
@@ -198,40 +190,39 @@ def _look_up(section: str, config: Config, table: Mapping[str, Any]) -> Any:
     return table[name]
 
 
-def resolve(config: Config) -> dict[str, Any]:
-    """The config with every key there is, defaults filled in.
+def resolve(config: Config, chosen: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+    """The config with every key there is: the size's fields spelled out, defaults filled in.
 
-    Fields that ``model.size`` decides are empty (0) until they are given; `settle` fills them.
+    Args:
+        config: as a config file or config.json gives it. A field given beside ``model.size`` overrides the size's.
+        chosen: {"model.name", "model.size", "task.name": value} from the command line. These decide which other keys
+            there are; a size chosen so overrides the config's own fields.
 
     Raises:
         UserError: an unknown or missing key.
     """
-    functions = schema(config)
-    scalars = {key: value for key, value in config.items() if key not in functions}
-    full = complete("", scalars, [top])
+    full = {k: dict(v) if isinstance(v, Mapping) else v for k, v in config.items()}
+    for key, value in chosen.items():
+        section, name = key.split(".")
+        if isinstance(full.get(section), dict):
+            full[section][name] = value
+    functions = schema(full)
+    scalars = {key: value for key, value in full.items() if key not in functions}
+    resolved = complete("", scalars, [Top])
     for name, takers in functions.items():
-        values = dict(config.get(name, {}))
+        values = full.get(name, {})
+        if not isinstance(values, dict):
+            raise UserError(f"config.{name}={values!r} is not a section")
+        own = {}
         if name in ("model", "task"):
-            own = {key: values.pop(key) for key in ("name", "size") if key in values}
-            if name == "model":
-                own.setdefault("size", "")
-                sizes = MODELS[own["name"]][1]
-                for key in sizes.get(own["size"], {}):
-                    values.setdefault(key, type(sizes[own["size"]][key])())
-            full[name] = {**own, **complete(name, values, takers)}
-        else:
-            full[name] = complete(name, values, takers)
-    return full
-
-
-def settle(config: Config) -> dict[str, Any]:
-    """The config with the model's size spelled out: what is written to config.json."""
-    model = dict(config["model"])
-    _, sizes = MODELS[model["name"]]
-    if model["size"] and model["size"] not in sizes:
-        raise UserError(
-            f"config.model.size={model['size']!r} is unknown; choose one of {', '.join(sizes)}"
-        )
-    for key, value in sizes.get(model["size"], {}).items():
-        model[key] = model[key] or value
-    return {**config, "model": model}
+            own["name"] = values.pop("name")
+        if name == "model":
+            size, sizes = values.pop("size", ""), MODELS[own["name"]][1]
+            if size and size not in sizes:
+                raise UserError(
+                    f"config.model.size={size!r} is unknown; choose one of {', '.join(sizes)}"
+                )
+            own["size"], fields = size, sizes.get(size, {})
+            values = values | fields if "model.size" in chosen else fields | values
+        resolved[name] = own | complete(name, values, takers)
+    return resolved

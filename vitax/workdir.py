@@ -14,6 +14,20 @@ import jax
 
 from vitax.config import differences, from_json, to_json
 from vitax.errors import UserError
+from vitax.schema import resolve
+
+# All that a run leaves in its folder.
+WRITTEN = (
+    "checkpoints",
+    "config.json",
+    "evaluations.jsonl",
+    "example.png",
+    "log.txt",
+    "metrics.jsonl",
+    "profile",
+    "summary.json",
+    "tensorboard",
+)
 
 
 def fresh(spec: str) -> Path:
@@ -31,35 +45,41 @@ def read_config(workdir: Path) -> dict[str, Any]:
     """
     path = workdir / "config.json"
     if not path.is_file():
-        raise UserError(f"{workdir} holds no run: {path} does not exist; give the folder of a run")
+        raise UserError(f"{workdir} holds no run: {path} does not exist; choose another folder")
     try:
         config = from_json(path.read_text())
-        if not isinstance(config, dict):
-            raise ValueError("it is no JSON object")
+        if not isinstance(config, dict) or not {"model", "task", "data", "optim"} <= config.keys():
+            raise ValueError("it is not the config of a run")
     except ValueError as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     return config
+
+
+def locate(given: str, spec: str) -> Path:
+    """The folder that ``--workdir`` means, or a fresh one for the config."""
+    if "://" in given:
+        raise UserError(
+            f"--workdir={given}: only folders of this machine's file system are written"
+        )
+    return Path(given).expanduser() if given else fresh(spec)
 
 
 def check_owner(workdir: Path, config: Mapping[str, Any], may_change: tuple[str, ...]) -> None:
     """Refuses a folder that is not empty and holds no run, or one of another config.
 
     Args:
+        config: resolved.
         may_change: prefixes of keys whose values may differ.
     """
     if not workdir.exists():
         return
     if not workdir.is_dir():
         raise UserError(f"workdir {workdir} is a file; choose a folder")
-    if not (workdir / "config.json").exists():
-        if any(workdir.iterdir()):
-            raise UserError(f"workdir {workdir} is not empty and holds no run; choose another one")
+    if not any(workdir.iterdir()):
         return
-    found = [
-        line
-        for line in differences(read_config(workdir), config)
-        if not line.startswith(may_change)
-    ]
+    old = resolve(read_config(workdir))  # keys that are newer than the run have their defaults
+    new = from_json(to_json(config))
+    found = [line for line in differences(old, new) if not line.startswith(may_change)]
     if found:
         raise UserError(
             f"workdir {workdir} belongs to a run with another config; choose another workdir, "
@@ -69,10 +89,20 @@ def check_owner(workdir: Path, config: Mapping[str, Any], may_change: tuple[str,
 
 
 def clear(workdir: Path) -> None:
-    """Deletes the run in a folder, and only a run."""
-    if workdir.exists() and any(workdir.iterdir()):
-        read_config(workdir)  # raises where this is not a run
-        shutil.rmtree(workdir)
+    """Deletes what a run has written into a folder, and nothing else.
+
+    Raises:
+        UserError: the folder is not empty and holds no run.
+    """
+    if not workdir.exists() or not any(workdir.iterdir()):
+        return
+    resolve(read_config(workdir))
+    for name in WRITTEN:
+        path = workdir / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -11,13 +11,14 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
+from vitax.data.arrays import arrays
 from vitax.data.digits import digits
 from vitax.data.folder import folder
 from vitax.data.source import Splits
 from vitax.data.tfds import UnknownDataSet, tfds
 from vitax.errors import UserError
 
-SOURCES: dict[str, Callable[..., Splits]] = {"digits": digits, "folder": folder}
+SOURCES: dict[str, Callable[..., Splits]] = {"folder": folder, "arrays": arrays, "digits": digits}
 
 
 def open_source(name: str, **arguments: Any) -> Splits:

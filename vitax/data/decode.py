@@ -4,7 +4,7 @@ import io
 import os
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 EXTENSIONS = (
     [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm"]
@@ -30,16 +30,25 @@ def decode_image(data: bytes, channels: int = 3) -> np.ndarray:
     """
     if channels not in (1, 3):
         raise ValueError(f"channels={channels} is neither 1 (grey) nor 3 (RGB)")
-    with Image.open(io.BytesIO(data)) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise ValueError(f"{image.width}x{image.height} is above {MAX_PIXELS:,} pixels")
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I") or image.mode == "F":
-            image = Image.fromarray(_to_uint8(np.asarray(image)))
-        elif image.mode == "P" and "transparency" in image.info:
-            image = image.convert("RGBA")
-        image = image.convert("RGB" if channels == 3 else "L")
-        return np.asarray(image).reshape(image.height, image.width, channels)
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return _to_array(image, channels)
+    except UnidentifiedImageError as error:
+        raise ValueError("not an image, or damaged at its beginning") from error
+    except (SyntaxError, Image.DecompressionBombError) as error:  # Pillow's own for a broken PNG
+        raise ValueError(str(error)) from error
+
+
+def _to_array(image: Image.Image, channels: int) -> np.ndarray:
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"{image.width}x{image.height} is above {MAX_PIXELS:,} pixels")
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        image = Image.fromarray(_to_uint8(np.asarray(image)))
+    elif image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    image = image.convert("RGB" if channels == 3 else "L")
+    return np.asarray(image).reshape(image.height, image.width, channels)
 
 
 def _to_uint8(values: np.ndarray) -> np.ndarray:
@@ -49,6 +58,23 @@ def _to_uint8(values: np.ndarray) -> np.ndarray:
     if values.min() < 0 or values.max() > 65535:
         raise ValueError("pixel values do not fit 16 bits; save the image with 8 or 16 bits")
     return (values.astype(np.uint32) >> 8).astype(np.uint8)
+
+
+def find_images(root: str | os.PathLike[str]) -> list[str]:
+    """Paths of all image files below a folder, sorted; hidden ones are left out, links are followed once."""
+    found, seen = [], set()
+    for folder, children, files in os.walk(root, followlinks=True):
+        if (real := os.path.realpath(folder)) in seen:  # a link back to where we have been
+            children.clear()
+            continue
+        seen.add(real)
+        children[:] = [child for child in children if child[0] != "."]
+        found += [
+            os.path.join(folder, file)
+            for file in files
+            if file[0] != "." and os.path.splitext(file)[1].lower() in EXTENSIONS
+        ]
+    return sorted(found)
 
 
 def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from vitax.data.holdout import holdout
 from vitax.data.source import Arrays, Splits
-from vitax.data.splits import holdout
 from vitax.errors import UserError
 
 
@@ -19,6 +19,8 @@ def digits(*, path: str, train: str, test: str, test_fraction: float, channels: 
             f"data.path={path!r} is given but data.name is 'digits', which is built in; "
             "for your own images add --config.data.name=folder"
         )
+    if (train, test) != ("train", "test"):
+        raise UserError(f"digits has the splits train and test, not {train!r} and {test!r}")
     bunch = load_digits()
     images = (bunch.images * (255 / 16)).round().astype(np.uint8)[..., None]  # [n, 8, 8, 1]
     images = np.repeat(images, channels, axis=-1)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vitax.data.decode import EXTENSIONS, decode_image
+from vitax.data.decode import EXTENSIONS, decode_image, find_images
+from vitax.data.holdout import holdout
 from vitax.data.source import Splits
-from vitax.data.splits import holdout
 from vitax.errors import UserError
 
 # A folder of this name among the classes means that the layout was misunderstood.
@@ -50,11 +50,10 @@ def folder(*, path: str, train: str, test: str, test_fraction: float, channels: 
     if not root.is_dir():
         raise UserError(f"data.path {path} is not a folder; {layout}")
 
-    train_root = root / train if (root / train).is_dir() else root
+    train_root = _split(root, train, ("train", "training")) or root
+    test_root = _split(root, test, ("test", "testing", "val", "valid", "validation"))
     class_names, train_paths, train_labels = _scan(train_root, layout)
-    candidates = [root / name for name in dict.fromkeys((test, "test", "val", "validation"))]
-    found = [candidate for candidate in candidates if candidate.is_dir()]
-    if train_root == root or not found:
+    if train_root == root or test_root is None:
         keep, held = holdout(train_labels, test_fraction)
         paths = np.asarray(train_paths, dtype=object)
         return Splits(
@@ -62,18 +61,35 @@ def folder(*, path: str, train: str, test: str, test_fraction: float, channels: 
             ImageFiles(paths[held], train_labels[held], class_names, channels),
             origin=f"{train_root}, {test_fraction:.0%} of every class held back for the test",
         )
-    test_names, test_paths, test_labels = _scan(found[0], layout, least=1)
+    test_names, test_paths, test_labels = _scan(test_root, layout, least=1)
     if unknown := sorted(set(test_names) - set(class_names)):
         raise UserError(
-            f"{found[0]} holds classes that {train_root} does not: {', '.join(unknown)}; "
+            f"{test_root} holds classes that {train_root} does not: {', '.join(unknown)}; "
             f"move them away or add them to the training images"
         )
     index = np.asarray([class_names.index(name) for name in test_names], np.int32)
     return Splits(
         ImageFiles(train_paths, train_labels, class_names, channels),
         ImageFiles(test_paths, index[test_labels], class_names, channels),
-        origin=f"{train_root} and {found[0]}",
+        origin=f"{train_root} and {test_root}",
     )
+
+
+def _split(root: Path, name: str, aliases: tuple[str, ...]) -> Path | None:
+    """The folder of a split: by its name or, if that is a usual one, by any usual one; capitals do not matter.
+
+    Raises:
+        UserError: an unusual name was asked for and is not there, or several usual ones are.
+    """
+    if name and (root / name).is_dir():
+        return root / name
+    if name.lower() not in aliases:
+        raise UserError(f"{root} has no folder {name!r} for the split of that name")
+    found = [p for p in sorted(root.iterdir()) if p.is_dir() and p.name.lower() in aliases]
+    if len(found) > 1:
+        told = ", ".join(p.name for p in found)
+        raise UserError(f"{root} holds {told}; name the one you mean, with data.train or data.test")
+    return found[0] if found else None
 
 
 def _scan(root: Path, layout: str, least: int = 2) -> tuple[list[str], list[str], np.ndarray]:
@@ -85,18 +101,13 @@ def _scan(root: Path, layout: str, least: int = 2) -> tuple[list[str], list[str]
         raise UserError(
             f"{root} holds {len(class_names)} class folders, at least {least} are needed; {layout}"
         )
-    if splits := sorted(set(class_names) & SPLIT_NAMES):
+    if splits := sorted(name for name in class_names if name.lower() in SPLIT_NAMES):
         raise UserError(
             f"{root} holds the folder {splits[0]!r}, which looks like a split and not like a class; {layout}"
         )
     paths, labels = [], []
     for label, name in enumerate(class_names):
-        files = sorted(
-            os.path.join(folder, file)
-            for folder, _, files in os.walk(root / name, followlinks=True)
-            for file in files
-            if file[0] != "." and os.path.splitext(file)[1].lower() in EXTENSIONS
-        )
+        files = find_images(root / name)
         if not files:
             raise UserError(
                 f"class folder {root / name} holds no images; add some or remove it; {layout}"

@@ -22,7 +22,11 @@ from vitax.errors import UserError
 Example = dict[str, np.ndarray]
 Transform = Callable[[Example, np.random.Generator], Example]
 
-log = logging.getLogger("vitax")
+LOGGER = logging.getLogger("vitax")
+UNREADABLE = (
+    ValueError,
+    OSError,
+)  # what a source raises for an example; all else is a mistake in the code
 
 
 class Loader:
@@ -37,7 +41,8 @@ class Loader:
         batch_size: over all hosts; must be a multiple of ``hosts``.
         seed: of order and augmentation.
         host, hosts: this process and their number; each reads its own rows of each batch.
-        threads: that read and transform; 0 = one per CPU core, at most 16.
+        threads: that read and transform, in each process; each makes a whole batch, so as many batches are in
+            memory. 0 = one per CPU core, at most 16 in all.
         workers: processes; 0 = threads only, which is as fast up to about six cores and starts faster.
         max_corrupt: share of the source that may be unreadable before the run stops.
     """
@@ -62,9 +67,14 @@ class Loader:
                 f"batch_size {batch_size} is not a multiple of {hosts} hosts; "
                 f"use {max(1, batch_size // hosts) * hosts}"
             )
+        if threads < 0 or workers < 0 or not 0 <= max_corrupt <= 1:
+            raise UserError(
+                f"data.threads={threads} and data.workers={workers} must not be negative, "
+                f"data.max_corrupt={max_corrupt} must lie in 0..1"
+            )
         self.source, self.transform, self.batch_size = source, transform, batch_size
         self.seed, self.host, self.hosts = seed, host, hosts
-        self.threads = threads or min(16, os.cpu_count() or 1)
+        self.threads = threads or max(1, min(16, os.cpu_count() or 1) // max(1, workers))
         self.workers, self.max_corrupt = workers, max_corrupt
         self.corrupt: set[int] = set()  # indices met so far, on this host
         self.blank = self._blank()
@@ -74,22 +84,23 @@ class Loader:
         reasons = []
         for i in range(min(len(self.source), 100)):
             try:
-                example = self.transform(self.source[i], np.random.default_rng(0))
-            except Exception as error:
+                raw = self.source[i]
+            except UNREADABLE as error:
                 reasons.append(f"{self.source.name(i)}: {error}")
                 continue
+            example = self.transform(raw, np.random.default_rng(0))
             return {name: np.zeros_like(value) for name, value in example.items()}
         raise UserError(f"none of the first {len(reasons)} examples can be read; {reasons[0]}")
 
     def _read(self, i: int, rng: np.random.Generator) -> Example:
+        inside = i < len(self.source)
+        index = np.int64(i if inside else -1)
         try:
-            if i >= len(self.source):
-                raise IndexError
-            example, valid = self.transform(self.source[i], rng), True
-        except Exception:  # anything: the reason is found again, and told, by `_account`
-            example, valid = self.blank, False
-        index = np.int64(i if i < len(self.source) else -1)
-        return {**example, "valid": np.bool_(valid), "index": index}
+            raw = self.source[i] if inside else None
+        except UNREADABLE:  # the reason is found again, and told, by `_account`
+            raw = None
+        example = self.blank if raw is None else self.transform(raw, rng)
+        return {**example, "valid": np.bool_(raw is not None), "index": index}
 
     def train(self, start: int = 0) -> Iterator[Example]:
         """Batches start, start + 1, ... without end; every epoch visits each example once, in a new order."""
@@ -131,7 +142,7 @@ class Loader:
         broken = batch["index"][~batch["valid"] & (batch["index"] >= 0)]
         for i in sorted(set(broken.tolist()) - self.corrupt):
             self.corrupt.add(i)
-            log.warning("skipped %s", self._reason(i))
+            LOGGER.warning("skipped %s", self._reason(i))
         if len(self.corrupt) > self.max_corrupt * len(self.source):
             some = [self._reason(i) for i in itertools.islice(sorted(self.corrupt), 20)]
             raise UserError(
@@ -142,9 +153,9 @@ class Loader:
 
     def _reason(self, i: int) -> str:
         try:
-            self.transform(self.source[i], np.random.default_rng(0))
+            self.source[i]
             return f"{self.source.name(i)} (it can be read now)"
-        except Exception as error:
+        except UNREADABLE as error:
             return f"{self.source.name(i)}: {error}"
 
 

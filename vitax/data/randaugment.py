@@ -2,7 +2,8 @@
 
 RandAugment: Cubuk et al. 2019, arXiv:1909.13719, in the form DeiT, MAE and Swin train with, known in timm as
 ``rand-m9-mstd0.5-inc1``: fifteen operations whose strength grows with the magnitude, each applied with
-probability 1/2, the magnitude drawn anew from a normal distribution each time.
+probability 1/2, the magnitude drawn anew from a normal distribution each time. Unlike timm, what moves in from
+outside is always grey and interpolation always bilinear.
 """
 
 import numpy as np
@@ -97,7 +98,7 @@ def rotate(picture, strength, rng):
 
 
 def posterize(picture, strength, rng):
-    # 4 to 0 bits; timm's operation stops at 0, which blackens: Pillow wants at least 1.
+    # 4 bits down to 1: none at all would be black.
     return ImageOps.posterize(picture, max(1, 4 - int(4 * strength)))
 
 

@@ -26,7 +26,10 @@ class Tfds:
         return len(self.records)
 
     def __getitem__(self, i: int) -> dict[str, np.ndarray]:
-        record = self.records[i]
+        try:
+            record = self.records[i]
+        except RuntimeError as error:  # a damaged file
+            raise ValueError(str(error)) from error
         label = int(record["label"])
         if not 0 <= label < len(self.class_names):
             raise ValueError(f"label {label} is outside 0..{len(self.class_names) - 1}")

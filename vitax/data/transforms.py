@@ -113,7 +113,7 @@ def center_crop(
 
 
 def random_flip(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Mirrors left and right with probability 1/2."""
+    """Mirrors left and right with probability 1/2. [H, W, C] uint8 in and out."""
     return image[:, ::-1] if rng.random() < 0.5 else image
 
 
@@ -132,7 +132,7 @@ def random_erasing(
     Args:
         probability: that anything is erased.
         mean, std: of the noise, per channel on the scale 0..1: the normalisation of the data.
-        area: range of the box's share of the image.
+        area: range of the box's share of the image (the paper: up to 0.4; DeiT and Swin: up to a third).
         ratio: range of its height / width, drawn uniformly on the log scale.
     """
     if rng.random() >= probability:
@@ -191,9 +191,25 @@ def train_transform(
             or "center" (no randomness).
         flip: mirror at random; off where left and right mean something, as in writing.
         color_jitter_strength: 0 = off, see `color_jitter`.
-        randaugment_layers: 0 = off, see `rand_augment`.
+        randaugment_layers: operations per image, 0 = off, see `rand_augment`.
+        randaugment_magnitude: their strength, 0..10.
         erasing: probability of random erasing.
     """
+    low, high = crop_scale
+    if not 0 < low <= high <= 1:
+        raise ValueError(
+            f"crop_scale={crop_scale} must be two numbers in (0, 1], the smaller first"
+        )
+    for name, value, top in (
+        ("crop_padding", crop_padding, math.inf),
+        ("color_jitter_strength", color_jitter_strength, math.inf),
+        ("randaugment_layers", randaugment_layers, math.inf),
+        ("randaugment_magnitude", randaugment_magnitude, 10),
+        ("erasing", erasing, 1),
+    ):
+        if not 0 <= value <= top:
+            raise ValueError(f"{name}={value} must lie in 0..{top}")
+    _check_interpolation(interpolation)
     box = dict(size=image_size, interpolation=interpolation)
     crops: dict[str, Chain] = {
         "random_resized": Chain(
@@ -203,7 +219,7 @@ def train_transform(
         "center": Chain(fixed=(functools.partial(center_crop, **box),)),
     }
     if crop not in crops:
-        raise ValueError(f"data.crop={crop!r} is unknown; choose one of {', '.join(crops)}")
+        raise ValueError(f"crop={crop!r} is unknown; choose one of {', '.join(crops)}")
     steps = list(crops[crop].random)
     if flip:
         steps.append(random_flip)
@@ -224,7 +240,16 @@ def eval_transform(
     image_size: Size, *, interpolation: str = "bicubic", test_crop_fraction: float = 0.875
 ) -> Chain:
     """The transform for tests and predictions: `center_crop` with ``test_crop_fraction``."""
+    if not 0 < test_crop_fraction <= 1:
+        raise ValueError(f"test_crop_fraction={test_crop_fraction} must lie in (0, 1]")
+    _check_interpolation(interpolation)
     step = functools.partial(
         center_crop, size=image_size, fraction=test_crop_fraction, interpolation=interpolation
     )
     return Chain(fixed=(step,))
+
+
+def _check_interpolation(interpolation: str) -> None:
+    if interpolation not in INTERPOLATIONS:
+        known = ", ".join(INTERPOLATIONS)
+        raise ValueError(f"interpolation={interpolation!r} is unknown; choose one of {known}")

@@ -3,7 +3,9 @@
 Differs from the paper on purpose:
 - drop path, which DeiT and MAE train with, is there (0 = the paper);
 - GELU is the exact one, as in timm, DeiT and MAE; the official JAX code uses ``gelu_tanh``;
-- images of another size than ``image_size`` are legal, rectangles too: positions are interpolated on the fly.
+- images of another size than ``image_size`` are legal, rectangles too: positions are interpolated on the fly,
+  bicubic with antialiasing, as in timm (the official code: linear);
+- initialisation follows MAE: Xavier for every matrix, patches included, and zero biases; truncated normal positions.
 """
 
 import flax.linen as nn
@@ -12,7 +14,7 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 
 from vitax.mesh import constrain_batch
-from vitax.nn.blocks import Block
+from vitax.nn.blocks import Block, LayerNorm
 from vitax.nn.patches import PatchEmbed
 from vitax.nn.positions import resize_positions
 
@@ -62,6 +64,12 @@ class ViT(nn.Module):
         """[B, H, W, C] normalised images to [B, K] float32 logits (or [B, D] features)."""
         if self.pooling not in ("token", "mean"):
             raise ValueError(f"pooling {self.pooling!r} is unknown; choose 'token' or 'mean'")
+        for name in ("patch_size", "width", "depth", "num_heads", "mlp_width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
+        for name in ("dropout", "drop_path"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} must lie in [0, 1)")
         x = PatchEmbed(self.patch_size, self.width, self.dtype, name="patch_embed")(images)
         b, *grid, d = x.shape  # [B, H/P, W/P, D]
 
@@ -90,7 +98,7 @@ class ViT(nn.Module):
                 dtype=self.dtype,
                 name=f"block{i}",
             )(x, train)
-        x = nn.LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
+        x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
         self.sow("intermediates", "tokens", x)
 
         x = x[:, 0] if self.pooling == "token" else x.mean(axis=1)  # [B, D]

@@ -28,6 +28,13 @@ def drop_path(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:
     return jnp.where(keep, x / (1 - rate), 0)
 
 
+class LayerNorm(nn.LayerNorm):
+    """Flax's, with the variance as the mean of (x - mean)^2: its default E[x^2] - E[x]^2 loses digits where the mean
+    is far from 0, which the official implementations do not."""
+
+    use_fast_variance: bool = False
+
+
 class MLP(nn.Module):
     """Dense, activation, dropout, dense, dropout."""
 
@@ -42,6 +49,9 @@ class MLP(nn.Module):
             nn.Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform()
         )
         drop = functools.partial(nn.Dropout, self.dropout, deterministic=not train)
+        if self.activation not in ACTIVATIONS:
+            known = ", ".join(ACTIVATIONS)
+            raise ValueError(f"activation {self.activation!r} is unknown; choose one of {known}")
         h = drop()(ACTIVATIONS[self.activation](dense(self.width, name="dense1")(x)))  # [B, N, F]
         return drop()(dense(x.shape[-1], name="dense2")(h))
 
@@ -65,7 +75,7 @@ class Block(nn.Module):
                 branch = drop_path(branch, self.drop_path, self.make_rng("dropout"))
             return constrain_batch(x + branch)
 
-        norm = functools.partial(nn.LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
+        norm = functools.partial(LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
         h = SelfAttention(self.num_heads, self.qkv_bias, self.dtype, name="attention")(
             norm(name="norm1")(x)
         )

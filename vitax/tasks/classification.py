@@ -1,10 +1,12 @@
 """Image classification."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vitax import losses, metrics, mixing
+from vitax import images, losses, metrics
 from vitax.tasks.task import Aux, Batch, Task, Variables
 
 
@@ -23,18 +25,19 @@ def classification(
         model: module with a field ``num_classes``; [B, H, W, C] images to [B, K] logits.
         mean, std: per channel, on the scale 0..1; images arrive as uint8 and are normalised on the device.
         label_smoothing: 0..1, see `losses.smooth_labels`; only while training.
-        mixup, cutmix: alpha of each, 0 = off, see `mixing.mixup_or_cutmix`; only while training.
+        mixup, cutmix: alpha of each, 0 = off, see `images.mixup_or_cutmix`; only while training.
 
     Batches: "image" [B, H, W, C] uint8, "label" [B] int, "valid" [B] bool. Predictions: "logits" and
     "probabilities", both [B, K].
     """
 
-    offset, scale = (jnp.asarray(x, jnp.float32).reshape(1, 1, 1, -1) for x in (mean, std))
-
-    def normalize(image: jax.Array) -> jax.Array:
-        if image.shape[-1] != len(mean):
-            raise ValueError(f"images have {image.shape[-1]} channels, mean has {len(mean)}")
-        return (image.astype(jnp.float32) / 255 - offset) / scale
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
+    if mixup < 0 or cutmix < 0:
+        raise ValueError(f"mixup={mixup} and cutmix={cutmix} must not be negative")
+    if min(std) <= 0:
+        raise ValueError(f"std={std} must be above 0")
+    normalize = functools.partial(images.normalize, mean=mean, std=std)
 
     def apply(variables: Variables, image: jax.Array, *, train: bool, key: jax.Array | None):
         rngs = {"dropout": key} if train else None
@@ -53,7 +56,7 @@ def classification(
         if train:
             targets = losses.smooth_labels(labels, label_smoothing)
             if mixup or cutmix:
-                image, targets = mixing.mixup_or_cutmix(
+                image, targets = images.mixup_or_cutmix(
                     mix_key,
                     image.astype(jnp.float32),
                     targets,

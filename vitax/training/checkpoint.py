@@ -4,6 +4,8 @@ A checkpoint holds the full state as arrays and ``meta``, a JSON object: config,
 names, position of the logs. Arrays are restored onto whatever mesh the caller has.
 """
 
+import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,8 @@ class Checkpoints:
 
     Args:
         directory: made if it does not exist (unless read_only).
-        keep: how many of the newest stay.
-        best: name of the metric by which one more stays, "" = none.
+        keep: how many of the newest stay, at least 1.
+        best: name of the metric by which one more stays, "" = none. NaN is never the best.
         mode: "max" or "min": which value of that metric is best.
         read_only: never writes or deletes.
     """
@@ -36,10 +38,6 @@ class Checkpoints:
         mode: str = "max",
         read_only: bool = False,
     ):
-        if mode not in ("max", "min"):
-            raise UserError(f"evals.mode={mode!r} is unknown; choose 'max' or 'min'")
-        if keep < 1:
-            raise UserError(f"checkpoint.keep={keep} must be at least 1")
         self.best_metric, self.mode = best, mode
         preserve = [policies.LatestN(keep)]
         if best:
@@ -74,27 +72,42 @@ class Checkpoints:
             state: all of it.
             meta: JSON; its "metrics" {name: value} decide which checkpoint is the best.
         """
+        # Written in the background: the caller may change its own objects meanwhile.
+        meta = json.loads(json.dumps(dict(meta)))
+        metrics = meta["metrics"]
+        ranked = math.isfinite(metrics.get(self.best_metric, math.nan))
         self.manager.save(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.PyTreeSave(state._asdict()), meta=ocp.args.JsonSave(dict(meta))
+                state=ocp.args.PyTreeSave(state._asdict()), meta=ocp.args.JsonSave(meta)
             ),
-            metrics=dict(meta["metrics"]) if self.best_metric in meta["metrics"] else None,
+            metrics=metrics if ranked else None,
             force=True,
         )
 
+    def steps(self) -> list[int]:
+        """The whole checkpoints, oldest first. A run killed while it deletes an old one leaves a part of it."""
+        folder = Path(self.manager.directory)
+        return [
+            step
+            for step in sorted(self.manager.all_steps())
+            if (folder / str(step) / "state" / "_METADATA").exists()
+            and (folder / str(step) / "meta" / "metadata").exists()
+        ]
+
     def latest(self) -> int | None:
         """The newest step, None where nothing was saved."""
-        return self.manager.latest_step()
+        return max(self.steps(), default=None)
 
     def best(self) -> int | None:
         """The step with the best metric, the later one of equals; None where none was measured."""
-        found = {step: self.meta(step)["metrics"] for step in self.manager.all_steps()}
-        values = {s: m[self.best_metric] for s, m in found.items() if self.best_metric in m}
+        found = {step: self.meta(step)["metrics"].get(self.best_metric) for step in self.steps()}
+        values = {s: v for s, v in found.items() if v is not None and math.isfinite(v)}
         sign = 1 if self.mode == "max" else -1
         return max(values, key=lambda step: (sign * values[step], step), default=None)
 
     def meta(self, step: int) -> dict[str, Any]:
+        """What a checkpoint says of itself."""
         return self.manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
 
     def restore(self, step: int, wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,7 +179,7 @@ def choose(checkpoints: Checkpoints, which: str) -> int:
     Raises:
         UserError: there is no such checkpoint.
     """
-    steps = sorted(checkpoints.manager.all_steps())
+    steps = checkpoints.steps()
     if not steps:
         raise UserError(f"{checkpoints.manager.directory} holds no checkpoint; train the run first")
     if which == "best":

@@ -27,7 +27,8 @@ def mean_metrics(
         mesh: where to compute.
         seed: for tasks that draw random numbers in evaluation too: the same ones each time.
 
-    The results are the task's metric names, "examples" (how many counted) and "seconds".
+    The results are the task's metric names, "examples" (how many counted), "corrupt" (how many of this host's could
+    not be read) and "seconds".
     """
 
     def metrics(variables: Variables, batch, number):
@@ -40,7 +41,7 @@ def mean_metrics(
     def evaluate(variables: Variables) -> dict[str, float]:
         started = time.perf_counter()
         sums: dict[str, list[float]] = {}
-        examples = 0
+        examples = corrupt = 0
         pending = None
 
         def add(found) -> int:
@@ -53,6 +54,7 @@ def mean_metrics(
 
         with jax.set_mesh(mesh):
             for number, batch in enumerate(batches()):
+                corrupt += int((~batch["valid"] & (batch["index"] >= 0)).sum())
                 found = compiled(variables, to_device(batch, mesh), number)
                 if pending is not None:  # one batch late, so that the device never waits
                     examples += add(pending)
@@ -60,6 +62,7 @@ def mean_metrics(
         if pending is not None:
             examples += add(pending)
         means = {name: total / n if n else float("nan") for name, (total, n) in sums.items()}
-        return {**means, "examples": examples, "seconds": time.perf_counter() - started}
+        seconds = time.perf_counter() - started
+        return {**means, "examples": examples, "corrupt": corrupt, "seconds": seconds}
 
     return evaluate

@@ -18,21 +18,32 @@ LOGGER = logging.getLogger("vitax")
 
 
 def start_logging(file: Path | None) -> None:
-    """Log records of vitax go to stderr and to ``file``; other packages only speak up from WARNING on."""
+    """Warnings go to stderr; with a file, all that vitax tells goes there too, what is printed included."""
     root = logging.getLogger()
     root.setLevel(logging.WARNING)
-    root.handlers = []
-    formatter = logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s", "%H:%M:%S")
-    handlers: list[logging.Handler] = [_StderrHandler()]
+    for handler in root.handlers:
+        handler.close()
+    handlers: list[logging.Handler] = [_StderrHandler(logging.WARNING)]
     if file:
         handlers.append(logging.FileHandler(file))
     for handler in handlers:
-        handler.setFormatter(formatter)
-        root.addHandler(handler)
-    handlers[0].setLevel(logging.WARNING)
+        handler.setFormatter(
+            logging.Formatter(
+                "%(asctime)s %(levelname).1s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S"
+            )
+        )
+    root.handlers = handlers
     LOGGER.setLevel(logging.INFO)
     for noisy in ("absl", "orbax", "jax"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+def say(text: str) -> None:
+    """A line on stdout, for a person, and in the log file. Only the first process talks."""
+    if jax.process_index() == 0:
+        tqdm.write(text, file=sys.stdout)  # around the progress bar, not through it
+        sys.stdout.flush()
+        LOGGER.info(text)
 
 
 class _StderrHandler(logging.Handler):
@@ -181,17 +192,10 @@ class Progress:
         elif self.first and loss is not None and time.monotonic() - self.printed > 10:
             self.printed = time.monotonic()
             left = (self.printed - self.began) / (step - self.start) * (self.total - step)
-            print(
+            say(
                 f"step {step:,}/{self.total:,}  loss {loss:.4f}  {rate:,.0f} {self.unit}/s  "
-                f"ETA {duration(left)}",
-                flush=True,
+                f"ETA {duration(left)}"
             )
-
-    def say(self, text: str) -> None:
-        """A line on stdout that the bar does not run into."""
-        if self.first:
-            tqdm.write(text, file=sys.stdout)
-            sys.stdout.flush()
 
     def close(self) -> None:
         if self.bar is not None:

@@ -1,6 +1,5 @@
 """The training loop: next batch, step, log, evaluate, save. It works for any Task and names none."""
 
-import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,18 +10,18 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from vitax.errors import TrainingError
+from vitax.errors import TrainingError, UserError
 from vitax.tasks.task import Variables
 from vitax.training.checkpoint import Checkpoints
 from vitax.training.evaluate import Evaluator
-from vitax.training.log import MetricsLog, Progress, Recorder
+from vitax.training.log import MetricsLog, Progress, Recorder, say
 from vitax.training.optim import Schedule
 from vitax.training.sharding import prefetch
 from vitax.training.step import Compiled, Health, StepMetrics, TrainState, parameter_paths
 
 
 class Plan(NamedTuple):
-    """When what happens, all in steps; 0 = never."""
+    """When what happens, all in steps; 0 = only at the end (a log line, a trace: never)."""
 
     total: int
     log_every: int
@@ -41,7 +40,8 @@ class Inputs(NamedTuple):
     schedule: Schedule
     batch_size: int
     unit: str  # what an example is called in the log: "images"
-    stop: Callable[[], bool] = lambda: False  # asked after every step; True = save and return
+    identity: Mapping[str, Any]  # of the data; a checkpoint made with other data is refused
+    stop: Callable[[int], bool] = lambda step: False  # asked after each step; True = save, return
 
 
 def train(
@@ -50,7 +50,7 @@ def train(
     plan: Plan,
     mesh: Mesh,
     checkpoints: Checkpoints,
-    log: MetricsLog,
+    metrics_log: MetricsLog,
     meta: Mapping[str, Any],
     profile_dir: Path | None = None,
 ) -> tuple[TrainState, dict[str, float], float]:
@@ -66,6 +66,7 @@ def train(
 
     Raises:
         TrainingError: a loss, gradient, update or parameter that is not finite; nothing of that step is saved.
+        UserError: the newest checkpoint does not fit the model or the data.
     """
     began = time.monotonic()
     start = checkpoints.latest() or 0
@@ -74,6 +75,11 @@ def train(
         if start
         else {"window": {}, "metrics": {}, "corrupt": [], "seconds": 0}
     )
+    if start and saved["data"] != inputs.identity:
+        raise UserError(
+            f"the data are not those of checkpoint {start}: {_changes(saved['data'], inputs.identity)}; "
+            "restore them, or start another run"
+        )
     began -= saved["seconds"]
     inputs.corrupt.update(saved["corrupt"])
     results = dict(saved["metrics"])
@@ -85,66 +91,96 @@ def train(
 
     check = functools.partial(_checked, names=parameter_paths(state.params))
     progress = Progress(plan.total, start, inputs.unit)
-    recorder = Recorder(log, progress, check, saved["window"])
+    recorder = Recorder(metrics_log, progress, check, saved["window"])
     batches = prefetch(inputs.batches(start), mesh)
+    tracer = Tracer(profile_dir)
 
     def due(step: int, every: int) -> bool:
-        return bool(every) and (step % every == 0 or step == plan.total)
+        return step == plan.total or (bool(every) and step % every == 0)
+
+    def save(step: int, metrics: Mapping[str, float]) -> None:
+        recorder.read()  # raises where the step is not finite, before anything is saved
+        found = {
+            "data": inputs.identity,
+            "metrics": metrics,
+            "window": recorder.sums,
+            "corrupt": sorted(inputs.corrupt),
+            "seconds": time.monotonic() - began,
+        }
+        checkpoints.save(step, state, {**meta, **found})
 
     try:
-        log.start(start)
+        metrics_log.start(start)
         for step in range(start + 1, plan.total + 1):
-            with _profile(step, plan, profile_dir, recorder), jax.set_mesh(mesh):
+            if step == plan.profile_at:
+                tracer.start()
+            with jax.set_mesh(mesh):
                 state, reported = compiled.step(state, recorder.wait_for(batches))
                 recorder.step(step, reported, inputs.batch_size)
-            if due(step, plan.log_every):
+            if plan.profile_at and step == plan.profile_at + plan.profile_steps - 1:
+                jax.block_until_ready(state)
+                tracer.stop()
+            if plan.log_every and due(step, plan.log_every):
                 rate = float(inputs.schedule(step - 1))
                 recorder.line(
                     step, {"train/learning_rate": rate, "data/corrupt": len(inputs.corrupt)}
                 )
             with recorder.pause():
-                evaluating, stopping = due(step, plan.eval_every), inputs.stop()
+                evaluating, stopping = due(step, plan.eval_every), inputs.stop(step)
                 if evaluating:
-                    recorder.read()  # a step that is not finite raises here
-                    results = evaluate_all(inputs.evaluators, state.variables, state.ema_variables)
-                    log.write(step, results)
-                    progress.say(f"step {step:,}  {told(results)}")
-                if due(step, plan.save_every) or step == plan.total or stopping:
-                    recorder.read()  # ... or here, before anything is saved
-                    found = {
-                        "metrics": results if evaluating else {},
-                        "window": recorder.sums,
-                        "corrupt": sorted(inputs.corrupt),
-                        "seconds": time.monotonic() - began,
-                    }
-                    checkpoints.save(step, state, {**meta, **found})
+                    recorder.read()
+                    try:
+                        results = evaluate_all(
+                            inputs.evaluators, state.variables, state.ema_variables
+                        )
+                    except Exception:
+                        save(step, {})  # what was learned is not lost to what cannot be tested
+                        raise
+                    metrics_log.write(step, results)
+                    say(f"step {step:,}  {one_line(results)}")
+                if due(step, plan.save_every) or stopping:
+                    save(step, results if evaluating else {})
             if stopping:
                 break
     finally:
         progress.close()
         batches.close()
-        log.close()
+        metrics_log.close()
+        tracer.stop()
         checkpoints.wait()  # what was being saved when a later step failed is still good
     return state, results, time.monotonic() - began
 
 
-@contextlib.contextmanager
-def _profile(step: int, plan: Plan, folder: Path | None, recorder: Recorder) -> Iterator[None]:
-    """Starts the profiler before the first of the chosen steps and stops it when the last is done."""
-    if plan.profile_at and step == plan.profile_at:
-        jax.profiler.start_trace(str(folder))
-    yield
-    if plan.profile_at and step == plan.profile_at + plan.profile_steps - 1:
-        recorder.read()
-        jax.profiler.stop_trace()
+class Tracer:
+    """A profiler trace that is stopped at most once, however the run ends."""
+
+    def __init__(self, folder: Path | None):
+        self.folder, self.running = folder, False
+
+    def start(self) -> None:
+        jax.profiler.start_trace(str(self.folder))
+        self.running = True
+
+    def stop(self) -> None:
+        if self.running:
+            self.running = False
+            jax.profiler.stop_trace()
 
 
-def told(results: Mapping[str, float]) -> str:
+def _changes(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    keys = sorted(k for k in there.keys() | here.keys() if there.get(k) != here.get(k))
+    return ", ".join(
+        f"{k} was {str(there.get(k))[:60]} and is {str(here.get(k))[:60]}" for k in keys
+    )
+
+
+def one_line(results: Mapping[str, float]) -> str:
     """Results on one line for a person: without counts and clocks."""
     return "  ".join(
         f"{name} {value:.4f}"
         for name, value in results.items()
         if not name.endswith(("/examples", "/seconds"))
+        and not (name.endswith("/corrupt") and not value)
     )
 
 

@@ -5,7 +5,7 @@ expressions searched for anywhere in it.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -21,6 +21,7 @@ Schedule = Callable[[jax.Array], jax.Array]
 # Leaves that weight decay leaves alone: biases and norm scales, tokens and positions.
 NO_DECAY = r"(bias|scale|_token|pos_embed)$"
 
+# AdamW: arXiv:1711.05101; Lion: arXiv:2302.06675; LARS: arXiv:1708.03888.
 OPTIMIZERS = {
     # Each takes (learning_rate, decay mask, weight_decay, b1, b2, epsilon, momentum).
     "adamw": lambda lr, mask, wd, b1, b2, eps, momentum: optax.adamw(
@@ -90,7 +91,7 @@ def layer_factors(params: Params, decay: float) -> Params:
 
 
 def scaled_learning_rate(learning_rate: float, rule: str, batch_size: int) -> float:
-    """Peak learning rate for this batch: "none", "linear" (x batch / 256) or "sqrt" (x sqrt(batch / 256))."""
+    """Peak learning rate for this batch: "none", "linear" (x batch / 256, arXiv:1706.02677) or "sqrt" (its root)."""
     powers = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
     if rule not in powers:
         raise UserError(f"optim.lr_scaling={rule!r} is unknown; choose one of {', '.join(powers)}")
@@ -101,8 +102,8 @@ def make_schedule(kind: str, peak: float, total: int, warmup: int, final: float 
     """Learning rate of update number 0, 1, ...: a linear warm-up from 0, then the chosen curve.
 
     Args:
-        kind: "cosine" or "linear" (down to ``final`` at ``total``), "inverse_sqrt" (peak * sqrt(warmup / step)) or
-            "constant".
+        kind: "cosine" (arXiv:1608.03983) or "linear", both down to ``final`` at ``total``; "inverse_sqrt",
+            peak * sqrt(warmup / step) (arXiv:1706.03762, section 5.3); or "constant".
         peak: reached after the warm-up.
         total, warmup: in steps, warmup < total.
         final: of the cosine and the line.
@@ -148,7 +149,7 @@ def make_optimizer(
     clip_norm: float = 0.0,
     layer_decay: float = 1.0,
     lr_factors: Mapping[str, float] = MappingProxyType({}),
-    freeze: Sequence[str] = (),
+    freeze: tuple[str, ...] = (),
 ) -> optax.GradientTransformation:
     """The whole update rule: clip, optimizer, learning-rate factors, freezing.
 
@@ -157,15 +158,27 @@ def make_optimizer(
         schedule: step -> learning rate.
         name: a key of OPTIMIZERS.
         weight_decay: decoupled and multiplied by the learning rate (adamw, lion), or added to the gradient (sgd, lars).
-        b1, b2, epsilon: of adamw and lion. momentum: of sgd and lars.
+        b1, b2: of adamw and lion. epsilon: of adamw. momentum: of sgd and lars.
         clip_norm: largest global norm of the gradient; 0 = no clipping. Frozen parameters do not count.
         layer_decay: see `layer_factors`; 1 = off.
         lr_factors: {pattern: factor of the learning rate}; a parameter that several match gets the product.
         freeze: patterns of parameters that stay as they are.
 
     Raises:
-        UserError: an unknown name, or a pattern that matches no parameter.
+        UserError: an unknown name, a number out of its range, or a pattern that matches no parameter.
     """
+    ranges = {
+        "b1": (b1, 0 <= b1 < 1, "[0, 1)"),
+        "b2": (b2, 0 <= b2 < 1, "[0, 1)"),
+        "momentum": (momentum, 0 <= momentum < 1, "[0, 1)"),
+        "epsilon": (epsilon, epsilon > 0, "(0, inf)"),
+        "layer_decay": (layer_decay, 0 < layer_decay <= 1, "(0, 1]"),
+        "weight_decay": (weight_decay, weight_decay >= 0, "[0, inf)"),
+        "clip_norm": (clip_norm, clip_norm >= 0, "[0, inf)"),
+    }
+    for key, (value, fits, interval) in ranges.items():
+        if not fits:
+            raise UserError(f"optim.{key}={value} must lie in {interval}")
     if name not in OPTIMIZERS:
         raise UserError(f"optim.name={name!r} is unknown; choose one of {', '.join(OPTIMIZERS)}")
     parts = []

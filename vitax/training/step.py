@@ -49,6 +49,7 @@ class StepMetrics(NamedTuple):
 
 
 def parameter_paths(params: Any) -> list[str]:
+    """Paths in the order of `Health`'s arrays."""
     return jax.tree.leaves(paths(params))
 
 
@@ -83,7 +84,8 @@ def make_step(
         optimizer: the update rule.
         seed: all randomness of update number n is ``fold_in(key(seed), n)``.
         accumulate: micro-batches per update; must divide the batch.
-        ema_decay: of the moving average, 0 = none. It warms up as min(decay, (1 + step) / (10 + step)).
+        ema_decay: of the moving average, 0 = none. It warms up as
+            min(decay, (1 + step) / (10 + step)), TensorFlow's rule: short runs would otherwise keep their beginning.
     """
 
     def gradients(state: TrainState, collections, batch: Batch, key: jax.Array):
@@ -143,8 +145,9 @@ def make_step(
 
 
 def _norms(tree: Any) -> jax.Array:
+    # Not linalg.norm of a flattened array: the reshape would gather what is split over devices.
     return jnp.stack(
-        [jnp.linalg.norm(x.astype(jnp.float32).reshape(-1)) for x in jax.tree.leaves(tree)]
+        [jnp.sqrt(jnp.square(x.astype(jnp.float32)).sum()) for x in jax.tree.leaves(tree)]
     )
 
 

@@ -1,11 +1,32 @@
-"""Mixup and CutMix on whole batches, as pure functions that run inside the jitted step.
+"""What happens to batches of images inside the jitted step: normalisation, mixup and CutMix, as pure functions.
 
-Each image is mixed with its neighbour in the batch. Batches are shuffled, so the neighbour is a random other
-image; and only one row per device has to travel.
+Mixup and CutMix mix each image with its neighbour in the batch. Batches are shuffled, so the neighbour is a random
+other image; and only one row per device has to travel.
 """
+
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+
+
+def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
+    """``(images / 255 - mean) / std``: images travel to the device as bytes and become numbers there.
+
+    Args:
+        images: [B, H, W, C] uint8, or float on the scale 0..255.
+        mean, std: C numbers on the scale 0..1.
+
+    Returns:
+        [B, H, W, C] float32.
+
+    Raises:
+        ValueError: images with another number of channels.
+    """
+    if images.shape[-1] != len(mean):
+        raise ValueError(f"images have {images.shape[-1]} channels, mean has {len(mean)}")
+    offset, scale = (jnp.asarray(x, jnp.float32).reshape(1, 1, 1, -1) for x in (mean, std))
+    return (images.astype(jnp.float32) / 255 - offset) / scale
 
 
 def mixup(

@@ -25,7 +25,8 @@ def holdout(labels: np.ndarray, fraction: float, seed: int = 0) -> tuple[np.ndar
         members = np.flatnonzero(labels == label)
         if len(members) < 2:
             raise ValueError(
-                f"class {label} has {len(members)} example; two are needed to split it"
+                f"class number {label} has {len(members)} example, two are needed to hold one back; "
+                "add images, or give a test split of your own"
             )
         count = min(max(1, round(fraction * len(members))), len(members) - 1)
         held.append(rng.permutation(members)[:count])
