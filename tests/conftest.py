@@ -1,4 +1,6 @@
-"""Eight devices out of one CPU, strict rank promotion, and small data on disk."""
+"""Eight devices out of one CPU, strict rank promotion, no program compiled twice, and small data on disk."""
+
+import tempfile
 
 import jax
 import numpy as np
@@ -8,6 +10,10 @@ from PIL import Image
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Of this session alone: what an earlier version compiled must not answer for this one.
+CACHE = tempfile.TemporaryDirectory(prefix="vitax-tests-")
+jax.config.update("jax_compilation_cache_dir", CACHE.name)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 @pytest.fixture

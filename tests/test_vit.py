@@ -108,6 +108,11 @@ def test_timms_weights_give_timms_activations():
         assert np.abs(np.asarray(value) - expected).max() <= allowed, name
 
 
+def initial(model, key, images):
+    """Variables; under jit, for eager initialisation compiles every operation by itself."""
+    return jax.device_get(jax.jit(model.init)(key, images))
+
+
 def small(**fields):
     fields = dict(width=32, depth=2, num_heads=2, mlp_width=64, patch_size=4) | fields
     return ViT(num_classes=3, image_size=(8, 16), **fields)
@@ -117,14 +122,15 @@ def small(**fields):
 def test_any_height_and_width_and_batches_are_independent(key, rng, pooling):
     model = small(pooling=pooling)
     images = jnp.asarray(rng.normal(size=(3, 8, 16, 3)), jnp.float32)
-    variables = model.init(key, images)
+    variables = initial(model, key, images)
     # The head starts at zero: give it something to say.
     variables["params"]["head"]["kernel"] = jax.random.normal(key, (32, 3))
-    logits = model.apply(variables, images)
-    permuted = model.apply(variables, images[jnp.array([2, 0, 1])])
+    apply = jax.jit(model.apply)
+    logits = apply(variables, images)
+    permuted = apply(variables, images[jnp.array([2, 0, 1])])
     chex.assert_trees_all_close(permuted, logits[jnp.array([2, 0, 1])], rtol=1e-5, atol=1e-5)
     for height, width in ((16, 8), (12, 20), (4, 4)):
-        out = model.apply(variables, jnp.ones((1, height, width, 3)))
+        out = apply(variables, jnp.ones((1, height, width, 3)))
         assert np.isfinite(out).all()
         assert out.shape == (1, 3)
 
@@ -132,12 +138,14 @@ def test_any_height_and_width_and_batches_are_independent(key, rng, pooling):
 def test_an_untrained_head_gives_equal_chances(key):
     model = small()
     images = jnp.ones((2, 8, 16, 3))
-    chex.assert_trees_all_equal(model.apply(model.init(key, images), images), jnp.zeros((2, 3)))
+    chex.assert_trees_all_equal(model.apply(initial(model, key, images), images), jnp.zeros((2, 3)))
 
 
 def test_no_head_gives_features(key):
     model = ViT(num_classes=0, image_size=(8, 8), patch_size=4, width=32, depth=1, num_heads=2)
-    assert model.apply(model.init(key, jnp.ones((2, 8, 8, 3))), jnp.ones((2, 8, 8, 3))).shape == (
+    assert model.apply(
+        initial(model, key, jnp.ones((2, 8, 8, 3))), jnp.ones((2, 8, 8, 3))
+    ).shape == (
         2,
         32,
     )
@@ -146,7 +154,7 @@ def test_no_head_gives_features(key):
 def test_randomness_only_while_training(key):
     model = small(drop_path=0.5, dropout=0.1, pooling="mean")
     images = jnp.ones((4, 8, 16, 3))
-    variables = model.init(key, images)
+    variables = initial(model, key, images)
     variables["params"]["head"]["kernel"] = jax.random.normal(key, (32, 3))
     train = [
         model.apply(variables, images, train=True, rngs={"dropout": jax.random.key(s)})
@@ -160,7 +168,7 @@ def test_randomness_only_while_training(key):
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters(key):
     model = small(dtype=jnp.bfloat16)
     images = jnp.ones((2, 8, 16, 3))
-    variables = model.init(key, images)
+    variables = initial(model, key, images)
     assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
     logits, seen = model.apply(variables, images, mutable="intermediates")
     assert logits.dtype == jnp.float32
@@ -169,7 +177,7 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters(key):
 
 def test_remat_changes_neither_value_nor_gradient(key, rng):
     images = jnp.asarray(rng.normal(size=(2, 8, 16, 3)), jnp.float32)
-    variables = small().init(key, images)
+    variables = initial(small(), key, images)
     variables["params"]["head"]["kernel"] = jax.random.normal(key, (32, 3))
 
     def gradient(model):
@@ -185,9 +193,9 @@ def test_remat_changes_neither_value_nor_gradient(key, rng):
 def test_every_parameter_learns(key, rng):
     images = jnp.asarray(rng.normal(size=(2, 8, 16, 3)), jnp.float32)
     model = small()
-    variables = model.init(key, images)
+    variables = initial(model, key, images)
     variables["params"]["head"]["kernel"] = jax.random.normal(key, (32, 3))
-    grads = jax.grad(lambda v: jnp.square(model.apply(v, images)).sum())(variables)
+    grads = jax.jit(jax.grad(lambda v: jnp.square(model.apply(v, images)).sum()))(variables)
     for path, grad in jax.tree_util.tree_leaves_with_path(grads):
         assert np.isfinite(grad).all(), path
         assert np.abs(grad).max() > 0, path
