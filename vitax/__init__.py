@@ -3,14 +3,24 @@
 Where things are
 ----------------
     main, predict           what a user types: ``python -m vitax.main``, ``python -m vitax.predict``
+    schema                  every key of a config: its meaning, its default
     build                   the only reader of a config: config -> model, task, data, optimizer
     losses, masking,
     images, metrics         pure functions: arrays in, arrays out
     nn/                     layers that more than one model uses
     models/                 one paper, one file; the table is ``vitax.models.MODELS``
     tasks/                  one objective, one file; the table is ``vitax.tasks.TASKS``
-    data/                   sources, transforms, loader: NumPy only
+    data/                   sources, transforms, loader: NumPy only; the table is ``vitax.data.SOURCES``
     training/               step, loop, optimizer, sharding, checkpoints, logs: know a Task, never a model
+
+The way of a batch
+------------------
+    data/source.py          example: "image" [H, W, C] uint8 of any size, "label" int32
+    data/transforms.py      the same, H x W = data.image_size
+    data/loader.py          batch: "image" [B, H, W, C], "label" [B], "valid" [B] bool, "index" [B] int64
+    training/sharding.py    on the devices, B split over all of them; "index" stays behind
+    tasks/                  normalised to float32, mixed, through the model, to a loss: metrics are (sum, count)
+    training/step.py        gradient, clipped, to an update; everything random is a function of (seed, step)
 
 Letters in shape comments (upper case) and in einsum strings (lower case)
 -------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""One objective, one file. TASKS names the factories: ``factory(model, **knobs) -> Task``."""
+"""One objective, one file. TASKS names the factories: ``factory(model, mean, std, *, knobs) -> Task``."""
 
 from vitax.tasks.classification import classification
 from vitax.tasks.task import Aux, Batch, Task, Variables
