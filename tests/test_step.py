@@ -1,6 +1,7 @@
 """The step under two different objectives: classification, and masked images with a running statistic."""
 
 import functools
+import re
 
 import chex
 import flax.linen as nn
@@ -161,6 +162,16 @@ def test_fsdp_splits_parameters_and_moments():
     alike = [x for x in jax.tree.leaves((state.opt_state, state.ema)) if x.shape == kernel.shape]
     assert len(alike) == 2 * 3  # two layers, two moments and the average
     assert all(x.sharding.spec == P(None, "fsdp") for x in alike)
+
+
+def test_fsdp_gathers_parameters_and_not_activations():
+    # The same program as in `run`. Forward and backward gather each split parameter once, and nothing else.
+    task, optimizer = classify(mixup=0.8), optax.sgd(0.01)
+    program, _ = compiled(task, optimizer, one_batch(), mesh(2, 4))
+    split = [x for x in jax.tree.leaves(program.abstract_state.params) if x.sharding.spec != P()]
+    gathers = re.findall(r"= \S+ all-gather(?:-start)?\(", program.step.as_text())
+    assert len(split) == 8
+    assert 0 < len(gathers) <= 2 * len(split)
 
 
 def test_fsdp_rule():

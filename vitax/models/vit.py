@@ -71,6 +71,7 @@ class ViT(nn.Module):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)} must lie in [0, 1)")
         x = PatchEmbed(self.patch_size, self.width, self.dtype, name="patch_embed")(images)
+        x = constrain_batch(x)
         b, *grid, d = x.shape  # [B, H/P, W/P, D]
 
         table = tuple(side // self.patch_size for side in self.image_size)

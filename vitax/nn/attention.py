@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from flax.typing import Dtype
 
+from vitax.mesh import constrain_batch
+
 
 def dot_product_attention(
     q: jax.Array,
@@ -74,9 +76,11 @@ class SelfAttention(nn.Module):
             name="qkv",
         )(x)
         qkv = qkv.reshape(*batch, tokens, 3, self.num_heads, width // self.num_heads)
-        q, k, v = jnp.moveaxis(qkv, -3, 0)  # each [B, N, A, E]
+        # Inside the block too: split parameters would otherwise split heads, and gather the batch for it.
+        q, k, v = (constrain_batch(x) for x in jnp.moveaxis(qkv, -3, 0))  # each [B, N, A, E]
         out, weights = dot_product_attention(q, k, v, bias=bias, mask=mask)
         self.sow("intermediates", "weights", weights)
-        return nn.Dense(
+        dense = nn.Dense(
             width, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform(), name="out"
-        )(out.reshape(x.shape))
+        )
+        return dense(constrain_batch(out).reshape(x.shape))

@@ -52,7 +52,8 @@ class MLP(nn.Module):
         if self.activation not in ACTIVATIONS:
             known = ", ".join(ACTIVATIONS)
             raise ValueError(f"activation {self.activation!r} is unknown; choose one of {known}")
-        h = drop()(ACTIVATIONS[self.activation](dense(self.width, name="dense1")(x)))  # [B, N, F]
+        h = constrain_batch(dense(self.width, name="dense1")(x))  # [B, N, F]
+        h = drop()(ACTIVATIONS[self.activation](h))
         return drop()(dense(x.shape[-1], name="dense2")(h))
 
 
