@@ -67,13 +67,15 @@ def train_run(config: dict[str, Any], folder: str, spec: str, overwrite: bool) -
     if first and not overwrite:
         workdir.check_owner(path, config, MAY_CHANGE)
     run = build(config)
-    describe(run, spec, path)
+    description = describe(run, spec, path)
+    say(description)
     began = time.monotonic()
     compiled = compile_step(run.init, run.step, run.abstract_batch, run.mesh)
     say(f"compile  {time.monotonic() - began:.0f} s")
 
     if first:
         occupy(path, config, overwrite)
+        log.LOGGER.info("%s\n%s\n%s", " ".join(sys.argv), workdir.versions(), description)
     checkpoints = open_checkpoints(run, path)
     signals = catch_signals() if alone else []
     # Several hosts have to stop at one step: Orbax agrees with them when one of them is told to end.
@@ -115,7 +117,6 @@ def occupy(path: Path, config: dict[str, Any], overwrite: bool) -> None:
     except OSError as error:
         raise UserError(f"workdir {path} cannot be written: {error}") from error
     log.start_logging(path / "log.txt")
-    log.LOGGER.info("%s %s", " ".join(sys.argv), workdir.versions())
 
 
 def meta(config: dict[str, Any], run: Run) -> dict[str, Any]:
@@ -158,25 +159,21 @@ def open_checkpoints(run: Run, path: Path, read_only: bool = False) -> Checkpoin
     )
 
 
-def describe(run: Run, spec: str, path: Path) -> None:
+def describe(run: Run, spec: str, path: Path) -> str:
     """What is about to happen, for a person."""
     splits, images = run.splits, run.image_format
     parameters = sum(x.size for x in jax.tree.leaves(run.shapes.params))
+    height, width = images.image_size
     hardware = workdir.hardware()
-    say(f"vitax {__version__}  {spec or path}")
-    say(
-        f"model    {type(run.model).__name__}, {parameters:,} parameters, {run.model.dtype.__name__}"
-    )
-    say(
-        f"data     {splits.origin}: {len(splits.train):,} train, {len(splits.test):,} test, "
-        f"{len(splits.train.class_names):,} classes, {images.image_size[0]}x{images.image_size[1]}x{images.channels}"
-    )
-    say(
-        f"devices  {hardware['devices']} x {hardware['device']} as "
-        + " x ".join(f"{axis}={n}" for axis, n in run.mesh.shape.items())
-    )
-    say(f"steps    {run.plan.total:,} of batch {run.top.batch_size:,} ({run.top.duration})")
-    say(f"workdir  {path}")
+    mesh = " x ".join(f"{axis}={size}" for axis, size in run.mesh.shape.items())
+    return f"""\
+vitax {__version__}  {spec or path}
+model    {type(run.model).__name__}, {parameters:,} parameters, {run.model.dtype.__name__}
+data     {splits.origin}: {len(splits.train):,} train, {len(splits.test):,} test, \
+{len(splits.train.class_names):,} classes, {height}x{width}x{images.channels}
+devices  {hardware["devices"]} x {hardware["device"]} as {mesh}
+steps    {run.plan.total:,} of batch {run.top.batch_size:,} ({run.top.duration})
+workdir  {path}"""
 
 
 def finish(
