@@ -10,7 +10,7 @@ from PIL import Image
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Of this session alone: what an earlier version compiled must not answer for this one.
+# Of this test run alone: what an earlier version compiled must not answer for this one.
 CACHE = tempfile.TemporaryDirectory(prefix="vitax-tests-")
 jax.config.update("jax_compilation_cache_dir", CACHE.name)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

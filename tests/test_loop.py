@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import AxisType
 
 from vitax import metrics
 from vitax.errors import TrainingError, UserError
-from vitax.mesh import batch_sharding, make_mesh
+from vitax.mesh import AXES, batch_sharding, make_mesh
 from vitax.tasks import Aux, Task
 from vitax.training import checkpoint, evaluate, log, loop, step
 
@@ -82,8 +83,10 @@ def run(
     ema=0.9,
     data=None,
     points=None,
+    devices=8,
 ):
-    mesh = make_mesh(data=-1, fsdp=1)
+    grid = np.array(jax.devices()[:devices]).reshape(-1, 1)
+    mesh = jax.sharding.Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 2)
     task, optimizer = task or line(), optimizer or optax.adam(0.05)
     shapes = {
         name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=batch_sharding(mesh))
@@ -175,6 +178,16 @@ def test_an_interrupted_run_continues_bit_for_bit(tmp_path, at):
     for a, b in zip(jax.tree.leaves(whole.state), jax.tree.leaves(rest.state), strict=True):
         np.testing.assert_array_equal(a, b)
     assert timeless(rest.lines) == timeless(whole.lines)
+
+
+@pytest.mark.parametrize(("before", "after"), [(8, 1), (1, 8), (8, 2)])
+def test_a_run_continues_on_another_number_of_devices(tmp_path, before, after):
+    whole = run(tmp_path / "whole", PLAN)
+    run(tmp_path / "part", PLAN, stop=lambda step: step == 10, devices=before)
+    rest = run(tmp_path / "part", PLAN, devices=after)
+    for a, b in zip(jax.tree.leaves(whole.state), jax.tree.leaves(rest.state), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+    assert [one["step"] for one in rest.lines] == [one["step"] for one in whole.lines]
 
 
 def test_a_finished_run_does_nothing(tmp_path):

@@ -77,9 +77,8 @@ def call(
         UserError: a value of the wrong type, or one that the function refuses.
     """
     hints = typing.get_type_hints(function)
-    if inspect.isclass(
-        function
-    ):  # a plain class annotates its __init__, a dataclass or NamedTuple itself
+    if inspect.isclass(function):
+        # A plain class annotates its __init__, a dataclass or NamedTuple itself.
         hints = typing.get_type_hints(function.__init__) | hints
     prefix = f"config.{section}." if section else "config."
     chosen = {key: _typed(prefix + key, values[key], hints[key]) for key in keys(function)}

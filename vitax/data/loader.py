@@ -131,7 +131,9 @@ class Loader:
         iterator = iter(batches)
         try:
             for batch in iterator:
-                if self.workers:  # a worker's arrays lie in shared memory: copied, they can be freed
+                if (
+                    self.workers
+                ):  # a worker's arrays lie in shared memory: copied, they can be freed
                     batch = {name: np.array(value) for name, value in batch.items()}
                 self._account(batch)
                 yield batch
