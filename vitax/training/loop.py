@@ -69,26 +69,10 @@ def train(
         UserError: the newest checkpoint does not fit the model or the data.
     """
     began = time.monotonic()
-    start = checkpoints.latest() or 0
-    saved = (
-        checkpoints.meta(start)
-        if start
-        else {"window": {}, "metrics": {}, "corrupt": [], "seconds": 0}
-    )
-    if start and saved["data"] != inputs.identity:
-        raise UserError(
-            f"the data are not those of checkpoint {start}: {_changes(saved['data'], inputs.identity)}; "
-            "restore them, or start another run"
-        )
+    start, state, saved = _begin(compiled, inputs, mesh, checkpoints)
     began -= saved["seconds"]
     inputs.corrupt.update(saved["corrupt"])
     results = dict(saved["metrics"])
-    if start:
-        state = TrainState(**checkpoints.restore(start, compiled.abstract_state._asdict()))
-    else:
-        with jax.set_mesh(mesh):
-            state = compiled.init()
-
     check = functools.partial(_checked, names=parameter_paths(state.params))
     progress = Progress(plan.total, start, inputs.unit)
     recorder = Recorder(metrics_log, progress, check, saved["window"])
@@ -149,6 +133,24 @@ def train(
         tracer.stop()
         checkpoints.wait()  # what was being saved when a later step failed is still good
     return state, results, time.monotonic() - began
+
+
+def _begin(
+    compiled: Compiled, inputs: Inputs, mesh: Mesh, checkpoints: Checkpoints
+) -> tuple[int, TrainState, dict[str, Any]]:
+    """The step to start from, the state there, and what `train` had saved beside it."""
+    start = checkpoints.latest()
+    if start is None:
+        with jax.set_mesh(mesh):
+            return 0, compiled.init(), {"window": {}, "metrics": {}, "corrupt": [], "seconds": 0}
+    saved = checkpoints.meta(start)
+    if saved["data"] != inputs.identity:
+        raise UserError(
+            f"the data are not those of checkpoint {start}: {_changes(saved['data'], inputs.identity)}; "
+            "restore them, or start another run"
+        )
+    state = TrainState(**checkpoints.restore(start, compiled.abstract_state._asdict()))
+    return start, state, saved
 
 
 class Tracer:
