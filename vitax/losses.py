@@ -7,7 +7,7 @@ import jax.numpy as jnp
 def smooth_labels(labels: jax.Array, smoothing: float) -> jax.Array:
     """Moves a share of the probability mass to the uniform distribution.
 
-    Szegedy et al. 2016 (arXiv:1512.00567), section 7: ``(1 - smoothing) * labels + smoothing / K``.
+    Szegedy et al. 2015 (arXiv:1512.00567), section 7: ``(1 - smoothing) * labels + smoothing / K``.
 
     Args:
         labels: [..., K] probabilities, one-hot or mixed.

@@ -30,7 +30,8 @@ def dot_product_attention(
         weights: [B, A, N, M] float32, rows sum to 1.
     """
     scores = jnp.einsum("bnae,bmae->banm", q, k, preferred_element_type=jnp.float32)
-    # The scale goes on the scores, not on q: scaling a biased projection is miscompiled by some XLA:GPU versions.
+    # The scale goes on the scores, not on q: some XLA:GPU versions drop it from the bias of a projection
+    # (openxla/xla#46110).
     scores = scores * q.shape[-1] ** -0.5
     if bias is not None:
         scores = scores + bias
