@@ -76,8 +76,8 @@ def demo() -> ConfigDict:
     config.batch_size = 32
     config.duration = "120 epochs"
     config.model = dict(
-        name="vit", patch_size=2, width=64, depth=4, num_heads=4, mlp_width=256, pooling="mean",
-        drop_path=0.1,
+        name="vit", patch_size=2, width=64, depth=4, num_heads=4, mlp_width=256, class_token=False,
+        pooling="mean", drop_path=0.1,
     )  # fmt: skip
     config.task = dict(name="classification", label_smoothing=0.1)
     config.data = dict(
@@ -112,7 +112,8 @@ def small() -> ConfigDict:
     config.batch_size = 128
     config.duration = "8 epochs"
     config.model = dict(
-        name="vit", patch_size=4, width=128, depth=6, num_heads=4, mlp_width=256, pooling="mean",
+        name="vit", patch_size=4, width=128, depth=6, num_heads=4, mlp_width=256, class_token=False,
+        pooling="mean",
     )  # fmt: skip
     config.task = dict(name="classification", label_smoothing=0.1)
     config.data = dict(

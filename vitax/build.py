@@ -113,8 +113,10 @@ def build(config: Config) -> Run:
 
 def build_model(config: Config, num_classes: int, image_size: tuple[int, int]) -> nn.Module:
     """The module that config.model describes."""
-    module, _ = MODELS[config["model"]["name"]]
-    return call(module, "model", config["model"], num_classes=num_classes, image_size=image_size)
+    module = MODELS[config["model"]["name"]].module
+    given = {"num_classes": num_classes, "image_size": image_size}
+    given = {key: value for key, value in given.items() if key in module.__dataclass_fields__}
+    return call(module, "model", config["model"], **given)
 
 
 def build_task(config: Config, model: nn.Module, images: ImageFormat) -> Task:

@@ -53,3 +53,54 @@ def patch_mse(predicted: jax.Array, target: jax.Array, *, normalize: bool = Fals
         variance = target.var(-1, keepdims=True, ddof=1)
         target = (target - mean) / jnp.sqrt(variance + 1e-6)
     return jnp.square(predicted.astype(jnp.float32) - target).mean(-1)
+
+
+def kl_divergence(student: jax.Array, teacher: jax.Array) -> jax.Array:
+    """KL(teacher || student) of each row (Hinton et al. 2015, arXiv:1503.02531, at temperature 1).
+
+    Args:
+        student, teacher: [..., K] logits.
+
+    Returns:
+        [...] float32, in nats; no gradient reaches the teacher.
+    """
+    if student.shape != teacher.shape:
+        raise ValueError(f"student {student.shape} and teacher {teacher.shape} must have one shape")
+    log_p = jax.nn.log_softmax(jax.lax.stop_gradient(teacher).astype(jnp.float32))
+    log_q = jax.nn.log_softmax(student.astype(jnp.float32))
+    return (jnp.exp(log_p) * (log_p - log_q)).sum(-1)
+
+
+def keep_ratio(keep: jax.Array, ratios: jax.Array, *, per_batch: bool = False) -> jax.Array:
+    """Squared distance of the share of kept tokens from the wanted one (arXiv:2106.02034, equation 15).
+
+    Args:
+        keep: [S, B, N] float, 1 = kept after stage s.
+        ratios: [S], 0..1.
+        per_batch: the share is that of the whole batch, and examples may differ.
+
+    Returns:
+        [B] float32, the mean over the stages.
+    """
+    share = keep.mean(-1)  # [S, B]
+    if per_batch:
+        share = jnp.broadcast_to(share.mean(1, keepdims=True), share.shape)
+    return jnp.square(share - jnp.asarray(ratios)[:, None]).mean(0)
+
+
+def contrastive(image: jax.Array, text: jax.Array, scale: jax.Array) -> jax.Array:
+    """Symmetric cross entropy of CLIP (Radford et al. 2021, arXiv:2103.00020, figure 3).
+
+    Args:
+        image, text: [B, E] of length 1 each; row i of one belongs to row i of the other. Under jit, B is the global
+            batch, however many devices it lies on.
+        scale: [] factor of the products.
+
+    Returns:
+        [B] float32, the mean of image-to-text and text-to-image.
+    """
+    if image.shape != text.shape:
+        raise ValueError(f"image {image.shape} and text {text.shape} must have one shape")
+    logits = scale * jnp.einsum("be,ce->bc", image, text, preferred_element_type=jnp.float32)
+    rows, columns = (jnp.diagonal(jax.nn.log_softmax(logits, axis)) for axis in (1, 0))
+    return -(rows + columns) / 2

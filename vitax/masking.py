@@ -27,7 +27,20 @@ def random_masking(
         raise ValueError(
             f"ratio {ratio} leaves {kept} of {tokens} tokens; choose it so that 1..{tokens} remain"
         )
-    noise = jax.random.uniform(key, (batch, tokens))
+    return keep_smallest(jax.random.uniform(key, (batch, tokens)), kept)
+
+
+def keep_smallest(noise: jax.Array, kept: int) -> tuple[jax.Array, jax.Array]:
+    """The tokens with the smallest noise stay visible, as in the official code of MAE.
+
+    Args:
+        noise: [B, N].
+        kept: how many stay, 1..N.
+
+    Returns:
+        keep: [B, kept] int32, indices of the visible tokens, smallest noise first.
+        visible: [B, N] bool.
+    """
     order = jnp.argsort(noise, axis=-1)  # [B, N]
     rank = jnp.argsort(order, axis=-1)  # [B, N], position of each token in that order
     return order[:, :kept], rank < kept

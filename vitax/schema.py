@@ -167,9 +167,8 @@ class Logging(NamedTuple):
 
 def schema(config: Config) -> dict[str, tuple[Callable[..., Any], ...]]:
     """For each section, the functions whose keys it holds."""
-    module, _ = _look_up("model", config, MODELS)
     return {
-        "model": (module,),
+        "model": (_look_up("model", config, MODELS).module,),
         "task": (_look_up("task", config, TASKS),),
         "data": (image_format, open_splits, cached, train_transform, eval_transform, Loader),
         "optim": (schedule, Average, make_optimizer),
@@ -217,7 +216,7 @@ def resolve(config: Config, chosen: Mapping[str, str] = MappingProxyType({})) ->
         if name in ("model", "task"):
             own["name"] = values.pop("name")
         if name == "model":
-            size, sizes = values.pop("size", ""), MODELS[own["name"]][1]
+            size, sizes = values.pop("size", ""), MODELS[own["name"]].sizes
             if size and size not in sizes:
                 raise UserError(
                     f"config.model.size={size!r} is unknown; choose one of {', '.join(sizes)}"

@@ -1,12 +1,17 @@
 """Vision Transformer: Dosovitskiy et al., "An Image is Worth 16x16 Words", 2020, arXiv:2010.11929.
 
 Differs from the paper on purpose:
-- drop path, which DeiT and MAE train with, is there (0 = the paper);
+- drop path, which DeiT and MAE train with, is there (0 = the paper); so are the distillation token of DeiT
+  (arXiv:2012.12877), attention pooling (arXiv:2106.04560, appendix A) and the norm before the blocks of CLIP;
 - GELU is the exact one, as in timm, DeiT and MAE; the official JAX code uses ``gelu_tanh``;
 - images of another size than ``image_size`` are legal, rectangles too: positions are interpolated on the fly,
   bicubic with antialiasing, as in timm (the official code: linear);
+- relative positions are a learned number per head and 2-D offset; the paper's appendix D.4 has 1-D offsets and
+  multiplies the query with their embeddings;
 - initialisation follows MAE: Xavier for every matrix, patches included, and zero biases; truncated normal positions.
 """
+
+import functools
 
 import flax.linen as nn
 import jax
@@ -14,9 +19,10 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 
 from vitax.mesh import constrain_batch
-from vitax.nn.blocks import Block, LayerNorm
+from vitax.nn.attention import CrossAttention
+from vitax.nn.blocks import MLP, Block, LayerNorm, drop_path_rates
 from vitax.nn.patches import PatchEmbed
-from vitax.nn.positions import resize_positions
+from vitax.nn.positions import FIXED, LEARNED, Positions, RelativeBias
 
 # Table 1 of the paper; Ti and S: Touvron et al. 2020 (arXiv:2012.12877), table 1.
 SIZES = {
@@ -26,6 +32,7 @@ SIZES = {
     "L": dict(width=1024, depth=24, num_heads=16, mlp_width=4096),
     "H": dict(width=1280, depth=32, num_heads=16, mlp_width=5120),
 }
+POSITIONS = (*LEARNED, *FIXED, "relative", "none")
 
 
 class ViT(nn.Module):
@@ -35,9 +42,18 @@ class ViT(nn.Module):
         num_classes: K; 0 = no head, the pooled features are returned.
         image_size: (height, width) in pixels that the position table is made for.
         patch_size: P in pixels.
-        pooling: "token" (a class token, as in the paper) or "mean" (average of the normalised patch tokens, no
-            class token).
-        dropout: rate after the position embedding, attention and MLP layers.
+        patch_bias: of the patch embedding; CLIP has none.
+        class_token, distillation_token: learned tokens before the patches. With the latter there are two heads, whose
+            logits are averaged.
+        positions: "learned_1d" (the paper), "learned_2d", "sincos_1d", "sincos_2d", "relative" or "none", see
+            `Positions` and `RelativeBias`.
+        positions_at: "input"; "blocks", added before each block, each with positions of its own; or "blocks_shared",
+            the same ones for all (appendix D.4, table 8).
+        norm_first_tokens: a norm before the first block, as in CLIP.
+        pooling: "token" (the class token), "mean" (of the patch tokens), "map" (attention pooling), or "none".
+        norm_after_pooling: the last norm comes after the pooling, as in MAE's fine-tuning, not before it.
+        pre_logits: width of a layer with tanh before the head, as in pre-training of the paper; 0 = none.
+        dropout: rate after the positions, attention and MLP layers.
         drop_path: rate of the last block; the first has 0, those between lie on a line.
         dtype: of the computation; parameters are float32, and so are softmax, norm statistics and logits.
         remat: recompute each block in the backward pass: less memory, about a third more time.
@@ -50,7 +66,15 @@ class ViT(nn.Module):
     depth: int = 12
     num_heads: int = 12
     mlp_width: int = 3072
+    patch_bias: bool = True
+    class_token: bool = True
+    distillation_token: bool = False
+    positions: str = "learned_1d"
+    positions_at: str = "input"
+    norm_first_tokens: bool = False
     pooling: str = "token"
+    norm_after_pooling: bool = False
+    pre_logits: int = 0
     qkv_bias: bool = True
     activation: str = "gelu"
     norm_epsilon: float = 1e-6
@@ -60,34 +84,50 @@ class ViT(nn.Module):
     remat: bool = False
 
     @nn.compact
-    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        """[B, H, W, C] normalised images to [B, K] float32 logits (or [B, D] features)."""
-        if self.pooling not in ("token", "mean"):
-            raise ValueError(f"pooling {self.pooling!r} is unknown; choose 'token' or 'mean'")
-        for name in ("patch_size", "width", "depth", "num_heads", "mlp_width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
-        for name in ("dropout", "drop_path"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} {getattr(self, name)} must lie in [0, 1)")
-        x = PatchEmbed(self.patch_size, self.width, self.dtype, name="patch_embed")(images)
-        x = constrain_batch(x)
-        b, *grid, d = x.shape  # [B, H/P, W/P, D]
+    def __call__(
+        self, images: jax.Array, *, train: bool = False, keep: jax.Array | None = None
+    ) -> jax.Array:
+        """[B, H, W, C] normalised images to [B, K] float32 logits (or [B, D] features).
 
-        table = tuple(side // self.patch_size for side in self.image_size)
-        position_init = nn.initializers.truncated_normal(0.02)
-        positions = self.param("pos_embed", position_init, (*table, d))
-        x = x + resize_positions(positions, grid).astype(x.dtype)[None]
-        x = x.reshape(b, -1, d)  # [B, N, D]
-        if self.pooling == "token":
-            token = self.param("cls_token", nn.initializers.zeros, (d,))
-            token = token + self.param("cls_pos_embed", position_init, (d,))
-            token = jnp.broadcast_to(token.astype(x.dtype), (b, 1, d))
-            x = jnp.concatenate([token, x], axis=1)  # [B, 1+N, D]
+        Shows the normalised tokens as ``intermediates/tokens`` [B, N, D].
+
+        Args:
+            keep: [B, n] int, the only patches that enter, in raster order of the whole grid (MAE).
+        """
+        self._check()
+        x = PatchEmbed(
+            self.patch_size, self.width, self.patch_bias, self.dtype, name="patch_embed"
+        )(images)
+        b, *grid, d = x.shape  # [B, H/P, W/P, D]
+        prefix = []
+        if self.class_token:
+            prefix.append(self.param("cls_token", nn.initializers.normal(0.02), (d,)))
+        if self.distillation_token:
+            prefix.append(self.param("dist_token", nn.initializers.normal(0.02), (d,)))
+        prefix = [jnp.broadcast_to(token.astype(x.dtype), (b, 1, d)) for token in prefix]
+        x = jnp.concatenate([*prefix, x.reshape(b, -1, d)], axis=1)  # [B, T+N, D]
+
+        relative, everywhere = self.positions == "relative", self.positions_at != "input"
+        encodings = self._encodings(tuple(grid), len(prefix))
+        if encodings and not everywhere:
+            x = x + encodings[0].astype(x.dtype)
+        index = None
+        if keep is not None:
+            first = jnp.broadcast_to(jnp.arange(len(prefix)), (b, len(prefix)))
+            index = jnp.concatenate([first, keep + len(prefix)], axis=1)  # [B, T+n]
+            x = jnp.take_along_axis(x, index[:, :, None], axis=1)
         x = constrain_batch(nn.Dropout(self.dropout, deterministic=not train)(x))
+        norm = functools.partial(LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
+        if self.norm_first_tokens:
+            x = norm(name="norm_first")(x)
 
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
-        for i in range(self.depth):
+        for i, drop_path in enumerate(drop_path_rates(self.drop_path, self.depth)):
+            bias = None
+            if relative:
+                bias = _pairs(encodings[i], index)
+            elif encodings and everywhere:
+                x = x + _rows(encodings[i], index).astype(x.dtype)
             x = block(
                 num_heads=self.num_heads,
                 mlp_width=self.mlp_width,
@@ -95,16 +135,114 @@ class ViT(nn.Module):
                 activation=self.activation,
                 norm_epsilon=self.norm_epsilon,
                 dropout=self.dropout,
-                drop_path=self.drop_path * i / max(1, self.depth - 1),
+                hidden_dropout=self.dropout,
+                drop_path=drop_path,
                 dtype=self.dtype,
                 name=f"block{i}",
-            )(x, train)
-        x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
+            )(x, train, bias=bias)
+        if not self.norm_after_pooling:
+            x = norm(name="norm")(x)
         self.sow("intermediates", "tokens", x)
-
-        x = x[:, 0] if self.pooling == "token" else x.mean(axis=1)  # [B, D]
+        x = self._pool(x, len(prefix))
+        if self.norm_after_pooling:
+            x = norm(name="fc_norm")(x)
         x = x.astype(jnp.float32)
+        if self.pre_logits:
+            x = nn.tanh(nn.Dense(self.pre_logits, name="pre_logits")(x))
         if not self.num_classes:
             return x
         # Zeros, as in the official code: an untrained head gives every class the same chance.
-        return nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(x)
+        head = functools.partial(nn.Dense, self.num_classes, kernel_init=nn.initializers.zeros)
+        if self.distillation_token:
+            return (head(name="head")(x[:, 0]) + head(name="head_dist")(x[:, 1])) / 2
+        return head(name="head")(x)
+
+    def _encodings(self, grid: tuple[int, int], prefix: int) -> list[jax.Array]:
+        """Of each block: vectors [1, T+N, D] to add to its tokens or, if relative, [1, A, T+N, T+N] to its scores."""
+        table = tuple(side // self.patch_size for side in self.image_size)
+
+        def make(name: str) -> jax.Array:
+            if self.positions == "relative":
+                return RelativeBias(table, self.num_heads, prefix, name=name)(grid)[None]
+            return Positions(self.positions, table, self.width, prefix, name=name)(grid)[None]
+
+        if self.positions == "none":
+            return []
+        if self.positions_at == "blocks":
+            return [make(f"pos_embed{i}") for i in range(self.depth)]
+        return [make("pos_embed")] * self.depth
+
+    def _pool(self, x: jax.Array, prefix: int) -> jax.Array:
+        """[B, T+N, D] to what the head reads: [B, D], or [B, 2, D] for two heads."""
+        if self.pooling == "none":
+            return x
+        if self.pooling == "token":
+            return x[:, :2] if self.distillation_token else x[:, 0]
+        if self.pooling == "mean":
+            return x[:, prefix:].mean(axis=1)
+        return AttentionPool(
+            self.num_heads,
+            self.mlp_width,
+            self.activation,
+            self.norm_epsilon,
+            self.dtype,
+            name="pool",
+        )(x)
+
+    def _check(self) -> None:
+        for name, known in (
+            ("pooling", ("token", "mean", "map", "none")),
+            ("positions", POSITIONS),
+            ("positions_at", ("input", "blocks", "blocks_shared")),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(known)}"
+                )
+        for name in ("patch_size", "width", "depth", "num_heads", "mlp_width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
+        for name in ("dropout", "drop_path"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} must lie in [0, 1)")
+        if self.positions == "relative" and self.positions_at == "input":
+            raise ValueError(
+                "relative positions act on attention scores; "
+                "choose positions_at 'blocks' or 'blocks_shared'"
+            )
+        if self.pooling == "token" and not self.class_token:
+            raise ValueError("pooling 'token' needs class_token; or choose pooling 'mean'")
+        if self.distillation_token and self.pooling != "token":
+            raise ValueError("distillation_token needs pooling 'token'")
+
+
+def _rows(vectors: jax.Array, index: jax.Array | None) -> jax.Array:
+    """[1, N, D] vectors of the tokens that are there: [B, n, D] for an index [B, n]."""
+    return vectors if index is None else vectors[0][index]
+
+
+def _pairs(bias: jax.Array, index: jax.Array | None) -> jax.Array:
+    """[1, A, N, N] biases between the tokens that are there: [B, A, n, n] for an index [B, n]."""
+    if index is None:
+        return bias
+    return jnp.moveaxis(bias[0][:, index[:, :, None], index[:, None, :]], 1, 0)
+
+
+class AttentionPool(nn.Module):
+    """A learned query that attends to all tokens, then an MLP (Zhai et al. 2021, arXiv:2106.04560)."""
+
+    num_heads: int
+    mlp_width: int
+    activation: str
+    norm_epsilon: float
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:  # [B, N, D] -> [B, D]
+        b, _, d = x.shape
+        query = self.param("query_token", nn.initializers.normal(d**-0.5), (d,))
+        query = jnp.broadcast_to(query.astype(x.dtype), (b, 1, d))
+        x = CrossAttention(self.num_heads, dtype=self.dtype, name="attention")(query, x)
+        y = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
+        x = x + MLP(self.mlp_width, self.activation, dtype=self.dtype, name="mlp")(y)
+        return x[:, 0]

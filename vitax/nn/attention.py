@@ -1,4 +1,6 @@
-"""Scaled dot-product attention."""
+"""Scaled dot-product attention, multi-head self-attention and cross-attention, with or without a cache."""
+
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -6,6 +8,8 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 
 from vitax.mesh import constrain_batch
+
+Softmax = Callable[[jax.Array], jax.Array]
 
 
 def dot_product_attention(
@@ -15,21 +19,23 @@ def dot_product_attention(
     *,
     bias: jax.Array | None = None,
     mask: jax.Array | None = None,
+    softmax: Softmax = jax.nn.softmax,
 ) -> tuple[jax.Array, jax.Array]:
     """Attention of Vaswani et al. 2017 (arXiv:1706.03762), equation 1, with the softmax in float32.
 
     Args:
-        q: [B, N, A, E] queries.
-        k: [B, M, A, E] keys.
-        v: [B, M, A, E] values.
-        bias: broadcastable to [B, A, N, M], added to the scaled scores.
-        mask: bool, broadcastable to [B, A, N, M], True = the query may see the key.
+        q: [..., N, A, E] queries.
+        k: [..., M, A, E] keys.
+        v: [..., M, A, E] values.
+        bias: broadcastable to [..., A, N, M], added to the scaled scores.
+        mask: bool, broadcastable to [..., A, N, M], True = the query may see the key.
+        softmax: what makes weights of scores [..., A, N, M].
 
     Returns:
-        out: [B, N, A, E] in the dtype of v.
-        weights: [B, A, N, M] float32, rows sum to 1.
+        out: [..., N, A, E] in the dtype of v.
+        weights: [..., A, N, M] float32.
     """
-    scores = jnp.einsum("bnae,bmae->banm", q, k, preferred_element_type=jnp.float32)
+    scores = jnp.einsum("...nae,...mae->...anm", q, k, preferred_element_type=jnp.float32)
     # The scale goes on the scores, not on q: some XLA:GPU versions drop it from the bias of a projection
     # (openxla/xla#46110).
     scores = scores * q.shape[-1] ** -0.5
@@ -37,8 +43,8 @@ def dot_product_attention(
         scores = scores + bias
     if mask is not None:
         scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
-    weights = jax.nn.softmax(scores, axis=-1)
-    return jnp.einsum("banm,bmae->bnae", weights.astype(v.dtype), v), weights
+    weights = softmax(scores)
+    return jnp.einsum("...anm,...mae->...nae", weights.astype(v.dtype), v), weights
 
 
 def stacked(init: nn.initializers.Initializer, copies: int) -> nn.initializers.Initializer:
@@ -52,36 +58,125 @@ def stacked(init: nn.initializers.Initializer, copies: int) -> nn.initializers.I
     return initialize
 
 
-class SelfAttention(nn.Module):
-    """Multi-head self-attention; q, k and v come from one matrix product.
+class _Attention(nn.Module):
+    """What self- and cross-attention share: fields, projections, and the way from q, k and v to the output.
 
-    Shows its weights as ``intermediates/.../weights`` [B, A, N, N] to whoever asks for that collection.
+    Attributes:
+        dropout: rate on the attention weights.
+        out_width: of the output; 0 = that of the input.
     """
 
     num_heads: int
     qkv_bias: bool = True
+    out_bias: bool = True
+    dropout: float = 0.0
+    out_width: int = 0
     dtype: Dtype = jnp.float32
+
+    def project(self, x: jax.Array, names: str) -> tuple[jax.Array, ...]:
+        """[..., N, D] to one [..., N, A, E] for each letter of ``names``: one matrix product for all of them."""
+        *batch, width = x.shape
+        if width % self.num_heads:
+            raise ValueError(f"width {width} is not divisible by num_heads {self.num_heads}")
+        count = len(names)
+        dense = nn.Dense(
+            count * width,
+            use_bias=self.qkv_bias,
+            dtype=self.dtype,
+            kernel_init=stacked(nn.initializers.xavier_uniform(), count),
+            name=names,
+        )
+        parts = dense(x).reshape(*batch, count, self.num_heads, width // self.num_heads)
+        # Inside the block too: split parameters would otherwise split heads, and gather the batch for it.
+        return tuple(constrain_batch(part) for part in jnp.moveaxis(parts, -3, 0))
+
+    def attend(
+        self,
+        q: jax.Array,
+        k: jax.Array,
+        v: jax.Array,
+        bias: jax.Array | None,
+        mask: jax.Array | None,
+        softmax: Softmax,
+        train: bool,
+    ) -> jax.Array:
+        """[..., N, A, E] and [..., M, A, E] to [..., N, D]."""
+        drop = nn.Dropout(self.dropout, deterministic=not train)
+        out, weights = dot_product_attention(
+            q, k, v, bias=bias, mask=mask, softmax=lambda scores: drop(softmax(scores))
+        )
+        self.sow("intermediates", "weights", weights)
+        out = constrain_batch(out).reshape(*q.shape[:-2], -1)
+        return nn.Dense(
+            self.out_width or out.shape[-1],
+            use_bias=self.out_bias,
+            dtype=self.dtype,
+            kernel_init=nn.initializers.xavier_uniform(),
+            name="out",
+        )(out)
+
+
+class SelfAttention(_Attention):
+    """Multi-head self-attention; q, k and v come from one matrix product.
+
+    Shows its weights as ``intermediates/.../weights`` [..., A, N, N] to whoever asks for that collection.
+    """
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, *, bias: jax.Array | None = None, mask: jax.Array | None = None
+        self,
+        x: jax.Array,
+        train: bool = False,
+        *,
+        bias: jax.Array | None = None,
+        mask: jax.Array | None = None,
+        softmax: Softmax = jax.nn.softmax,
+        position: jax.Array | None = None,
+        cache_length: int = 0,
     ) -> jax.Array:
-        *batch, tokens, width = x.shape  # [B, N, D]
-        if width % self.num_heads:
-            raise ValueError(f"width {width} is not divisible by num_heads {self.num_heads}")
-        qkv = nn.Dense(
-            3 * width,
-            use_bias=self.qkv_bias,
-            dtype=self.dtype,
-            kernel_init=stacked(nn.initializers.xavier_uniform(), 3),
-            name="qkv",
-        )(x)
-        qkv = qkv.reshape(*batch, tokens, 3, self.num_heads, width // self.num_heads)
-        # Inside the block too: split parameters would otherwise split heads, and gather the batch for it.
-        q, k, v = (constrain_batch(x) for x in jnp.moveaxis(qkv, -3, 0))  # each [B, N, A, E]
-        out, weights = dot_product_attention(q, k, v, bias=bias, mask=mask)
-        self.sow("intermediates", "weights", weights)
-        dense = nn.Dense(
-            width, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform(), name="out"
-        )
-        return dense(constrain_batch(out).reshape(x.shape))
+        """[..., N, D] to [..., N, D].
+
+        Args:
+            bias, mask, softmax: see `dot_product_attention`.
+            position: [] int; given, x is the single token at this place [B, 1, D] and sees those before it, whose
+                keys and values lie in the collection "cache".
+            cache_length: places that there are in all.
+        """
+        q, k, v = self.project(x, "qkv")
+        if position is not None:
+            shape = (x.shape[0], cache_length, *k.shape[2:])
+            past_k = self.variable("cache", "k", jnp.zeros, shape, k.dtype)
+            past_v = self.variable("cache", "v", jnp.zeros, shape, v.dtype)
+            k = past_k.value = jax.lax.dynamic_update_slice(past_k.value, k, (0, position, 0, 0))
+            v = past_v.value = jax.lax.dynamic_update_slice(past_v.value, v, (0, position, 0, 0))
+            mask = (jnp.arange(k.shape[1]) <= position)[None, None, None]
+        return self.attend(q, k, v, bias, mask, softmax, train)
+
+
+class CrossAttention(_Attention):
+    """Multi-head attention from one sequence to another; keys and values come from one matrix product."""
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        memory: jax.Array,
+        train: bool = False,
+        *,
+        mask: jax.Array | None = None,
+        cached: bool = False,
+    ) -> jax.Array:
+        """[B, N, D] queries and [B, M, D] memory to [B, N, D].
+
+        Args:
+            mask: bool, broadcastable to [B, A, N, M].
+            cached: keys and values are computed once and kept in the collection "cache".
+        """
+        (q,) = self.project(x, "q")
+        if cached and self.has_variable("cache", "memory"):
+            k, v = self.get_variable("cache", "memory")
+        else:
+            k, v = self.project(memory, "kv")
+            if cached:
+                self.put_variable("cache", "memory", (k, v))
+        return self.attend(q, k, v, None, mask, jax.nn.softmax, train)

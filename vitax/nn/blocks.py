@@ -1,4 +1,4 @@
-"""The pre-norm transformer block, its MLP, and stochastic depth."""
+"""The transformer block, its MLP, and stochastic depth."""
 
 import functools
 
@@ -8,12 +8,22 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 
 from vitax.mesh import constrain_batch
-from vitax.nn.attention import SelfAttention
+from vitax.nn.attention import SelfAttention, Softmax
 
 ACTIVATIONS = {
     "gelu": functools.partial(jax.nn.gelu, approximate=False),  # erf: timm, DeiT, MAE, Swin
     "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),  # Google's JAX ViT, Mixer, BERT
+    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),  # OpenAI's CLIP
+    "relu": jax.nn.relu,
+    "swish": jax.nn.swish,
 }
+
+
+def check_activation(name: str) -> None:
+    """Refuses what is no key of ACTIVATIONS."""
+    if name not in ACTIVATIONS:
+        known = ", ".join(ACTIVATIONS)
+        raise ValueError(f"activation {name!r} is unknown; choose one of {known}")
 
 
 def drop_path(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:
@@ -28,6 +38,21 @@ def drop_path(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:
     return jnp.where(keep, x / (1 - rate), 0)
 
 
+def drop_path_rates(last: float, depth: int) -> list[float]:
+    """The rate of each block: 0 for the first, ``last`` for the last, those between on a line."""
+    return [last * i / max(1, depth - 1) for i in range(depth)]
+
+
+class DropPath(nn.Module):
+    """`drop_path` while training."""
+
+    rate: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        return drop_path(x, self.rate, self.make_rng("dropout")) if train and self.rate else x
+
+
 class LayerNorm(nn.LayerNorm):
     """Flax's, with the variance as the mean of (x - mean)^2: its default E[x^2] - E[x]^2 loses digits where the mean
     is far from 0, which the official implementations do not."""
@@ -36,7 +61,7 @@ class LayerNorm(nn.LayerNorm):
 
 
 class MLP(nn.Module):
-    """Dense, activation, dropout, dense, dropout."""
+    """Dense, activation, dropout, dense."""
 
     width: int
     activation: str = "gelu"
@@ -45,43 +70,71 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        check_activation(self.activation)
         dense = functools.partial(
             nn.Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform()
         )
-        drop = functools.partial(nn.Dropout, self.dropout, deterministic=not train)
-        if self.activation not in ACTIVATIONS:
-            known = ", ".join(ACTIVATIONS)
-            raise ValueError(f"activation {self.activation!r} is unknown; choose one of {known}")
-        h = constrain_batch(dense(self.width, name="dense1")(x))  # [B, N, F]
-        h = drop()(ACTIVATIONS[self.activation](h))
-        return drop()(dense(x.shape[-1], name="dense2")(h))
+        h = constrain_batch(dense(self.width, name="dense1")(x))  # [..., N, F]
+        h = ACTIVATIONS[self.activation](h)
+        h = nn.Dropout(self.dropout, deterministic=not train)(h)
+        return dense(x.shape[-1], name="dense2")(h)
 
 
 class Block(nn.Module):
-    """``x + attention(norm(x))``, then ``x + mlp(norm(x))``; each branch may be dropped while training."""
+    """Attention, then MLP, each around a residual.
+
+    Pre-norm (``norm_first``): ``x + f(norm(x))``, as in ViT; post-norm: ``norm(x + f(x))``, as in BERT.
+
+    Attributes:
+        dropout: rate at the end of each branch.
+        hidden_dropout: rate after the activation of the MLP.
+        attention_dropout: rate on the attention weights.
+        drop_path: rate at which a whole branch is dropped.
+    """
 
     num_heads: int
     mlp_width: int
     qkv_bias: bool = True
+    out_bias: bool = True
     activation: str = "gelu"
+    norm_first: bool = True
     norm_epsilon: float = 1e-6
     dropout: float = 0.0
+    hidden_dropout: float = 0.0
+    attention_dropout: float = 0.0
     drop_path: float = 0.0
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        def residual(x, branch):
-            if train and self.drop_path:
-                branch = drop_path(branch, self.drop_path, self.make_rng("dropout"))
-            return constrain_batch(x + branch)
-
+    def __call__(
+        self,
+        x: jax.Array,
+        train: bool = False,
+        *,
+        bias: jax.Array | None = None,
+        mask: jax.Array | None = None,
+        softmax: Softmax = jax.nn.softmax,
+    ) -> jax.Array:
+        """[B, N, D] to [B, N, D]; ``bias``, ``mask`` and ``softmax`` as in `dot_product_attention`."""
         norm = functools.partial(LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
-        h = SelfAttention(self.num_heads, self.qkv_bias, self.dtype, name="attention")(
-            norm(name="norm1")(x)
+        norm1, norm2 = norm(name="norm1"), norm(name="norm2")
+        mlp = MLP(self.mlp_width, self.activation, self.hidden_dropout, self.dtype, name="mlp")
+        attention = SelfAttention(
+            num_heads=self.num_heads,
+            qkv_bias=self.qkv_bias,
+            out_bias=self.out_bias,
+            dropout=self.attention_dropout,
+            dtype=self.dtype,
+            name="attention",
         )
-        x = residual(x, nn.Dropout(self.dropout, deterministic=not train)(h))
-        h = MLP(self.mlp_width, self.activation, self.dropout, self.dtype, name="mlp")(
-            norm(name="norm2")(x), train
-        )
-        return residual(x, h)
+        attend = functools.partial(attention, train=train, bias=bias, mask=mask, softmax=softmax)
+
+        def residual(x, branch):
+            branch = nn.Dropout(self.dropout, deterministic=not train)(branch)
+            return constrain_batch(x + DropPath(self.drop_path)(branch, train))
+
+        if self.norm_first:
+            x = residual(x, attend(norm1(x)))
+            return residual(x, mlp(norm2(x), train))
+        x = norm1(residual(x, attend(x)))
+        return norm2(residual(x, mlp(x, train)))

@@ -46,6 +46,7 @@ class PatchEmbed(nn.Module):
 
     patch_size: int
     width: int
+    use_bias: bool = True
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -53,6 +54,7 @@ class PatchEmbed(nn.Module):
         patches = patchify(images.astype(self.dtype), self.patch_size)
         return nn.Dense(
             self.width,
+            use_bias=self.use_bias,
             dtype=self.dtype,
             kernel_init=nn.initializers.xavier_uniform(),
             name="projection",

@@ -1,6 +1,12 @@
-"""Position embeddings on a grid."""
+"""Position encodings of sequences and grids: fixed, learned, relative."""
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
+import numpy as np
+
+LEARNED = ("learned_1d", "learned_2d")
+FIXED = ("sincos_1d", "sincos_2d")
 
 
 def resize_positions(table: jax.Array, grid: tuple[int, int]) -> jax.Array:
@@ -18,3 +24,116 @@ def resize_positions(table: jax.Array, grid: tuple[int, int]) -> jax.Array:
     if table.shape[:2] == tuple(grid):
         return table
     return jax.image.resize(table, (*grid, table.shape[-1]), "bicubic", antialias=True)
+
+
+def sincos(places: np.ndarray, width: int, *, interleaved: bool = False) -> np.ndarray:
+    """Sinusoids of Vaswani et al. 2017 (arXiv:1706.03762), section 3.5: wavelengths from 2 pi to 10000 * 2 pi.
+
+    Args:
+        places: [N] positions.
+        width: D, even.
+        interleaved: [sin, cos, sin, cos, ...] as in the paper; else all sines, then all cosines.
+
+    Returns:
+        [N, D] float32, computed in float64.
+    """
+    if width % 2:
+        raise ValueError(f"sinusoidal positions need an even width, not {width}")
+    frequency = 1.0 / 10000 ** (np.arange(width // 2, dtype=np.float64) / (width / 2))
+    angle = np.outer(np.asarray(places, np.float64), frequency)  # [N, D/2]
+    pair = np.stack([np.sin(angle), np.cos(angle)], axis=-1 if interleaved else 1)
+    return pair.reshape(len(angle), width).astype(np.float32)
+
+
+def sincos_2d(grid: tuple[int, int], width: int) -> np.ndarray:
+    """Sinusoids of a grid as in MAE (arXiv:2111.06377): the first half tells the column, the second the row.
+
+    Args:
+        grid: rows h and columns w.
+        width: D, divisible by 4.
+
+    Returns:
+        [h, w, D] float32.
+    """
+    if width % 4:
+        raise ValueError(f"2-D sinusoidal positions need a width divisible by 4, not {width}")
+    h, w = grid
+    rows = np.broadcast_to(sincos(np.arange(h), width // 2)[:, None], (h, w, width // 2))
+    columns = np.broadcast_to(sincos(np.arange(w), width // 2)[None], (h, w, width // 2))
+    return np.concatenate([columns, rows], axis=-1)
+
+
+class Positions(nn.Module):
+    """A vector for each place of a grid, and for the tokens before it.
+
+    Attributes:
+        kind: "learned_1d", one vector per place in raster order; "learned_2d", a half for the column and a half for
+            the row; "sincos_1d"; "sincos_2d".
+        table: rows and columns that learned vectors are made for; other grids interpolate.
+        prefix: tokens before the grid (class token...): learned vectors, or zeros if the kind is fixed.
+    """
+
+    kind: str
+    table: tuple[int, int]
+    width: int
+    prefix: int = 0
+
+    @nn.compact
+    def __call__(self, grid: tuple[int, int]) -> jax.Array:
+        """(h, w) to [prefix + h * w, D] float32."""
+        d, init = self.width, nn.initializers.truncated_normal(0.02)
+        if self.kind == "learned_1d":
+            places = resize_positions(self.param("grid", init, (*self.table, d)), grid)
+        elif self.kind == "learned_2d":
+            h, w = self.table
+            rows = self.param("rows", init, (h, 1, d // 2))
+            columns = self.param("columns", init, (1, w, d - d // 2))
+            rows, columns = (
+                resize_positions(rows, (grid[0], 1)),
+                resize_positions(columns, (1, grid[1])),
+            )
+            places = jnp.concatenate(
+                [jnp.broadcast_to(half, (*grid, half.shape[-1])) for half in (columns, rows)], -1
+            )
+        elif self.kind == "sincos_1d":
+            places = jnp.asarray(sincos(np.arange(grid[0] * grid[1]), d))
+        elif self.kind == "sincos_2d":
+            places = jnp.asarray(sincos_2d(grid, d))
+        else:
+            raise ValueError(
+                f"positions {self.kind!r} are unknown; choose one of {', '.join(LEARNED + FIXED)}"
+            )
+        places = places.reshape(-1, d)
+        if not self.prefix:
+            return places
+        shape = (self.prefix, d)
+        learned = self.kind in LEARNED
+        prefix = self.param("prefix", init, shape) if learned else jnp.zeros(shape)
+        return jnp.concatenate([prefix, places])
+
+
+class RelativeBias(nn.Module):
+    """A learned number for each head and each offset (query - key) on a grid, added to the attention scores.
+
+    Liu et al. 2021 (arXiv:2103.14030), equation 4. The table is [2h-1, 2w-1, A].
+
+    Attributes:
+        table: rows h and columns w of the grid that the table is made for; other grids interpolate.
+        prefix: tokens before the grid, whose pairs get 0.
+    """
+
+    table: tuple[int, int]
+    num_heads: int
+    prefix: int = 0
+
+    @nn.compact
+    def __call__(self, grid: tuple[int, int] | None = None) -> jax.Array:
+        """(h, w) to [A, prefix + h * w, prefix + h * w] float32."""
+        h, w = grid or self.table
+        shape = (2 * self.table[0] - 1, 2 * self.table[1] - 1, self.num_heads)
+        table = self.param("relative_bias", nn.initializers.truncated_normal(0.02), shape)
+        table = resize_positions(table, (2 * h - 1, 2 * w - 1))
+        rows, columns = (np.arange(n)[:, None] - np.arange(n)[None] + n - 1 for n in (h, w))
+        bias = table[rows[:, None, :, None], columns[None, :, None, :]]  # [h, w, h, w, A]
+        bias = bias.reshape(h * w, h * w, self.num_heads).transpose(2, 0, 1)
+        return jnp.pad(bias, ((0, 0), (self.prefix, 0), (self.prefix, 0)))

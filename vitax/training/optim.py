@@ -19,7 +19,7 @@ Params = Any
 Schedule = Callable[[jax.Array], jax.Array]
 
 # Leaves that weight decay leaves alone: biases and norm scales, tokens and positions.
-NO_DECAY = r"(bias|scale|_token|pos_embed)$"
+NO_DECAY = r"(bias|scale|_token)$|pos_embed"
 
 # AdamW: arXiv:1711.05101; Lion: arXiv:2302.06675; LARS: arXiv:1708.03888.
 OPTIMIZERS = {

@@ -1,0 +1,237 @@
+"""CLIP: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021, arXiv:2103.00020.
+
+An image tower (`ViT` or `ModifiedResNet`) and a text tower (transformer or bag of words) into one space. The loss is
+outside: `vitax.losses`.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.typing import Dtype
+
+from vitax.models.modified_resnet import ModifiedResNet
+from vitax.models.vit import ViT
+from vitax.nn.blocks import Block, LayerNorm
+
+
+def _resnet(out_width, depths, width, text_width, text_heads):
+    return dict(
+        image_tower="resnet", out_width=out_width, image_depths=depths, image_width=width,
+        image_heads=width // 2, text_width=text_width, text_heads=text_heads,
+    )  # fmt: skip
+
+
+_B = dict(image_width=768, image_depth=12, image_heads=12, image_mlp_width=3072)
+_L = dict(image_width=1024, image_depth=24, image_heads=16, image_mlp_width=4096, text_width=768, text_heads=12)  # fmt: skip
+_LAION = dict(out_width=1024, text_width=1024, text_heads=16, text_depth=24, activation="gelu")
+
+# Tables 19 and 20 of the paper; native image sizes: 224, RN50x4 288, RN50x16 384, RN50x64 448, L/14-336 336.
+# H/14 and g/14: open_clip (Cherti et al. 2022, arXiv:2212.07143).
+SIZES = {
+    "RN50": _resnet(1024, (3, 4, 6, 3), 64, 512, 8),
+    "RN101": _resnet(512, (3, 4, 23, 3), 64, 512, 8),
+    "RN50x4": _resnet(640, (4, 6, 10, 6), 80, 640, 10),
+    "RN50x16": _resnet(768, (6, 8, 18, 8), 96, 768, 12),
+    "RN50x64": _resnet(1024, (3, 15, 36, 10), 128, 1024, 16),
+    "B/32": _B | dict(patch_size=32),
+    "B/16": _B | dict(patch_size=16),
+    "L/14": _L | dict(patch_size=14, out_width=768),
+    "L/14-336": _L | dict(patch_size=14, out_width=768),
+    "H/14": _LAION
+    | dict(patch_size=14, image_width=1280, image_depth=32, image_heads=16, image_mlp_width=5120),
+    "g/14": _LAION
+    | dict(patch_size=14, image_width=1408, image_depth=40, image_heads=16, image_mlp_width=6144),
+}
+
+
+class Embeddings(NamedTuple):
+    """What CLIP returns: [B, E] float32 of length 1 each, and the [] float32 factor of their products."""
+
+    image: jax.Array
+    text: jax.Array
+    scale: jax.Array
+
+
+def end_position(tokens: jax.Array, end_token: int) -> jax.Array:
+    """[B, L] tokens to [B]: where ``end_token`` first stands or, if that is negative, the largest id (OpenAI)."""
+    return jnp.argmax(tokens == end_token if end_token >= 0 else tokens, axis=-1)
+
+
+class TextTransformer(nn.Module):
+    """Causal transformer, read at the end token (section 2.4)."""
+
+    out_width: int
+    vocab_size: int
+    context_length: int
+    width: int
+    depth: int
+    num_heads: int
+    activation: str
+    norm_epsilon: float
+    end_token: int
+    dtype: Dtype = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, tokens: jax.Array, train: bool = False) -> jax.Array:  # [B, L] -> [B, E]
+        length, d = tokens.shape[1], self.width
+        if length > self.context_length:
+            raise ValueError(f"texts of {length} tokens exceed context_length {self.context_length}")
+        normal = nn.initializers.normal
+        x = nn.Embed(
+            self.vocab_size, d, embedding_init=normal(0.02), dtype=self.dtype, name="word_embed"
+        )(tokens)
+        positions = self.param("pos_embed", normal(0.01), (self.context_length, d))
+        x = x + positions[:length].astype(x.dtype)[None]
+        causal = jnp.tril(jnp.ones((length, length), bool))[None, None]
+        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+        for i in range(self.depth):
+            x = block(
+                num_heads=self.num_heads,
+                mlp_width=4 * d,
+                activation=self.activation,
+                norm_epsilon=self.norm_epsilon,
+                dtype=self.dtype,
+                name=f"block{i}",
+            )(x, train, mask=causal)
+        x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
+        self.sow("intermediates", "tokens", x)
+        x = x[jnp.arange(len(x)), end_position(tokens, self.end_token)]
+        return _projection(self.out_width, d, self.dtype)(x)
+
+
+class BagOfWords(nn.Module):
+    """Mean of the word vectors of a text (CBOW), then a linear map; id 0 is padding (section 2.3, figure 3)."""
+
+    out_width: int
+    vocab_size: int
+    width: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, tokens: jax.Array, train: bool = False) -> jax.Array:  # [B, L] -> [B, E]
+        init = nn.initializers.normal(0.02)
+        x = nn.Embed(
+            self.vocab_size, self.width, embedding_init=init, dtype=self.dtype, name="word_embed"
+        )(tokens)
+        there = (tokens != 0).astype(x.dtype)[:, :, None]
+        x = (x * there).sum(axis=1) / jnp.maximum(there.sum(axis=1), 1)
+        return _projection(self.out_width, self.width, self.dtype)(x)
+
+
+def _projection(out_width: int, width: int, dtype: Dtype) -> nn.Dense:
+    init = nn.initializers.normal(width**-0.5)
+    return nn.Dense(out_width, use_bias=False, dtype=dtype, kernel_init=init, name="projection")
+
+
+class CLIP(nn.Module):
+    """Images and texts into one space; the defaults are ViT-B/32.
+
+    Attributes:
+        image_size: (height, width) in pixels that the position table is made for; others interpolate.
+        out_width: E of the common space.
+        image_tower: "vit" or "resnet".
+        patch_size, image_depth, image_mlp_width: of the ViT.
+        image_depths: bottlenecks of each stage of the ResNet.
+        image_heads: attention heads, in the ResNet those of its pooling.
+        text_tower: "transformer" or "bag_of_words".
+        end_token: id at which a text is read; -1 = the largest id of the text (OpenAI).
+        activation: of both towers; "gelu" in models of open_clip whose name does not say quickgelu.
+    """
+
+    image_size: tuple[int, int] = (224, 224)
+    out_width: int = 512
+    image_tower: str = "vit"
+    patch_size: int = 32
+    image_width: int = 768
+    image_depth: int = 12
+    image_depths: tuple[int, ...] = (3, 4, 6, 3)
+    image_heads: int = 12
+    image_mlp_width: int = 3072
+    text_tower: str = "transformer"
+    vocab_size: int = 49408
+    context_length: int = 77
+    text_width: int = 512
+    text_depth: int = 12
+    text_heads: int = 8
+    end_token: int = -1
+    activation: str = "quick_gelu"
+    norm_epsilon: float = 1e-5
+    dtype: Dtype = jnp.float32
+    remat: bool = False
+
+    def setup(self):
+        if self.image_tower == "vit":
+            self.image = ViT(
+                num_classes=0,
+                image_size=self.image_size,
+                patch_size=self.patch_size,
+                width=self.image_width,
+                depth=self.image_depth,
+                num_heads=self.image_heads,
+                mlp_width=self.image_mlp_width,
+                patch_bias=False,
+                norm_first_tokens=True,
+                activation=self.activation,
+                norm_epsilon=self.norm_epsilon,
+                dtype=self.dtype,
+                remat=self.remat,
+            )
+            init = nn.initializers.normal(self.image_width**-0.5)
+            self.image_projection = nn.Dense(
+                self.out_width, use_bias=False, dtype=self.dtype, kernel_init=init
+            )
+        elif self.image_tower == "resnet":
+            self.image = ModifiedResNet(
+                out_width=self.out_width,
+                image_size=self.image_size,
+                width=self.image_width,
+                depths=self.image_depths,
+                num_heads=self.image_heads,
+                dtype=self.dtype,
+            )
+        else:
+            raise ValueError(f"image_tower {self.image_tower!r} is unknown; choose 'vit' or 'resnet'")
+        if self.text_tower == "transformer":
+            self.text = TextTransformer(
+                out_width=self.out_width,
+                vocab_size=self.vocab_size,
+                context_length=self.context_length,
+                width=self.text_width,
+                depth=self.text_depth,
+                num_heads=self.text_heads,
+                activation=self.activation,
+                norm_epsilon=self.norm_epsilon,
+                end_token=self.end_token,
+                dtype=self.dtype,
+                remat=self.remat,
+            )
+        elif self.text_tower == "bag_of_words":
+            self.text = BagOfWords(self.out_width, self.vocab_size, self.text_width, self.dtype)
+        else:
+            raise ValueError(
+                f"text_tower {self.text_tower!r} is unknown; choose 'transformer' or 'bag_of_words'"
+            )
+        # exp(scale) = 1 / 0.07 at the start.
+        self.logit_scale = self.param("logit_scale", nn.initializers.constant(2.6592600), ())
+
+    def encode_image(self, images: jax.Array, train: bool = False) -> jax.Array:
+        """[B, H, W, C] normalised images to [B, E] float32, of any length."""
+        x = self.image(images, train=train)
+        if self.image_tower == "vit":
+            x = self.image_projection(x)
+        return x.astype(jnp.float32)
+
+    def encode_text(self, tokens: jax.Array, train: bool = False) -> jax.Array:
+        """[B, L] token ids to [B, E] float32, of any length."""
+        return self.text(tokens, train).astype(jnp.float32)
+
+    def __call__(self, images: jax.Array, tokens: jax.Array, *, train: bool = False) -> Embeddings:
+        image, text = self.encode_image(images, train), self.encode_text(tokens, train)
+        return Embeddings(_unit(image), _unit(text), jnp.exp(self.logit_scale))
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    return x / jnp.linalg.norm(x, axis=-1, keepdims=True)

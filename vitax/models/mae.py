@@ -1,0 +1,134 @@
+"""Masked autoencoder: He et al., "Masked Autoencoders Are Scalable Vision Learners", 2021, arXiv:2111.06377.
+
+The encoder is `vitax.models.vit.ViT`, so that its parameters are those of the classifier to fine-tune. Which patches
+are hidden is decided outside (`vitax.masking.random_masking`), what the loss compares with is too
+(`vitax.losses.masked_patches`).
+"""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.typing import Dtype
+
+from vitax.mesh import constrain_batch
+from vitax.models import vit
+from vitax.nn.blocks import Block, LayerNorm
+from vitax.nn.positions import Positions
+
+SIZES = {
+    "B": vit.SIZES["B"] | dict(patch_size=16),
+    "L": vit.SIZES["L"] | dict(patch_size=16),
+    "H": vit.SIZES["H"] | dict(patch_size=14),
+}
+
+
+class MAEDecoder(nn.Module):
+    """Sees all places: encoded patches where there are any, one shared mask token elsewhere."""
+
+    out_width: int
+    grid: tuple[int, int]
+    width: int = 512
+    depth: int = 8
+    num_heads: int = 16
+    mlp_ratio: float = 4.0
+    positions: str = "sincos_2d"
+    norm_epsilon: float = 1e-6
+    dtype: Dtype = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, keep: jax.Array, grid: tuple[int, int], train: bool = False
+    ) -> jax.Array:
+        """[B, 1+n, D] encoded tokens of the places ``keep`` [B, n] of a grid, to [B, h*w, out_width]."""
+        dense = functools.partial(
+            nn.Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform()
+        )
+        x = dense(self.width, name="embed")(x)
+        b, places = len(x), grid[0] * grid[1]
+        mask_token = self.param("mask_token", nn.initializers.normal(0.02), (self.width,))
+        patches = jnp.broadcast_to(mask_token.astype(x.dtype), (b, places, self.width))
+        patches = patches.at[jnp.arange(b)[:, None], keep].set(x[:, 1:])
+        x = jnp.concatenate([x[:, :1], patches], axis=1)  # [B, 1+N, D]
+        positions = Positions(self.positions, self.grid, self.width, 1, name="pos_embed")(grid)
+        x = constrain_batch(x + positions.astype(x.dtype)[None])
+        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+        for i in range(self.depth):
+            x = block(
+                num_heads=self.num_heads,
+                mlp_width=int(self.width * self.mlp_ratio),
+                norm_epsilon=self.norm_epsilon,
+                dtype=self.dtype,
+                name=f"block{i}",
+            )(x, train)
+        x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
+        return dense(self.out_width, name="prediction")(x)[:, 1:].astype(jnp.float32)
+
+
+class MAE(nn.Module):
+    """Encoder of the visible patches and light decoder of all of them; the defaults are MAE-B/16.
+
+    Attributes:
+        image_size: (height, width) in pixels; others are legal, the positions are computed for them.
+        patch_size: P in pixels.
+        decoder_width, decoder_depth, decoder_num_heads: of the decoder (paper, table 1: 1 to 12 blocks).
+        positions: of encoder and decoder: "sincos_2d" (the paper), or "learned_1d".
+    """
+
+    image_size: tuple[int, int] = (224, 224)
+    patch_size: int = 16
+    width: int = 768
+    depth: int = 12
+    num_heads: int = 12
+    mlp_width: int = 3072
+    decoder_width: int = 512
+    decoder_depth: int = 8
+    decoder_num_heads: int = 16
+    decoder_mlp_ratio: float = 4.0
+    positions: str = "sincos_2d"
+    norm_epsilon: float = 1e-6
+    dtype: Dtype = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, images: jax.Array, keep: jax.Array, *, train: bool = False) -> jax.Array:
+        """Images and the places that are visible, to predicted pixels.
+
+        Args:
+            images: [B, H, W, C], normalised.
+            keep: [B, n] int, visible patches in raster order of the grid, each at most once.
+
+        Returns:
+            [B, N, P*P*C] float32 predictions for every patch, in the order of `vitax.nn.patches.patchify`.
+        """
+        shared = dict(norm_epsilon=self.norm_epsilon, dtype=self.dtype, remat=self.remat)
+        encoder = vit.ViT(
+            num_classes=0,
+            image_size=self.image_size,
+            patch_size=self.patch_size,
+            width=self.width,
+            depth=self.depth,
+            num_heads=self.num_heads,
+            mlp_width=self.mlp_width,
+            positions=self.positions,
+            pooling="none",
+            name="encoder",
+            **shared,
+        )
+        p = self.patch_size
+        decoder = MAEDecoder(
+            out_width=p * p * images.shape[-1],
+            grid=tuple(side // p for side in self.image_size),
+            width=self.decoder_width,
+            depth=self.decoder_depth,
+            num_heads=self.decoder_num_heads,
+            mlp_ratio=self.decoder_mlp_ratio,
+            positions=self.positions,
+            name="decoder",
+            **shared,
+        )
+        latent = encoder(images, train=train, keep=keep)  # [B, 1+n, D], float32
+        grid = (images.shape[1] // p, images.shape[2] // p)
+        return decoder(latent, keep, grid, train)

@@ -1,0 +1,312 @@
+"""Neighborhood Attention Transformer: Hassani et al., arXiv:2204.07143, 2022; dilated: Hassani & Shi, arXiv:2209.15001.
+
+Equals the official code with the NATTEN of its time (0.14): a map that is smaller than kernel * dilation is padded
+with zeros below and to the right before q, k and v are made, so that padded tokens, which then hold the bias, are seen.
+
+Neighborhood attention is written for matrix units, not as a gather of K * K keys for each query: queries are cut into
+tiles of about K x K, each tile multiplies with the one block of keys that holds the neighborhoods of all its queries,
+and a mask leaves each query its own. Dilation deals the map out into dilation x dilation maps first.
+"""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.typing import Dtype
+
+from vitax.mesh import constrain_batch
+from vitax.nn.attention import dot_product_attention, stacked
+from vitax.nn.blocks import MLP, DropPath, LayerNorm, drop_path_rates
+
+_SMALL = dict(width=96, depths=(3, 4, 18, 5), num_heads=(3, 6, 12, 24), mlp_ratio=2.0)
+_BASE = dict(width=128, depths=(3, 4, 18, 5), num_heads=(4, 8, 16, 32), mlp_ratio=2.0)
+_LARGE = dict(width=192, depths=(3, 4, 18, 5), num_heads=(6, 12, 24, 48), mlp_ratio=2.0)
+_MINI = dict(width=64, depths=(3, 4, 6, 5), num_heads=(2, 4, 8, 16), mlp_ratio=3.0)
+_TINY = _MINI | dict(depths=(3, 4, 18, 5))
+
+
+def _dilations(depths: tuple[int, ...], largest: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """1 and the stage's own in turn (arXiv:2209.15001, section 3.4)."""
+    return tuple(
+        tuple(d if i % 2 else 1 for i in range(depth))
+        for depth, d in zip(depths, largest, strict=True)
+    )
+
+
+_AT_224 = dict(dilations=_dilations((3, 4, 18, 5), (8, 4, 2, 1)))
+_AT_384 = dict(dilations=_dilations((3, 4, 18, 5), (13, 6, 3, 1)))
+
+# Table 2 of the first paper, table 3 of the second; "-384" are for images of 384x384.
+SIZES = {
+    "Mini": _MINI,
+    "Tiny": _TINY,
+    "Small": _SMALL | dict(layer_scale=1e-5),
+    "Base": _BASE | dict(layer_scale=1e-5),
+    "DiNAT-Mini": _MINI | dict(dilations=_dilations(_MINI["depths"], (8, 4, 2, 1))),
+    "DiNAT-Tiny": _TINY | _AT_224,
+    "DiNAT-Small": _SMALL | _AT_224,
+    "DiNAT-Base": _BASE | _AT_224 | dict(layer_scale=1e-5),
+    "DiNAT-Large": _LARGE | _AT_224,
+    "DiNAT-Large-384": _LARGE | _AT_384,
+    "DiNAT-Large-384-11x11": _LARGE | _AT_224 | dict(kernel=11),
+}
+
+
+def neighborhood(place: np.ndarray, length: np.ndarray | int, kernel: int) -> np.ndarray:
+    """First of the ``kernel`` neighbors of each place on a line: centred, but moved inward at the ends."""
+    return np.clip(place - kernel // 2, 0, length - kernel)
+
+
+def _tiling(n: int, kernel: int, dilation: int):
+    """How one axis of ``n`` tokens is cut.
+
+    Returns:
+        tile: T, queries of a tile.
+        starts: first key of each tile, in a lattice of ceil(n / dilation) tokens.
+        span: L, keys of a tile.
+        offset: [tiles, T, L] int, key - query + kernel - 1, clipped to the bias table.
+        visible: [dilation, tiles, T, L] bool, whether the key is a neighbor, for each residue modulo dilation.
+    """
+    m = -(-n // dilation)
+    count = -(-m // kernel)
+    tile = -(-m // count)
+    uneven = n % dilation > 0  # some of the dealt-out lines are one token shorter
+    span = min(m, tile + kernel - 1 + uneven)
+    starts = np.clip(np.arange(count) * tile - kernel // 2, 0, m - span)
+    query = np.minimum(np.arange(count)[:, None] * tile + np.arange(tile), m - 1)[:, :, None]
+    key = (starts[:, None] + np.arange(span))[:, None, :]
+    length = -(-(n - np.arange(dilation)) // dilation)[:, None, None, None]
+    first = neighborhood(query[None], length, kernel)
+    visible = (first <= key[None]) & (key[None] < first + kernel)
+    offset = np.clip(key - query + kernel - 1, 0, 2 * kernel - 2)
+    return tile, [int(s) for s in starts], span, offset, visible
+
+
+def neighborhood_attention(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    table: jax.Array | None = None,
+    *,
+    kernel: int,
+    dilation: int = 1,
+) -> jax.Array:
+    """Each query attends to kernel x kernel keys around it, ``dilation`` apart (arXiv:2209.15001, equation 4).
+
+    At the border the neighborhood is moved inward, never cut: every query has kernel**2 keys, all of its own residue
+    modulo dilation. If kernel * dilation is the size of the map, this is full attention within each residue.
+
+    Args:
+        q, k, v: [B, H, W, A, E]; the scores are divided by sqrt(E).
+        table: [A, 2*kernel-1, 2*kernel-1] bias for each offset (key - query) / dilation, or None.
+        kernel: odd.
+
+    Returns:
+        [B, H, W, A, E].
+    """
+    b, height, width, heads, e = q.shape
+    if kernel % 2 == 0 or min(height, width) < kernel * dilation:
+        raise ValueError(
+            f"a map of {height}x{width} has no neighborhoods of kernel {kernel} (odd) with dilation {dilation}; "
+            f"it must be at least {kernel * dilation} a side"
+        )
+    d = dilation
+    rows, columns = _tiling(height, kernel, d), _tiling(width, kernel, d)
+    tile = (rows[0], columns[0])
+    count = (len(rows[1]), len(columns[1]))
+
+    def deal(x):  # [B, H, W, A, E] -> [B, d, d, H/d, W/d, A, E]
+        x = jnp.pad(x, ((0, 0), (0, -height % d), (0, -width % d), (0, 0), (0, 0)))
+        x = x.reshape(b, x.shape[1] // d, d, x.shape[2] // d, d, heads, e)
+        return x.transpose(0, 2, 4, 1, 3, 5, 6)
+
+    n, m = tile[0] * tile[1], rows[2] * columns[2]
+    tiles = count[0] * count[1]
+
+    def blocks(x):  # keys or values of each tile, [B, d*d, tiles, M, A, E]
+        x = deal(x)
+        x = jnp.stack([x[:, :, :, s : s + rows[2]] for s in rows[1]], 3)
+        x = jnp.stack([x[:, :, :, :, :, s : s + columns[2]] for s in columns[1]], 4)
+        return constrain_batch(x.reshape(b, d * d, tiles, m, heads, e))
+
+    x = deal(q)
+    short = [c * t - side for c, t, side in zip(count, tile, x.shape[3:5], strict=True)]
+    x = jnp.pad(x, ((0, 0),) * 3 + ((0, short[0]), (0, short[1])) + ((0, 0),) * 2)
+    x = x.reshape(b, d, d, count[0], tile[0], count[1], tile[1], heads, e)
+    x = x.swapaxes(4, 5).reshape(b, d * d, tiles, n, heads, e)
+
+    visible = np.einsum("fitp,gjsq->fgijtspq", rows[4], columns[4])
+    visible = visible.reshape(1, d * d, tiles, 1, n, m)
+    bias = None
+    if table is not None:
+        # One product per axis: the gradient of a gather would be a scatter.
+        one = functools.partial(jax.nn.one_hot, num_classes=2 * kernel - 1, dtype=table.dtype)
+        bias = jnp.einsum(
+            "auv,itpu,jsqv->ijatspq",
+            table,
+            one(rows[3]),
+            one(columns[3]),
+            precision=jax.lax.Precision.HIGHEST,
+        ).reshape(1, 1, tiles, heads, n, m)
+    out, _ = dot_product_attention(constrain_batch(x), blocks(k), blocks(v), bias=bias, mask=visible)
+
+    out = out.reshape(b, d, d, *count, *tile, heads, e).transpose(0, 3, 5, 1, 4, 6, 2, 7, 8)
+    out = out.reshape(b, count[0] * tile[0] * d, count[1] * tile[1] * d, heads, e)
+    return out[:, :height, :width]
+
+
+class NeighborhoodAttention(nn.Module):
+    """Multi-head neighborhood attention on a map."""
+
+    num_heads: int
+    kernel: int
+    dilation: int = 1
+    qkv_bias: bool = True
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:  # [B, H, W, D]
+        _, height, width, d = x.shape
+        if d % self.num_heads:
+            raise ValueError(f"width {d} is not divisible by num_heads {self.num_heads}")
+        least = self.kernel * self.dilation
+        below, right = max(0, least - height), max(0, least - width)
+        x = jnp.pad(x, ((0, 0), (0, below), (0, right), (0, 0)))
+        xavier = nn.initializers.xavier_uniform()
+        qkv = nn.Dense(
+            3 * d,
+            use_bias=self.qkv_bias,
+            dtype=self.dtype,
+            kernel_init=stacked(xavier, 3),
+            name="qkv",
+        )(x)
+        qkv = qkv.reshape(*x.shape[:3], 3, self.num_heads, d // self.num_heads)
+        side = 2 * self.kernel - 1
+        shape = (self.num_heads, side, side)
+        table = self.param("relative_bias", nn.initializers.truncated_normal(0.02), shape)
+        out = neighborhood_attention(
+            *jnp.moveaxis(qkv, 3, 0), table, kernel=self.kernel, dilation=self.dilation
+        )
+        out = out[:, :height, :width].reshape(-1, height, width, d)
+        return nn.Dense(d, dtype=self.dtype, kernel_init=xavier, name="out")(constrain_batch(out))
+
+
+class NeighborhoodBlock(nn.Module):
+    """Neighborhood attention, then MLP, each with a residual and, if ``layer_scale``, a learned factor per channel."""
+
+    num_heads: int
+    kernel: int
+    dilation: int
+    mlp_width: int
+    qkv_bias: bool = True
+    layer_scale: float = 0.0
+    activation: str = "gelu"
+    norm_epsilon: float = 1e-5
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:  # [B, H, W, D]
+        norm = functools.partial(LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
+        mlp = MLP(self.mlp_width, self.activation, self.dropout, self.dtype, name="mlp")
+        attention = NeighborhoodAttention(
+            self.num_heads, self.kernel, self.dilation, self.qkv_bias, self.dtype, name="attention"
+        )
+
+        def residual(x, branch, name):
+            branch = nn.Dropout(self.dropout, deterministic=not train)(branch)
+            if self.layer_scale:
+                factor = nn.initializers.constant(self.layer_scale)
+                factor = self.param(f"{name}_scale", factor, (x.shape[-1],))
+                branch = branch * factor.astype(x.dtype)[None, None, None]
+            return constrain_batch(x + DropPath(self.drop_path)(branch, train))
+
+        x = residual(x, attention(norm(name="norm1")(x)), "attention")
+        return residual(x, mlp(norm(name="norm2")(x), train), "mlp")
+
+
+class NAT(nn.Module):
+    """Image classifier; the defaults are NAT-Mini. Any image size.
+
+    Attributes:
+        num_classes: K; 0 = no head, the mean of the normalised tokens is returned.
+        width: D of the first stage; each further stage doubles it.
+        depths, num_heads: blocks and heads of each stage.
+        kernel: side of the neighborhoods, odd.
+        dilations: of each block of each stage; () = 1 everywhere: NAT.
+        layer_scale: initial value of a learned factor per channel and branch; 0 = none.
+        drop_path: rate of the last block; the first has 0, those between lie on a line.
+    """
+
+    num_classes: int = 1000
+    width: int = 64
+    depths: tuple[int, ...] = (3, 4, 6, 5)
+    num_heads: tuple[int, ...] = (2, 4, 8, 16)
+    kernel: int = 7
+    dilations: tuple[tuple[int, ...], ...] = ()
+    mlp_ratio: float = 3.0
+    qkv_bias: bool = True
+    layer_scale: float = 0.0
+    activation: str = "gelu"
+    norm_epsilon: float = 1e-5
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    dtype: Dtype = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        """[B, H, W, C] normalised images to [B, K] float32 logits (or [B, D] features).
+
+        Shows the normalised tokens of the last stage as ``intermediates/tokens`` [B, h, w, D].
+        """
+        stages = len(self.depths)
+        dilations = self.dilations or tuple((1,) * depth for depth in self.depths)
+        if stages != len(self.num_heads) or tuple(map(len, dilations)) != tuple(self.depths):
+            raise ValueError(
+                f"depths {self.depths}, num_heads {self.num_heads} and dilations {self.dilations} do not agree on stages and blocks"
+            )
+        conv = functools.partial(
+            nn.Conv,
+            kernel_size=(3, 3),
+            strides=2,
+            padding=1,
+            dtype=self.dtype,
+            kernel_init=nn.initializers.xavier_uniform(),
+        )
+        norm = functools.partial(LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
+        # Overlapping tokenizer; no activation between the two.
+        x = conv(self.width // 2, name="tokenizer0")(images.astype(self.dtype))
+        x = norm(name="patch_norm")(conv(self.width, name="tokenizer1")(x))
+        block = nn.remat(NeighborhoodBlock, static_argnums=(2,)) if self.remat else NeighborhoodBlock
+        rates = drop_path_rates(self.drop_path, sum(self.depths))
+        number = 0
+        for stage, (depth, heads) in enumerate(zip(self.depths, self.num_heads, strict=True)):
+            if stage:
+                x = conv(2 * x.shape[-1], use_bias=False, name=f"downsample{stage - 1}")(x)
+                x = norm(name=f"downsample{stage - 1}_norm")(x)
+            for i in range(depth):
+                x = block(
+                    num_heads=heads,
+                    kernel=self.kernel,
+                    dilation=dilations[stage][i],
+                    mlp_width=int(x.shape[-1] * self.mlp_ratio),
+                    qkv_bias=self.qkv_bias,
+                    layer_scale=self.layer_scale,
+                    activation=self.activation,
+                    norm_epsilon=self.norm_epsilon,
+                    dropout=self.dropout,
+                    drop_path=rates[number],
+                    dtype=self.dtype,
+                    name=f"block{number}",
+                )(constrain_batch(x), train)
+                number += 1
+        x = norm(name="norm")(x)
+        self.sow("intermediates", "tokens", x)
+        x = x.mean(axis=(1, 2)).astype(jnp.float32)
+        if not self.num_classes:
+            return x
+        return nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(x)

@@ -1,0 +1,161 @@
+"""Recurrent encoder and attention decoder: Bahdanau et al., arXiv:1409.0473, 2014, the Transformer's predecessor.
+
+Has the interface of `vitax.models.transformer.Transformer`. Differs from the paper: the decoder starts from the mean of
+the encoder's states (paper: its first backward state), and a plain linear layer makes the logits (paper: maxout).
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.typing import Dtype
+
+from vitax.mesh import constrain_batch
+
+CELLS = {"gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell}
+SIZES = {
+    "small": dict(width=256, depth=1),
+    "base": dict(width=512, depth=2),  # like the Transformer's base in width
+}
+
+
+class AttentionCell(nn.Module):
+    """One step of the decoder: look at the source from the last state, then move the state."""
+
+    width: int
+    depth: int
+    cell: str
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, carry, x, memory, keys, mask):
+        """Carry and word vectors [B, D], over a memory [B, M, D'] with keys [B, M, D], to the carry and [B, D].
+
+        The scores are v . tanh(W q + keys), equation 6 and appendix A.1.2; mask [B, M] bool, False = padding.
+        """
+        dense = lambda width, name: nn.Dense(width, use_bias=False, dtype=self.dtype, name=name)
+        query = self._top(carry)
+        scores = dense(1, "score")(jnp.tanh(dense(self.width, "query")(query)[:, None] + keys))
+        scores = scores[:, :, 0].astype(jnp.float32)  # [B, M]
+        if mask is not None:
+            scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
+        weights = jax.nn.softmax(scores)
+        self.sow("intermediates", "weights", weights)
+        context = jnp.einsum("bm,bmd->bd", weights.astype(memory.dtype), memory)
+        h, states = jnp.concatenate([x, context], axis=-1), []
+        for i, state in enumerate(carry):
+            cell = CELLS[self.cell](self.width, dtype=self.dtype, name=f"cell{i}")
+            state, h = cell(state, h)
+            states.append(state)
+        out = nn.Dense(self.width, dtype=self.dtype, name="out")(
+            jnp.concatenate([h, context, x], axis=-1)
+        )
+        return tuple(states), out
+
+    def _top(self, carry):
+        """The last layer's visible state: an LSTM's carry is (cell, visible)."""
+        return carry[-1][1] if self.cell == "lstm" else carry[-1]
+
+
+class RNNSeq2Seq(nn.Module):
+    """Encoder-decoder with recurrence and attention.
+
+    Attributes:
+        vocab_size: V, of one vocabulary for source and target; one table for source, target and output.
+        depth: layers of the encoder, and of the decoder.
+        cell: "gru" or "lstm".
+        bidirectional: the encoder reads both ways.
+        dropout: rate after the embeddings and before the logits.
+    """
+
+    vocab_size: int = 37000
+    width: int = 512
+    depth: int = 2
+    cell: str = "gru"
+    bidirectional: bool = True
+    dropout: float = 0.1
+    dtype: Dtype = jnp.float32
+
+    def setup(self):
+        if self.cell not in CELLS:
+            raise ValueError(f"cell {self.cell!r} is unknown; choose one of {', '.join(CELLS)}")
+        make = lambda: nn.RNN(CELLS[self.cell](self.width, dtype=self.dtype))
+        layers = range(self.depth)
+        if self.bidirectional:
+            self.encoder = [nn.Bidirectional(make(), make()) for _ in layers]
+        else:
+            self.encoder = [make() for _ in layers]
+        self.keys = nn.Dense(self.width, use_bias=False, dtype=self.dtype)
+        self.start = [nn.Dense(self.width, dtype=self.dtype) for _ in layers]
+        scanned = nn.scan(
+            AttentionCell,
+            variable_broadcast="params",
+            variable_axes={"intermediates": 1},
+            split_rngs={"params": False},
+            in_axes=(1, nn.broadcast, nn.broadcast, nn.broadcast),
+            out_axes=1,
+        )
+        self.decoder = scanned(self.width, self.depth, self.cell, self.dtype)
+        init = nn.initializers.normal(self.width**-0.5)
+        self.word_embed = self.param("word_embed", init, (self.vocab_size, self.width))
+        self.drop = nn.Dropout(self.dropout)
+
+    def _words(self, tokens: jax.Array, train: bool) -> jax.Array:
+        x = self.word_embed[tokens].astype(self.dtype) * self.width**0.5
+        return constrain_batch(self.drop(x, deterministic=not train))
+
+    def encode(
+        self, source: jax.Array, source_mask: jax.Array | None = None, train: bool = False
+    ) -> jax.Array:
+        """[B, M] token ids, [B, M] bool (False = padding, at the end), to the memory [B, M, D or 2D]."""
+        x = self._words(source, train)
+        lengths = None if source_mask is None else source_mask.sum(axis=1)
+        for layer in self.encoder:
+            x = layer(x, seq_lengths=lengths)
+        return x
+
+    def decode(
+        self,
+        target: jax.Array,
+        memory: jax.Array,
+        source_mask: jax.Array | None = None,
+        *,
+        target_mask: jax.Array | None = None,
+        position: jax.Array | None = None,
+        cache_length: int = 0,
+        train: bool = False,
+    ) -> jax.Array:
+        """[B, N] target ids, shifted right, to [B, N, V] float32 logits of the next token.
+
+        With ``position`` the states go on from the collection "cache"; ``target_mask`` and ``cache_length`` are not
+        needed by a recurrence.
+        """
+        del target_mask, cache_length
+        there = jnp.ones(memory.shape[:2], bool) if source_mask is None else source_mask
+        if position is not None and self.has_variable("cache", "carry"):
+            carry = self.get_variable("cache", "carry")
+        else:
+            weight = there.astype(memory.dtype)[:, :, None]
+            mean = (memory * weight).sum(axis=1) / jnp.maximum(weight.sum(axis=1), 1)
+            visible = [jnp.tanh(layer(mean)) for layer in self.start]
+            lstm = self.cell == "lstm"
+            carry = tuple((jnp.zeros_like(h), h) if lstm else h for h in visible)
+        x = self._words(target, train)
+        carry, x = self.decoder(carry, x, memory, self.keys(memory), there)
+        if position is not None:
+            self.put_variable("cache", "carry", carry)
+        x = self.drop(x, deterministic=not train)
+        words = self.word_embed.astype(x.dtype)
+        return jnp.einsum("bnd,vd->bnv", x, words, preferred_element_type=jnp.float32)
+
+    def __call__(
+        self,
+        source: jax.Array,
+        target: jax.Array,
+        *,
+        source_mask: jax.Array | None = None,
+        target_mask: jax.Array | None = None,
+        train: bool = False,
+    ) -> jax.Array:
+        """[B, M] source and [B, N] shifted target ids to [B, N, V] float32 logits of the next token."""
+        memory = self.encode(source, source_mask, train)
+        return self.decode(target, memory, source_mask, target_mask=target_mask, train=train)

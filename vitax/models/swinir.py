@@ -1,0 +1,249 @@
+"""SwinIR: Liang et al., "SwinIR: Image Restoration Using Swin Transformer", 2021, arXiv:2108.10257.
+
+Equals the official network; the padding that its test script adds on top is not part of it.
+"""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.typing import Dtype
+
+from vitax.mesh import constrain_batch
+from vitax.nn.blocks import LayerNorm, drop_path_rates
+from vitax.nn.windows import WindowBlock
+
+_MEDIUM = dict(width=180, depths=(6,) * 6, num_heads=(6,) * 6, window=8)
+_LIGHT = dict(width=60, depths=(6,) * 4, num_heads=(6,) * 4, window=8)
+_LARGE = dict(width=240, depths=(6,) * 9, num_heads=(8,) * 9, window=8, residual="3conv")
+_JPEG = _MEDIUM | dict(window=7, pixel_range=255.0, upsampler="none", scale=1)
+
+# Section 4.1 of the paper and the official test script.
+SIZES = {
+    "classical_x2": _MEDIUM | dict(scale=2),
+    "classical_x3": _MEDIUM | dict(scale=3),
+    "classical_x4": _MEDIUM | dict(scale=4),
+    "classical_x8": _MEDIUM | dict(scale=8),
+    "light_x2": _LIGHT | dict(scale=2, upsampler="pixelshuffle_direct"),
+    "light_x3": _LIGHT | dict(scale=3, upsampler="pixelshuffle_direct"),
+    "light_x4": _LIGHT | dict(scale=4, upsampler="pixelshuffle_direct"),
+    "real_x2": _MEDIUM | dict(scale=2, upsampler="nearest_conv"),
+    "real_x4": _MEDIUM | dict(scale=4, upsampler="nearest_conv"),
+    "real_large_x2": _LARGE | dict(scale=2, upsampler="nearest_conv"),
+    "real_large_x4": _LARGE | dict(scale=4, upsampler="nearest_conv"),
+    "denoise_grey": _MEDIUM | dict(scale=1, upsampler="none", channels=1),
+    "denoise_colour": _MEDIUM | dict(scale=1, upsampler="none"),
+    "jpeg_grey": _JPEG | dict(channels=1),
+    "jpeg_colour": _JPEG,
+}
+UPSAMPLERS = ("pixelshuffle", "pixelshuffle_direct", "nearest_conv", "none")
+RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K
+
+
+def pixel_shuffle(x: jax.Array, scale: int) -> jax.Array:
+    """[B, H, W, C*s*s] to [B, H*s, W*s, C]; channels are ordered (C, row, column) (Shi et al., arXiv:1609.05158)."""
+    b, h, w, d = x.shape
+    x = x.reshape(b, h, w, d // scale**2, scale, scale).transpose(0, 1, 4, 2, 5, 3)
+    return x.reshape(b, h * scale, w * scale, -1)
+
+
+def _conv(width: int, dtype: Dtype, name: str, side: int = 3) -> nn.Conv:
+    return nn.Conv(
+        width,
+        (side, side),
+        padding=side // 2,
+        dtype=dtype,
+        kernel_init=nn.initializers.xavier_uniform(),
+        name=name,
+    )
+
+
+class ResidualConv(nn.Module):
+    """The convolution at the end of a group: one 3x3, or three through a quarter of the width."""
+
+    kind: str
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        d = x.shape[-1]
+        if self.kind == "1conv":
+            return _conv(d, self.dtype, "conv")(x)
+        if self.kind != "3conv":
+            raise ValueError(f"residual {self.kind!r} is unknown; choose '1conv' or '3conv'")
+        x = nn.leaky_relu(_conv(d // 4, self.dtype, "conv1")(x), 0.2)
+        x = nn.leaky_relu(_conv(d // 4, self.dtype, "conv2", side=1)(x), 0.2)
+        return _conv(d, self.dtype, "conv3")(x)
+
+
+class Group(nn.Module):
+    """Residual Swin Transformer Block (RSTB, section 3.1): window blocks, a convolution, a residual."""
+
+    depth: int
+    num_heads: int
+    window: int
+    mlp_ratio: float
+    residual: str
+    drop_path: tuple[float, ...]
+    dtype: Dtype = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        block = nn.remat(WindowBlock, static_argnums=(2,)) if self.remat else WindowBlock
+        y = x
+        for i in range(self.depth):
+            shift = self.window // 2 if i % 2 else 0
+            y = block(
+                num_heads=self.num_heads,
+                window=(self.window, self.window),
+                shift=(shift, shift),
+                mlp_width=int(x.shape[-1] * self.mlp_ratio),
+                drop_path=self.drop_path[i],
+                dtype=self.dtype,
+                name=f"block{i}",
+            )(y, train)
+        return constrain_batch(x + ResidualConv(self.residual, self.dtype, name="conv")(y))
+
+
+class SwinIR(nn.Module):
+    """Restores images, any height and width; the defaults are classical super-resolution x2.
+
+    Attributes:
+        channels: C, 3 or 1.
+        scale: output side / input side.
+        upsampler: "pixelshuffle" (classical), "pixelshuffle_direct" (light), "nearest_conv" (real-world), or "none"
+            (denoising, JPEG: the network predicts what to add).
+        residual: "1conv" or "3conv", at the end of each group and of the body.
+        pixel_range: what pixels in [0, 1] are multiplied by inside; 255 for JPEG.
+        features: channels of the reconstruction head.
+        window: side of the windows, in pixels; images are reflected at their ends to a multiple of it.
+        drop_path: rate of the last block; the first has 0, those between lie on a line.
+    """
+
+    channels: int = 3
+    scale: int = 2
+    upsampler: str = "pixelshuffle"
+    residual: str = "1conv"
+    pixel_range: float = 1.0
+    width: int = 180
+    depths: tuple[int, ...] = (6, 6, 6, 6, 6, 6)
+    num_heads: tuple[int, ...] = (6, 6, 6, 6, 6, 6)
+    window: int = 8
+    mlp_ratio: float = 2.0
+    features: int = 64
+    drop_path: float = 0.0
+    dtype: Dtype = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        """[B, H, W, C] in [0, 1] to [B, H*scale, W*scale, C] float32, not clipped."""
+        self._check(images)
+        _, height, width, channels = images.shape
+        mean = jnp.asarray(RGB_MEAN if channels == 3 else (0.0,) * channels)[None, None, None]
+        below, right = -height % self.window, -width % self.window
+        x = jnp.pad(images, ((0, 0), (0, below), (0, right), (0, 0)), mode="reflect")
+        x = ((x - mean) * self.pixel_range).astype(self.dtype)
+        first = _conv(self.width, self.dtype, "conv_first")(x)
+        features = first + self._body(first, train)
+        if self.upsampler == "none":
+            out = x + _conv(channels, self.dtype, "conv_last")(features)
+        else:
+            out = self._upsample(features, channels)
+        out = out[:, : height * self.scale, : width * self.scale]
+        return out.astype(jnp.float32) / self.pixel_range + mean
+
+    def _check(self, images: jax.Array) -> None:
+        if self.upsampler not in UPSAMPLERS:
+            known = ", ".join(UPSAMPLERS)
+            raise ValueError(f"upsampler {self.upsampler!r} is unknown; choose one of {known}")
+        _, height, width, channels = images.shape
+        if channels != self.channels:
+            raise ValueError(f"the images have {channels} channels, the model {self.channels}")
+        if max(-height % self.window - height, -width % self.window - width) >= 0:
+            raise ValueError(
+                f"an image of {height}x{width} is too small to be reflected to a multiple of window "
+                f"{self.window}; enlarge it to {self.window // 2 + 1} pixels a side at least"
+            )
+        allowed = {"pixelshuffle": (2, 3, 4, 8, 16), "nearest_conv": (2, 4), "none": (1,)}
+        if self.scale not in allowed.get(self.upsampler, range(1, 17)):
+            raise ValueError(f"upsampler {self.upsampler!r} has no scale {self.scale}")
+
+    def _body(self, x: jax.Array, train: bool) -> jax.Array:
+        """Deep features: norm, groups, norm, convolution."""
+        x = constrain_batch(LayerNorm(epsilon=1e-5, dtype=self.dtype, name="patch_norm")(x))
+        rates = drop_path_rates(self.drop_path, sum(self.depths))
+        for i, (depth, heads) in enumerate(zip(self.depths, self.num_heads, strict=True)):
+            start = sum(self.depths[:i])
+            x = Group(
+                depth=depth,
+                num_heads=heads,
+                window=self.window,
+                mlp_ratio=self.mlp_ratio,
+                residual=self.residual,
+                drop_path=tuple(rates[start : start + depth]),
+                dtype=self.dtype,
+                remat=self.remat,
+                name=f"group{i}",
+            )(x, train)
+        x = LayerNorm(epsilon=1e-5, dtype=self.dtype, name="norm")(x)
+        return ResidualConv(self.residual, self.dtype, name="conv_after_body")(x)
+
+    def _upsample(self, x: jax.Array, channels: int) -> jax.Array:
+        """Features at the input's size to an image at the output's."""
+        conv = functools.partial(_conv, dtype=self.dtype)
+        if self.upsampler == "pixelshuffle_direct":
+            return pixel_shuffle(conv(self.scale**2 * channels, name="upsample0")(x), self.scale)
+        x = nn.leaky_relu(conv(self.features, name="conv_before_upsample")(x), 0.01)
+        if self.upsampler == "pixelshuffle":
+            for i, step in enumerate(upsample_steps(self.scale)):
+                x = pixel_shuffle(conv(step**2 * self.features, name=f"upsample{i}")(x), step)
+            return conv(channels, name="conv_last")(x)
+        for i in range(len(upsample_steps(self.scale))):
+            x = x.repeat(2, axis=1).repeat(2, axis=2)
+            x = nn.leaky_relu(conv(self.features, name=f"conv_up{i + 1}")(x), 0.2)
+        x = nn.leaky_relu(conv(self.features, name="conv_hr")(x), 0.2)
+        return conv(channels, name="conv_last")(x)
+
+
+def upsample_steps(scale: int) -> list[int]:
+    """4 = 2 * 2, 8 = 2 * 2 * 2, 3 = 3."""
+    return [3] if scale == 3 else [2] * (scale.bit_length() - 1)
+
+
+def restore_tiled(
+    apply, image: jax.Array, *, scale: int, tile: int, overlap: int, window: int
+) -> jax.Array:
+    """Restores a big image tile by tile; where tiles overlap, the mean is taken, as in the official test script.
+
+    Args:
+        apply: [B, tile, tile, C] to [B, tile * scale, tile * scale, C]; it is called with one shape only, so jit it.
+        image: [H, W, C].
+        tile: side of a tile in pixels, a multiple of ``window``; images smaller than it are one tile.
+        overlap: pixels that neighbours share, 0 <= overlap < tile.
+
+    Returns:
+        [H * scale, W * scale, C].
+    """
+    if tile % window or not 0 <= overlap < tile:
+        raise ValueError(
+            f"tile {tile} must be a multiple of window {window}, and overlap {overlap} lie in 0..{tile - 1}"
+        )
+    height, width, channels = image.shape
+    sides = min(tile, height), min(tile, width)
+    total = jnp.zeros((height * scale, width * scale, channels))
+    count = jnp.zeros((height * scale, width * scale, 1))
+    for top in _tile_starts(height, sides[0], overlap):
+        for left in _tile_starts(width, sides[1], overlap):
+            piece = apply(image[None, top : top + sides[0], left : left + sides[1]])[0]
+            rows = slice(top * scale, (top + sides[0]) * scale)
+            columns = slice(left * scale, (left + sides[1]) * scale)
+            total = total.at[rows, columns].add(piece)
+            count = count.at[rows, columns].add(1)
+    return total / count
+
+
+def _tile_starts(length: int, tile: int, overlap: int) -> list[int]:
+    return [*range(0, length - tile, max(1, tile - overlap)), length - tile]

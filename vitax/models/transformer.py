@@ -1,0 +1,379 @@
+"""Transformer: Vaswani et al., "Attention Is All You Need", 2017, arXiv:1706.03762.
+
+`Transformer` is the encoder-decoder of the paper, `LanguageModel` the decoder alone, `Encoder` and `Decoder` are the
+stacks without embeddings. Attention projections have biases, as in fairseq, PyTorch and Marian; tensor2tensor has
+none (``attention_bias=False``).
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.typing import Dtype
+
+from vitax.mesh import constrain_batch
+from vitax.nn.attention import CrossAttention, SelfAttention
+from vitax.nn.blocks import MLP, Block, LayerNorm
+from vitax.nn.positions import sincos
+
+# Table 3 of the paper.
+SIZES = {
+    "base": dict(width=512, num_heads=8, mlp_width=2048, dropout=0.1),
+    "big": dict(width=1024, num_heads=16, mlp_width=4096, dropout=0.3),
+}
+LM_SIZES = {
+    "small": dict(width=512, depth=6, num_heads=8, mlp_width=2048),
+    "base": dict(width=768, depth=12, num_heads=12, mlp_width=3072),
+}
+
+
+class Encoder(nn.Module):
+    """A stack of blocks.
+
+    Attributes:
+        norm_first: pre-norm; False = post-norm, the paper.
+        final_norm: a norm after the last block: pre-norm needs it, PyTorch's nn.Transformer always has it.
+    """
+
+    depth: int
+    num_heads: int
+    mlp_width: int
+    norm_first: bool = False
+    final_norm: bool = False
+    activation: str = "relu"
+    attention_bias: bool = True
+    norm_epsilon: float = 1e-5
+    dropout: float = 0.0
+    dtype: Dtype = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, mask: jax.Array | None = None, train: bool = False
+    ) -> jax.Array:
+        """[B, N, D] to [B, N, D]; ``mask`` [B, N] bool, False = padding, which nobody sees."""
+        visible = None if mask is None else mask[:, None, None, :]
+        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+        for i in range(self.depth):
+            x = block(
+                num_heads=self.num_heads,
+                mlp_width=self.mlp_width,
+                qkv_bias=self.attention_bias,
+                out_bias=self.attention_bias,
+                activation=self.activation,
+                norm_first=self.norm_first,
+                norm_epsilon=self.norm_epsilon,
+                dropout=self.dropout,
+                dtype=self.dtype,
+                name=f"block{i}",
+            )(x, train, mask=visible)
+        if self.final_norm:
+            x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
+        return x
+
+
+class DecoderBlock(nn.Module):
+    """Self-attention, attention to a memory if there is one, MLP; each around a residual."""
+
+    num_heads: int
+    mlp_width: int
+    causal: bool = True
+    norm_first: bool = False
+    activation: str = "relu"
+    attention_bias: bool = True
+    norm_epsilon: float = 1e-5
+    dropout: float = 0.0
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        train: bool,
+        cache_length: int,
+        memory: jax.Array | None,
+        mask: jax.Array | None,
+        memory_mask: jax.Array | None,
+        position: jax.Array | None,
+    ) -> jax.Array:
+        """[B, N, D] to [B, N, D]; the rest as in `Decoder`."""
+        attention = dict(
+            num_heads=self.num_heads,
+            qkv_bias=self.attention_bias,
+            out_bias=self.attention_bias,
+            dtype=self.dtype,
+        )
+
+        def residual(x, name, branch):
+            norm = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name=name)
+            y = branch(norm(x) if self.norm_first else x)
+            x = constrain_batch(x + nn.Dropout(self.dropout, deterministic=not train)(y))
+            return x if self.norm_first else norm(x)
+
+        length = x.shape[1]
+        visible = jnp.ones((length, length), bool)
+        visible = (jnp.tril(visible) if self.causal else visible)[None, None]
+        if mask is not None:
+            visible = visible & mask[:, None, None, :]
+        attend = SelfAttention(name="attention", **attention)
+        x = residual(
+            x,
+            "norm1",
+            lambda y: attend(
+                y, train, mask=visible, position=position, cache_length=cache_length
+            ),
+        )
+        if memory is not None:
+            look = CrossAttention(name="cross_attention", **attention)
+            seen = None if memory_mask is None else memory_mask[:, None, None, :]
+            cached = position is not None
+            x = residual(
+                x, "norm_cross", lambda y: look(y, memory, train, mask=seen, cached=cached)
+            )
+        mlp = MLP(self.mlp_width, self.activation, dtype=self.dtype, name="mlp")
+        return residual(x, "norm2", lambda y: mlp(y, train))
+
+
+class Decoder(nn.Module):
+    """A stack of decoder blocks; fields as in `Encoder`, and ``causal``: no token sees those after it."""
+
+    depth: int
+    num_heads: int
+    mlp_width: int
+    causal: bool = True
+    norm_first: bool = False
+    final_norm: bool = False
+    activation: str = "relu"
+    attention_bias: bool = True
+    norm_epsilon: float = 1e-5
+    dropout: float = 0.0
+    dtype: Dtype = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        memory: jax.Array | None = None,
+        *,
+        mask: jax.Array | None = None,
+        memory_mask: jax.Array | None = None,
+        position: jax.Array | None = None,
+        cache_length: int = 0,
+        train: bool = False,
+    ) -> jax.Array:
+        """[B, N, D] to [B, N, D]: token n depends on tokens 0..n and on the memory.
+
+        Args:
+            memory: [B, M, D] output of the encoder; None = a language model.
+            mask, memory_mask: [B, N] and [B, M] bool, False = padding, which nobody sees.
+            position: [] int; given, N = 1 and the token stands there; what came before is in the collection "cache".
+            cache_length: places that there are in all.
+        """
+        block = nn.remat(DecoderBlock, static_argnums=(2, 3)) if self.remat else DecoderBlock
+        for i in range(self.depth):
+            x = block(
+                num_heads=self.num_heads,
+                mlp_width=self.mlp_width,
+                causal=self.causal,
+                norm_first=self.norm_first,
+                activation=self.activation,
+                attention_bias=self.attention_bias,
+                norm_epsilon=self.norm_epsilon,
+                dropout=self.dropout,
+                dtype=self.dtype,
+                name=f"block{i}",
+            )(x, train, cache_length, memory, mask, memory_mask, position)
+        if self.final_norm:
+            x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
+        return x
+
+
+def _embed(
+    table: jax.Array,
+    tokens: jax.Array,
+    kind: str,
+    position: jax.Array | None,
+    cache_length: int,
+    dtype: Dtype,
+) -> jax.Array:
+    """[B, N] tokens to [B, N, D]: rows of the table [V, D] times sqrt(D), plus sinusoids (section 3.4 and 3.5)."""
+    if kind not in ("interleaved", "halves", "none"):
+        raise ValueError(f"positions {kind!r} are unknown; choose 'interleaved', 'halves' or 'none'")
+    (_, length), d = tokens.shape, table.shape[-1]
+    x = table[tokens] * np.float32(np.sqrt(d))
+    if kind != "none":
+        places = np.arange(length if position is None else cache_length)
+        waves = jnp.asarray(sincos(places, d, interleaved=kind == "interleaved"))
+        if position is not None:
+            waves = jax.lax.dynamic_slice_in_dim(waves, position, 1)
+        x = x + waves[None]
+    return x.astype(dtype)
+
+
+class Transformer(nn.Module):
+    """Encoder-decoder; the defaults are the paper's base model.
+
+    Attributes:
+        vocab_size: V, of one vocabulary for source and target.
+        tied: source, target and output share one table (section 3.4); False = three tables.
+        logits_bias: a number for each word is added to the logits, as in Marian.
+        positions: sinusoids "interleaved" [sin, cos, sin, cos, ...] (the paper) or in "halves" [sin..., cos...]
+            (Marian), or "none".
+        norm_first: pre-norm, with a norm after each stack; False = post-norm, the paper.
+        dropout: rate after embeddings, attention and MLP.
+    """
+
+    vocab_size: int = 37000
+    width: int = 512
+    encoder_depth: int = 6
+    decoder_depth: int = 6
+    num_heads: int = 8
+    mlp_width: int = 2048
+    tied: bool = True
+    logits_bias: bool = False
+    positions: str = "interleaved"
+    norm_first: bool = False
+    activation: str = "relu"
+    attention_bias: bool = True
+    norm_epsilon: float = 1e-5
+    dropout: float = 0.1
+    dtype: Dtype = jnp.float32
+    remat: bool = False
+
+    def setup(self):
+        stack = dict(
+            num_heads=self.num_heads,
+            mlp_width=self.mlp_width,
+            norm_first=self.norm_first,
+            final_norm=self.norm_first,
+            activation=self.activation,
+            attention_bias=self.attention_bias,
+            norm_epsilon=self.norm_epsilon,
+            dropout=self.dropout,
+            dtype=self.dtype,
+            remat=self.remat,
+        )
+        self.encoder = Encoder(depth=self.encoder_depth, **stack)
+        self.decoder = Decoder(depth=self.decoder_depth, **stack)
+        self.drop = nn.Dropout(self.dropout)
+        init, shape = nn.initializers.normal(self.width**-0.5), (self.vocab_size, self.width)
+        if self.tied:
+            self.source_embed = self.target_embed = self.output_embed = self.param("word_embed", init, shape)
+        else:
+            self.source_embed = self.param("source_embed", init, shape)
+            self.target_embed = self.param("target_embed", init, shape)
+            self.output_embed = self.param("output_embed", init, shape)
+        if self.logits_bias:
+            self.bias = self.param("logits_bias", nn.initializers.zeros, (self.vocab_size,))
+
+    def encode(
+        self, source: jax.Array, source_mask: jax.Array | None = None, train: bool = False
+    ) -> jax.Array:
+        """[B, M] token ids, [B, M] bool (False = padding), to the memory [B, M, D]."""
+        x = _embed(self.source_embed, source, self.positions, None, 0, self.dtype)
+        x = self.drop(x, deterministic=not train)
+        return self.encoder(constrain_batch(x), source_mask, train)
+
+    def decode(
+        self,
+        target: jax.Array,
+        memory: jax.Array,
+        source_mask: jax.Array | None = None,
+        *,
+        target_mask: jax.Array | None = None,
+        position: jax.Array | None = None,
+        cache_length: int = 0,
+        train: bool = False,
+    ) -> jax.Array:
+        """[B, N] target ids, shifted right, to [B, N, V] float32 logits of the next token.
+
+        With ``position`` one token at a time, see `Decoder`; apply it with ``mutable=["cache"]``.
+        """
+        x = _embed(self.target_embed, target, self.positions, position, cache_length, self.dtype)
+        x = self.drop(x, deterministic=not train)
+        x = self.decoder(
+            constrain_batch(x),
+            memory,
+            mask=target_mask,
+            memory_mask=source_mask,
+            position=position,
+            cache_length=cache_length,
+            train=train,
+        )
+        logits = _logits(x, self.output_embed)
+        return logits + self.bias[None, None] if self.logits_bias else logits
+
+    def __call__(
+        self,
+        source: jax.Array,
+        target: jax.Array,
+        *,
+        source_mask: jax.Array | None = None,
+        target_mask: jax.Array | None = None,
+        train: bool = False,
+    ) -> jax.Array:
+        """[B, M] source and [B, N] shifted target ids to [B, N, V] float32 logits of the next token."""
+        memory = self.encode(source, source_mask, train)
+        return self.decode(target, memory, source_mask, target_mask=target_mask, train=train)
+
+
+class LanguageModel(nn.Module):
+    """The decoder alone: each token from those before it.
+
+    Attributes: as of `Transformer`; the table of words is also that of the output.
+    """
+
+    vocab_size: int = 37000
+    width: int = 512
+    depth: int = 6
+    num_heads: int = 8
+    mlp_width: int = 2048
+    positions: str = "interleaved"
+    norm_first: bool = True
+    activation: str = "gelu"
+    attention_bias: bool = True
+    norm_epsilon: float = 1e-5
+    dropout: float = 0.1
+    dtype: Dtype = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        tokens: jax.Array,
+        *,
+        mask: jax.Array | None = None,
+        position: jax.Array | None = None,
+        cache_length: int = 0,
+        train: bool = False,
+    ) -> jax.Array:
+        """[B, N] token ids to [B, N, V] float32 logits of the next token; the rest as in `Decoder`."""
+        init = nn.initializers.normal(self.width**-0.5)
+        table = self.param("word_embed", init, (self.vocab_size, self.width))
+        x = _embed(table, tokens, self.positions, position, cache_length, self.dtype)
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        decoder = Decoder(
+            depth=self.depth,
+            num_heads=self.num_heads,
+            mlp_width=self.mlp_width,
+            norm_first=self.norm_first,
+            final_norm=self.norm_first,
+            activation=self.activation,
+            attention_bias=self.attention_bias,
+            norm_epsilon=self.norm_epsilon,
+            dropout=self.dropout,
+            dtype=self.dtype,
+            remat=self.remat,
+            name="decoder",
+        )
+        x = decoder(
+            constrain_batch(x), mask=mask, position=position, cache_length=cache_length, train=train
+        )
+        return _logits(x, table)
+
+
+def _logits(x: jax.Array, table: jax.Array) -> jax.Array:
+    """[B, N, D] and [V, D] to [B, N, V] float32."""
+    words = table.astype(x.dtype)
+    return jnp.einsum("bnd,vd->bnv", x, words, preferred_element_type=jnp.float32)

@@ -1,0 +1,129 @@
+"""What BERT and FNet share: the sum of three embeddings, and the heads that they are pre-trained with."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.typing import Dtype
+
+from vitax.nn.blocks import ACTIVATIONS, LayerNorm, check_activation
+
+INIT = nn.initializers.truncated_normal(0.02)
+
+
+class TextEmbed(nn.Module):
+    """Word, position and segment embeddings, added, normalised (Devlin et al. 2018, arXiv:1810.04805, figure 2).
+
+    Attributes:
+        projection: a linear layer follows, as in FNet.
+    """
+
+    vocab_size: int
+    width: int
+    max_length: int
+    num_segments: int
+    norm_epsilon: float
+    dropout: float = 0.0
+    projection: bool = False
+    dtype: Dtype = jnp.float32
+
+    def setup(self):
+        # By setup: the word table is also what the masked-word head multiplies with.
+        self.word = self.param("word_embed", INIT, (self.vocab_size, self.width))
+        self.position = self.param("pos_embed", INIT, (self.max_length, self.width))
+        self.segment = self.param("segment_embed", INIT, (self.num_segments, self.width))
+        self.norm = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype)
+        if self.projection:
+            self.dense = nn.Dense(self.width, dtype=self.dtype, kernel_init=INIT)
+        self.drop = nn.Dropout(self.dropout)
+
+    def __call__(
+        self, tokens: jax.Array, segments: jax.Array | None, train: bool = False
+    ) -> jax.Array:
+        """[B, L] token ids and [B, L] segment ids (None = 0 everywhere) to [B, L, D]."""
+        length = tokens.shape[1]
+        if length > self.max_length:
+            raise ValueError(f"texts of {length} tokens exceed max_length {self.max_length}")
+        segments = jnp.zeros_like(tokens) if segments is None else segments
+        x = self.word[tokens] + self.segment[segments] + self.position[None, :length]
+        x = self.norm(x.astype(self.dtype))
+        if self.projection:
+            x = self.dense(x)
+        return self.drop(x, deterministic=not train)
+
+
+class Pooler(nn.Module):
+    """Dense and tanh on the first token: [B, L, D] to [B, D]."""
+
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        dense = nn.Dense(x.shape[-1], dtype=self.dtype, kernel_init=INIT, name="dense")
+        return jnp.tanh(dense(x[:, 0]))
+
+
+class MaskedWordHead(nn.Module):
+    """Dense, activation, norm, then the product with the word embeddings, and a bias for each word."""
+
+    activation: str
+    norm_epsilon: float
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, words: jax.Array) -> jax.Array:
+        """[B, M, D] hidden states and the table [V, D] to [B, M, V] float32."""
+        check_activation(self.activation)
+        x = nn.Dense(x.shape[-1], dtype=self.dtype, kernel_init=INIT, name="dense")(x)
+        x = ACTIVATIONS[self.activation](x)
+        x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
+        bias = self.param("bias", nn.initializers.zeros, (words.shape[0],))
+        logits = jnp.einsum(
+            "bmd,vd->bmv", x, words.astype(x.dtype), preferred_element_type=jnp.float32
+        )
+        return logits + bias[None, None]
+
+
+class TextHeads(nn.Module):
+    """What is made of a text's hidden states: a dictionary, by the kind of model.
+
+    Attributes:
+        kind: "none"; "pretraining", masked words and whether the second text follows the first; "masked_words";
+            "classes".
+        num_classes: K.
+        dropout: rate before the classes.
+    """
+
+    kind: str
+    num_classes: int
+    activation: str
+    norm_epsilon: float
+    dropout: float = 0.0
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, words: jax.Array, places: jax.Array | None, train: bool = False
+    ) -> dict[str, jax.Array]:
+        """[B, L, D] and the word table [V, D] to "tokens" [B, L, D] and, where there are, "pooled" [B, D],
+        "word_logits" [B, M, V], "next_logits" [B, 2], "logits" [B, K]; M are the ``places`` [B, M], or all of them."""
+        if self.kind not in ("none", "pretraining", "masked_words", "classes"):
+            raise ValueError(
+                f"heads {self.kind!r} are unknown; choose 'none', 'pretraining', 'masked_words' or 'classes'"
+            )
+        out = {"tokens": x}
+        if self.kind != "masked_words":
+            pooled = Pooler(self.dtype, name="pooler")(x)
+            out["pooled"] = pooled
+        if self.kind in ("pretraining", "masked_words"):
+            chosen = x if places is None else jnp.take_along_axis(x, places[:, :, None], axis=1)
+            head = MaskedWordHead(self.activation, self.norm_epsilon, self.dtype, name="words")
+            out["word_logits"] = head(chosen, words)
+        if self.kind == "pretraining":
+            out["next_logits"] = nn.Dense(2, kernel_init=INIT, name="next")(
+                pooled.astype(jnp.float32)
+            )
+        if self.kind == "classes":
+            pooled = nn.Dropout(self.dropout, deterministic=not train)(pooled)
+            head = nn.Dense(self.num_classes, kernel_init=INIT, name="head")
+            out["logits"] = head(pooled.astype(jnp.float32))
+        return out

@@ -1,0 +1,110 @@
+"""Windows of a feature map: cut, shifted, masked; the block of Swin and SwinIR."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.typing import Dtype
+
+from vitax.mesh import constrain_batch
+from vitax.nn.attention import SelfAttention
+from vitax.nn.blocks import MLP, DropPath, LayerNorm
+from vitax.nn.positions import RelativeBias
+
+Pair = tuple[int, int]
+
+
+def window_partition(x: jax.Array, window: Pair) -> jax.Array:
+    """[B, H, W, D] to [B, windows, h*w, D], row by row; h divides H and w divides W."""
+    b, height, width, d = x.shape
+    h, w = window
+    x = x.reshape(b, height // h, h, width // w, w, d).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, -1, h * w, d)
+
+
+def window_reverse(windows: jax.Array, window: Pair, grid: Pair) -> jax.Array:
+    """The inverse of `window_partition`: [B, windows, h*w, D] to [B, H, W, D] for a grid (H, W)."""
+    b, _, _, d = windows.shape
+    (h, w), (height, width) = window, grid
+    x = windows.reshape(b, height // h, width // w, h, w, d).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, height, width, d)
+
+
+def shift_mask(grid: Pair, window: Pair, shift: Pair) -> np.ndarray:
+    """Who may see whom in the windows of a map that was rolled by ``-shift``: only what lay side by side before.
+
+    Liu et al. 2021 (arXiv:2103.14030), section 3.2 and figure 4.
+
+    Returns:
+        [windows, h*w, h*w] bool.
+    """
+
+    def region(size: int, window: int, shift: int) -> np.ndarray:
+        place = np.arange(size)
+        return (place >= size - window).astype(int) + (place >= size - shift if shift else 0)
+
+    rows, columns = (region(*sizes) for sizes in zip(grid, window, shift, strict=True))
+    regions = 3 * rows[:, None] + columns[None]
+    h, w = window
+    cut = regions.reshape(grid[0] // h, h, grid[1] // w, w).swapaxes(1, 2).reshape(-1, h * w)
+    return cut[:, :, None] == cut[:, None, :]
+
+
+class WindowBlock(nn.Module):
+    """Attention inside windows, which every second block shifts, then MLP: Liu et al. 2021, equation 3.
+
+    A map that the window does not divide is padded with zeros below and to the right, after the norm and before the
+    shift, as the official detection code does; what is padded can be seen.
+
+    Attributes:
+        window: (height, width).
+        shift: rows and columns to roll by; (0, 0) = not shifted.
+        relative_bias: a learned bias for each offset, see `RelativeBias`.
+    """
+
+    num_heads: int
+    window: Pair
+    shift: Pair
+    mlp_width: int
+    qkv_bias: bool = True
+    relative_bias: bool = True
+    activation: str = "gelu"
+    norm_epsilon: float = 1e-5
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:  # [B, H, W, D]
+        norm = functools.partial(LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
+        mlp = MLP(self.mlp_width, self.activation, self.dropout, self.dtype, name="mlp")
+
+        def residual(x, branch):
+            branch = nn.Dropout(self.dropout, deterministic=not train)(branch)
+            return constrain_batch(x + DropPath(self.drop_path)(branch, train))
+
+        x = residual(x, self._attend(norm(name="norm1")(x), train))
+        return residual(x, mlp(norm(name="norm2")(x), train))
+
+    def _attend(self, x: jax.Array, train: bool) -> jax.Array:
+        _, height, width, _ = x.shape
+        h, w = self.window
+        x = jnp.pad(x, ((0, 0), (0, -height % h), (0, -width % w), (0, 0)))
+        grid = x.shape[1:3]
+        mask = None
+        if any(self.shift):
+            x = jnp.roll(x, (-self.shift[0], -self.shift[1]), axis=(1, 2))
+            mask = shift_mask(grid, self.window, self.shift)[None, :, None]  # [1, windows, 1, N, N]
+        bias = None
+        if self.relative_bias:
+            bias = RelativeBias(self.window, self.num_heads, name="positions")()[None, None]
+        windows = constrain_batch(window_partition(x, self.window))
+        attention = SelfAttention(
+            self.num_heads, qkv_bias=self.qkv_bias, dtype=self.dtype, name="attention"
+        )
+        x = window_reverse(attention(windows, train, bias=bias, mask=mask), self.window, grid)
+        if any(self.shift):
+            x = jnp.roll(x, self.shift, axis=(1, 2))
+        return x[:, :height, :width]

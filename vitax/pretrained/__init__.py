@@ -1,0 +1,15 @@
+"""Weights of other projects, in and out.
+
+    from vitax import pretrained
+    model, variables, report = pretrained.load("vit_base.safetensors")
+    model, variables, report = pretrained.load("vit_base.safetensors", image_size=384, num_classes=10)
+    pretrained.save("mine.safetensors", model, variables, "timm ViT")
+
+``python -m vitax.pretrained FILE`` says what a file is. No PyTorch is needed, and no code from a file is run.
+"""
+
+from vitax.pretrained.convert import Loaded, adapt, load, save, to_tensors
+from vitax.pretrained.formats import FORMATS, recognise
+from vitax.pretrained.report import Report
+
+__all__ = ["FORMATS", "Loaded", "Report", "adapt", "load", "recognise", "save", "to_tensors"]

@@ -1,0 +1,163 @@
+"""Files of weights: .npz, .safetensors and PyTorch's, read into {name: array}; .safetensors written.
+
+No file is executed and none needs PyTorch. Half-precision numbers become float32.
+"""
+
+import json
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from vitax.errors import UserError
+from vitax.pretrained.torch_file import Record, Refused, read_torch
+
+Tensors = dict[str, np.ndarray]
+
+# Where projects put the weights inside a training checkpoint, in the order in which they are looked for.
+WRAPPERS = ("model", "state_dict", "params_ema", "params", "module", "model_state_dict", "teacher")
+IN_FOLDER = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")  # fmt: skip
+HALF = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
+SAFETENSORS_DTYPES = {
+    "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16,
+    "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_,
+}  # fmt: skip
+
+
+def find(path: str | Path) -> Path:
+    """The file of weights: the path itself, or that in a folder as model hubs have it.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        for name in IN_FOLDER:
+            if (path / name).is_file():
+                return path / name
+        raise UserError(f"the folder {path} holds none of {', '.join(IN_FOLDER)}")
+    if not path.is_file():
+        raise UserError(f"there is no file {path}")
+    return path
+
+
+def read(path: str | Path) -> Tensors:
+    """Name -> array, float32 where the file has half precision.
+
+    Raises:
+        UserError: not a file of weights, a damaged one, or one that holds more than tensors.
+    """
+    path = find(path)
+    try:
+        tensors = _read(path)
+    except (Refused, OSError, ValueError, safetensors.SafetensorError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    if not tensors:
+        raise UserError(f"{path} holds no tensors")
+    return {name: _plain(value) for name, value in tensors.items()}
+
+
+def _read(path: Path) -> Mapping[str, np.ndarray]:
+    with path.open("rb") as file:
+        start = file.read(16)
+    if path.suffix == ".npz":
+        return _read_npz(path)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if start[:2] == b"PK":
+        return flatten(read_torch(path))
+    if start[:1] == b"\x80" or path.suffix in (".pth", ".pt", ".bin", ".tar"):
+        raise Refused(
+            "not a zip file: PyTorch before 1.6 wrote another format; convert it with "
+            "torch.save(torch.load(FILE, weights_only=True), 'new.pth')"
+        )
+    raise Refused("the name ends with none of .npz, .safetensors, .pth, .pt, .bin")
+
+
+def _read_npz(path: Path) -> Tensors:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not hasattr(file, "files"):
+                raise Refused("a single array, not an .npz file")
+            limit = 64 * path.stat().st_size + 2**20
+            for info in file.zip.infolist():
+                if info.file_size > limit:
+                    raise Refused(f"{info.filename} would unpack to {info.file_size:,} bytes")
+            return {name: file[name] for name in file.files}
+    except (zipfile.BadZipFile, EOFError, KeyError, pickle.UnpicklingError, MemoryError) as error:
+        raise Refused(f"damaged .npz file: {error}") from error
+
+
+def _read_safetensors(path: Path) -> Tensors:
+    found = {}
+    for name, tensor in safetensors.deserialize(path.read_bytes()):
+        if tensor["dtype"] not in SAFETENSORS_DTYPES:
+            raise Refused(f"{name} is of type {tensor['dtype']}")
+        array = np.frombuffer(tensor["data"], SAFETENSORS_DTYPES[tensor["dtype"]])
+        found[name] = array.reshape(tensor["shape"])
+    return found
+
+
+def flatten(found: Any) -> Tensors:
+    """The tensors of a checkpoint: without the wrapper around the weights, and what stands beside them."""
+    if isinstance(found, Record):
+        return _attributes(found, "")
+    if not isinstance(found, Mapping):
+        raise Refused(f"it holds a {type(found).__name__}, not a dictionary of tensors")
+    for key in WRAPPERS:
+        if isinstance(found.get(key), Mapping):
+            return flatten(found[key])
+    tensors = {str(k): v for k, v in found.items() if isinstance(v, np.ndarray)}
+    if tensors and all(name.startswith("module.") for name in tensors):
+        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
+    return tensors
+
+
+def _attributes(module: Mapping[str, Any], prefix: str) -> Tensors:
+    """Tensors of a TorchScript module and of those inside it."""
+    found: Tensors = {}
+    for name, value in module.items():
+        if isinstance(value, np.ndarray):
+            found[prefix + name] = value
+        elif isinstance(value, Record):
+            found |= _attributes(value, f"{prefix}{name}.")
+    return found
+
+
+def _plain(value: np.ndarray) -> np.ndarray:
+    # bfloat16 in an .npz file has lost its name.
+    value = value.view(ml_dtypes.bfloat16) if value.dtype == np.dtype("V2") else value
+    return value.astype(np.float32) if value.dtype in HALF else value
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """What the config beside a file of weights says, as model hubs have it; {} where there is none."""
+    folder = find(path).parent
+    for name in ("config.json", "open_clip_config.json"):
+        if (folder / name).is_file():
+            try:
+                found = json.loads((folder / name).read_text())
+            except ValueError as error:
+                raise UserError(f"{folder / name} is no JSON: {error}") from error
+            return found if isinstance(found, dict) else {}
+    return {}
+
+
+def write(path: str | Path, tensors: Mapping[str, np.ndarray], metadata: dict[str, str]) -> None:
+    """Writes a .safetensors file; what is there before is replaced only by a whole one."""
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise UserError(f"{path}: weights are written as .safetensors; give the file that ending")
+    temporary = path.with_name(f".{path.name}.tmp")
+    contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    try:
+        safetensors.numpy.save_file(contiguous, temporary, metadata=metadata)
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error}") from error

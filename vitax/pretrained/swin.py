@@ -1,0 +1,164 @@
+"""Swin as the official code, timm and Hugging Face name it, the detection backbone included."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from vitax.models.swin import Swin
+from vitax.pretrained import rules as r
+from vitax.pretrained.format import Fields, Format, Tensors, count, has, pair, renaming
+from vitax.pretrained.rules import Rules
+
+
+def _fields(
+    tensors: Tensors, given: Fields, patch: str, blocks: str, mlp: str, qkv_bias: str, head: str
+) -> dict[str, Any]:
+    """``blocks``: pattern of a block's name with the stage in group 1 and the block in group 2."""
+    weight = tensors[f"{patch}.weight"]
+    width, patch_size = weight.shape[0], weight.shape[2]
+    numbers = {(int(m[1]), int(m[2])) for name in tensors if (m := re.match(blocks, name))}
+    stages = max(stage for stage, _ in numbers) + 1
+    tables = {}
+    for name, value in tensors.items():
+        if (m := re.match(blocks, name)) and name.endswith("relative_position_bias_table"):
+            tables[int(m[1])] = value.shape
+    sides = [(int(tables[stage][0] ** 0.5) + 1) // 2 for stage in range(stages)]
+    window = sides[0]
+    # The window of a stage whose map is smaller has shrunk to it.
+    shrunk = next((s for s in range(stages) if sides[s] < window), None)
+    native = 224 if window == 7 else 384 if window == 12 else window * patch_size * 2 ** (stages - 1)
+    if shrunk is not None:
+        native = sides[shrunk] * patch_size * 2**shrunk
+    return dict(
+        num_classes=len(tensors[head]) if head in tensors else 0,
+        image_size=pair(given.get("image_size", native)),
+        patch_size=patch_size,
+        width=width,
+        depths=tuple(sum(stage == s for stage, _ in numbers) for s in range(stages)),
+        num_heads=tuple(tables[stage][1] for stage in range(stages)),
+        window=window,
+        mlp_ratio=len(tensors[mlp]) / width,
+        qkv_bias=qkv_bias in tensors,
+    )
+
+
+def _rules(
+    model: Swin, block: Callable[..., Rules], blocks: str, attention: str, merge: str
+) -> Rules:
+    """Blocks and mergings; the other project numbers them by stage."""
+    rules, number = [], 0
+    for stage, depth in enumerate(model.depths):
+        side = model.window_of(stage)
+        if stage:
+            theirs = merge.format(stage=stage, before=stage - 1)
+            rules += r.norm(f"{theirs}.norm", f"merge{stage - 1}/norm")
+            rules += r.linear(f"{theirs}.reduction", f"merge{stage - 1}/reduction", bias=False)
+        for j in range(depth):
+            theirs, ours = blocks.format(stage=stage, block=j), f"block{number}"
+            rules += block(theirs, ours, model.qkv_bias)
+            if model.relative_bias:
+                rules += r.relative_bias(
+                    f"{theirs}.{attention}.relative_position_bias_table",
+                    f"{ours}/positions",
+                    (side, side),
+                    model.num_heads[stage],
+                )
+            number += 1
+    return rules
+
+
+def official_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
+    block = "layers.0.blocks.0"
+    found = _fields(
+        tensors,
+        given,
+        "patch_embed.proj",
+        r"layers\.(\d+)\.blocks\.(\d+)\.",
+        f"{block}.mlp.fc1.weight",
+        f"{block}.attn.qkv.bias",
+        "head.fc.weight" if "head.fc.weight" in tensors else "head.weight",
+    )
+    if "norm3.weight" in tensors or "norm0.weight" in tensors:
+        found |= dict(pyramid=True, shrink_window=False)
+    return found
+
+
+def official_rules(model: Swin) -> Rules:
+    rules = r.patches("patch_embed.proj", "patch_embed", model.patch_size)
+    rules += r.norm("patch_embed.norm", "patch_norm")
+    rules += _rules(
+        model, r.timm_block, "layers.{stage}.blocks.{block}", "attn", "layers.{before}.downsample"
+    )
+    if model.pyramid:
+        for stage in range(len(model.depths)):
+            rules += r.norm(f"norm{stage}", f"norm{stage}")
+        return rules
+    return rules + r.norm("norm", "norm") + (r.linear("head", "head") if model.num_classes else [])
+
+
+def timm_rules(model: Swin) -> Rules:
+    rules = r.patches("patch_embed.proj", "patch_embed", model.patch_size)
+    rules += r.norm("patch_embed.norm", "patch_norm")
+    rules += _rules(
+        model, r.timm_block, "layers.{stage}.blocks.{block}", "attn", "layers.{stage}.downsample"
+    )
+    rules += r.norm("norm", "norm")
+    return rules + (r.linear("head.fc", "head") if model.num_classes else [])
+
+
+def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
+    block = "swin.encoder.layers.0.blocks.0"
+    return _fields(
+        tensors,
+        given,
+        "swin.embeddings.patch_embeddings.projection",
+        r"swin\.encoder\.layers\.(\d+)\.blocks\.(\d+)\.",
+        f"{block}.intermediate.dense.weight",
+        f"{block}.attention.self.query.bias",
+        "classifier.weight",
+    )
+
+
+def hugging_face_block(theirs: str, ours: str, qkv_bias: bool) -> Rules:
+    return r.hugging_face_block(theirs, ours, "self", qkv_bias)
+
+
+def hugging_face_rules(model: Swin) -> Rules:
+    embed = "swin.embeddings"
+    rules = r.patches(f"{embed}.patch_embeddings.projection", "patch_embed", model.patch_size)
+    rules += r.norm(f"{embed}.norm", "patch_norm")
+    rules += _rules(
+        model,
+        hugging_face_block,
+        "swin.encoder.layers.{stage}.blocks.{block}",
+        "attention.self",
+        "swin.encoder.layers.{before}.downsample",
+    )
+    rules += r.norm("swin.layernorm", "norm")
+    return rules + (r.linear("classifier", "head") if model.num_classes else [])
+
+
+_FIRST = ("patch_embed.proj.weight", "layers.0.blocks.0.attn.relative_position_bias_table")
+_stages = lambda names: count(names, r"layers\.(\d+)\.")
+
+
+def _timm(names: Any) -> bool:
+    """timm's mergings open a stage: the first has none, the last has one."""
+    last = _stages(names) - 1
+    return has(*_FIRST)(names) and (
+        "head.fc.weight" in names or f"layers.{last}.downsample.norm.weight" in names
+    )
+
+
+FORMATS = (
+    Format("timm Swin", "swin", _timm, official_fields, timm_rules),
+    Format("official Swin", "swin", has(*_FIRST), official_fields, official_rules),
+    Format(
+        "Hugging Face Swin",
+        "swin",
+        lambda names: any(n.startswith("swin.encoder.layers.0.blocks.0.attention.self") for n in names),
+        hugging_face_fields,
+        hugging_face_rules,
+        rename=renaming((r"^(embeddings|encoder|layernorm)\.", r"swin.\1.")),
+    ),
+)

@@ -1,0 +1,230 @@
+"""ViT and DeiT as timm, Hugging Face and Google name them; MAE's encoder and fine-tuned models are timm's."""
+
+from typing import Any
+
+import numpy as np
+
+from vitax.models.vit import SIZES, ViT
+from vitax.pretrained import rules as r
+from vitax.pretrained.format import Fields, Format, Tensors, count, has, heads, image_size, renaming
+from vitax.pretrained.rules import Rule, Rules
+
+HEADS = {size["width"]: size["num_heads"] for size in SIZES.values()}
+
+
+def grid(model: Any) -> tuple[int, int]:
+    """Rows and columns of a model's position table."""
+    height, width = model.image_size
+    return height // model.patch_size, width // model.patch_size
+
+
+def timm_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
+    weight = tensors["patch_embed.proj.weight"]
+    width, patch_size = weight.shape[0], weight.shape[2]
+    class_token, two = "cls_token" in tensors, "dist_token" in tensors
+    tokens = tensors["pos_embed"].shape[1]
+    prefix = class_token + two
+    # Some tables have no vectors for the prefix; a square number of patches tells.
+    prefix = 0 if prefix and np.sqrt(tokens).is_integer() else prefix
+    after = "fc_norm.weight" in tensors
+    pooling = "map" if "attn_pool.latent" in tensors else "token" if class_token and not after else "mean"  # fmt: skip
+    old_pre_logits = tensors.get("pre_logits.fc.weight")
+    return dict(
+        num_classes=len(tensors["head.weight"]) if "head.weight" in tensors else 0,
+        image_size=image_size(given, tokens - prefix, patch_size),
+        patch_size=patch_size,
+        width=width,
+        depth=count(tensors, r"blocks\.(\d+)\."),
+        num_heads=heads(given, width, HEADS),
+        mlp_width=len(tensors["blocks.0.mlp.fc1.weight"]),
+        qkv_bias="blocks.0.attn.qkv.bias" in tensors,
+        patch_bias="patch_embed.proj.bias" in tensors,
+        norm_first_tokens="norm_pre.weight" in tensors,
+        class_token=class_token,
+        distillation_token=two,
+        pooling=pooling,
+        norm_after_pooling=after,
+        pre_logits=0 if old_pre_logits is None else len(old_pre_logits),
+    )
+
+
+def timm_rules(model: ViT) -> Rules:
+    rules = r.patches("patch_embed.proj", "patch_embed", model.patch_size, model.patch_bias)
+    prefix = model.class_token + model.distillation_token
+    if model.class_token:
+        rules += r.vector("cls_token", "cls_token")
+    if model.distillation_token:
+        rules += r.vector("dist_token", "dist_token")
+    if model.positions == "learned_1d":
+        rules += r.positions("pos_embed", "pos_embed", grid(model), prefix)
+    if model.norm_first_tokens:
+        rules += r.norm("norm_pre", "norm_first")
+    for i in range(model.depth):
+        rules += r.timm_block(f"blocks.{i}", f"block{i}", model.qkv_bias)
+    name = "fc_norm" if model.norm_after_pooling else "norm"
+    rules += r.norm(name, name)
+    if model.pooling == "map":
+        pool = "pool/attention"
+        rules += r.vector("attn_pool.latent", "pool/query_token")
+        rules += r.linear("attn_pool.q", f"{pool}/q") + r.linear("attn_pool.kv", f"{pool}/kv")
+        rules += r.linear("attn_pool.proj", f"{pool}/out") + r.norm("attn_pool.norm", "pool/norm")
+        rules += r.linear("attn_pool.mlp.fc1", "pool/mlp/dense1")
+        rules += r.linear("attn_pool.mlp.fc2", "pool/mlp/dense2")
+    if model.pre_logits:
+        rules += r.linear("pre_logits.fc", "pre_logits")
+    if model.num_classes:
+        rules += r.linear("head", "head")
+    if model.num_classes and model.distillation_token:
+        rules += r.linear("head_dist", "head_dist")
+    return rules
+
+
+def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
+    weight = tensors["vit.embeddings.patch_embeddings.projection.weight"]
+    layer = "vit.encoder.layer.0"
+    width, patch_size = weight.shape[0], weight.shape[2]
+    two = "vit.embeddings.distillation_token" in tensors
+    tokens = tensors["vit.embeddings.position_embeddings"].shape[1]
+    return dict(
+        num_classes=len(tensors["classifier.weight"]) if "classifier.weight" in tensors else 0,
+        image_size=image_size(given, tokens - 1, patch_size),
+        patch_size=patch_size,
+        width=width,
+        depth=count(tensors, r"vit\.encoder\.layer\.(\d+)\."),
+        num_heads=heads(given, width, HEADS),
+        mlp_width=len(tensors[f"{layer}.intermediate.dense.weight"]),
+        qkv_bias=f"{layer}.attention.attention.query.bias" in tensors,
+        norm_epsilon=1e-12,
+    ) | ({"distillation_token": True} if two else {})
+
+
+def hugging_face_rules(model: ViT) -> Rules:
+    embed = "vit.embeddings"
+    rules = r.vector(f"{embed}.cls_token", "cls_token")
+    rules += r.positions(f"{embed}.position_embeddings", "pos_embed", grid(model), 1)
+    rules += r.patches(f"{embed}.patch_embeddings.projection", "patch_embed", model.patch_size)
+    for i in range(model.depth):
+        rules += r.hugging_face_block(f"vit.encoder.layer.{i}", f"block{i}", qkv_bias=model.qkv_bias)
+    rules += r.norm("vit.layernorm", "norm")
+    return rules + (r.linear("classifier", "head") if model.num_classes else [])
+
+
+def google_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
+    kernel = tensors["embedding/kernel"]
+    patch_size, width = kernel.shape[0], kernel.shape[-1]
+    block = "Transformer/encoderblock_0"
+    table = tensors["Transformer/posembed_input/pos_embedding"]
+    class_token = "cls" in tensors
+    bare = class_token and np.sqrt(table.shape[1]).is_integer()
+    query = next(tensors[n] for n in tensors if n.startswith(block) and n.endswith("query/kernel"))
+    pre_logits = tensors.get("pre_logits/kernel")
+    head = tensors.get("head/kernel")
+    return dict(
+        num_classes=0 if head is None else head.shape[-1],
+        image_size=image_size(given, table.shape[1] - (class_token and not bare), patch_size),
+        patch_size=patch_size,
+        width=width,
+        depth=count(tensors, r"Transformer/encoderblock_(\d+)/"),
+        num_heads=query.shape[1],
+        mlp_width=tensors[f"{block}/MlpBlock_3/Dense_0/kernel"].shape[-1],
+        class_token=class_token,
+        pooling="token" if class_token else "mean",
+        pre_logits=0 if pre_logits is None else pre_logits.shape[-1],
+        activation="gelu_tanh",
+    )
+
+
+def google_rules(model: ViT) -> Rules:
+    p, d, a = model.patch_size, model.width, model.num_heads
+    rules = r.shaped("embedding/kernel", "patch_embed/projection/kernel", (p, p, -1, d), (-1, d))
+    rules += r.one("embedding/bias", "patch_embed/projection/bias")
+    if model.class_token:
+        rules += r.vector("cls", "cls_token")
+    table = "Transformer/posembed_input/pos_embedding"
+    rules += r.positions(table, "pos_embed", grid(model), int(model.class_token))
+    for i in range(model.depth):
+        rules += google_block(f"Transformer/encoderblock_{i}", f"block{i}", d, a)
+    rules += google_norm("Transformer/encoder_norm", "norm")
+    if model.pre_logits:
+        rules += google_dense("pre_logits", "pre_logits")
+    return rules + (google_dense("head", "head") if model.num_classes else [])
+
+
+def google_norm(theirs: str, ours: str) -> Rules:
+    return r.one(f"{theirs}/scale", f"{ours}/scale") + r.one(f"{theirs}/bias", f"{ours}/bias")
+
+
+def google_dense(theirs: str, ours: str) -> Rules:
+    return r.one(f"{theirs}/kernel", f"{ours}/kernel") + r.one(f"{theirs}/bias", f"{ours}/bias")
+
+
+def google_block(theirs: str, ours: str, width: int, num_heads: int) -> Rules:
+    attention = f"{theirs}/MultiHeadDotProductAttention_1"
+    parts = [f"{attention}/{name}" for name in ("query", "key", "value")]
+    each = width // num_heads
+
+    def joined(leaf: str, name: str, flat: tuple[int, ...], split: tuple[int, ...]) -> Rule:
+        return Rule(
+            tuple(f"{part}/{leaf}" for part in parts),
+            (f"params/{ours}/attention/qkv/{name}",),
+            lambda x: (np.concatenate([part.reshape(flat) for part in x], axis=-1),),
+            lambda x: tuple(part.reshape(split) for part in np.split(x[0], 3, axis=-1)),
+        )
+
+    return (
+        google_norm(f"{theirs}/LayerNorm_0", f"{ours}/norm1")
+        + [joined("kernel", "kernel", (width, width), (width, num_heads, each))]
+        + [joined("bias", "bias", (width,), (num_heads, each))]
+        + r.shaped(
+            f"{attention}/out/kernel",
+            f"{ours}/attention/out/kernel",
+            (num_heads, each, width),
+            (width, width),
+        )
+        + r.one(f"{attention}/out/bias", f"{ours}/attention/out/bias")
+        + google_norm(f"{theirs}/LayerNorm_2", f"{ours}/norm2")
+        + google_dense(f"{theirs}/MlpBlock_3/Dense_0", f"{ours}/mlp/dense1")
+        + google_dense(f"{theirs}/MlpBlock_3/Dense_1", f"{ours}/mlp/dense2")
+    )
+
+
+_TIMM = has("patch_embed.proj.weight", "pos_embed", "blocks.0.attn.qkv.weight")
+
+FORMATS = (
+    Format("timm ViT", "vit", _TIMM, timm_fields, timm_rules),
+    Format(
+        "Hugging Face ViT",
+        "vit",
+        lambda names: any(
+            n.startswith(("vit.encoder.layer.0.attention.attention.query",)) for n in names
+        ),
+        hugging_face_fields,
+        hugging_face_rules,
+        ignore=r"vit\.pooler\.|position_ids$",
+        rename=renaming(
+            # Without the head the prefix is missing; version 5 of transformers has names of its own at run time.
+            (r"^(embeddings|encoder|layernorm|pooler|layers)\.", r"vit.\1."),
+            (r"^vit\.layers\.(\d+)\.", r"vit.encoder.layer.\1."),
+            (r"\.attention\.q_proj\.", ".attention.attention.query."),
+            (r"\.attention\.k_proj\.", ".attention.attention.key."),
+            (r"\.attention\.v_proj\.", ".attention.attention.value."),
+            (r"\.attention\.o_proj\.", ".attention.output.dense."),
+            (r"\.mlp\.fc1\.", ".intermediate.dense."),
+            (r"\.mlp\.fc2\.", ".output.dense."),
+        ),
+    ),
+    Format(
+        "Google ViT",
+        "vit",
+        has("embedding/kernel", "Transformer/encoder_norm/scale"),
+        google_fields,
+        google_rules,
+        rename=renaming(
+            (r"^(opt/target/|params/|img/)+", ""),
+            # As big_vision counts.
+            (r"MultiHeadDotProductAttention_0", "MultiHeadDotProductAttention_1"),
+            (r"(encoderblock_\d+)/LayerNorm_1/", r"\1/LayerNorm_2/"),
+            (r"MlpBlock_0", "MlpBlock_3"),
+        ),
+    ),
+)
