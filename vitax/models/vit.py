@@ -50,7 +50,7 @@ class ViT(nn.Module):
         positions_at: "input"; "blocks", added before each block, each with positions of its own; or "blocks_shared",
             the same ones for all (appendix D.4, table 8).
         norm_first_tokens: a norm before the first block, as in CLIP.
-        pooling: "token" (the class token), "mean" (of the patch tokens), "map" (attention pooling), or "none".
+        pooling: "token" (the class token), "mean" (of the patch tokens), "map" (attention pooling of them), or "none".
         norm_after_pooling: the last norm comes after the pooling, as in MAE's fine-tuning, not before it.
         pre_logits: width of a layer with tanh before the head, as in pre-training of the paper; 0 = none.
         dropout: rate after the positions, attention and MLP layers.
@@ -187,7 +187,7 @@ class ViT(nn.Module):
             self.norm_epsilon,
             self.dtype,
             name="pool",
-        )(x)
+        )(x[:, prefix:])
 
     def _check(self) -> None:
         for name, known in (

@@ -5,7 +5,7 @@ from typing import Any
 from vitax.models.bert import SIZES, BERT
 from vitax.models.fnet import FNet
 from vitax.pretrained import rules as r
-from vitax.pretrained.format import Fields, Format, Tensors, count, heads, renaming
+from vitax.pretrained.format import Fields, Format, Tensors, count, has, heads, renaming
 from vitax.pretrained.rules import Rules
 
 HEADS = {size["width"]: size["num_heads"] for size in SIZES.values()}
@@ -122,7 +122,7 @@ FORMATS = (
     Format(
         "Hugging Face BERT",
         "bert",
-        lambda names: "bert.encoder.layer.0.attention.self.query.weight" in names,
+        has("bert.encoder.layer.0.attention.self.query.weight"),
         bert_fields,
         bert_rules,
         rename=_rename("bert"),
@@ -130,7 +130,7 @@ FORMATS = (
     Format(
         "Hugging Face FNet",
         "fnet",
-        lambda names: "fnet.encoder.layer.0.fourier.output.LayerNorm.weight" in names,
+        has("fnet.encoder.layer.0.fourier.output.LayerNorm.weight"),
         fnet_fields,
         fnet_rules,
         rename=_rename("fnet"),

@@ -155,7 +155,7 @@ def write(path: str | Path, tensors: Mapping[str, np.ndarray], metadata: dict[st
     if path.suffix != ".safetensors":
         raise UserError(f"{path}: weights are written as .safetensors; give the file that ending")
     temporary = path.with_name(f".{path.name}.tmp")
-    contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    contiguous = {name: np.asarray(value, order="C") for name, value in tensors.items()}
     try:
         safetensors.numpy.save_file(contiguous, temporary, metadata=metadata)
         temporary.replace(path)

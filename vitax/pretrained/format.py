@@ -90,3 +90,14 @@ def renaming(*replacements: tuple[str, str]) -> Callable[[str], str]:
         return name
 
     return rename
+
+
+# Names inside a block that version 5 of transformers uses at run time, and those of saved files.
+HUGGING_FACE_5 = (
+    (r"\.attention\.q_proj\.", ".attention.attention.query."),
+    (r"\.attention\.k_proj\.", ".attention.attention.key."),
+    (r"\.attention\.v_proj\.", ".attention.attention.value."),
+    (r"\.attention\.o_proj\.", ".attention.output.dense."),
+    (r"\.mlp\.fc1\.", ".intermediate.dense."),
+    (r"\.mlp\.fc2\.", ".output.dense."),
+)

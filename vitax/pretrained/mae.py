@@ -7,7 +7,7 @@ import numpy as np
 from vitax.models.mae import MAE
 from vitax.nn.positions import sincos_2d
 from vitax.pretrained import rules as r
-from vitax.pretrained.format import Fields, Format, Tensors, count, has, heads, image_size, renaming
+from vitax.pretrained.format import HUGGING_FACE_5, Fields, Format, Tensors, count, has, heads, image_size, renaming
 from vitax.pretrained.rules import Rule, Rules
 from vitax.pretrained.vit import HEADS, grid
 
@@ -141,12 +141,7 @@ FORMATS = (
             (r"^vit\.layers\.(\d+)\.", r"vit.encoder.layer.\1."),
             # What version 5 of transformers writes.
             (r"^decoder\.decoder_encoder\.layer\.(\d+)\.", r"decoder.decoder_layers.\1."),
-            (r"\.attention\.q_proj\.", ".attention.attention.query."),
-            (r"\.attention\.k_proj\.", ".attention.attention.key."),
-            (r"\.attention\.v_proj\.", ".attention.attention.value."),
-            (r"\.attention\.o_proj\.", ".attention.output.dense."),
-            (r"\.mlp\.fc1\.", ".intermediate.dense."),
-            (r"\.mlp\.fc2\.", ".output.dense."),
+            *HUGGING_FACE_5,
         ),
     ),
 )

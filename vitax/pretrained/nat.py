@@ -104,7 +104,7 @@ FORMATS = (
     Format(
         "Hugging Face DiNAT",
         "nat",
-        lambda names: any(n.startswith("dinat.encoder.levels.0.layers.0.attention.self") for n in names),
+        has("dinat.encoder.levels.0.layers.0.attention.self.query.weight"),
         hugging_face_fields,
         hugging_face_rules,
         rename=renaming((r"^(embeddings|encoder|layernorm)\.", r"dinat.\1.")),

@@ -6,7 +6,7 @@ from typing import Any
 
 from vitax.models.swin import Swin
 from vitax.pretrained import rules as r
-from vitax.pretrained.format import Fields, Format, Tensors, count, has, pair, renaming
+from vitax.pretrained.format import HUGGING_FACE_5, Fields, Format, Tensors, count, has, pair, renaming
 from vitax.pretrained.rules import Rules
 
 
@@ -156,9 +156,14 @@ FORMATS = (
     Format(
         "Hugging Face Swin",
         "swin",
-        lambda names: any(n.startswith("swin.encoder.layers.0.blocks.0.attention.self") for n in names),
+        has("swin.encoder.layers.0.blocks.0.attention.self.query.weight"),
         hugging_face_fields,
         hugging_face_rules,
-        rename=renaming((r"^(embeddings|encoder|layernorm)\.", r"swin.\1.")),
+        rename=renaming(
+            (r"^(embeddings|encoder|layernorm)\.", r"swin.\1."),
+            *HUGGING_FACE_5,
+            (r"\.attention\.attention\.", ".attention.self."),
+            (r"\.attention\.relative_position_bias\.", ".attention.self."),
+        ),
     ),
 )

@@ -6,7 +6,7 @@ import numpy as np
 
 from vitax.models.vit import SIZES, ViT
 from vitax.pretrained import rules as r
-from vitax.pretrained.format import Fields, Format, Tensors, count, has, heads, image_size, renaming
+from vitax.pretrained.format import HUGGING_FACE_5, Fields, Format, Tensors, count, has, heads, image_size, renaming
 from vitax.pretrained.rules import Rule, Rules
 
 HEADS = {size["width"]: size["num_heads"] for size in SIZES.values()}
@@ -195,9 +195,7 @@ FORMATS = (
     Format(
         "Hugging Face ViT",
         "vit",
-        lambda names: any(
-            n.startswith(("vit.encoder.layer.0.attention.attention.query",)) for n in names
-        ),
+        has("vit.encoder.layer.0.attention.attention.query.weight"),
         hugging_face_fields,
         hugging_face_rules,
         ignore=r"vit\.pooler\.|position_ids$",
@@ -205,12 +203,7 @@ FORMATS = (
             # Without the head the prefix is missing; version 5 of transformers has names of its own at run time.
             (r"^(embeddings|encoder|layernorm|pooler|layers)\.", r"vit.\1."),
             (r"^vit\.layers\.(\d+)\.", r"vit.encoder.layer.\1."),
-            (r"\.attention\.q_proj\.", ".attention.attention.query."),
-            (r"\.attention\.k_proj\.", ".attention.attention.key."),
-            (r"\.attention\.v_proj\.", ".attention.attention.value."),
-            (r"\.attention\.o_proj\.", ".attention.output.dense."),
-            (r"\.mlp\.fc1\.", ".intermediate.dense."),
-            (r"\.mlp\.fc2\.", ".output.dense."),
+            *HUGGING_FACE_5,
         ),
     ),
     Format(

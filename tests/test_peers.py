@@ -1,0 +1,343 @@
+"""Against the peers themselves, with other options and odd sizes than tests/golden has.
+
+    pip install torch timm transformers open_clip_torch      (not part of vitax's requirements)
+    pytest tests/test_peers.py
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from golden import nchw
+
+from vitax import pretrained
+from vitax.models.transformer import Decoder, Encoder
+from vitax.nn.positions import resize_positions
+from vitax.pretrained.transformer import torch_rules
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def randomise(model, seed=0):
+    """No parameter and no statistic stays at zero or one."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        statistics = [(n, x) for n, x in model.named_buffers() if "running" in n]
+        for name, x in [*model.named_parameters(), *statistics]:
+            if "embed_positions" in name:
+                continue
+            draw = torch.randn(x.shape, generator=generator)
+            if x.ndim > 1:
+                x.copy_(draw * min(0.3, max(0.1, x[0].numel() ** -0.5)))
+            elif "norm" in name.lower() and name.endswith("weight"):
+                x.copy_(1 + 0.2 * draw)
+            elif name.endswith("running_var"):
+                x.copy_(0.5 + torch.rand(x.shape, generator=generator))
+            else:
+                x.copy_(0.1 * draw)
+    return model.eval()
+
+
+def weights(model):
+    return {name: x.detach().numpy().copy() for name, x in model.state_dict().items()}
+
+
+def images(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def theirs(model, *inputs, **options):
+    with torch.no_grad():
+        out = model(*(torch.from_numpy(np.asarray(x)) for x in inputs), **options)
+    return out.numpy() if torch.is_tensor(out) else out
+
+
+def close(ours, expected, allowed=2e-5):
+    expected = np.asarray(expected)
+    assert ours.shape == expected.shape
+    scale = max(1.0, float(np.abs(expected).max()))
+    error = float(np.abs(np.asarray(ours) - expected).max()) / scale
+    assert error <= allowed, f"{error:.1e}"
+
+
+@pytest.mark.parametrize(
+    ("options", "fields", "shape"),
+    [
+        (dict(global_pool="avg"), {}, (32, 32)),
+        (dict(global_pool="avg", fc_norm=False), dict(pooling="mean"), (32, 32)),
+        (dict(global_pool="avg", class_token=False), {}, (32, 32)),
+        (dict(global_pool="map"), {}, (32, 32)),
+        (dict(qkv_bias=False), {}, (32, 32)),
+        (dict(pre_norm=True), {}, (32, 32)),
+        (dict(in_chans=1), {}, (32, 32)),
+        (dict(num_classes=0), {}, (32, 32)),
+        (dict(img_size=(16, 40)), {}, (16, 40)),
+        (dict(img_size=(24, 64), patch_size=4), {}, (24, 64)),
+        (dict(no_embed_class=True), {}, (32, 32)),
+        (dict(norm_layer="ln5"), dict(norm_epsilon=1e-5), (32, 32)),
+        (dict(act_layer="gelu_tanh"), dict(activation="gelu_tanh"), (32, 32)),
+    ],
+)
+def test_vit_of_timm(options, fields, shape):
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    if options.get("norm_layer") == "ln5":
+        options = options | dict(norm_layer=lambda d, **k: torch.nn.LayerNorm(d, eps=1e-5, **k))
+    base = dict(img_size=32, patch_size=8, embed_dim=48, depth=2, num_heads=4, num_classes=7)
+    peer = randomise(timm.models.vision_transformer.VisionTransformer(**(base | options)))
+    w = weights(peer)
+    model, variables, report = pretrained.load(w, num_heads=4, image_size=shape, **fields)
+    x = images(2, *shape, options.get("in_chans", 3))
+    close(model.apply(variables, x), theirs(peer, nchw(x)))
+    back = pretrained.to_tensors(model, variables, report.format)
+    for name in w:
+        if "no_embed_class" not in options or name != "pos_embed":
+            assert np.array_equal(back[name], w[name]), name
+
+
+@pytest.mark.parametrize("shape", [(48, 48), (16, 16), (24, 56)])
+def test_other_image_sizes_interpolate_as_timm(shape):
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    base = dict(patch_size=8, embed_dim=48, depth=2, num_heads=4, num_classes=7)
+    make = timm.models.vision_transformer.VisionTransformer
+    peer = randomise(make(img_size=32, dynamic_img_size=True, **base))
+    x = images(2, *shape, 3)
+    expected = theirs(peer, nchw(x))
+    model, variables, report = pretrained.load(weights(peer), num_heads=4, image_size=shape)
+    assert list(report.resized) == ["params/pos_embed/grid"]
+    close(model.apply(variables, x), expected)
+    native, variables, _ = pretrained.load(weights(peer), num_heads=4)
+    close(native.apply(variables, x), expected)
+
+
+def test_resized_positions_are_those_of_timm():
+    pytest.importorskip("timm", reason="timm is not installed")
+    from timm.layers import resample_abs_pos_embed
+
+    table = images(1, 14 * 14, 8)
+    for size in ((24, 24), (7, 7), (10, 31), (14, 15)):
+        expected = resample_abs_pos_embed(torch.from_numpy(table), size, num_prefix_tokens=0)
+        ours = resize_positions(jnp.asarray(table.reshape(14, 14, 8)), size)
+        close(ours.reshape(1, -1, 8), expected.numpy(), 3e-6)
+
+
+def test_distilled_deit_of_timm():
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    make = timm.models.deit.VisionTransformerDistilled
+    peer = randomise(make(img_size=32, patch_size=8, embed_dim=48, depth=2, num_heads=4, num_classes=7))
+    model, variables, _ = pretrained.load(weights(peer), num_heads=4)
+    x = images(2, 32, 32, 3)
+    close(model.apply(variables, x), theirs(peer, nchw(x)))
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        # One more stage, and its map of 4 rows would keep a shift along the other axis in timm, though not in the
+        # official code.
+        (dict(window_size=4, depths=(2, 2), num_heads=(2, 4)), (32, 64)),
+        (dict(window_size=7, depths=(2, 2), num_heads=(2, 4)), (28, 28)),
+        (dict(window_size=8), (32, 32)),
+        (dict(window_size=4, num_classes=0), (32, 32)),
+        (dict(window_size=4, qkv_bias=False, mlp_ratio=3.0), (32, 32)),
+    ],
+)
+def test_swin_of_timm(options, shape):
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    base = dict(img_size=shape, patch_size=2, embed_dim=16, depths=(2, 2, 2), num_heads=(2, 4, 4), num_classes=7)  # fmt: skip
+    peer = randomise(timm.models.swin_transformer.SwinTransformer(**(base | options)))
+    model, variables, report = pretrained.load(weights(peer), image_size=shape)
+    assert report.format == "timm Swin"
+    x = images(2, *shape, 3)
+    close(model.apply(variables, x), theirs(peer, nchw(x)))
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (30, 38), (50, 34), (36, 64)])
+def test_swin_of_hugging_face_pads_then_shifts(shape):
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    config = transformers.SwinConfig(
+        image_size=shape, patch_size=2, embed_dim=16, depths=[2, 2], num_heads=[2, 4], window_size=4,
+        num_labels=5,
+    )  # fmt: skip
+    peer = randomise(transformers.SwinForImageClassification(config))
+    model, variables, _ = pretrained.load(weights(peer), image_size=shape)
+    x = images(2, *shape, 3)
+    close(model.apply(variables, x), theirs(peer, nchw(x)).logits.numpy())
+
+
+def test_vit_and_mae_of_hugging_face(tmp_path):
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    common = dict(image_size=32, patch_size=8, hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=80)  # fmt: skip
+    peer = randomise(transformers.ViTForImageClassification(transformers.ViTConfig(num_labels=5, **common)))  # fmt: skip
+    x = images(2, 32, 32, 3)
+    peer.save_pretrained(tmp_path / "vit")
+    # Heads and epsilon are in config.json.
+    model, variables, report = pretrained.load(tmp_path / "vit")
+    assert (model.num_heads, model.norm_epsilon) == (4, 1e-12)
+    close(model.apply(variables, x), theirs(peer, nchw(x)).logits.numpy())
+    pretrained.save(tmp_path / "vit" / "model.safetensors", model, variables, report.format)
+    again = transformers.ViTForImageClassification.from_pretrained(tmp_path / "vit").eval()
+    close(theirs(again, nchw(x)).logits.numpy(), theirs(peer, nchw(x)).logits.numpy(), 0)
+
+    config = transformers.ViTMAEConfig(
+        decoder_hidden_size=32, decoder_num_hidden_layers=2, decoder_num_attention_heads=4,
+        decoder_intermediate_size=64, **common,
+    )  # fmt: skip
+    mae = randomise(transformers.ViTMAEForPreTraining(config))
+    mae.save_pretrained(tmp_path / "mae")
+    model, variables, _ = pretrained.load(tmp_path / "mae")
+    noise = np.random.default_rng(1).random((2, 16)).astype(np.float32)
+    expected = theirs(mae, nchw(x), noise=torch.from_numpy(noise)).logits.numpy()
+    keep = np.argsort(noise, axis=1)[:, :4]
+    close(model.apply(variables, x, keep), expected)
+
+
+@pytest.mark.parametrize("heads", ["pretraining", "masked_words", "classes", "none"])
+def test_bert_of_hugging_face(heads, tmp_path):
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    config = transformers.BertConfig(
+        vocab_size=61, hidden_size=48, num_hidden_layers=2, num_attention_heads=6, intermediate_size=80,
+        max_position_embeddings=33, num_labels=5, hidden_act="gelu_new", layer_norm_eps=1e-6,
+    )  # fmt: skip
+    make = {
+        "pretraining": transformers.BertForPreTraining,
+        "masked_words": transformers.BertForMaskedLM,
+        "classes": transformers.BertForSequenceClassification,
+        "none": transformers.BertModel,
+    }[heads]
+    peer = randomise(make(config))
+    peer.save_pretrained(tmp_path)
+    model, variables, report = pretrained.load(tmp_path)
+    assert (model.heads, model.activation, model.num_heads) == (heads, "gelu_tanh", 6)
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, 61, (3, 21))
+    mask = np.arange(21)[None] < np.array([[21], [9], [1]])
+    out = model.apply(variables, tokens, mask=mask)
+    expected = theirs(peer, tokens, attention_mask=torch.from_numpy(mask.astype(np.int64)))
+    pairs = {
+        "pretraining": [("word_logits", "prediction_logits"), ("next_logits", "seq_relationship_logits")],
+        "masked_words": [("word_logits", "logits")],
+        "classes": [("logits", "logits")],
+        "none": [("tokens", "last_hidden_state"), ("pooled", "pooler_output")],
+    }[heads]
+    for ours, name in pairs:
+        close(out[ours], expected[name].numpy())
+    pretrained.save(tmp_path / "model.safetensors", model, variables, report.format)
+    again = make.from_pretrained(tmp_path).eval()
+    for name, x in peer.state_dict().items():
+        assert torch.equal(again.state_dict()[name], x), name
+
+
+def test_fnet_and_marian_of_hugging_face(tmp_path):
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    config = transformers.FNetConfig(
+        vocab_size=61, hidden_size=36, num_hidden_layers=2, intermediate_size=80, max_position_embeddings=33
+    )
+    peer = randomise(transformers.FNetForPreTraining(config))
+    peer.save_pretrained(tmp_path / "fnet")
+    model, variables, _ = pretrained.load(tmp_path / "fnet")
+    tokens = np.random.default_rng(0).integers(0, 60, (2, 21))
+    out = model.apply(variables, tokens)
+    close(out["word_logits"], theirs(peer, tokens).prediction_logits.numpy())
+
+    config = transformers.MarianConfig(
+        vocab_size=61, d_model=48, encoder_layers=3, decoder_layers=2, encoder_attention_heads=4,
+        decoder_attention_heads=4, encoder_ffn_dim=80, decoder_ffn_dim=80, max_position_embeddings=40,
+        activation_function="relu", scale_embedding=True, pad_token_id=60, eos_token_id=0, decoder_start_token_id=60,
+    )  # fmt: skip
+    peer = randomise(transformers.MarianMTModel(config))
+    peer.save_pretrained(tmp_path / "marian")
+    model, variables, _ = pretrained.load(tmp_path / "marian")
+    assert model.activation == "relu"
+    target = np.random.default_rng(1).integers(0, 60, (2, 9))
+    mask = np.arange(21)[None] < np.array([[21], [5]])
+    expected = theirs(
+        peer, tokens, attention_mask=torch.from_numpy(mask.astype(np.int64)), decoder_input_ids=torch.from_numpy(target)
+    )  # fmt: skip
+    close(model.apply(variables, tokens, target, source_mask=mask), expected.logits.numpy())
+
+
+def test_clip_of_hugging_face(tmp_path):
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    text = dict(hidden_size=32, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, vocab_size=50, max_position_embeddings=12, eos_token_id=2)  # fmt: skip
+    vision = dict(hidden_size=48, intermediate_size=100, num_hidden_layers=2, num_attention_heads=4, image_size=32, patch_size=8)  # fmt: skip
+    config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=24)
+    peer = randomise(transformers.CLIPModel(config))
+    peer.save_pretrained(tmp_path)
+    model, variables, report = pretrained.load(tmp_path)
+    assert (model.image_heads, model.text_heads, model.activation) == (4, 4, "quick_gelu")
+    x, tokens = images(2, 32, 32, 3), np.random.default_rng(0).integers(3, 50, (2, 9))
+    expected = theirs(peer, tokens, torch.from_numpy(nchw(x)))
+    out = model.apply(variables, x, tokens)
+    close(out.image, expected.image_embeds.numpy())
+    close(out.text, expected.text_embeds.numpy())
+    pretrained.save(tmp_path / "model.safetensors", model, variables, report.format)
+    again = transformers.CLIPModel.from_pretrained(tmp_path).eval()
+    close(theirs(again, tokens, torch.from_numpy(nchw(x))).text_embeds.numpy(), expected.text_embeds.numpy(), 0)
+
+
+@pytest.mark.parametrize("tower", ["vit", "resnet"])
+@pytest.mark.parametrize("quick", [True, False])
+def test_clip_of_open_clip(tower, quick):
+    open_clip = pytest.importorskip("open_clip", reason="open_clip is not installed")
+    vision = dict(image_size=32, layers=2, width=64, patch_size=8, head_width=32, mlp_ratio=3.0)
+    if tower == "resnet":
+        vision = dict(image_size=64, layers=[1, 2, 1, 2], width=8, head_width=32)
+    text = dict(context_length=12, vocab_size=50, width=32, heads=4, layers=2)
+    peer = randomise(open_clip.model.CLIP(24, vision, text, quick_gelu=quick))
+    height, width = (64, 64) if tower == "resnet" else (32, 32)
+    model, variables, report = pretrained.load(
+        weights(peer), activation="quick_gelu" if quick else "gelu", text_heads=4,
+        image_heads=8 * 32 // 32 if tower == "resnet" else 2, image_size=(height, width),
+    )  # fmt: skip
+    x, tokens = images(3, height, width, 3), np.random.default_rng(0).integers(1, 50, (3, 12))
+    with torch.no_grad():
+        image = peer.encode_image(torch.from_numpy(nchw(x))).numpy()
+        words = peer.encode_text(torch.from_numpy(tokens)).numpy()
+    close(model.apply(variables, x, method="encode_image"), image)
+    close(model.apply(variables, tokens, method="encode_text"), words)
+    back = pretrained.to_tensors(model, variables, report.format)
+    for name, value in weights(peer).items():
+        if "num_batches_tracked" not in name and name != "attn_mask":
+            assert np.array_equal(back[name], value), name
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_stacks_of_torch(norm_first, activation):
+    peer = randomise(
+        torch.nn.Transformer(
+            36, 6, 3, 2, 70, 0.0, activation, batch_first=True, norm_first=norm_first
+        ),
+        1,
+    )
+    w = weights(peer)
+    fields = dict(num_heads=6, mlp_width=70, final_norm=True, norm_first=norm_first, activation=activation)  # fmt: skip
+    stacks = []
+    for make, name, depth in ((Encoder, "encoder", 3), (Decoder, "decoder", 2)):
+        flat = {}
+        for rule in torch_rules(name, depth):
+            flat |= dict(zip(rule.ours, rule.load(tuple(w[n] for n in rule.theirs)), strict=True))
+        from flax.traverse_util import unflatten_dict
+
+        stacks.append((make(depth=depth, **fields), unflatten_dict(flat, sep="/")))
+    src, tgt = images(2, 11, 36), images(2, 5, 36, seed=1)
+    there = np.arange(11)[None] < np.array([[11], [4]])
+    causal = torch.nn.Transformer.generate_square_subsequent_mask(5)
+    expected = theirs(
+        peer, src, tgt, tgt_mask=causal, src_key_padding_mask=torch.from_numpy(~there),
+        memory_key_padding_mask=torch.from_numpy(~there),
+    )  # fmt: skip
+    (encoder, encoder_variables), (decoder, decoder_variables) = stacks
+    memory = jax.jit(encoder.apply)(encoder_variables, src, there)
+    close(decoder.apply(decoder_variables, tgt, memory, memory_mask=there), expected)
+
+
+def test_mixer_of_timm_on_a_rectangle():
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    peer = randomise(
+        timm.models.mlp_mixer.MlpMixer(num_classes=5, img_size=(16, 40), patch_size=8, num_blocks=2, embed_dim=24)
+    )
+    model, variables, _ = pretrained.load(weights(peer), image_size=(16, 40))
+    x = images(2, 16, 40, 3)
+    close(model.apply(variables, x), theirs(peer, nchw(x)))
