@@ -98,7 +98,7 @@ def test_unknown_keys_are_named_with_what_was_meant(section, change, message):
 @pytest.mark.parametrize(
     ("section", "change", "message"),
     [
-        ("model", {"activation": "relu"}, "activation 'relu' is unknown; choose one of gelu"),
+        ("model", {"activation": "tanh"}, "activation 'tanh' is unknown; choose one of gelu"),
         ("model", {"drop_path": 1.0}, r"drop_path 1.0 must lie in \[0, 1\)"),
         ("model", {"num_heads": 0}, "num_heads 0 must be at least 1"),
         ("task", {"label_smoothing": 2.0}, r"label_smoothing=2.0 must lie in \[0, 1\)"),

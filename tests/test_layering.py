@@ -21,7 +21,9 @@ ALLOWED = {
     "metrics": (),
     "mesh": LEAVES,
     "nn": ("mesh",),
-    "models": ("nn", "mesh"),
+    "macs": (),
+    "models": ("nn", "mesh", "macs"),
+    "pretrained": ("models", "nn", "config", "errors", "cli"),
     "tasks": ("losses", "masking", "images", "metrics"),
     "data": LEAVES,
     "training": ("tasks.task", "metrics", "mesh", "errors"),
@@ -30,11 +32,13 @@ ALLOWED = {
     "schema": ("config", "data", "errors", "mesh", "models", "tasks", "training"),
     "build": None,  # everything
     "cli": ("schema", "config", "errors", "workdir"),
+    "start": None,
     "main": None,
     "predict": None,
 }
 ONLY = {  # third-party packages that may be imported in some places only
-    "flax": ("nn", "models", "tasks", "build", "config"),
+    "flax": ("nn", "models", "tasks", "build", "config", "pretrained"),
+    "safetensors": ("pretrained",),
     "grain": ("data",),
     "orbax": ("training",),
     "optax": ("training", "build"),

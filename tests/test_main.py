@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
@@ -323,3 +324,23 @@ def test_two_hosts_equal_one(command, tmp_path):
     # What two hosts saved, one continues.
     evaluated = command("main", f"--workdir={tmp_path / 'two'}", "--mode=eval", "--checkpoint=last")
     assert evaluated.returncode == 0, evaluated.stderr
+
+
+def test_a_run_starts_from_another_run_or_from_a_file(command, tmp_path):
+    """A learning rate of nearly 0 leaves what the run began with."""
+    still = [
+        DEMO,
+        *TINY,
+        "--config.duration=2steps",
+        "--config.optim.warmup=1steps",
+        "--config.evals.best=",
+    ]
+    still.append("--config.optim.learning_rate=1e-9")
+    assert command("main", *still, "--config.seed=1", "--workdir=first").returncode == 0
+    _, first = newest(tmp_path / "first")
+    done = command("main", *still, "--config.init_from=first", "--workdir=second")
+    assert "parameters loaded" in done.stdout, done.stderr
+    _, second = newest(tmp_path / "second")
+    for name, tree in (("params", first["params"]), ("ema", first["params"])):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), tree, second[name])
+    assert refused(command("main", *still, "--config.init_from=no.pth"), "there is no file no.pth")

@@ -53,13 +53,19 @@ def test_the_catalogue_has_what_the_peers_count():
     for kind, heads in (("BertModel", "none"), ("BertForMaskedLM", "masked_words")):
         for size in ("base", "large"):
             fields[f"bert/{kind} {size} (vocab 30522)"] = (f"BERT-{size}", dict(heads=heads))
-            fields[f"bert/{kind} {size}-cased (vocab 28996)"] = (f"BERT-{size} cased", dict(heads=heads))
+            fields[f"bert/{kind} {size}-cased (vocab 28996)"] = (
+                f"BERT-{size} cased",
+                dict(heads=heads),
+            )
     marian = dict(vocab_size=58101, logits_bias=False, positions="halves")
-    fields["hf_marian/opus-mt style (6+6, d 512, ffn 2048, vocab 58101)"] = ("Transformer base", marian)
+    fields["hf_marian/opus-mt style (6+6, d 512, ffn 2048, vocab 58101)"] = (
+        "Transformer base",
+        marian,
+    )
     twelve = marian | dict(encoder_depth=12, decoder_depth=12)
     fields["hf_marian/default MarianConfig (12+12 layers, d 1024, vocab 58101)"] = ("Transformer big", twelve)  # fmt: skip
     # The stacks alone, with the two last norms: pre-norm models without their table.
-    for size, width in (("base", 512), ("big", 1024)):
+    for size in ("base", "big"):
         fields[f"torch_transformer/{size} (no embeddings; incl. the 2 final norms)"] = (
             f"Transformer {size}", dict(norm_first=True, vocab_size=1)
         )  # fmt: skip
@@ -172,7 +178,9 @@ def test_remat_changes_neither_value_nor_gradient(name):
     variables = variables_of(small.model, small.inputs)
 
     def gradient(model):
-        return jax.jit(jax.value_and_grad(lambda v: total(model.apply(v, *small.inputs))))(variables)
+        return jax.jit(jax.value_and_grad(lambda v: total(model.apply(v, *small.inputs))))(
+            variables
+        )
 
     plain, recomputed = gradient(small.model), gradient(small.replaced(remat=True))
     chex.assert_trees_all_close(plain, recomputed, rtol=1e-3, atol=1e-4)

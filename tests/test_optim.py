@@ -25,7 +25,7 @@ def named(tree):
 def test_decay_spares_biases_norms_tokens_and_positions(params):
     decayed = {path for path, yes in named(optim.decay_mask(params)).items() if yes}
     assert decayed == {path for path in named(params) if path.endswith("kernel")}
-    assert {"cls_token", "cls_pos_embed", "pos_embed", "norm/scale"} <= named(
+    assert {"cls_token", "pos_embed/grid", "pos_embed/prefix", "norm/scale"} <= named(
         params
     ).keys() - decayed
 
@@ -33,7 +33,9 @@ def test_decay_spares_biases_norms_tokens_and_positions(params):
 def test_layer_factors_number_layers_as_mae_does(params):
     factors = named(optim.layer_factors(params, 0.5))
     assert factors["patch_embed/projection/kernel"] == 0.5**3
-    assert factors["cls_token"] == factors["pos_embed"] == factors["cls_pos_embed"] == 0.5**3
+    assert (
+        factors["cls_token"] == factors["pos_embed/grid"] == factors["pos_embed/prefix"] == 0.5**3
+    )
     assert factors["block0/mlp/dense1/kernel"] == 0.5**2
     assert factors["block1/norm1/scale"] == 0.5
     assert factors["norm/scale"] == factors["head/kernel"] == 1.0
@@ -45,8 +47,8 @@ def test_patterns_that_match_nothing_or_are_none_are_refused(params):
         UserError, match=r"optim.freeze: 'blokc0' matches no parameter; paths look like"
     ):
         optim.make_optimizer(params, constant, freeze=("blokc0",))
-    with pytest.raises(UserError, match="optim.lr_factors: 'x' matches no"):
-        optim.make_optimizer(params, constant, lr_factors={"x": 2.0})
+    with pytest.raises(UserError, match="optim.lr_factors: 'qqq' matches no"):
+        optim.make_optimizer(params, constant, lr_factors={"qqq": 2.0})
     with pytest.raises(UserError, match="no regular expression"):
         optim.make_optimizer(params, constant, freeze=("(",))
     with pytest.raises(UserError, match="'adam' is unknown; choose one of adamw"):

@@ -11,9 +11,9 @@ from golden import case, nchw, nhwc
 
 from vitax import losses, masking, pretrained
 from vitax.models import nat
-from vitax.models.transformer import Decoder, Encoder
 from vitax.nn.patches import patchify, unpatchify
 from vitax.nn.positions import sincos, sincos_2d
+from vitax.nn.stacks import Decoder, Encoder
 from vitax.pretrained.transformer import torch_rules
 
 

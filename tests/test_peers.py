@@ -1,7 +1,7 @@
 """Against the peers themselves, with other options and odd sizes than tests/golden has.
 
-    pip install torch timm transformers open_clip_torch      (not part of vitax's requirements)
-    pytest tests/test_peers.py
+pip install torch timm transformers open_clip_torch      (not part of vitax's requirements)
+pytest tests/test_peers.py
 """
 
 import jax
@@ -11,8 +11,8 @@ import pytest
 from golden import nchw
 
 from vitax import pretrained
-from vitax.models.transformer import Decoder, Encoder
 from vitax.nn.positions import resize_positions
+from vitax.nn.stacks import Decoder, Encoder
 from vitax.pretrained.transformer import torch_rules
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -124,7 +124,9 @@ def test_resized_positions_are_those_of_timm():
 def test_distilled_deit_of_timm():
     timm = pytest.importorskip("timm", reason="timm is not installed")
     make = timm.models.deit.VisionTransformerDistilled
-    peer = randomise(make(img_size=32, patch_size=8, embed_dim=48, depth=2, num_heads=4, num_classes=7))
+    peer = randomise(
+        make(img_size=32, patch_size=8, embed_dim=48, depth=2, num_heads=4, num_classes=7)
+    )
     model, variables, _ = pretrained.load(weights(peer), num_heads=4)
     x = images(2, 32, 32, 3)
     close(model.apply(variables, x), theirs(peer, nchw(x)))
@@ -215,7 +217,10 @@ def test_bert_of_hugging_face(heads, tmp_path):
     out = model.apply(variables, tokens, mask=mask)
     expected = theirs(peer, tokens, attention_mask=torch.from_numpy(mask.astype(np.int64)))
     pairs = {
-        "pretraining": [("word_logits", "prediction_logits"), ("next_logits", "seq_relationship_logits")],
+        "pretraining": [
+            ("word_logits", "prediction_logits"),
+            ("next_logits", "seq_relationship_logits"),
+        ],
         "masked_words": [("word_logits", "logits")],
         "classes": [("logits", "logits")],
         "none": [("tokens", "last_hidden_state"), ("pooled", "pooler_output")],
@@ -231,7 +236,11 @@ def test_bert_of_hugging_face(heads, tmp_path):
 def test_fnet_and_marian_of_hugging_face(tmp_path):
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
     config = transformers.FNetConfig(
-        vocab_size=61, hidden_size=36, num_hidden_layers=2, intermediate_size=80, max_position_embeddings=33
+        vocab_size=61,
+        hidden_size=36,
+        num_hidden_layers=2,
+        intermediate_size=80,
+        max_position_embeddings=33,
     )
     peer = randomise(transformers.FNetForPreTraining(config))
     peer.save_pretrained(tmp_path / "fnet")
@@ -273,7 +282,11 @@ def test_clip_of_hugging_face(tmp_path):
     close(out.text, expected.text_embeds.numpy())
     pretrained.save(tmp_path / "model.safetensors", model, variables, report.format)
     again = transformers.CLIPModel.from_pretrained(tmp_path).eval()
-    close(theirs(again, tokens, torch.from_numpy(nchw(x))).text_embeds.numpy(), expected.text_embeds.numpy(), 0)
+    close(
+        theirs(again, tokens, torch.from_numpy(nchw(x))).text_embeds.numpy(),
+        expected.text_embeds.numpy(),
+        0,
+    )
 
 
 @pytest.mark.parametrize("tower", ["vit", "resnet"])
@@ -336,7 +349,9 @@ def test_stacks_of_torch(norm_first, activation):
 def test_mixer_of_timm_on_a_rectangle():
     timm = pytest.importorskip("timm", reason="timm is not installed")
     peer = randomise(
-        timm.models.mlp_mixer.MlpMixer(num_classes=5, img_size=(16, 40), patch_size=8, num_blocks=2, embed_dim=24)
+        timm.models.mlp_mixer.MlpMixer(
+            num_classes=5, img_size=(16, 40), patch_size=8, num_blocks=2, embed_dim=24
+        )
     )
     model, variables, _ = pretrained.load(weights(peer), image_size=(16, 40))
     x = images(2, 16, 40, 3)

@@ -22,6 +22,7 @@ from vitax.config import differences, from_json, to_json
 from vitax.data.decode import write_png
 from vitax.data.source import identity
 from vitax.errors import UserError
+from vitax.start import initial_variables
 from vitax.training import log
 from vitax.training.checkpoint import Checkpoints, choose
 from vitax.training.log import say
@@ -69,6 +70,10 @@ def train_run(config: dict[str, Any], folder: str, spec: str, overwrite: bool) -
     run = build(config)
     description = describe(run, spec, path)
     say(description)
+    start_from = None
+    if run.top.init_from and (overwrite or not workdir.has_checkpoint(path)):
+        start_from, report = initial_variables(config, run)
+        say(f"weights  {run.top.init_from}: {report}")
     began = time.monotonic()
     compiled = compile_step(run.init, run.step, run.abstract_batch, run.mesh)
     say(f"compile  {time.monotonic() - began:.0f} s")
@@ -89,6 +94,7 @@ def train_run(config: dict[str, Any], folder: str, spec: str, overwrite: bool) -
         unit="images",
         identity={split: identity(getattr(run.splits, split)) for split in ("train", "test")},
         stop=stop,
+        start_from=start_from,
     )
     state, results, seconds = train(
         compiled,

@@ -28,12 +28,18 @@ class Top(NamedTuple):
     duration: of the run: "300 epochs", "10000 steps" or "1e9 examples".
     seed: of initialisation, data order, augmentation and dropout; 0..2^31-1.
     accumulate: micro-batches per update; memory for activations shrinks by this factor.
+    init_from: weights to start from: a file that `vitax.pretrained` reads, or the folder of a run; "" = at random.
+    init_new: patterns of parameters that are made anew, though ``init_from`` does not have them, or not so.
+    init_skip: patterns of parameters that ``init_from`` has and the model has no place for.
     """
 
     batch_size: int
     duration: str
     seed: int = 0
     accumulate: int = 1
+    init_from: str = ""
+    init_new: tuple[str, ...] = ()
+    init_skip: tuple[str, ...] = ()
 
 
 class ImageFormat(NamedTuple):

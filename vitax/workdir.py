@@ -55,6 +55,11 @@ def read_config(workdir: Path) -> dict[str, Any]:
     return config
 
 
+def has_checkpoint(workdir: Path) -> bool:
+    """Whether the run in a folder has saved anything to continue from."""
+    return any(entry.name.isdigit() for entry in (workdir / "checkpoints").glob("*"))
+
+
 def locate(given: str, spec: str) -> Path:
     """The folder that ``--workdir`` means, or a fresh one for the config."""
     if "://" in given:

@@ -77,18 +77,14 @@ MODELS = {
     "vit": Family(vit.ViT, vit.SIZES, "Dosovitskiy et al. 2020, arXiv:2010.11929", _image),
     "mae": Family(mae.MAE, mae.SIZES, "He et al. 2021, arXiv:2111.06377", _masked_image),
     "swin": Family(swin.Swin, swin.SIZES, "Liu et al. 2021, arXiv:2103.14030", _image),
-    "swinir": Family(
-        swinir.SwinIR, swinir.SIZES, "Liang et al. 2021, arXiv:2108.10257", _picture
-    ),
+    "swinir": Family(swinir.SwinIR, swinir.SIZES, "Liang et al. 2021, arXiv:2108.10257", _picture),
     "nat": Family(
         nat.NAT, nat.SIZES, "Hassani et al. 2022, arXiv:2204.07143 and 2209.15001", _image
     ),
     "dynamic_vit": Family(
         dynamic_vit.DynamicViT, dynamic_vit.SIZES, "Rao et al. 2021, arXiv:2106.02034", _image
     ),
-    "clip": Family(
-        clip.CLIP, clip.SIZES, "Radford et al. 2021, arXiv:2103.00020", _image_and_text
-    ),
+    "clip": Family(clip.CLIP, clip.SIZES, "Radford et al. 2021, arXiv:2103.00020", _image_and_text),
     "mlp_mixer": Family(
         mlp_mixer.MlpMixer, mlp_mixer.SIZES, "Tolstikhin et al. 2021, arXiv:2105.01601", _image
     ),

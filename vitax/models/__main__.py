@@ -25,7 +25,14 @@ def row(variant: Variant) -> tuple[str, ...]:
     parameters = sum(x.size for x in jax.tree.leaves(shapes["params"]))
     config = f'name="{variant.family}", size="{variant.size}"'
     config += "".join(f", {key}={value}" for key, value in variant.fields.items())
-    return (variant.name, f"{parameters:,}", f"{macs / 1e9:.2f}", variant.published, family.paper, config)
+    return (
+        variant.name,
+        f"{parameters:,}",
+        f"{macs / 1e9:.2f}",
+        variant.published,
+        family.paper,
+        config,
+    )
 
 
 def main() -> None:
@@ -41,7 +48,9 @@ def main() -> None:
         known = ", ".join(MODELS)
         sys.exit(f"no model is called {' or '.join(wanted)!r}; families are {known}")
     line = "{:<26}{:>14}{:>9}  {:<44}{:<46}{}"
-    print(line.format("model", "parameters", "GMACs", "published", "paper", "config.model").rstrip())
+    print(
+        line.format("model", "parameters", "GMACs", "published", "paper", "config.model").rstrip()
+    )
     for variant in chosen:
         print(line.format(*row(variant)).rstrip(), flush=True)
 

@@ -78,7 +78,9 @@ class TextTransformer(nn.Module):
     def __call__(self, tokens: jax.Array, train: bool = False) -> jax.Array:  # [B, L] -> [B, E]
         length, d = tokens.shape[1], self.width
         if length > self.context_length:
-            raise ValueError(f"texts of {length} tokens exceed context_length {self.context_length}")
+            raise ValueError(
+                f"texts of {length} tokens exceed context_length {self.context_length}"
+            )
         normal = nn.initializers.normal
         x = nn.Embed(
             self.vocab_size, d, embedding_init=normal(0.02), dtype=self.dtype, name="word_embed"
@@ -193,7 +195,9 @@ class CLIP(nn.Module):
                 dtype=self.dtype,
             )
         else:
-            raise ValueError(f"image_tower {self.image_tower!r} is unknown; choose 'vit' or 'resnet'")
+            raise ValueError(
+                f"image_tower {self.image_tower!r} is unknown; choose 'vit' or 'resnet'"
+            )
         if self.text_tower == "transformer":
             self.text = TextTransformer(
                 out_width=self.out_width,

@@ -183,7 +183,9 @@ class DynamicViT(nn.Module):
 
     def _counts(self, patches: int) -> list[int]:
         """Patches that are left after each stage."""
-        if len(self.stages) != len(self.keep_ratios) or not set(self.stages) <= set(range(self.depth)):
+        if len(self.stages) != len(self.keep_ratios) or not set(self.stages) <= set(
+            range(self.depth)
+        ):
             raise ValueError(
                 f"stages {self.stages} must lie in 0..{self.depth - 1}, with one of keep_ratios "
                 f"{self.keep_ratios} for each"

@@ -2,7 +2,7 @@
 
 The encoder is `vitax.models.vit.ViT`, so that its parameters are those of the classifier to fine-tune. Which patches
 are hidden is decided outside (`vitax.masking.random_masking`), what the loss compares with is too
-(`vitax.losses.masked_patches`).
+(`vitax.losses.patch_mse`).
 """
 
 import functools

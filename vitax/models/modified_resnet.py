@@ -84,5 +84,7 @@ class ModifiedResNet(nn.Module):
         stride = 4 * 2 ** (len(self.depths) - 1)
         table = tuple(side // stride for side in self.image_size)
         x = x + Positions("learned_1d", table, d, 1, name="pos_embed")(tuple(grid)).astype(x.dtype)[None]  # fmt: skip
-        pool = CrossAttention(self.num_heads, out_width=self.out_width, dtype=self.dtype, name="pool")
+        pool = CrossAttention(
+            self.num_heads, out_width=self.out_width, dtype=self.dtype, name="pool"
+        )
         return pool(x[:, :1], x)[:, 0]

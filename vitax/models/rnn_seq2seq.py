@@ -100,7 +100,7 @@ class RNNSeq2Seq(nn.Module):
         self.drop = nn.Dropout(self.dropout)
 
     def _words(self, tokens: jax.Array, train: bool) -> jax.Array:
-        x = self.word_embed[tokens].astype(self.dtype) * self.width**0.5
+        x = jnp.take(self.word_embed, tokens, axis=0).astype(self.dtype) * self.width**0.5
         return constrain_batch(self.drop(x, deterministic=not train))
 
     def encode(

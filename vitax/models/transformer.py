@@ -1,7 +1,7 @@
 """Transformer: Vaswani et al., "Attention Is All You Need", 2017, arXiv:1706.03762.
 
-`Transformer` is the encoder-decoder of the paper, `LanguageModel` the decoder alone, `Encoder` and `Decoder` are the
-stacks without embeddings. Attention projections have biases, as in fairseq, PyTorch and Marian; tensor2tensor has
+`Transformer` is the encoder-decoder of the paper, `LanguageModel` the decoder alone; their blocks are in
+`vitax.nn.stacks`. Attention projections have biases, as in fairseq, PyTorch and Marian; tensor2tensor has
 none (``attention_bias=False``).
 """
 
@@ -12,9 +12,8 @@ import numpy as np
 from flax.typing import Dtype
 
 from vitax.mesh import constrain_batch
-from vitax.nn.attention import CrossAttention, SelfAttention
-from vitax.nn.blocks import MLP, Block, LayerNorm
 from vitax.nn.positions import sincos
+from vitax.nn.stacks import Decoder, Encoder
 
 # Table 3 of the paper.
 SIZES = {
@@ -27,168 +26,6 @@ LM_SIZES = {
 }
 
 
-class Encoder(nn.Module):
-    """A stack of blocks.
-
-    Attributes:
-        norm_first: pre-norm; False = post-norm, the paper.
-        final_norm: a norm after the last block: pre-norm needs it, PyTorch's nn.Transformer always has it.
-    """
-
-    depth: int
-    num_heads: int
-    mlp_width: int
-    norm_first: bool = False
-    final_norm: bool = False
-    activation: str = "relu"
-    attention_bias: bool = True
-    norm_epsilon: float = 1e-5
-    dropout: float = 0.0
-    dtype: Dtype = jnp.float32
-    remat: bool = False
-
-    @nn.compact
-    def __call__(
-        self, x: jax.Array, mask: jax.Array | None = None, train: bool = False
-    ) -> jax.Array:
-        """[B, N, D] to [B, N, D]; ``mask`` [B, N] bool, False = padding, which nobody sees."""
-        visible = None if mask is None else mask[:, None, None, :]
-        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
-        for i in range(self.depth):
-            x = block(
-                num_heads=self.num_heads,
-                mlp_width=self.mlp_width,
-                qkv_bias=self.attention_bias,
-                out_bias=self.attention_bias,
-                activation=self.activation,
-                norm_first=self.norm_first,
-                norm_epsilon=self.norm_epsilon,
-                dropout=self.dropout,
-                dtype=self.dtype,
-                name=f"block{i}",
-            )(x, train, mask=visible)
-        if self.final_norm:
-            x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
-        return x
-
-
-class DecoderBlock(nn.Module):
-    """Self-attention, attention to a memory if there is one, MLP; each around a residual."""
-
-    num_heads: int
-    mlp_width: int
-    causal: bool = True
-    norm_first: bool = False
-    activation: str = "relu"
-    attention_bias: bool = True
-    norm_epsilon: float = 1e-5
-    dropout: float = 0.0
-    dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(
-        self,
-        x: jax.Array,
-        train: bool,
-        cache_length: int,
-        memory: jax.Array | None,
-        mask: jax.Array | None,
-        memory_mask: jax.Array | None,
-        position: jax.Array | None,
-    ) -> jax.Array:
-        """[B, N, D] to [B, N, D]; the rest as in `Decoder`."""
-        attention = dict(
-            num_heads=self.num_heads,
-            qkv_bias=self.attention_bias,
-            out_bias=self.attention_bias,
-            dtype=self.dtype,
-        )
-
-        def residual(x, name, branch):
-            norm = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name=name)
-            y = branch(norm(x) if self.norm_first else x)
-            x = constrain_batch(x + nn.Dropout(self.dropout, deterministic=not train)(y))
-            return x if self.norm_first else norm(x)
-
-        length = x.shape[1]
-        visible = jnp.ones((length, length), bool)
-        visible = (jnp.tril(visible) if self.causal else visible)[None, None]
-        if mask is not None:
-            visible = visible & mask[:, None, None, :]
-        attend = SelfAttention(name="attention", **attention)
-        x = residual(
-            x,
-            "norm1",
-            lambda y: attend(
-                y, train, mask=visible, position=position, cache_length=cache_length
-            ),
-        )
-        if memory is not None:
-            look = CrossAttention(name="cross_attention", **attention)
-            seen = None if memory_mask is None else memory_mask[:, None, None, :]
-            cached = position is not None
-            x = residual(
-                x, "norm_cross", lambda y: look(y, memory, train, mask=seen, cached=cached)
-            )
-        mlp = MLP(self.mlp_width, self.activation, dtype=self.dtype, name="mlp")
-        return residual(x, "norm2", lambda y: mlp(y, train))
-
-
-class Decoder(nn.Module):
-    """A stack of decoder blocks; fields as in `Encoder`, and ``causal``: no token sees those after it."""
-
-    depth: int
-    num_heads: int
-    mlp_width: int
-    causal: bool = True
-    norm_first: bool = False
-    final_norm: bool = False
-    activation: str = "relu"
-    attention_bias: bool = True
-    norm_epsilon: float = 1e-5
-    dropout: float = 0.0
-    dtype: Dtype = jnp.float32
-    remat: bool = False
-
-    @nn.compact
-    def __call__(
-        self,
-        x: jax.Array,
-        memory: jax.Array | None = None,
-        *,
-        mask: jax.Array | None = None,
-        memory_mask: jax.Array | None = None,
-        position: jax.Array | None = None,
-        cache_length: int = 0,
-        train: bool = False,
-    ) -> jax.Array:
-        """[B, N, D] to [B, N, D]: token n depends on tokens 0..n and on the memory.
-
-        Args:
-            memory: [B, M, D] output of the encoder; None = a language model.
-            mask, memory_mask: [B, N] and [B, M] bool, False = padding, which nobody sees.
-            position: [] int; given, N = 1 and the token stands there; what came before is in the collection "cache".
-            cache_length: places that there are in all.
-        """
-        block = nn.remat(DecoderBlock, static_argnums=(2, 3)) if self.remat else DecoderBlock
-        for i in range(self.depth):
-            x = block(
-                num_heads=self.num_heads,
-                mlp_width=self.mlp_width,
-                causal=self.causal,
-                norm_first=self.norm_first,
-                activation=self.activation,
-                attention_bias=self.attention_bias,
-                norm_epsilon=self.norm_epsilon,
-                dropout=self.dropout,
-                dtype=self.dtype,
-                name=f"block{i}",
-            )(x, train, cache_length, memory, mask, memory_mask, position)
-        if self.final_norm:
-            x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
-        return x
-
-
 def _embed(
     table: jax.Array,
     tokens: jax.Array,
@@ -199,9 +36,11 @@ def _embed(
 ) -> jax.Array:
     """[B, N] tokens to [B, N, D]: rows of the table [V, D] times sqrt(D), plus sinusoids (section 3.4 and 3.5)."""
     if kind not in ("interleaved", "halves", "none"):
-        raise ValueError(f"positions {kind!r} are unknown; choose 'interleaved', 'halves' or 'none'")
+        raise ValueError(
+            f"positions {kind!r} are unknown; choose 'interleaved', 'halves' or 'none'"
+        )
     (_, length), d = tokens.shape, table.shape[-1]
-    x = table[tokens] * np.float32(np.sqrt(d))
+    x = jnp.take(table, tokens, axis=0) * np.float32(np.sqrt(d))
     if kind != "none":
         places = np.arange(length if position is None else cache_length)
         waves = jnp.asarray(sincos(places, d, interleaved=kind == "interleaved"))
@@ -259,7 +98,9 @@ class Transformer(nn.Module):
         self.drop = nn.Dropout(self.dropout)
         init, shape = nn.initializers.normal(self.width**-0.5), (self.vocab_size, self.width)
         if self.tied:
-            self.source_embed = self.target_embed = self.output_embed = self.param("word_embed", init, shape)
+            self.source_embed = self.target_embed = self.output_embed = self.param(
+                "word_embed", init, shape
+            )
         else:
             self.source_embed = self.param("source_embed", init, shape)
             self.target_embed = self.param("target_embed", init, shape)

@@ -103,7 +103,7 @@ class Positions(nn.Module):
             raise ValueError(
                 f"positions {self.kind!r} are unknown; choose one of {', '.join(LEARNED + FIXED)}"
             )
-        places = places.reshape(-1, d)
+        places = jnp.reshape(places, (-1, d))
         if not self.prefix:
             return places
         shape = (self.prefix, d)

@@ -44,7 +44,8 @@ class TextEmbed(nn.Module):
         if length > self.max_length:
             raise ValueError(f"texts of {length} tokens exceed max_length {self.max_length}")
         segments = jnp.zeros_like(tokens) if segments is None else segments
-        x = self.word[tokens] + self.segment[segments] + self.position[None, :length]
+        x = jnp.take(self.word, tokens, axis=0) + jnp.take(self.segment, segments, axis=0)
+        x = x + self.position[None, :length]
         x = self.norm(x.astype(self.dtype))
         if self.projection:
             x = self.dense(x)

@@ -8,8 +8,20 @@
 ``python -m vitax.pretrained FILE`` says what a file is. No PyTorch is needed, and no code from a file is run.
 """
 
-from vitax.pretrained.convert import Loaded, adapt, load, save, to_tensors
+from vitax.pretrained.adapt import adapt, paths
+from vitax.pretrained.convert import Loaded, load, load_into, save, to_tensors
 from vitax.pretrained.formats import FORMATS, recognise
 from vitax.pretrained.report import Report
 
-__all__ = ["FORMATS", "Loaded", "Report", "adapt", "load", "recognise", "save", "to_tensors"]
+__all__ = [
+    "FORMATS",
+    "Loaded",
+    "Report",
+    "adapt",
+    "load",
+    "load_into",
+    "paths",
+    "recognise",
+    "save",
+    "to_tensors",
+]

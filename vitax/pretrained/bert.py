@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from vitax.models.bert import SIZES, BERT
+from vitax.models.bert import BERT, SIZES
 from vitax.models.fnet import FNet
 from vitax.pretrained import rules as r
 from vitax.pretrained.format import Fields, Format, Tensors, count, has, heads, renaming

@@ -6,46 +6,26 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from vitax.config import did_you_mean
 from vitax.errors import UserError
-from vitax.models import MODELS, variable_shapes
-from vitax.nn.positions import resize_positions
+from vitax.models import MODELS
 from vitax.pretrained import files
+from vitax.pretrained.adapt import Variables, adapt, image_channels, initial, shapes_of
 from vitax.pretrained.format import Format, pair
 from vitax.pretrained.formats import named, recognise
+from vitax.pretrained.hub_config import config_fields
 from vitax.pretrained.report import Report
 
-Variables = dict[str, Any]
 Tensors = Mapping[str, np.ndarray]
-Flat = dict[str, np.ndarray]
 
-# Parameters that may be made anew when another number of classes is asked for.
-HEADS = r"params/(.*/)?(head|head_dist)/(kernel|bias)$"
-# Tables on a grid, that another image or window size interpolates.
-GRIDS = r"(pos_embed\d*/grid|relative_bias)$"
-# What Hugging Face's config.json calls them.
-CONFIG_KEYS = {
-    "num_attention_heads": "num_heads",
-    "encoder_attention_heads": "num_heads",
-    "decoder_num_attention_heads": "decoder_num_heads",
-    "layer_norm_eps": "norm_epsilon",
-    "image_size": "image_size",
-    "dilations": "dilations",
-}
-CONFIG_ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "quick_gelu": "quick_gelu",
-    "relu": "relu",
-    "swish": "swish",
-    "silu": "swish",
-}
+# Fields that no file tells: a model to start with lends its own.
+NOT_IN_FILES = (
+    "num_heads", "decoder_num_heads", "image_heads", "text_heads", "dilations", "stages", "keep_ratios",
+    "activation", "norm_epsilon", "pixel_range", "end_token",
+)  # fmt: skip
 
 
 class Loaded(NamedTuple):
@@ -87,7 +67,7 @@ def load(
         tensors = {name: np.asarray(value) for name, value in source.items()}
     else:
         tensors = files.read(source)
-        given = _config_fields(files.read_config(source)) | given
+        given = config_fields(files.read_config(source)) | given
     kind = named(format) if format else recognise(tensors, family)
     renamed = {kind.rename(name): value for name, value in tensors.items()}
     module = MODELS[kind.family].module
@@ -104,41 +84,17 @@ def load(
     # What decides which tensors there are is the file's; the caller's wishes come after.
     wanted = {key: value for key, value in given.items() if key in known}
     changed = {
-        key: own[key] for key in ("image_size", "num_classes", "window") if key in own and key in wanted
+        key: own[key]
+        for key in ("image_size", "num_classes", "window")
+        if key in own and key in wanted
     }
     native = module(**(own | wanted | changed))
     variables, report = _from_tensors(kind, native, renamed, allow_missing, allow_unexpected)
     model = module(**(own | wanted))
     if model != native:
-        channels = _channels(native, kind.family, variables)
+        channels = image_channels(native, kind.family, variables)
         variables = adapt(variables, model, kind.family, report, channels=channels)
     return Loaded(model, variables, report)
-
-
-def _config_fields(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of ours that a config.json of Hugging Face or open_clip tells."""
-    found = {ours: config[theirs] for theirs, ours in CONFIG_KEYS.items() if theirs in config}
-    act = config.get("hidden_act", config.get("activation_function"))
-    vision = config.get("vision_config")
-    if isinstance(vision, Mapping):  # CLIP
-        act = vision.get("hidden_act", "quick_gelu")
-        found["norm_epsilon"] = vision.get("layer_norm_eps", 1e-5)
-        if "num_attention_heads" in vision:
-            found["image_heads"] = vision["num_attention_heads"]
-        text = config.get("text_config")
-        if isinstance(text, Mapping) and "num_attention_heads" in text:
-            found["text_heads"] = text["num_attention_heads"]
-    if "model_cfg" in config:  # open_clip
-        act = "quick_gelu" if config["model_cfg"].get("quick_gelu") else "gelu"
-    if act is not None:
-        if act not in CONFIG_ACTIVATIONS:
-            raise UserError(f"config.json names the activation {act!r}, which vitax does not have")
-        found["activation"] = CONFIG_ACTIVATIONS[act]
-    if "dilations" in found:
-        found["dilations"] = tuple(tuple(stage) for stage in found["dilations"])
-    if isinstance(found.get("num_heads"), list):
-        found["num_heads"] = tuple(found["num_heads"])
-    return found
 
 
 def _from_tensors(
@@ -173,8 +129,8 @@ def _from_tensors(
     _refuse(kind, "lacks", missing, allow_missing, "allow_missing")
     _refuse(kind, "also holds", report.unexpected, allow_unexpected, "allow_unexpected")
 
-    channels = _channels(model, kind.family, unflatten_dict(flat, sep="/"))
-    shapes = flatten_dict(_shapes(model, kind.family, channels), sep="/")
+    channels = image_channels(model, kind.family, unflatten_dict(flat, sep="/"))
+    shapes = flatten_dict(shapes_of(model, kind.family, channels), sep="/")
     report.missing = [path for path in shapes if path not in flat]
     _refuse(kind, "lacks", report.missing, allow_missing, "allow_missing")
     for path, value in flat.items():
@@ -185,7 +141,7 @@ def _from_tensors(
                 f"check the fields that were given"
             )
     if report.missing:
-        fresh = _initial(model, kind.family, channels)
+        fresh = initial(model, kind.family, channels)
         flat |= {path: fresh[path] for path in report.missing}
     flat = {path: np.asarray(flat[path], shapes[path].dtype) for path in shapes}
     return unflatten_dict(flat, sep="/"), report
@@ -201,79 +157,40 @@ def _refuse(kind: Format, verb: str, names: list[str], allowed: Sequence[str], o
         )
 
 
-def adapt(
-    variables: Variables,
+def load_into(
+    source: str | Path | Tensors,
     model: nn.Module,
     family: str,
-    report: Report,
     *,
-    channels: int = 3,
-    allow_missing: Sequence[str] = (),
-) -> Variables:
-    """Variables for a model of another image size, window or number of classes; what was done goes into the report.
+    new: Sequence[str] = (),
+    skip: Sequence[str] = (),
+) -> tuple[Variables, Report]:
+    """Weights of another project for a model that there is already.
 
     Args:
-        variables: of a model that differs from ``model`` in these only.
-        allow_missing: patterns of further paths that may be made anew.
+        source: as in `load`.
+        family: of the model, a name of `vitax.models.MODELS`.
+        new: patterns of our paths that are made anew where the file does not have them, or not in that shape.
+        skip: patterns of names in the file, or of our paths, that the model has no place for.
 
     Raises:
-        UserError: they differ in more.
+        UserError: the file cannot be read, or does not fit.
     """
-    flat = flatten_dict(variables, sep="/")
-    shapes = flatten_dict(_shapes(model, family, channels), sep="/")
-    fresh: Flat = {}
-
-    def new(path: str) -> np.ndarray:
-        fresh.update(fresh or _initial(model, family, channels))
-        report.remade.append(path)
-        report.loaded = [name for name in report.loaded if name != path]
-        return fresh[path]
-
-    made: Flat = {}
-    for path, shape in shapes.items():
-        value = flat.get(path)
-        if value is not None and value.shape == shape.shape:
-            made[path] = value
-        elif re.search(HEADS, path) or any(re.search(pattern, path) for pattern in allow_missing):
-            made[path] = new(path)
-        elif value is not None and re.search(GRIDS, path) and value.shape[2:] == shape.shape[2:]:
-            made[path] = np.asarray(resize_positions(jnp.asarray(value), shape.shape[:2]))
-            report.resized[path] = (value.shape, shape.shape)
-        else:
-            there = "absent" if value is None else list(value.shape)
-            raise UserError(
-                f"{path} is {there} in the weights, and {list(shape.shape)} in the model; "
-                "only positions are resized and only heads made anew, unless allow_missing names more"
-            )
-    left = [path for path in flat if path not in shapes and not re.search(HEADS, path)]
-    if left:
-        raise UserError(f"the model has no place for {', '.join(left[:5])}")
-    return unflatten_dict(made, sep="/")
-
-
-def _channels(model: nn.Module, family: str, variables: Variables) -> int:
-    """Image channels, from the first kernel that sees the image."""
-    flat = flatten_dict(variables.get("params", {}), sep="/")
-    for path, value in flat.items():
-        if path.endswith("patch_embed/projection/kernel"):
-            return value.shape[0] // model.patch_size**2
-        if path in ("tokenizer0/kernel", "conv_first/kernel", "image/conv1/kernel"):
-            return value.shape[2]
-    return 3
-
-
-def _shapes(model: nn.Module, family: str, channels: int) -> Variables:
-    try:
-        return variable_shapes(model, family, channels)
-    except ValueError as error:
-        raise UserError(f"no such model: {error}") from error
-
-
-def _initial(model: nn.Module, family: str, channels: int) -> Flat:
-    """Freshly initialised variables, flat."""
-    example = MODELS[family].example(model, channels)
-    zeros = [jnp.zeros(x.shape, x.dtype) for x in example]
-    return jax.device_get(flatten_dict(dict(jax.jit(model.init)(jax.random.key(0), *zeros)), sep="/"))
+    lent = {key: getattr(model, key) for key in NOT_IN_FILES if hasattr(model, key)}
+    own, variables, report = load(
+        source, family=family, allow_missing=new, allow_unexpected=skip, **lent
+    )
+    channels = image_channels(own, family, variables)
+    fitted = adapt(
+        variables,
+        model,
+        family,
+        report,
+        channels=channels,
+        allow_missing=new,
+        allow_unexpected=skip,
+    )
+    return fitted, report
 
 
 def to_tensors(model: nn.Module, variables: Variables, format: str) -> dict[str, np.ndarray]:

@@ -65,12 +65,14 @@ def read(path: str | Path) -> Tensors:
 
 def _read(path: Path) -> Mapping[str, np.ndarray]:
     with path.open("rb") as file:
-        start = file.read(16)
+        start = file.read(2)
     if path.suffix == ".npz":
+        if start != b"PK":
+            raise Refused("not an .npz file, for those are zip files")
         return _read_npz(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    if start[:2] == b"PK":
+    if start == b"PK":
         return flatten(read_torch(path))
     if start[:1] == b"\x80" or path.suffix in (".pth", ".pt", ".bin", ".tar"):
         raise Refused(
@@ -82,9 +84,7 @@ def _read(path: Path) -> Mapping[str, np.ndarray]:
 
 def _read_npz(path: Path) -> Tensors:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, "files"):
-                raise Refused("a single array, not an .npz file")
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             limit = 64 * path.stat().st_size + 2**20
             for info in file.zip.infolist():
                 if info.file_size > limit:

@@ -4,7 +4,18 @@ from collections.abc import Iterable
 
 from vitax.config import did_you_mean
 from vitax.errors import UserError
-from vitax.pretrained import bert, clip, dynamic_vit, mae, mlp_mixer, nat, swin, swinir, transformer, vit
+from vitax.pretrained import (
+    bert,
+    clip,
+    dynamic_vit,
+    mae,
+    mlp_mixer,
+    nat,
+    swin,
+    swinir,
+    transformer,
+    vit,
+)
 from vitax.pretrained.format import Format
 
 # The first that recognises a file is its format: the more special stand before the more general.

@@ -7,7 +7,17 @@ import numpy as np
 from vitax.models.mae import MAE
 from vitax.nn.positions import sincos_2d
 from vitax.pretrained import rules as r
-from vitax.pretrained.format import HUGGING_FACE_5, Fields, Format, Tensors, count, has, heads, image_size, renaming
+from vitax.pretrained.format import (
+    HUGGING_FACE_5,
+    Fields,
+    Format,
+    Tensors,
+    count,
+    has,
+    heads,
+    image_size,
+    renaming,
+)
 from vitax.pretrained.rules import Rule, Rules
 from vitax.pretrained.vit import HEADS, grid
 

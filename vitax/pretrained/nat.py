@@ -29,9 +29,9 @@ def _fields(
 
 
 def official_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-    return _fields(tensors, given, "levels.", "blocks.", "attn.rpb", "gamma1", "head.weight") | dict(
-        qkv_bias="levels.0.blocks.0.attn.qkv.bias" in tensors
-    )
+    return _fields(
+        tensors, given, "levels.", "blocks.", "attn.rpb", "gamma1", "head.weight"
+    ) | dict(qkv_bias="levels.0.blocks.0.attn.qkv.bias" in tensors)
 
 
 def _stem(embed: str, conv: str) -> Rules:
@@ -110,4 +110,3 @@ FORMATS = (
         rename=renaming((r"^(embeddings|encoder|layernorm)\.", r"dinat.\1.")),
     ),
 )
-

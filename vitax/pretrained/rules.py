@@ -135,7 +135,13 @@ def copies(rule: Rules, others: Sequence[str]) -> Rules:
         return first
 
     return [
-        Rule((theirs, *others), ours, load_equal, lambda x: save(x) * (1 + len(others)), tuple(others))
+        Rule(
+            (theirs, *others),
+            ours,
+            load_equal,
+            lambda x: save(x) * (1 + len(others)),
+            tuple(others),
+        )
     ]
 
 
@@ -157,7 +163,9 @@ def timm_block(theirs: str, ours: str, qkv_bias: bool = True) -> Rules:
     )
 
 
-def hugging_face_block(theirs: str, ours: str, inner: str = "attention", qkv_bias: bool = True) -> Rules:
+def hugging_face_block(
+    theirs: str, ours: str, inner: str = "attention", qkv_bias: bool = True
+) -> Rules:
     """A pre-norm block with the names of Hugging Face's ViT and Swin; ``inner``: where query, key and value are."""
     qkv = [f"{theirs}.attention.{inner}.{name}" for name in ("query", "key", "value")]
     return (
@@ -173,5 +181,10 @@ def hugging_face_block(theirs: str, ours: str, inner: str = "attention", qkv_bia
 def stacked(theirs: str, ours: Sequence[str]) -> Rules:
     """The rows of one tensor there, a parameter each here."""
     return [
-        Rule((theirs,), tuple(f"params/{o}" for o in ours), lambda x: tuple(x[0]), lambda x: (np.stack(x),))
+        Rule(
+            (theirs,),
+            tuple(f"params/{o}" for o in ours),
+            lambda x: tuple(x[0]),
+            lambda x: (np.stack(x),),
+        )
     ]

@@ -4,9 +4,19 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from vitax.errors import UserError
 from vitax.models.swin import Swin
 from vitax.pretrained import rules as r
-from vitax.pretrained.format import HUGGING_FACE_5, Fields, Format, Tensors, count, has, pair, renaming
+from vitax.pretrained.format import (
+    HUGGING_FACE_5,
+    Fields,
+    Format,
+    Tensors,
+    count,
+    has,
+    pair,
+    renaming,
+)
 from vitax.pretrained.rules import Rules
 
 
@@ -24,14 +34,18 @@ def _fields(
             tables[int(m[1])] = value.shape
     sides = [(int(tables[stage][0] ** 0.5) + 1) // 2 for stage in range(stages)]
     window = sides[0]
-    # The window of a stage whose map is smaller has shrunk to it.
-    shrunk = next((s for s in range(stages) if sides[s] < window), None)
-    native = 224 if window == 7 else 384 if window == 12 else window * patch_size * 2 ** (stages - 1)
-    if shrunk is not None:
-        native = sides[shrunk] * patch_size * 2**shrunk
+    # The window of a stage whose map is smaller has shrunk to it, and tells the image size; without one, any size
+    # fits at which the last stage has a window.
+    last = next((stage for stage in range(stages) if sides[stage] < window), stages - 1)
+    native = pair(sides[last] * patch_size * 2**last)
+    wanted = given.get("image_size", native)
+    own = all(
+        min(window, *(-(-n // (patch_size * 2**stage)) for n in wanted)) == sides[stage]
+        for stage in range(stages)
+    )
     return dict(
         num_classes=len(tensors[head]) if head in tensors else 0,
-        image_size=pair(given.get("image_size", native)),
+        image_size=wanted if own else native,
         patch_size=patch_size,
         width=width,
         depths=tuple(sum(stage == s for stage, _ in numbers) for s in range(stages)),
@@ -78,7 +92,9 @@ def official_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
         f"{block}.attn.qkv.bias",
         "head.fc.weight" if "head.fc.weight" in tensors else "head.weight",
     )
-    if "norm3.weight" in tensors or "norm0.weight" in tensors:
+    if "absolute_pos_embed" in tensors or "patch_embed.norm.weight" not in tensors:
+        raise UserError("Swin with absolute positions (ape) or without patch_norm is not supported")
+    if any(re.match(r"norm\d\.weight$", name) for name in tensors):
         found |= dict(pyramid=True, shrink_window=False)
     return found
 
@@ -152,7 +168,14 @@ def _timm(names: Any) -> bool:
 
 FORMATS = (
     Format("timm Swin", "swin", _timm, official_fields, timm_rules),
-    Format("official Swin", "swin", has(*_FIRST), official_fields, official_rules),
+    Format(
+        "official Swin",
+        "swin",
+        has(*_FIRST),
+        official_fields,
+        official_rules,
+        rename=renaming((r"^backbone\.", "")),  # of a detector
+    ),
     Format(
         "Hugging Face Swin",
         "swin",

@@ -134,7 +134,7 @@ class _Unpickler(pickle.Unpickler):
             return np.zeros(size, storage.dtype)
         steps = tuple(s * storage.dtype.itemsize for s in stride)
         view = np.lib.stride_tricks.as_strided(flat[offset:], size, steps, writeable=False)
-        return np.ascontiguousarray(view)
+        return np.array(view, order="C")
 
     def _storage(self, storage: Storage) -> np.ndarray:
         if storage.entry not in self.read:

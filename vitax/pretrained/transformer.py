@@ -59,7 +59,7 @@ def _names(theirs: str, attention: str, letters: str) -> list[str]:
 
 
 def torch_rules(stack: str, depth: int, final_norm: bool = True) -> Rules:
-    """The table of `vitax.models.transformer.Encoder` or `Decoder`, for a state_dict of torch.nn.Transformer.
+    """The table of `vitax.nn.stacks.Encoder` or `Decoder`, for a state_dict of torch.nn.Transformer.
 
     Args:
         stack: "encoder" or "decoder".
@@ -116,7 +116,11 @@ FORMATS = (
     Format(
         "Hugging Face Marian",
         "transformer",
-        has("model.shared.weight", "model.encoder.layers.0.self_attn.q_proj.weight", "model.encoder.layers.0.fc1.weight"),
+        has(
+            "model.shared.weight",
+            "model.encoder.layers.0.self_attn.q_proj.weight",
+            "model.encoder.layers.0.fc1.weight",
+        ),
         marian_fields,
         marian_rules,
         # Computed by the model; `marian_fields` checks that they are equal.

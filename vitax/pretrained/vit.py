@@ -6,7 +6,17 @@ import numpy as np
 
 from vitax.models.vit import SIZES, ViT
 from vitax.pretrained import rules as r
-from vitax.pretrained.format import HUGGING_FACE_5, Fields, Format, Tensors, count, has, heads, image_size, renaming
+from vitax.pretrained.format import (
+    HUGGING_FACE_5,
+    Fields,
+    Format,
+    Tensors,
+    count,
+    has,
+    heads,
+    image_size,
+    renaming,
+)
 from vitax.pretrained.rules import Rule, Rules
 
 HEADS = {size["width"]: size["num_heads"] for size in SIZES.values()}
@@ -104,7 +114,9 @@ def hugging_face_rules(model: ViT) -> Rules:
     rules += r.positions(f"{embed}.position_embeddings", "pos_embed", grid(model), 1)
     rules += r.patches(f"{embed}.patch_embeddings.projection", "patch_embed", model.patch_size)
     for i in range(model.depth):
-        rules += r.hugging_face_block(f"vit.encoder.layer.{i}", f"block{i}", qkv_bias=model.qkv_bias)
+        rules += r.hugging_face_block(
+            f"vit.encoder.layer.{i}", f"block{i}", qkv_bias=model.qkv_bias
+        )
     rules += r.norm("vit.layernorm", "norm")
     return rules + (r.linear("classifier", "head") if model.num_classes else [])
 
@@ -191,7 +203,15 @@ def google_block(theirs: str, ours: str, width: int, num_heads: int) -> Rules:
 _TIMM = has("patch_embed.proj.weight", "pos_embed", "blocks.0.attn.qkv.weight")
 
 FORMATS = (
-    Format("timm ViT", "vit", _TIMM, timm_fields, timm_rules),
+    Format(
+        "timm ViT",
+        "vit",
+        _TIMM,
+        timm_fields,
+        timm_rules,
+        # The decoder of an MAE, where its encoder is wanted as a ViT.
+        ignore=r"^decoder_|^mask_token$",
+    ),
     Format(
         "Hugging Face ViT",
         "vit",

@@ -42,6 +42,7 @@ class Inputs(NamedTuple):
     unit: str  # what an example is called in the log: "images"
     identity: Mapping[str, Any]  # of the data; a checkpoint made with other data is refused
     stop: Callable[[int], bool] = lambda step: False  # asked after each step; True = save, return
+    start_from: Variables | None = None  # of a new run, in place of the initial ones
 
 
 def train(
@@ -142,7 +143,10 @@ def _begin(
     start = checkpoints.latest()
     if start is None:
         with jax.set_mesh(mesh):
-            return 0, compiled.init(), {"window": {}, "metrics": {}, "corrupt": [], "seconds": 0}
+            state = compiled.init()
+        if inputs.start_from is not None:
+            state = state.starting_from(inputs.start_from)
+        return 0, state, {"window": {}, "metrics": {}, "corrupt": [], "seconds": 0}
     saved = checkpoints.meta(start)
     if saved["data"] != inputs.identity:
         raise UserError(

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -26,6 +27,20 @@ class TrainState(NamedTuple):
     @property
     def variables(self) -> Variables:
         return {"params": self.params, **self.collections}
+
+    def starting_from(self, variables: Variables) -> "TrainState":
+        """This state, freshly initialised, with other variables (host arrays) in place of its own."""
+
+        def put(old: jax.Array, new: np.ndarray) -> jax.Array:
+            new = np.asarray(new, old.dtype)
+            return jax.make_array_from_callback(old.shape, old.sharding, lambda part: new[part])
+
+        rest = {name: tree for name, tree in variables.items() if name != "params"}
+        return self._replace(
+            params=jax.tree.map(put, self.params, variables["params"]),
+            collections=jax.tree.map(put, self.collections, rest),
+            ema=jax.tree.map(put, self.ema, variables["params"]) if self.ema else {},
+        )
 
     @property
     def ema_variables(self) -> Variables | None:

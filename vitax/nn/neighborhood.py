@@ -1,0 +1,120 @@
+"""Neighborhood attention, dilated or not, without a kernel of its own.
+
+It is written for matrix units, not as a gather of K * K keys for each query: queries are cut into
+tiles of about K x K, each tile multiplies with the one block of keys that holds the neighborhoods of all its queries,
+and a mask leaves each query its own. Dilation deals the map out into dilation x dilation maps first.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vitax.mesh import constrain_batch
+from vitax.nn.attention import dot_product_attention
+
+
+def neighborhood(place: np.ndarray, length: np.ndarray | int, kernel: int) -> np.ndarray:
+    """First of the ``kernel`` neighbors of each place on a line: centred, but moved inward at the ends."""
+    return np.clip(place - kernel // 2, 0, length - kernel)
+
+
+def _tiling(n: int, kernel: int, dilation: int):
+    """How one axis of ``n`` tokens is cut.
+
+    Returns:
+        tile: T, queries of a tile.
+        starts: first key of each tile, in a lattice of ceil(n / dilation) tokens.
+        span: L, keys of a tile.
+        offset: [tiles, T, L] int, key - query + kernel - 1, clipped to the bias table.
+        visible: [dilation, tiles, T, L] bool, whether the key is a neighbor, for each residue modulo dilation.
+    """
+    m = -(-n // dilation)
+    count = -(-m // kernel)
+    tile = -(-m // count)
+    uneven = n % dilation > 0  # some of the dealt-out lines are one token shorter
+    span = min(m, tile + kernel - 1 + uneven)
+    starts = np.clip(np.arange(count) * tile - kernel // 2, 0, m - span)
+    query = np.minimum(np.arange(count)[:, None] * tile + np.arange(tile), m - 1)[:, :, None]
+    key = (starts[:, None] + np.arange(span))[:, None, :]
+    length = -(-(n - np.arange(dilation)) // dilation)[:, None, None, None]
+    first = neighborhood(query[None], length, kernel)
+    visible = (first <= key[None]) & (key[None] < first + kernel)
+    offset = np.clip(key - query + kernel - 1, 0, 2 * kernel - 2)
+    return tile, [int(s) for s in starts], span, offset, visible
+
+
+def neighborhood_attention(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    table: jax.Array | None = None,
+    *,
+    kernel: int,
+    dilation: int = 1,
+) -> jax.Array:
+    """Each query attends to kernel x kernel keys around it, ``dilation`` apart (arXiv:2209.15001, equation 4).
+
+    At the border the neighborhood is moved inward, never cut: every query has kernel**2 keys, all of its own residue
+    modulo dilation. If kernel * dilation is the size of the map, this is full attention within each residue.
+
+    Args:
+        q, k, v: [B, H, W, A, E]; the scores are divided by sqrt(E).
+        table: [A, 2*kernel-1, 2*kernel-1] bias for each offset (key - query) / dilation, or None.
+        kernel: odd.
+
+    Returns:
+        [B, H, W, A, E].
+    """
+    b, height, width, heads, e = q.shape
+    if kernel % 2 == 0 or min(height, width) < kernel * dilation:
+        raise ValueError(
+            f"a map of {height}x{width} has no neighborhoods of kernel {kernel} (odd) with dilation {dilation}; "
+            f"it must be at least {kernel * dilation} a side"
+        )
+    d = dilation
+    rows, columns = _tiling(height, kernel, d), _tiling(width, kernel, d)
+    tile = (rows[0], columns[0])
+    count = (len(rows[1]), len(columns[1]))
+
+    def deal(x):  # [B, H, W, A, E] -> [B, d, d, H/d, W/d, A, E]
+        x = jnp.pad(x, ((0, 0), (0, -height % d), (0, -width % d), (0, 0), (0, 0)))
+        x = x.reshape(b, x.shape[1] // d, d, x.shape[2] // d, d, heads, e)
+        return x.transpose(0, 2, 4, 1, 3, 5, 6)
+
+    n, m = tile[0] * tile[1], rows[2] * columns[2]
+    tiles = count[0] * count[1]
+
+    def blocks(x):  # keys or values of each tile, [B, d*d, tiles, M, A, E]
+        x = deal(x)
+        x = jnp.stack([x[:, :, :, s : s + rows[2]] for s in rows[1]], 3)
+        x = jnp.stack([x[:, :, :, :, :, s : s + columns[2]] for s in columns[1]], 4)
+        return constrain_batch(x.reshape(b, d * d, tiles, m, heads, e))
+
+    x = deal(q)
+    short = [c * t - side for c, t, side in zip(count, tile, x.shape[3:5], strict=True)]
+    x = jnp.pad(x, ((0, 0),) * 3 + ((0, short[0]), (0, short[1])) + ((0, 0),) * 2)
+    x = x.reshape(b, d, d, count[0], tile[0], count[1], tile[1], heads, e)
+    x = x.swapaxes(4, 5).reshape(b, d * d, tiles, n, heads, e)
+
+    visible = np.einsum("fitp,gjsq->fgijtspq", rows[4], columns[4])
+    visible = visible.reshape(1, d * d, tiles, 1, n, m)
+    bias = None
+    if table is not None:
+        # One product per axis: the gradient of a gather would be a scatter.
+        one = functools.partial(jax.nn.one_hot, num_classes=2 * kernel - 1, dtype=table.dtype)
+        bias = jnp.einsum(
+            "auv,itpu,jsqv->ijatspq",
+            table,
+            one(rows[3]),
+            one(columns[3]),
+            precision=jax.lax.Precision.HIGHEST,
+        ).reshape(1, 1, tiles, heads, n, m)
+    out, _ = dot_product_attention(
+        constrain_batch(x), blocks(k), blocks(v), bias=bias, mask=visible
+    )
+
+    out = out.reshape(b, d, d, *count, *tile, heads, e).transpose(0, 3, 5, 1, 4, 6, 2, 7, 8)
+    out = out.reshape(b, count[0] * tile[0] * d, count[1] * tile[1] * d, heads, e)
+    return out[:, :height, :width]
