@@ -356,3 +356,22 @@ def test_mixer_of_timm_on_a_rectangle():
     model, variables, _ = pretrained.load(weights(peer), image_size=(16, 40))
     x = images(2, 16, 40, 3)
     close(model.apply(variables, x), theirs(peer, nchw(x)))
+
+
+def test_names_of_dinat_of_hugging_face(tmp_path, monkeypatch):
+    """Names and shapes only: it needs NATTEN to run, and version 5.23 swaps height and heads before it calls it."""
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    from transformers.models.dinat import modeling_dinat
+
+    monkeypatch.setattr(modeling_dinat, "requires_backends", lambda *_: None)
+    config = transformers.DinatConfig(
+        embed_dim=16, depths=[2, 1], num_heads=[2, 4], kernel_size=3, dilations=[[1, 3], [2]], num_labels=5,
+        layer_scale_init_value=0.1, mlp_ratio=2.0,
+    )  # fmt: skip
+    peer = randomise(transformers.DinatForImageClassification(config))
+    peer.save_pretrained(tmp_path)
+    model, variables, report = pretrained.load(tmp_path)
+    assert (report.format, model.dilations) == ("Hugging Face DiNAT", ((1, 3), (2,)))
+    back = pretrained.to_tensors(model, variables, report.format)
+    for name, value in weights(peer).items():
+        assert np.array_equal(back[name], value), name

@@ -8,7 +8,10 @@ Where things are
     losses, masking,
     images, metrics         pure functions: arrays in, arrays out
     nn/                     layers that more than one model uses
-    models/                 one paper, one file; the table is ``vitax.models.MODELS``
+    models/                 one paper, one file; the table is ``vitax.models.MODELS``, ``python -m vitax.models`` lists it
+    macs                    multiply-accumulates of any function
+    pretrained/             weights of other projects, in and out; one table a family
+    start                   weights that a run starts from
     tasks/                  one objective, one file; the table is ``vitax.tasks.TASKS``
     data/                   sources, transforms, loader: NumPy only; the table is ``vitax.data.SOURCES``
     training/               step, loop, optimizer, sharding, checkpoints, logs: know a Task, never a model
