@@ -6,6 +6,8 @@ and a mask leaves each query its own. Dilation deals the map out into dilation x
 """
 
 import functools
+import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,16 +22,25 @@ def neighborhood(place: np.ndarray, length: np.ndarray | int, kernel: int) -> np
     return np.clip(place - kernel // 2, 0, length - kernel)
 
 
-def _tiling(n: int, kernel: int, dilation: int):
-    """How one axis of ``n`` tokens is cut.
+class Tiling(NamedTuple):
+    """How one axis is cut, all of it known before the first array is seen.
 
-    Returns:
-        tile: T, queries of a tile.
-        starts: first key of each tile, in a lattice of ceil(n / dilation) tokens.
-        span: L, keys of a tile.
-        offset: [tiles, T, L] int, key - query + kernel - 1, clipped to the bias table.
-        visible: [dilation, tiles, T, L] bool, whether the key is a neighbor, for each residue modulo dilation.
+    tile: T, queries of a tile.
+    starts: first key of each tile, in a line of ceil(n / dilation) tokens.
+    span: L, keys of a tile.
+    offset: [tiles, T, L] int, key - query + kernel - 1, clipped to the bias table.
+    visible: [dilation, tiles, T, L] bool, whether the key is a neighbor, for each residue modulo dilation.
     """
+
+    tile: int
+    starts: tuple[int, ...]
+    span: int
+    offset: np.ndarray
+    visible: np.ndarray
+
+
+def tiling(n: int, kernel: int, dilation: int) -> Tiling:
+    """The tiles of an axis of ``n`` tokens."""
     m = -(-n // dilation)
     count = -(-m // kernel)
     tile = -(-m // count)
@@ -42,7 +53,25 @@ def _tiling(n: int, kernel: int, dilation: int):
     first = neighborhood(query[None], length, kernel)
     visible = (first <= key[None]) & (key[None] < first + kernel)
     offset = np.clip(key - query + kernel - 1, 0, 2 * kernel - 2)
-    return tile, [int(s) for s in starts], span, offset, visible
+    return Tiling(tile, tuple(int(s) for s in starts), span, offset, visible)
+
+
+def tile_bias(table: jax.Array, rows: Tiling, columns: Tiling) -> jax.Array:
+    """[A, 2K-1, 2K-1] for each offset to [tiles, A, queries, keys] of all tiles.
+
+    One product per axis: the gradient of a gather would be a scatter.
+    """
+    heads, side, _ = table.shape
+    one_hot = functools.partial(jax.nn.one_hot, num_classes=side, dtype=table.dtype)
+    bias = jnp.einsum(
+        "auv,itpu,jsqv->ijatspq",
+        table,
+        one_hot(rows.offset),
+        one_hot(columns.offset),
+        precision=jax.lax.Precision.HIGHEST,
+    )
+    tiles = len(rows.starts) * len(columns.starts)
+    return bias.reshape(tiles, heads, rows.tile * columns.tile, rows.span * columns.span)
 
 
 def neighborhood_attention(
@@ -73,47 +102,31 @@ def neighborhood_attention(
             f"a map of {height}x{width} has no neighborhoods of kernel {kernel} (odd) with dilation {dilation}; "
             f"it must be at least {kernel * dilation} a side"
         )
-    d = dilation
-    rows, columns = _tiling(height, kernel, d), _tiling(width, kernel, d)
-    tile = (rows[0], columns[0])
-    count = (len(rows[1]), len(columns[1]))
+    d, rows, columns = dilation, tiling(height, kernel, dilation), tiling(width, kernel, dilation)
+    count, tile = (len(rows.starts), len(columns.starts)), (rows.tile, columns.tile)
+    tiles, queries, keys = math.prod(count), math.prod(tile), rows.span * columns.span
 
     def deal(x):  # [B, H, W, A, E] -> [B, d, d, H/d, W/d, A, E]
         x = jnp.pad(x, ((0, 0), (0, -height % d), (0, -width % d), (0, 0), (0, 0)))
         x = x.reshape(b, x.shape[1] // d, d, x.shape[2] // d, d, heads, e)
         return x.transpose(0, 2, 4, 1, 3, 5, 6)
 
-    n, m = tile[0] * tile[1], rows[2] * columns[2]
-    tiles = count[0] * count[1]
-
-    def blocks(x):  # keys or values of each tile, [B, d*d, tiles, M, A, E]
+    def blocks(x):  # the keys or values of each tile, [B, d*d, tiles, keys, A, E]
         x = deal(x)
-        x = jnp.stack([x[:, :, :, s : s + rows[2]] for s in rows[1]], 3)
-        x = jnp.stack([x[:, :, :, :, :, s : s + columns[2]] for s in columns[1]], 4)
-        return constrain_batch(x.reshape(b, d * d, tiles, m, heads, e))
+        x = jnp.stack([x[:, :, :, s : s + rows.span] for s in rows.starts], 3)
+        x = jnp.stack([x[:, :, :, :, :, s : s + columns.span] for s in columns.starts], 4)
+        return constrain_batch(x.reshape(b, d * d, tiles, keys, heads, e))
 
     x = deal(q)
     short = [c * t - side for c, t, side in zip(count, tile, x.shape[3:5], strict=True)]
     x = jnp.pad(x, ((0, 0),) * 3 + ((0, short[0]), (0, short[1])) + ((0, 0),) * 2)
     x = x.reshape(b, d, d, count[0], tile[0], count[1], tile[1], heads, e)
-    x = x.swapaxes(4, 5).reshape(b, d * d, tiles, n, heads, e)
+    x = constrain_batch(x.swapaxes(4, 5).reshape(b, d * d, tiles, queries, heads, e))
 
-    visible = np.einsum("fitp,gjsq->fgijtspq", rows[4], columns[4])
-    visible = visible.reshape(1, d * d, tiles, 1, n, m)
-    bias = None
-    if table is not None:
-        # One product per axis: the gradient of a gather would be a scatter.
-        one = functools.partial(jax.nn.one_hot, num_classes=2 * kernel - 1, dtype=table.dtype)
-        bias = jnp.einsum(
-            "auv,itpu,jsqv->ijatspq",
-            table,
-            one(rows[3]),
-            one(columns[3]),
-            precision=jax.lax.Precision.HIGHEST,
-        ).reshape(1, 1, tiles, heads, n, m)
-    out, _ = dot_product_attention(
-        constrain_batch(x), blocks(k), blocks(v), bias=bias, mask=visible
-    )
+    visible = np.einsum("fitp,gjsq->fgijtspq", rows.visible, columns.visible)
+    visible = visible.reshape(1, d * d, tiles, 1, queries, keys)
+    bias = None if table is None else tile_bias(table, rows, columns)[None, None]
+    out, _ = dot_product_attention(x, blocks(k), blocks(v), bias=bias, mask=visible)
 
     out = out.reshape(b, d, d, *count, *tile, heads, e).transpose(0, 3, 5, 1, 4, 6, 2, 7, 8)
     out = out.reshape(b, count[0] * tile[0] * d, count[1] * tile[1] * d, heads, e)
