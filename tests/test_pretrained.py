@@ -183,8 +183,12 @@ HOSTILE = {
     "huge": (tensor_pickle(2**31 - 1, (2**31 - 1,), (1,)), [("0", FLOATS)], "has 24 bytes, its tensor"),
     "absent": (tensor_pickle(6, (2, 3), (3, 1)), [], "numbers x/data/0 are missing"),
     "short": (tensor_pickle(6, (2, 3), (3, 1)), [("0", FLOATS[:-4])], "has 20 bytes, its tensor 24"),
-    "cut": (tensor_pickle(6, (2, 3), (3, 1))[:-9], [("0", FLOATS)], "damaged pickle"),
-    "garbage": (b"\x80\x02this is no pickle", [], "damaged pickle"),
+    "cut": (tensor_pickle(6, (2, 3), (3, 1))[:-9], [("0", FLOATS)], "damaged: "),
+    "garbage": (b"\x80\x02this is no pickle", [], "damaged: "),
+    "state": (b"\x80\x02}X\x01\x00\x00\x00actorch\nBFloat16Storage\n(K\x03X\x01\x00\x00\x00<NNNM\x00\x10K\x02K\x00tbs.", [], "sets the state of something other"),
+    "deep key": (b"\x80\x02})" + b"\x85" * 300_000 + b"K\x01s.", [], "other than a dictionary of names"),
+    "memo": (b"\x80\x02]r\xff\xff\xff\x03.", [], "a list, not a dictionary"),
+    "itself": (b"\x80\x02}q\x00X\x05\x00\x00\x00modelh\x00s.", [], "holds no tensors"),
     "list": (b"\x80\x02]q\x00.", [], "a list, not a dictionary"),
     "empty": (b"\x80\x02}q\x00.", [], "holds no tensors"),
 }  # fmt: skip
@@ -198,6 +202,15 @@ def test_hostile_and_damaged_files_of_torch_are_refused(tmp_path, monkeypatch, n
     with pytest.raises(UserError, match=message):
         files.read(tmp_path / "w.pth")
     assert not (tmp_path / "evil-was-here").exists()
+
+
+def test_one_storage_under_ever_more_names_is_refused(tmp_path):
+    one = tensor_pickle(10**5, (10**5,), (1,))
+    start, tensor = one[: one.index(b"X\x01\x00\x00\x00w")], one[one.index(b"ctorch._utils") : -2]
+    many = b"".join(b"X\x04\x00\x00\x00%04d" % i + tensor + b"s" for i in range(40))
+    torch_zip(tmp_path / "w.pth", start + many + b".", [("0", bytes(4 * 10**5))])
+    with pytest.raises(UserError, match="more than 8 times as large as the file"):
+        files.read(tmp_path / "w.pth")
 
 
 def test_other_files_that_cannot_be_read(tmp_path):
@@ -319,7 +332,10 @@ def test_errors_name_the_values_and_the_remedy():
         pretrained.load(bad)
     tied = dict(case("bert_hf").weights)
     tied["cls.predictions.decoder.bias"] = tied["cls.predictions.decoder.bias"] + 1
-    with pytest.raises(UserError, match=r"decoder.bias differs from cls.predictions.bias"):
+    with pytest.raises(
+        UserError,
+        match=r"of cls.predictions.bias, cls.predictions.decoder.bias, which are tied, one differs",
+    ):
         pretrained.load(tied, num_heads=4)
     model, variables, _ = pretrained.load(vit, num_heads=4)
     with pytest.raises(UserError, match="official Swin has no names for a ViT"):

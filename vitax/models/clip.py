@@ -100,7 +100,8 @@ class TextTransformer(nn.Module):
             )(x, train, mask=causal)
         x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
         self.sow("intermediates", "tokens", x)
-        x = x[jnp.arange(len(x)), end_position(tokens, self.end_token)]
+        end = end_position(tokens, self.end_token)[:, None, None]
+        x = jnp.take_along_axis(x, end, axis=1)[:, 0]
         return _projection(self.out_width, d, self.dtype)(x)
 
 
@@ -238,4 +239,5 @@ class CLIP(nn.Module):
 
 
 def _unit(x: jax.Array) -> jax.Array:
-    return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+    # A text of nothing but padding is a bag without words: 0, and not the NaN of 0 / 0.
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(axis=-1, keepdims=True), 1e-12))

@@ -183,11 +183,14 @@ class DynamicViT(nn.Module):
 
     def _counts(self, patches: int) -> list[int]:
         """Patches that are left after each stage."""
-        if len(self.stages) != len(self.keep_ratios) or not set(self.stages) <= set(
-            range(self.depth)
+        rising = sorted(set(self.stages)) == list(self.stages) and self.stages
+        if (
+            not rising
+            or len(self.stages) != len(self.keep_ratios)
+            or not (self.stages[0] >= 0 and self.stages[-1] < self.depth)
         ):
             raise ValueError(
-                f"stages {self.stages} must lie in 0..{self.depth - 1}, with one of keep_ratios "
+                f"stages {self.stages} must rise and lie in 0..{self.depth - 1}, with one of keep_ratios "
                 f"{self.keep_ratios} for each"
             )
         count = [int(patches * ratio) for ratio in self.keep_ratios]

@@ -188,7 +188,7 @@ class NAT(nn.Module):
                     num_heads=heads,
                     kernel=self.kernel,
                     dilation=dilations[stage][i],
-                    mlp_width=int(x.shape[-1] * self.mlp_ratio),
+                    mlp_width=round(x.shape[-1] * self.mlp_ratio),
                     qkv_bias=self.qkv_bias,
                     layer_scale=self.layer_scale,
                     activation=self.activation,

@@ -108,7 +108,7 @@ class Swin(nn.Module):
                     num_heads=heads,
                     window=window,
                     shift=shift,
-                    mlp_width=int(x.shape[-1] * self.mlp_ratio),
+                    mlp_width=round(x.shape[-1] * self.mlp_ratio),
                     qkv_bias=self.qkv_bias,
                     relative_bias=self.relative_bias,
                     activation=self.activation,

@@ -99,7 +99,7 @@ class Group(nn.Module):
                 num_heads=self.num_heads,
                 window=(self.window, self.window),
                 shift=(shift, shift),
-                mlp_width=int(x.shape[-1] * self.mlp_ratio),
+                mlp_width=round(x.shape[-1] * self.mlp_ratio),
                 drop_path=self.drop_path[i],
                 dtype=self.dtype,
                 name=f"block{i}",
@@ -145,11 +145,12 @@ class SwinIR(nn.Module):
         mean = jnp.asarray(RGB_MEAN if channels == 3 else (0.0,) * channels)[None, None, None]
         below, right = -height % self.window, -width % self.window
         x = jnp.pad(images, ((0, 0), (0, below), (0, right), (0, 0)), mode="reflect")
-        x = ((x - mean) * self.pixel_range).astype(self.dtype)
-        first = _conv(self.width, self.dtype, "conv_first")(x)
-        features = first + self._body(first, train)
+        picture = (x.astype(jnp.float32) - mean) * self.pixel_range
+        first = _conv(self.width, self.dtype, "conv_first")(picture.astype(self.dtype))
+        features = constrain_batch(first + self._body(first, train))
         if self.upsampler == "none":
-            out = x + _conv(channels, self.dtype, "conv_last")(features)
+            # The picture itself stays float32: bfloat16 has fewer than 256 grey levels near white.
+            out = picture + _conv(channels, self.dtype, "conv_last")(features).astype(jnp.float32)
         else:
             out = self._upsample(features, channels)
         out = out[:, : height * self.scale, : width * self.scale]
@@ -195,15 +196,17 @@ class SwinIR(nn.Module):
         """Features at the input's size to an image at the output's."""
         conv = functools.partial(_conv, dtype=self.dtype)
         if self.upsampler == "pixelshuffle_direct":
-            return pixel_shuffle(conv(self.scale**2 * channels, name="upsample0")(x), self.scale)
+            x = conv(self.scale**2 * channels, name="upsample0")(x)
+            return constrain_batch(pixel_shuffle(x, self.scale))
         x = nn.leaky_relu(conv(self.features, name="conv_before_upsample")(x), 0.01)
         if self.upsampler == "pixelshuffle":
             for i, step in enumerate(upsample_steps(self.scale)):
-                x = pixel_shuffle(conv(step**2 * self.features, name=f"upsample{i}")(x), step)
+                x = conv(step**2 * self.features, name=f"upsample{i}")(x)
+                x = constrain_batch(pixel_shuffle(x, step))
             return conv(channels, name="conv_last")(x)
         for i in range(len(upsample_steps(self.scale))):
             x = x.repeat(2, axis=1).repeat(2, axis=2)
-            x = nn.leaky_relu(conv(self.features, name=f"conv_up{i + 1}")(x), 0.2)
+            x = constrain_batch(nn.leaky_relu(conv(self.features, name=f"conv_up{i + 1}")(x), 0.2))
         x = nn.leaky_relu(conv(self.features, name="conv_hr")(x), 0.2)
         return conv(channels, name="conv_last")(x)
 

@@ -76,7 +76,7 @@ class _Attention(nn.Module):
     def project(self, x: jax.Array, names: str) -> tuple[jax.Array, ...]:
         """[..., N, D] to one [..., N, A, E] for each letter of ``names``: one matrix product for all of them."""
         *batch, width = x.shape
-        if width % self.num_heads:
+        if self.num_heads < 1 or width % self.num_heads:
             raise ValueError(f"width {width} is not divisible by num_heads {self.num_heads}")
         count = len(names)
         dense = nn.Dense(
@@ -144,6 +144,11 @@ class SelfAttention(_Attention):
         """
         q, k, v = self.project(x, "qkv")
         if position is not None:
+            if x.shape[1] != 1 or cache_length < 1 or mask is not None:
+                raise ValueError(
+                    f"with a position there is one token at a time, not {x.shape[1]}, cache_length {cache_length} must "
+                    "be at least 1, and no mask is given"
+                )
             shape = (x.shape[0], cache_length, *k.shape[2:])
             past_k = self.variable("cache", "k", jnp.zeros, shape, k.dtype)
             past_v = self.variable("cache", "v", jnp.zeros, shape, v.dtype)

@@ -98,6 +98,8 @@ class DecoderBlock(nn.Module):
         visible = (jnp.tril(visible) if self.causal else visible)[None, None]
         if mask is not None:
             visible = visible & mask[:, None, None, :]
+        if position is not None and mask is None:
+            visible = None  # all that is in the cache
         attend = SelfAttention(name="attention", **attention)
         x = residual(
             x,

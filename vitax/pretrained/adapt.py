@@ -21,7 +21,7 @@ Flat = dict[str, np.ndarray]
 # Parameters that may be made anew when another number of classes is asked for.
 HEADS = r"params/(.*/)?(head|head_dist)/(kernel|bias)$"
 # Tables on a grid, that another image or window size interpolates.
-GRIDS = r"(pos_embed\d*/grid|relative_bias)$"
+GRIDS = r"(pos_embed\d*/(grid|relative_bias)|positions/relative_bias)$"
 
 
 def adapt(
@@ -49,7 +49,8 @@ def adapt(
     fresh: Flat = {}
 
     def new(path: str) -> np.ndarray:
-        fresh.update(fresh or initial(model, family, channels))
+        if not fresh:
+            fresh.update(initial(model, family, channels))
         report.remade.append(path)
         report.loaded = [name for name in report.loaded if name != path]
         return fresh[path]

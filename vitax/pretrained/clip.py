@@ -11,7 +11,7 @@ from vitax.pretrained.format import Fields, Format, Tensors, count, has, image_s
 from vitax.pretrained.rules import Rules
 
 # Heads of 64 channels, but in open_clip's large towers.
-IMAGE_HEADS = {1280: 16, 1408: 16}
+IMAGE_HEADS = {1280: 16, 1408: 16, 1664: 16, 1792: 16}
 
 
 def _image_heads(given: Fields, width: int) -> int:

@@ -4,8 +4,6 @@ No file is executed and none needs PyTorch. Half-precision numbers become float3
 """
 
 import json
-import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ import safetensors
 import safetensors.numpy
 
 from vitax.errors import UserError
-from vitax.pretrained.torch_file import Record, Refused, read_torch
+from vitax.pretrained.torch_file import MAX_DEPTH, Record, Refused, read_torch
 
 Tensors = dict[str, np.ndarray]
 
@@ -53,10 +51,10 @@ def read(path: str | Path) -> Tensors:
     Raises:
         UserError: not a file of weights, a damaged one, or one that holds more than tensors.
     """
-    path = find(path)
     try:
+        path = find(path)
         tensors = _read(path)
-    except (Refused, OSError, ValueError, safetensors.SafetensorError) as error:
+    except (Refused, OSError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     if not tensors:
         raise UserError(f"{path} holds no tensors")
@@ -85,13 +83,19 @@ def _read(path: Path) -> Mapping[str, np.ndarray]:
 def _read_npz(path: Path) -> Tensors:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            limit = 64 * path.stat().st_size + 2**20
-            for info in file.zip.infolist():
-                if info.file_size > limit:
-                    raise Refused(f"{info.filename} would unpack to {info.file_size:,} bytes")
-            return {name: file[name] for name in file.files}
-    except (zipfile.BadZipFile, EOFError, KeyError, pickle.UnpicklingError, MemoryError) as error:
+            unpacked = sum(info.file_size for info in file.zip.infolist())
+            if unpacked > 64 * path.stat().st_size + 2**20:
+                raise Refused(f"its arrays would unpack to {unpacked:,} bytes")
+            found = {name: file[name] for name in file.files}
+    except Refused:
+        raise
+    # NumPy, zipfile and zlib each raise what they like of a damaged file.
+    except Exception as error:
         raise Refused(f"damaged .npz file: {error}") from error
+    for name, value in found.items():
+        if not isinstance(value, np.ndarray):
+            raise Refused(f"{name} in it is no array")
+    return found
 
 
 def _read_safetensors(path: Path) -> Tensors:
@@ -104,29 +108,34 @@ def _read_safetensors(path: Path) -> Tensors:
     return found
 
 
-def flatten(found: Any) -> Tensors:
+def flatten(found: Any, depth: int = 0) -> Tensors:
     """The tensors of a checkpoint: without the wrapper around the weights, and what stands beside them."""
+    if depth > MAX_DEPTH:
+        raise Refused("its dictionaries are nested too deeply")
     if isinstance(found, Record):
-        return _attributes(found, "")
+        return _attributes(found, "", set())
     if not isinstance(found, Mapping):
         raise Refused(f"it holds a {type(found).__name__}, not a dictionary of tensors")
     for key in WRAPPERS:
-        if isinstance(found.get(key), Mapping):
-            return flatten(found[key])
+        if isinstance(found.get(key), Mapping) and found[key] is not found:
+            return flatten(found[key], depth + 1)
     tensors = {str(k): v for k, v in found.items() if isinstance(v, np.ndarray)}
     if tensors and all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
     return tensors
 
 
-def _attributes(module: Mapping[str, Any], prefix: str) -> Tensors:
-    """Tensors of a TorchScript module and of those inside it."""
+def _attributes(module: Record, prefix: str, seen: set[int]) -> Tensors:
+    """Tensors of a TorchScript module and of those inside it, each of which belongs to one other only."""
+    if id(module) in seen or prefix.count(".") > MAX_DEPTH:
+        raise Refused("its modules hold one another")
+    seen.add(id(module))
     found: Tensors = {}
     for name, value in module.items():
         if isinstance(value, np.ndarray):
             found[prefix + name] = value
         elif isinstance(value, Record):
-            found |= _attributes(value, f"{prefix}{name}.")
+            found |= _attributes(value, f"{prefix}{name}.", seen)
     return found
 
 
@@ -159,5 +168,5 @@ def write(path: str | Path, tensors: Mapping[str, np.ndarray], metadata: dict[st
     try:
         safetensors.numpy.save_file(contiguous, temporary, metadata=metadata)
         temporary.replace(path)
-    except OSError as error:
+    except (OSError, safetensors.SafetensorError) as error:
         raise UserError(f"{path} cannot be written: {error}") from error

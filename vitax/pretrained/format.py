@@ -42,9 +42,16 @@ def has(*needed: str, without: tuple[str, ...] = ()) -> Callable[[Iterable[str]]
 
 
 def count(tensors: Iterable[str], pattern: str) -> int:
-    """How many there are of something numbered: one more than the largest number in group 1 of the pattern."""
-    found = [int(match[1]) for name in tensors if (match := re.match(pattern, name))]
-    return max(found, default=-1) + 1
+    """How many there are of something numbered from 0, by the number in group 1 of the pattern.
+
+    Raises:
+        UserError: numbers are left out.
+    """
+    found = {match[1] for name in tensors if (match := re.match(pattern, name))}
+    if found - {str(i) for i in range(len(found))}:
+        some = ", ".join(sorted(found, key=lambda n: (len(n), n))[:20])
+        raise UserError(f"the file numbers {pattern!r} as {some}: some are missing")
+    return len(found)
 
 
 def heads(given: Fields, width: int, known: Mapping[int, int], key: str = "num_heads") -> int:
@@ -76,9 +83,13 @@ def image_size(given: Fields, patches: int, patch_size: int) -> tuple[int, int]:
     return (side * patch_size, side * patch_size)
 
 
-def pair(size: int | tuple[int, ...]) -> tuple[int, int]:
+def pair(size: int | tuple[int, ...] | list[int]) -> tuple[int, int]:
     """224 or (224, 224) to (224, 224)."""
-    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[-1]))
+    sides = tuple(size) if isinstance(size, tuple | list) else (size,)
+    whole = all(isinstance(n, int | np.integer) and n > 0 for n in sides)
+    if not whole or len(sides) not in (1, 2):
+        raise UserError(f"image_size={size!r} is neither a side nor (height, width) in pixels")
+    return int(sides[0]), int(sides[-1])
 
 
 def renaming(*replacements: tuple[str, str]) -> Callable[[str], str]:

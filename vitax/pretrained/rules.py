@@ -128,11 +128,10 @@ def copies(rule: Rules, others: Sequence[str]) -> Rules:
     ((theirs,), ours, load, save, _) = rule[0]
 
     def load_equal(x: Arrays) -> Arrays:
-        first = load(x[:1])
-        for name, other in zip(others, x[1:], strict=False):
-            if not np.array_equal(load((other,))[0], first[0]):
-                raise ValueError(f"{name} differs from {theirs}, to which it should be tied")
-        return first
+        for other in x[1:]:
+            if not np.array_equal(other, x[0]):
+                raise ValueError(f"of {', '.join((theirs, *others))}, which are tied, one differs")
+        return load(x[:1])
 
     return [
         Rule(

@@ -1,14 +1,14 @@
 """Reads tensors from PyTorch's zip files (.pth, .pt, .bin, TorchScript) without PyTorch and without running code.
 
-The pickle inside is interpreted by an unpickler that can rebuild tensors and plain containers and nothing else. What
+The pickle inside is followed opcode by opcode, as far as tensors and plain containers need it, and no further. What
 a tensor says of its size is checked against what lies in the archive before anything is allocated.
 """
 
-import collections
-import io
-import pickle
+import math
+import pickletools
 import zipfile
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import ml_dtypes
@@ -26,8 +26,11 @@ DTYPES = {
     "ByteStorage": np.dtype(np.uint8),
     "BoolStorage": np.dtype(np.bool_),
 }
-# Far more than any pickle of tensor names needs; protects from a file that is one huge pickle.
+# Tied weights are one storage under several names; a file of nothing but such names would grow without end.
+MAX_REPEATS = 8
+# Far more than any pickle of tensor names needs.
 MAX_PICKLE_BYTES = 64 * 2**20
+MAX_DEPTH = 50
 
 
 class Refused(ValueError):
@@ -37,9 +40,12 @@ class Refused(ValueError):
 class Record(dict):
     """A TorchScript module: its attributes, and no code."""
 
-    def __setstate__(self, state: Any) -> None:
-        if isinstance(state, dict):
-            self.update(state)
+
+class Name(NamedTuple):
+    """A class or function that a pickle refers to: never the thing itself."""
+
+    module: str
+    name: str
 
 
 class Storage(NamedTuple):
@@ -59,8 +65,13 @@ def read_torch(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             return _read(archive)
+    except Refused:
+        raise
     except zipfile.BadZipFile as error:
         raise Refused(f"damaged zip file: {error}") from error
+    # What a damaged archive or pickle makes the libraries raise is not documented, and can be nearly anything.
+    except Exception as error:
+        raise Refused(f"damaged: {type(error).__name__}: {error}") from error
 
 
 def _read(archive: zipfile.ZipFile) -> Any:
@@ -68,68 +79,176 @@ def _read(archive: zipfile.ZipFile) -> Any:
     if len(pickles) != 1:
         raise Refused("a zip file without PyTorch's data.pkl")
     root = pickles[0].removesuffix("data.pkl")
-    info = archive.getinfo(pickles[0])
-    if info.file_size > MAX_PICKLE_BYTES:
-        raise Refused(f"its pickle claims {info.file_size:,} bytes")
-    if f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") != b"little":
-        raise Refused("it was written on a big-endian machine")
-    try:
-        return _Unpickler(io.BytesIO(archive.read(info)), archive, f"{root}data/").load()
-    except Refused:
-        raise
-    except RecursionError as error:
-        raise Refused("its pickle is nested too deeply") from error
-    # What a damaged pickle raises is not documented, and can be nearly anything.
-    except Exception as error:
-        raise Refused(f"damaged pickle: {type(error).__name__}: {error}") from error
+    size = archive.getinfo(pickles[0]).file_size
+    if size > MAX_PICKLE_BYTES:
+        raise Refused(f"its pickle claims {size:,} bytes")
+    if f"{root}byteorder" in archive.namelist():
+        order = archive.getinfo(f"{root}byteorder")
+        if order.file_size != 6 or archive.read(order) != b"little":
+            raise Refused("it was not written on a little-endian machine")
+    return _Interpreter(archive, f"{root}data/").run(archive.read(pickles[0]))
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows tensors, parameters, ordered dictionaries and TorchScript modules."""
+class _Interpreter:
+    """Follows the opcodes of a pickle, as far as tensors and plain containers need them.
 
-    def __init__(self, file: io.BytesIO, archive: zipfile.ZipFile, folder: str):
-        super().__init__(file, encoding="utf-8")
+    Python's own unpickler calls what a file names and sets the state of any object; this one builds dictionaries,
+    lists, tuples, strings and numbers, knows four names, and refuses every other opcode.
+    """
+
+    CONSTANTS = MappingProxyType({"NONE": None, "NEWTRUE": True, "NEWFALSE": False})
+    VALUES = frozenset(
+        [
+            "BININT",
+            "BININT1",
+            "BININT2",
+            "LONG1",
+            "LONG4",
+            "BINFLOAT",
+            "BINUNICODE",
+            "SHORT_BINUNICODE",
+            "BINUNICODE8",
+            "BINBYTES",
+            "SHORT_BINBYTES",
+            "SHORT_BINSTRING",
+            "BINSTRING",
+            "UNICODE",
+            "INT",
+            "LONG",
+            "FLOAT",
+        ]
+    )
+    EMPTY = MappingProxyType({"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple})
+    TUPLES = MappingProxyType({"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3})
+
+    def __init__(self, archive: zipfile.ZipFile, folder: str):
         self.archive, self.folder = archive, folder
         self.read: dict[str, np.ndarray] = {}
-        self.allowed = {
-            ("collections", "OrderedDict"): collections.OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
-            ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
-            ("torch", "Size"): tuple,
-        }
+        self.left = MAX_REPEATS * sum(info.file_size for info in archive.infolist())
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in self.allowed:
-            return self.allowed[module, name]
-        if module == "torch" and name in DTYPES:
-            return DTYPES[name]
-        if module.startswith("__torch__"):
-            return Record
-        raise Refused(
-            f"it holds {module}.{name}, and vitax reads tensors only; with a file you trust, write the weights "
-            f"alone: torch.save(torch.load(FILE, weights_only=False)['model'], 'weights.pth')"
-        )
+    def run(self, data: bytes) -> Any:
+        """The object that the pickle describes."""
+        stack = self.stack
+        for opcode, argument, _ in pickletools.genops(data):
+            name = opcode.name
+            if name in self.VALUES:
+                stack.append(argument)
+            elif name in self.CONSTANTS:
+                stack.append(self.CONSTANTS[name])
+            elif name in self.EMPTY:
+                stack.append(self.EMPTY[name]())
+            elif name in self.TUPLES:
+                self._push_tuple(len(stack) - self.TUPLES[name])
+            elif name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+                self.memo[len(self.memo) if argument is None else argument] = stack[-1]
+            elif name in ("GET", "BINGET", "LONG_BINGET"):
+                stack.append(self.memo[argument])
+            elif name == "MARK":
+                self.marks.append(len(stack))
+            elif name == "STOP":
+                return stack.pop()
+            elif name not in ("PROTO", "FRAME"):
+                getattr(self, f"_{name.lower()}", self._unknown)(argument)
+        raise Refused("its pickle has no end")
 
-    def persistent_load(self, pid: Any) -> Storage:
-        kind, dtype, key, _, count = pid
-        if kind != "storage" or not isinstance(dtype, np.dtype):
-            raise Refused(f"it refers to {kind!r} of type {dtype!r}")
-        return Storage(self.folder + str(key), dtype, int(count))
+    def _unknown(self, argument: Any) -> None:
+        raise Refused("its pickle does more than describe tensors")
 
-    def _tensor(self, storage: Storage, offset: int, size: Any, stride: Any, *_: Any) -> np.ndarray:
+    def _push_tuple(self, start: int) -> None:
+        self.stack[start:] = [tuple(self.stack[start:])]
+
+    def _tuple(self, _: Any) -> None:
+        self._push_tuple(self.marks.pop())
+
+    def _global(self, argument: str) -> None:
+        self.stack.append(_known(Name(*argument.split(" ", 1))))
+
+    def _stack_global(self, _: Any) -> None:
+        module, name = self.stack[-2:]
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise Refused("its pickle refers to something without a name")
+        self.stack[-2:] = [_known(Name(module, name))]
+
+    def _setitem(self, _: Any) -> None:
+        self._fill(len(self.stack) - 2)
+
+    def _setitems(self, _: Any) -> None:
+        self._fill(self.marks.pop())
+
+    def _fill(self, start: int) -> None:
+        items, target = self.stack[start:], self.stack[start - 1]
+        if not isinstance(target, dict) or not all(isinstance(k, str | int) for k in items[::2]):
+            raise Refused("its pickle fills something other than a dictionary of names")
+        target.update(zip(items[::2], items[1::2], strict=True))
+        del self.stack[start:]
+
+    def _append(self, _: Any) -> None:
+        self._extend(len(self.stack) - 1)
+
+    def _appends(self, _: Any) -> None:
+        self._extend(self.marks.pop())
+
+    def _extend(self, start: int) -> None:
+        if type(self.stack[start - 1]) is not list:
+            raise Refused("its pickle appends to something other than a list")
+        self.stack[start - 1] += self.stack[start:]
+        del self.stack[start:]
+
+    def _build(self, _: Any) -> None:
+        """Attributes of a module, or those of a dictionary, which are left out."""
+        state = self.stack.pop()
+        target = self.stack[-1]
+        if isinstance(target, Record) and isinstance(state, dict):
+            target.update(state)
+        elif not isinstance(target, dict):
+            raise Refused("its pickle sets the state of something other than a module")
+
+    def _newobj(self, _: Any) -> None:
+        made, arguments = self.stack[-2:]
+        self.stack[-2:] = [self._call(made, arguments)]
+
+    _reduce = _newobj
+
+    def _call(self, function: Any, arguments: Any) -> Any:
+        if not isinstance(function, Name) or not isinstance(arguments, tuple):
+            raise Refused("its pickle calls something")
+        if function.module.startswith("__torch__"):
+            return Record()
+        name = function.name
+        if name == "OrderedDict" and not arguments:
+            return {}
+        if name == "_rebuild_tensor_v2":
+            return self._tensor(*arguments[:4])
+        if name == "_rebuild_parameter":
+            return arguments[0]
+        if name == "Size":
+            return tuple(arguments[0])
+        raise Refused(f"its pickle calls {function.module}.{name}")
+
+    def _binpersid(self, _: Any) -> None:
+        kind, storage, key, _, count = self.stack.pop()
+        if kind != "storage" or not isinstance(storage, Name) or storage.name not in DTYPES:
+            raise Refused(f"it refers to {kind!r} of type {storage!r}")
+        self.stack.append(Storage(f"{self.folder}{key}", DTYPES[storage.name], int(count)))
+
+    def _tensor(self, storage: Any, offset: int, size: Any, stride: Any) -> np.ndarray:
         """A tensor is a strided view of a storage; one that would leave it, or repeat parts of it, is refused."""
         if not isinstance(storage, Storage):
             raise Refused(f"a tensor of {type(storage).__name__}")
-        size, stride = tuple(int(n) for n in size), tuple(int(n) for n in stride)
-        numbers = 1
-        for n in size:
-            numbers *= n
+        offset, size, stride = int(offset), tuple(map(int, size)), tuple(map(int, stride))
+        numbers = math.prod(size)
         end = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) + 1
         if min((offset, *size, *stride), default=0) < 0 or (numbers and end > storage.count):
             raise Refused(f"a tensor of shape {size} does not fit its {storage.count:,} numbers")
         if numbers > storage.count:
             raise Refused(f"a tensor of shape {size} repeats its {storage.count:,} numbers")
         flat = self._storage(storage)
+        self.left -= numbers * storage.dtype.itemsize
+        if self.left < 0:
+            raise Refused(f"its tensors are more than {MAX_REPEATS} times as large as the file")
         if not numbers:
             return np.zeros(size, storage.dtype)
         steps = tuple(s * storage.dtype.itemsize for s in stride)
@@ -150,3 +269,22 @@ class _Unpickler(pickle.Unpickler):
                 )
             self.read[storage.entry] = np.frombuffer(self.archive.read(info), storage.dtype)
         return self.read[storage.entry]
+
+
+def _known(name: Name) -> Name:
+    """Refuses every name but those that tensors need."""
+    fine = name in KNOWN or (name.module == "torch" and name.name in DTYPES)
+    if not fine and not str(name.module).startswith("__torch__"):
+        raise Refused(
+            f"it holds {name.module}.{name.name}, and vitax reads tensors only; with a file you trust, write the "
+            f"weights alone: torch.save(torch.load(FILE, weights_only=False)['model'], 'weights.pth')"
+        )
+    return name
+
+
+KNOWN = (
+    Name("collections", "OrderedDict"),
+    Name("torch._utils", "_rebuild_tensor_v2"),
+    Name("torch._utils", "_rebuild_parameter"),
+    Name("torch", "Size"),
+)

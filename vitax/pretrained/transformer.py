@@ -108,7 +108,7 @@ def _check_positions(tensors: Tensors) -> None:
     for name, table in tensors.items():
         if name.endswith("embed_positions.weight"):
             expected = sincos(np.arange(len(table)), table.shape[1])
-            if not np.allclose(table, expected, atol=1e-5):
+            if not np.allclose(table, expected, atol=1e-3):
                 raise UserError(f"{name} holds no sinusoids: these are no weights of Marian")
 
 

@@ -1,9 +1,11 @@
 """ViT and DeiT as timm, Hugging Face and Google name them; MAE's encoder and fine-tuned models are timm's."""
 
+import math
 from typing import Any
 
 import numpy as np
 
+from vitax.errors import UserError
 from vitax.models.vit import SIZES, ViT
 from vitax.pretrained import rules as r
 from vitax.pretrained.format import (
@@ -28,14 +30,25 @@ def grid(model: Any) -> tuple[int, int]:
     return height // model.patch_size, width // model.patch_size
 
 
+def table_prefix(given: Fields, tokens: int, prefix: int, patch_size: int) -> int:
+    """How many of the vectors of a position table belong to the ``prefix`` tokens: all, or none.
+
+    Some tables have none. The given image size tells, or else that the patches of a table are a square.
+    """
+    if "image_size" in given:
+        patches = math.prod(side // patch_size for side in given["image_size"])
+        if patches in (tokens, tokens - prefix):
+            return tokens - patches
+    return 0 if prefix and math.isqrt(tokens) ** 2 == tokens else prefix
+
+
 def timm_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
     weight = tensors["patch_embed.proj.weight"]
     width, patch_size = weight.shape[0], weight.shape[2]
     class_token, two = "cls_token" in tensors, "dist_token" in tensors
     tokens = tensors["pos_embed"].shape[1]
     prefix = class_token + two
-    # Some tables have no vectors for the prefix; a square number of patches tells.
-    prefix = 0 if prefix and np.sqrt(tokens).is_integer() else prefix
+    prefix = table_prefix(given, tokens, prefix, patch_size)
     after = "fc_norm.weight" in tensors
     pooling = "map" if "attn_pool.latent" in tensors else "token" if class_token and not after else "mean"  # fmt: skip
     old_pre_logits = tensors.get("pre_logits.fc.weight")
@@ -50,6 +63,8 @@ def timm_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
         qkv_bias="blocks.0.attn.qkv.bias" in tensors,
         patch_bias="patch_embed.proj.bias" in tensors,
         norm_first_tokens="norm_pre.weight" in tensors,
+        # Towers of CLIP.
+        norm_epsilon=1e-5 if "norm_pre.weight" in tensors else 1e-6,
         class_token=class_token,
         distillation_token=two,
         pooling=pooling,
@@ -59,6 +74,10 @@ def timm_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
 
 
 def timm_rules(model: ViT) -> Rules:
+    if (model.positions, model.positions_at) not in (("learned_1d", "input"), ("none", "input")):
+        raise UserError(
+            f"timm has no names for positions {model.positions!r} at {model.positions_at!r}"
+        )
     rules = r.patches("patch_embed.proj", "patch_embed", model.patch_size, model.patch_bias)
     prefix = model.class_token + model.distillation_token
     if model.class_token:
@@ -127,13 +146,13 @@ def google_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
     block = "Transformer/encoderblock_0"
     table = tensors["Transformer/posembed_input/pos_embedding"]
     class_token = "cls" in tensors
-    bare = class_token and np.sqrt(table.shape[1]).is_integer()
+    prefix = table_prefix(given, table.shape[1], int(class_token), patch_size)
     query = next(tensors[n] for n in tensors if n.startswith(block) and n.endswith("query/kernel"))
     pre_logits = tensors.get("pre_logits/kernel")
     head = tensors.get("head/kernel")
     return dict(
         num_classes=0 if head is None else head.shape[-1],
-        image_size=image_size(given, table.shape[1] - (class_token and not bare), patch_size),
+        image_size=image_size(given, table.shape[1] - prefix, patch_size),
         patch_size=patch_size,
         width=width,
         depth=count(tensors, r"Transformer/encoderblock_(\d+)/"),
