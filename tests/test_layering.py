@@ -37,7 +37,7 @@ ALLOWED = {
     "predict": None,
 }
 ONLY = {  # third-party packages that may be imported in some places only
-    "flax": ("nn", "models", "tasks", "build", "config", "pretrained"),
+    "flax": ("nn", "models", "tasks", "build", "config", "pretrained", "start"),
     "safetensors": ("pretrained",),
     "grain": ("data",),
     "orbax": ("training",),

@@ -320,8 +320,30 @@ def test_errors_name_the_values_and_the_remedy():
         pretrained.load(clip)
     with pytest.raises(UserError, match=r"width 48 is not divisible by num_heads 5"):
         pretrained.load(vit, num_heads=5)
-    with pytest.raises(UserError, match=r"lacks params/block3"):
+    with pytest.raises(UserError, match=r"depth=5 contradicts the file, which has 3"):
         pretrained.load(vit, num_heads=4, depth=5)
+    for fields in (
+        dict(num_heads="four"),
+        dict(num_heads=0),
+        dict(image_size="64x64"),
+        dict(image_size=0),
+    ):
+        with pytest.raises(UserError):
+            pretrained.load(vit, **(dict(num_heads=4) | fields))
+    with pytest.raises(UserError, match="no regular expression"):
+        pretrained.load(vit, num_heads=4, allow_missing=["("])
+    some = {k: v for k, v in vit.items() if "norm1" not in k}
+    with pytest.raises(UserError, match="lacks params/"):
+        pretrained.load(some, num_heads=4, allow_missing="zzz")
+    with pytest.raises(UserError, match="norm.bias is of type int8"):
+        pretrained.load(dict(vit) | {"norm.bias": np.zeros(48, np.int8)}, num_heads=4)
+    flat = dict(vit) | {"patch_embed.proj.weight": np.zeros((48, 192), np.float32)}
+    with pytest.raises(UserError, match="does not fit"):
+        pretrained.load(flat, num_heads=4)
+    with pytest.raises(UserError, match="some are missing"):
+        pretrained.load(
+            dict(vit) | {"blocks.900.norm1.bias": np.zeros(48, np.float32)}, num_heads=4
+        )
     with pytest.raises(UserError, match=r"format 'timm vit' is unknown; did you mean 'timm ViT'"):
         pretrained.load(vit, format="timm vit")
     bad = dict(swin) | {"head.weight": np.zeros((10, 63), np.float32)}
@@ -342,6 +364,24 @@ def test_errors_name_the_values_and_the_remedy():
         pretrained.to_tensors(model, variables, "official Swin")
     with pytest.raises(UserError, match="give the file that ending"):
         pretrained.save("x.pth", model, variables, "timm ViT")
+
+
+def test_a_grid_whose_tokens_happen_to_be_a_square_is_read_right():
+    """4 x 6 patches and a class token are 25."""
+    model = ViT(num_classes=3, image_size=(16, 24), patch_size=4, width=32, depth=1, num_heads=2, mlp_width=48)  # fmt: skip
+    variables = vit_variables(model)
+    tensors = pretrained.to_tensors(model, variables, "timm ViT")
+    again, same, report = pretrained.load(tensors, num_heads=2, image_size=(16, 24))
+    assert (again, report.resized) == (model, {})
+    jax.tree.map(np.testing.assert_array_equal, same, variables)
+
+
+def test_what_no_file_tells_is_in_the_report():
+    report = pretrained.load(case("dinat").weights).report
+    assert report.assumed["dilations"] == ()
+    assert "dilations=()" in str(report)
+    report = pretrained.load(case("vit_hf_cls").weights, num_heads=4, norm_epsilon=1e-6).report
+    assert report.given == {"norm_epsilon": (1e-12, 1e-6)}
 
 
 def test_a_file_of_an_mae_also_gives_a_vit():

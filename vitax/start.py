@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 from jax.sharding import Mesh
 
@@ -29,7 +30,7 @@ def initial_variables(config: Config, run: Run) -> tuple[Variables, str]:
     if not (path / "checkpoints").is_dir():
         variables, report = pretrained.load_into(path, run.model, family, new=new, skip=skip)
     else:
-        variables, name = _variables_of_run(path, family, run.mesh)
+        variables, name = _variables_of_run(path, family, run.model, run.mesh)
         report = pretrained.Report(name, pretrained.paths(variables))
         channels = run.image_format.channels
         variables = pretrained.adapt(
@@ -44,7 +45,9 @@ def initial_variables(config: Config, run: Run) -> tuple[Variables, str]:
     return variables, str(report)
 
 
-def _variables_of_run(path: Path, family: str, mesh: Mesh) -> tuple[Variables, str]:
+def _variables_of_run(
+    path: Path, family: str, wanted: nn.Module, mesh: Mesh
+) -> tuple[Variables, str]:
     """The best variables in the folder of another run; of a masked autoencoder, the encoder's."""
     config = workdir.read_config(path)
     checkpoints = Checkpoints(path / "checkpoints", best=config["evals"]["best"], mode=config["evals"]["mode"], read_only=True)  # fmt: skip
@@ -58,7 +61,15 @@ def _variables_of_run(path: Path, family: str, mesh: Mesh) -> tuple[Variables, s
     variables = jax.device_get(averaged or variables)
     if name == "mae" and family == "vit":
         variables = {"params": variables["params"]["encoder"]}
-    elif name != family:
+    elif name == family:
+        for key in pretrained.NOT_IN_FILES:
+            there, here = getattr(model, key, None), getattr(wanted, key, None)
+            if there != here and key != "image_size":
+                raise UserError(
+                    f"config.model.{key}={here!r} is {there!r} in {path}, from where config.init_from takes weights: "
+                    "they would mean something else"
+                )
+    else:
         raise UserError(
             f"config.init_from={path} holds a model {name!r}, which has no weights for {family!r}"
         )

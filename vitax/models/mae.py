@@ -49,15 +49,9 @@ class MAEDecoder(nn.Module):
         x = dense(self.width, name="embed")(x)
         b, places = len(x), grid[0] * grid[1]
         mask_token = self.param("mask_token", nn.initializers.normal(0.02), (self.width,))
-        # Each place takes its patch, or the mask token that stands behind them: a gather, for a scatter would not be
-        # split over devices.
-        n = keep.shape[1]
-        order = jnp.argsort(keep, axis=1)
-        source = jax.vmap(jnp.searchsorted)(jnp.take_along_axis(keep, order, axis=1), jnp.broadcast_to(jnp.arange(places), (b, places)))  # fmt: skip
-        candidate = jnp.take_along_axis(order, jnp.minimum(source, n - 1), axis=1)
-        found = jnp.take_along_axis(keep, candidate, axis=1) == jnp.arange(places)[None]
-        patches = jnp.take_along_axis(x[:, 1:], candidate[:, :, None], axis=1)
-        patches = jnp.where(found[:, :, None], patches, mask_token.astype(x.dtype)[None, None])
+        patches = jnp.broadcast_to(mask_token.astype(x.dtype), (b, places, self.width))
+        # One example at a time: a scatter over the whole batch would gather it from all devices.
+        patches = jax.vmap(lambda all, at, new: all.at[at].set(new))(patches, keep, x[:, 1:])
         x = jnp.concatenate([x[:, :1], patches], axis=1)  # [B, 1+N, D]
         positions = Positions(self.positions, self.grid, self.width, 1, name="pos_embed")(grid)
         x = constrain_batch(x + positions.astype(x.dtype)[None])

@@ -9,12 +9,13 @@
 """
 
 from vitax.pretrained.adapt import adapt, paths
-from vitax.pretrained.convert import Loaded, load, load_into, save, to_tensors
+from vitax.pretrained.convert import NOT_IN_FILES, Loaded, load, load_into, save, to_tensors
 from vitax.pretrained.formats import FORMATS, recognise
 from vitax.pretrained.report import Report
 
 __all__ = [
     "FORMATS",
+    "NOT_IN_FILES",
     "Loaded",
     "Report",
     "adapt",

@@ -45,7 +45,7 @@ def value_of(text: str) -> Any:
     """What is behind ``field=``: a Python literal, or else the text itself."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
 
 

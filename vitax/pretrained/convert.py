@@ -1,7 +1,8 @@
 """From a file to a model and its variables, and back."""
 
+import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,10 +22,16 @@ from vitax.pretrained.report import Report
 
 Tensors = Mapping[str, np.ndarray]
 
+# Fields that the shapes in a file decide.
+SHAPED = (
+    "patch_size", "width", "depth", "depths", "mlp_width", "token_mlp_width", "kernel", "channels", "scale",
+    "upsampler", "vocab_size", "max_length", "context_length", "out_width", "image_width", "text_width",
+    "encoder_depth", "decoder_depth", "decoder_width",
+)  # fmt: skip
 # Fields that no file tells: a model to start with lends its own.
 NOT_IN_FILES = (
     "num_heads", "decoder_num_heads", "image_heads", "text_heads", "dilations", "stages", "keep_ratios",
-    "activation", "norm_epsilon", "pixel_range", "end_token",
+    "activation", "norm_epsilon", "pixel_range", "end_token", "image_size",
 )  # fmt: skip
 
 
@@ -63,6 +70,7 @@ def load(
         UserError: the file cannot be read, is of no known kind, does not say a field, or does not fit.
     """
     given = dict(fields)
+    allow_missing, allow_unexpected = patterns(allow_missing), patterns(allow_unexpected)
     if isinstance(source, Mapping):
         tensors = {name: np.asarray(value) for name, value in source.items()}
     else:
@@ -70,6 +78,9 @@ def load(
         given = config_fields(files.read_config(source)) | given
     kind = named(format) if format else recognise(tensors, family)
     renamed = {kind.rename(name): value for name, value in tensors.items()}
+    if len(renamed) < len(tensors):
+        twice = [n for n in tensors if kind.rename(n) != n and kind.rename(n) in tensors]
+        raise UserError(f"the file holds the same parameter twice: {', '.join(twice[:5])}")
     module = MODELS[kind.family].module
     known = {name for name in module.__dataclass_fields__ if name not in ("parent", "name")}
     for key in fields:
@@ -77,10 +88,11 @@ def load(
             raise UserError(f"{module.__name__} has no field {key!r}{did_you_mean(key, known)}")
     if "image_size" in given:
         given["image_size"] = pair(given["image_size"])
-    try:
+    with fitting(kind):
         own = kind.fields(renamed, given)
-    except KeyError as error:
-        raise UserError(f"{kind.name} weights without {error}: the file is incomplete") from error
+    for key in SHAPED:
+        if key in fields and key in own and own[key] != fields[key]:
+            raise UserError(f"{key}={fields[key]!r} contradicts the file, which has {own[key]!r}")
     # What decides which tensors there are is the file's; the caller's wishes come after.
     wanted = {key: value for key, value in given.items() if key in known}
     changed = {
@@ -88,13 +100,55 @@ def load(
         for key in ("image_size", "num_classes", "window")
         if key in own and key in wanted
     }
-    native = module(**(own | wanted | changed))
-    variables, report = _from_tensors(kind, native, renamed, allow_missing, allow_unexpected)
-    model = module(**(own | wanted))
-    if model != native:
-        channels = image_channels(native, kind.family, variables)
-        variables = adapt(variables, model, kind.family, report, channels=channels)
+    with fitting(kind):
+        native, model = module(**(own | wanted | changed)), module(**(own | wanted))
+        variables, report = _from_tensors(kind, native, renamed, allow_missing, allow_unexpected)
+        if model != native:
+            channels = image_channels(native, kind.family, variables)
+            variables = adapt(variables, model, kind.family, report, channels=channels)
+    for key in set(NOT_IN_FILES) & known - {"image_size"}:
+        if key not in given:
+            report.assumed[key] = getattr(model, key)
+        elif key in own and own[key] != given[key]:
+            report.given[key] = (own[key], given[key])
     return Loaded(model, variables, report)
+
+
+@contextlib.contextmanager
+def fitting(kind: Format) -> Iterator[None]:
+    """Whatever goes wrong while shapes of a file are taken for those of a model is said in one sentence."""
+    try:
+        yield
+    except UserError:
+        raise
+    except KeyError as error:
+        raise UserError(f"{kind.name} weights without {error}: the file is incomplete") from error
+    except (
+        ArithmeticError,
+        AttributeError,
+        IndexError,
+        StopIteration,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise UserError(
+            f"{kind.name}: the file, or a field that was given, does not fit: {type(error).__name__}: {error}"
+        ) from error
+
+
+def patterns(given: str | Sequence[str]) -> tuple[str, ...]:
+    """Regular expressions, one or several.
+
+    Raises:
+        UserError: one that is none.
+    """
+    found = (given,) if isinstance(given, str) else tuple(given)
+    for pattern in found:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise UserError(f"{pattern!r} is no regular expression: {error}") from error
+    return found
 
 
 def _from_tensors(
@@ -107,6 +161,11 @@ def _from_tensors(
     """Follows the table of a format; whatever does not fit is an error."""
     report, flat, used = Report(kind.name), {}, set()
     missing = []
+    for name, value in tensors.items():
+        if value.dtype.kind != "f" and not re.search(kind.ignore, name):
+            raise UserError(
+                f"{name} is of type {value.dtype}; parameters are floating-point numbers"
+            )
     for rule in kind.rules(model):
         there = [name for name in rule.theirs if name in tensors]
         if set(rule.theirs) - set(there) - set(rule.optional):

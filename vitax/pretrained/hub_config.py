@@ -26,8 +26,26 @@ CONFIG_ACTIVATIONS = {
 
 
 def config_fields(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of ours that a config.json of Hugging Face or open_clip tells."""
-    found = {ours: config[theirs] for theirs, ours in CONFIG_KEYS.items() if theirs in config}
+    """Fields of ours that a config.json of Hugging Face or open_clip tells.
+
+    Raises:
+        UserError: a value of the wrong type, or an activation that vitax does not have.
+    """
+    try:
+        return _fields(config)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(f"the config.json beside the weights is not understood: {error}") from error
+
+
+def _fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    found = {
+        ours: config[theirs]
+        for theirs, ours in CONFIG_KEYS.items()
+        if config.get(theirs) is not None
+    }
+    for key in ("num_heads", "decoder_num_heads", "norm_epsilon"):
+        if not isinstance(found.get(key, 0), int | float | list):
+            raise TypeError(f"{key} is {found[key]!r}")
     act = config.get("hidden_act", config.get("activation_function"))
     vision = config.get("vision_config")
     if isinstance(vision, Mapping):  # CLIP
@@ -39,7 +57,13 @@ def config_fields(config: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(text, Mapping) and "num_attention_heads" in text:
             found["text_heads"] = text["num_attention_heads"]
     if "model_cfg" in config:  # open_clip
-        act = "quick_gelu" if config["model_cfg"].get("quick_gelu") else "gelu"
+        towers = config["model_cfg"]
+        act = "quick_gelu" if towers.get("quick_gelu") else "gelu"
+        vision, text = towers.get("vision_cfg", {}), towers.get("text_cfg", {})
+        if isinstance(vision.get("layers"), int):
+            found["image_heads"] = vision["width"] // vision.get("head_width", 64)
+        if "heads" in text:
+            found["text_heads"] = text["heads"]
     if act is not None:
         if act not in CONFIG_ACTIVATIONS:
             raise UserError(f"config.json names the activation {act!r}, which vitax does not have")

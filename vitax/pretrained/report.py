@@ -1,6 +1,7 @@
 """What happened to each tensor when weights were loaded."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 Shape = tuple[int, ...]
 
@@ -16,6 +17,8 @@ class Report:
     missing: not in the file, allowed by the caller; freshly initialised.
     unexpected: in the file, but not of this model; allowed by the caller.
     ignored: in the file, but no parameters.
+    assumed: fields that neither the file nor the caller told, with the usual value that was taken.
+    given: fields that the caller set otherwise than is usual for such files: (usual, given).
     """
 
     format: str = ""
@@ -26,6 +29,8 @@ class Report:
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    assumed: dict[str, Any] = field(default_factory=dict)
+    given: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [
@@ -39,6 +44,11 @@ class Report:
             if names:
                 more = f", ... ({len(names)})" if len(names) > 6 else ""
                 lines.append(f"{word:<11} {', '.join(names[:6])}{more}")
+        if self.assumed:
+            spelled = ", ".join(f"{key}={value!r}" for key, value in sorted(self.assumed.items()))
+            lines.append(f"assumed     {spelled}: no file tells these")
+        for key, (usual, given) in self.given.items():
+            lines.append(f"given       {key}={given!r}, where such weights usually have {usual!r}")
         return "\n".join(lines)
 
 
