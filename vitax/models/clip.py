@@ -141,7 +141,11 @@ class CLIP(nn.Module):
         image_heads: attention heads, in the ResNet those of its pooling.
         text_tower: "transformer" or "bag_of_words".
         end_token: id at which a text is read; -1 = the largest id of the text (OpenAI).
-        activation: of both towers; "gelu" in models of open_clip whose name does not say quickgelu.
+        activation: of both transformers; "gelu" in models of open_clip whose name does not say quickgelu. The ResNet
+            has ReLU.
+        norm_epsilon, remat: of the transformers.
+        text_width, text_depth, text_heads: of the text transformer; a bag of words has the width only.
+        vocab_size, context_length: of texts.
     """
 
     image_size: tuple[int, int] = (224, 224)

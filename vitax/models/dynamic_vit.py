@@ -85,8 +85,9 @@ class Predictor(nn.Module):
         x = LayerNorm(epsilon=1e-5, dtype=self.dtype, name="norm")(x)
         x = gelu(dense(d, name="dense_in")(x))
         local, seen = jnp.split(x, 2, axis=-1)
-        weight = kept.astype(x.dtype)[:, :, None]
+        weight = kept[:, :, None]  # float32: bfloat16 cannot count to 577
         seen = (seen * weight).sum(axis=1, keepdims=True) / weight.sum(axis=1, keepdims=True)
+        seen = seen.astype(x.dtype)
         x = jnp.concatenate([local, jnp.broadcast_to(seen, local.shape)], axis=-1)
         for i, width in enumerate((d // 2, d // 4)):
             x = gelu(dense(width, name=f"dense{i + 1}")(x))

@@ -1,7 +1,8 @@
 """The ResNet of CLIP: Radford et al., "Learning Transferable Visual Models", 2021, arXiv:2103.00020, section 2.4.
 
 Against He et al. 2015 (arXiv:1512.03385): a stem of three convolutions (ResNet-D), strides by average pooling
-(anti-aliased), and attention pooling at the end.
+(anti-aliased), and attention pooling at the end. Running variances follow the variance of the batch as it is, where
+PyTorch has N / (N - 1) of it.
 """
 
 import functools

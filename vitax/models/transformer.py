@@ -162,7 +162,12 @@ class Transformer(nn.Module):
 class LanguageModel(nn.Module):
     """The decoder alone: each token from those before it.
 
-    Attributes: as of `Transformer`; the table of words is also that of the output.
+    Attributes:
+        vocab_size: V; the table of words is also that of the output.
+        positions: sinusoids "interleaved" or in "halves", or "none".
+        norm_first: pre-norm, with a norm after the stack.
+        attention_bias: of the projections of attention.
+        dropout: rate after embeddings, attention and MLP.
     """
 
     vocab_size: int = 37000
