@@ -107,10 +107,11 @@ def load(
             channels = image_channels(native, kind.family, variables)
             variables = adapt(variables, model, kind.family, report, channels=channels)
     for key in set(NOT_IN_FILES) & known - {"image_size"}:
-        if key not in given:
+        if key in given:
+            if key in own and own[key] != given[key]:
+                report.given[key] = (own[key], given[key])
+        elif key not in kind.tells:
             report.assumed[key] = getattr(model, key)
-        elif key in own and own[key] != given[key]:
-            report.given[key] = (own[key], given[key])
     return Loaded(model, variables, report)
 
 

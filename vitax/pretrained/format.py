@@ -25,6 +25,7 @@ class Format(NamedTuple):
     rules: model -> its table.
     ignore: pattern of names that are no parameters (buffers that the model computes).
     rename: an older or newer name to the one in the table.
+    tells: fields that files of this format tell, where most do not.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Format(NamedTuple):
     rules: Callable[[nn.Module], Rules]
     ignore: str = r"(relative_position_index|attn_mask|position_ids|num_batches_tracked)$"
     rename: Callable[[str], str] = lambda name: name
+    tells: tuple[str, ...] = ()
 
 
 def has(*needed: str, without: tuple[str, ...] = ()) -> Callable[[Iterable[str]], bool]:

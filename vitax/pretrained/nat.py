@@ -100,6 +100,7 @@ FORMATS = (
         has("patch_embed.proj.0.weight", "levels.0.blocks.0.attn.rpb"),
         official_fields,
         official_rules,
+        tells=("num_heads",),
     ),
     Format(
         "Hugging Face DiNAT",
@@ -108,5 +109,6 @@ FORMATS = (
         hugging_face_fields,
         hugging_face_rules,
         rename=renaming((r"^(embeddings|encoder|layernorm)\.", r"dinat.\1.")),
+        tells=("num_heads",),
     ),
 )

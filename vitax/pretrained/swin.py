@@ -167,7 +167,7 @@ def _timm(names: Any) -> bool:
 
 
 FORMATS = (
-    Format("timm Swin", "swin", _timm, official_fields, timm_rules),
+    Format("timm Swin", "swin", _timm, official_fields, timm_rules, tells=("num_heads",)),
     Format(
         "official Swin",
         "swin",
@@ -175,6 +175,7 @@ FORMATS = (
         official_fields,
         official_rules,
         rename=renaming((r"^backbone\.", "")),  # of a detector
+        tells=("num_heads",),
     ),
     Format(
         "Hugging Face Swin",
@@ -188,5 +189,6 @@ FORMATS = (
             (r"\.attention\.attention\.", ".attention.self."),
             (r"\.attention\.relative_position_bias\.", ".attention.self."),
         ),
+        tells=("num_heads",),
     ),
 )

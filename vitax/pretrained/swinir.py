@@ -108,5 +108,6 @@ FORMATS = (
         has("conv_first.weight", "layers.0.residual_group.blocks.0.norm1.weight"),
         fields,
         rules,
+        tells=("num_heads",),
     ),
 )

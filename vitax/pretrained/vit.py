@@ -258,5 +258,6 @@ FORMATS = (
             (r"(encoderblock_\d+)/LayerNorm_1/", r"\1/LayerNorm_2/"),
             (r"MlpBlock_0", "MlpBlock_3"),
         ),
+        tells=("num_heads",),
     ),
 )
