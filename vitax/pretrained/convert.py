@@ -106,13 +106,22 @@ def load(
         if model != native:
             channels = image_channels(native, kind.family, variables)
             variables = adapt(variables, model, kind.family, report, channels=channels)
-    for key in set(NOT_IN_FILES) & known - {"image_size"}:
+    _note_fields(report, kind, model, own, given)
+    return Loaded(model, variables, report)
+
+
+def _note_fields(
+    report: Report, kind: Format, model: nn.Module, own: Mapping[str, Any], given: Mapping[str, Any]
+) -> None:
+    """Which fields nobody told, and which the caller set otherwise than is usual."""
+    for key in set(NOT_IN_FILES) - {"image_size"}:
+        if not hasattr(model, key):
+            continue
         if key in given:
             if key in own and own[key] != given[key]:
                 report.given[key] = (own[key], given[key])
         elif key not in kind.tells:
             report.assumed[key] = getattr(model, key)
-    return Loaded(model, variables, report)
 
 
 @contextlib.contextmanager
