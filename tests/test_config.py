@@ -9,6 +9,7 @@ import pytest
 from vitax import build, cli, config, schema
 from vitax.data.source import Arrays, Splits
 from vitax.errors import UserError
+from vitax.pipelines import images
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 CASES = [
@@ -38,7 +39,7 @@ def test_every_config_builds_and_steps_abstractly_at_full_size(path, variant, mo
         [str(k) for k in range(classes)],
         "fake",
     )
-    monkeypatch.setattr(schema, "open_source", lambda name, **_: Splits(few, few, "fake"))
+    monkeypatch.setattr(images, "open_source", lambda name, **_: Splits(few, few, "fake"))
     # Epochs of the fake data are short: say the durations in steps.
     for section, key in (
         ("optim", "warmup"),

@@ -163,6 +163,7 @@ def test_cache_reads_once_within_its_budget(image_folder):
     class Counting:
         def __init__(self, source):
             self.source, self.class_names, self.reads = source, source.class_names, 0
+            self.labels = None
 
         def __len__(self):
             return len(self.source)

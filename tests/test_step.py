@@ -14,6 +14,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from vitax import losses, masking, metrics
+from vitax.formats import ImageFormat
 from vitax.mesh import AXES, BATCH
 from vitax.models.vit import ViT
 from vitax.nn.blocks import Block
@@ -28,12 +29,15 @@ def mesh(data, fsdp):
     return jax.sharding.Mesh(devices, AXES, axis_types=(AxisType.Auto,) * 2)
 
 
+FORMAT = ImageFormat((8, 8), 1, (0.5,), (0.25,))
+
+
 def classify(**knobs):
     model = ViT(
         num_classes=3, image_size=(8, 8), patch_size=4, width=128, depth=2, num_heads=2, mlp_width=256,
         pooling="mean", drop_path=0.1,
     )  # fmt: skip
-    return classification(model, (0.5,), (0.25,), **knobs)
+    return classification(model, FORMAT, **knobs)
 
 
 class MaskedModel(nn.Module):
@@ -190,7 +194,7 @@ def test_accumulation_equals_the_large_batch(accumulate, batch):
     model = ViT(
         num_classes=3, image_size=(8, 8), patch_size=4, width=32, depth=1, num_heads=2, mlp_width=64
     )
-    task = classification(model, (0.5,), (0.25,), label_smoothing=0.1)
+    task = classification(model, FORMAT, label_smoothing=0.1)
     sgd = optax.sgd(0.1)
     states, losses_ = [], []
     for n in (1, accumulate):

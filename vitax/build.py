@@ -3,6 +3,7 @@
 Which keys there are, and what they mean, stands in `vitax.schema`.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,19 +15,19 @@ from jax.sharding import Mesh
 
 from vitax import schema
 from vitax.config import call, did_you_mean, steps
-from vitax.data.loader import Loader
-from vitax.data.source import Source, Splits
-from vitax.data.transforms import Chain, eval_transform, train_transform
+from vitax.data.loader import Loader, Transform
+from vitax.data.source import Source
 from vitax.errors import UserError
+from vitax.evals import EVALUATORS, Evaluation, Given
 from vitax.mesh import batch_sharding, make_mesh
 from vitax.models import MODELS
-from vitax.schema import Average, Config, Evals, ImageFormat, Logging, Saving, Top
+from vitax.pipelines import KINDS, Kind, Pipeline, Reader
+from vitax.schema import Average, Config, Evals, Logging, Saving, Top
 from vitax.tasks import TASKS, Task, Variables
-from vitax.training.checkpoint import Checkpoints
 from vitax.training.evaluate import Evaluator, mean_metrics
 from vitax.training.loop import Plan
-from vitax.training.optim import Schedule, make_optimizer
-from vitax.training.step import TrainState, abstract, make_init, make_step
+from vitax.training.optim import Schedule, frozen_mask, make_optimizer
+from vitax.training.step import TrainState, make_init, make_step
 
 # What may differ between two starts of one run: none of it changes what is computed.
 MAY_CHANGE = ("mesh.", "log.", "checkpoint.", "data.threads", "data.workers", "data.cache_gib")
@@ -37,9 +38,9 @@ class Run(NamedTuple):
 
     mesh: Mesh
     model: nn.Module
+    task_name: str
     task: Task
-    image_format: ImageFormat
-    splits: Splits
+    pipeline: Pipeline
     train: Loader
     schedule: Schedule
     top: Top
@@ -64,17 +65,20 @@ def build(config: Config) -> Run:
     evals = call(Evals, "evals", config["evals"])
     saving = call(Saving, "checkpoint", config["checkpoint"])
     _check_scalars(top, evals, saving, mesh.size)
-    image_format = call(schema.image_format, "data", config["data"])
-    splits = call(schema.open_splits, "data", config["data"], image_format.channels)
+    pipeline = open_pipeline(config)
     test_size = math.ceil((evals.batch_size or top.batch_size) / mesh.size) * mesh.size
-    train, test = build_loaders(config, image_format, splits, top, test_size)
+    augment, plain = pipeline.augment, pipeline.reader.transform
+    train = build_loader(config, pipeline.splits.train, augment, top.batch_size, top.seed)
+    clean = build_loader(config, pipeline.splits.train, plain, test_size, top.seed)
+    test = build_loader(config, pipeline.splits.test, plain, test_size, top.seed)
 
-    model = build_model(config, len(splits.train.class_names), image_format.image_size)
-    task = build_task(config, model, image_format)
+    model = build_model(config, pipeline.reader)
+    task = build_task(config, model, pipeline.reader)
     batch = _batch_shapes(train, top.batch_size, mesh)
 
     def in_steps(name: str, duration: str) -> int:
-        return steps(name, duration, batch_size=top.batch_size, examples=len(splits.train))
+        examples = len(pipeline.splits.train)
+        return steps(name, duration, batch_size=top.batch_size, examples=examples)
 
     plan = build_plan(config, in_steps)
     given = (top.batch_size, plan.total, in_steps)
@@ -85,18 +89,21 @@ def build(config: Config) -> Run:
     params = _shapes(task.init, mesh, jax.random.key(0), batch)["params"]
     optimizer = call(make_optimizer, "optim", config["optim"], params, curve)
     init = make_init(task, optimizer, top.seed, ema=bool(ema_decay))
-    step = make_step(task, optimizer, top.seed, top.accumulate, ema_decay)
+    frozen = call(frozen_mask, "optim", config["optim"], params)
+    step = make_step(task, optimizer, top.seed, top.accumulate, ema_decay, frozen)
     shapes = _shapes(init, mesh, batch)
     _shapes(
         step, mesh, shapes, batch
     )  # what does not fit together shows here, before it is compiled
-    _check_best(evals, task, shapes, batch, mesh)
+    given = Given(task, model, pipeline.reader, clean, test, mesh, top.seed)
+    extra = build_evaluations(config, given)
+    _check_best(evals, task, shapes, batch, mesh, extra)
     return Run(
         mesh=mesh,
         model=model,
+        task_name=config["task"]["name"],
         task=task,
-        image_format=image_format,
-        splits=splits,
+        pipeline=pipeline,
         train=train,
         schedule=curve,
         top=top,
@@ -105,47 +112,76 @@ def build(config: Config) -> Run:
         step=step,
         abstract_batch=batch,
         shapes=shapes,
-        evaluators={"test": mean_metrics(task, test.once, mesh, top.seed)},
+        evaluators={"test": together(mean_metrics(task, test.once, mesh, top.seed), extra)},
         evals=evals,
         saving=saving,
     )
 
 
-def build_model(config: Config, num_classes: int, image_size: tuple[int, int]) -> nn.Module:
+def kind_of(config: Config) -> Kind:
+    """The kind of data that the objective is for."""
+    return KINDS[TASKS[config["task"]["name"]].data]
+
+
+def open_pipeline(config: Config) -> Pipeline:
+    """The data that config.data describes."""
+    return kind_of(config).open(functools.partial(call_data, config))
+
+
+def read_pipeline(config: Config, record: dict[str, Any]) -> Reader:
+    """How examples of a run are read, when its own data are not at hand.
+
+    Args:
+        record: what a checkpoint of the run says of itself.
+    """
+    return kind_of(config).read(functools.partial(call_data, config), record)
+
+
+def call_data(config: Config, function: Callable[..., Any], *given: Any) -> Any:
+    return call(function, "data", config["data"], *given)
+
+
+def build_model(config: Config, reader: Reader) -> nn.Module:
     """The module that config.model describes."""
     module = MODELS[config["model"]["name"]].module
-    given = {"num_classes": num_classes, "image_size": image_size}
-    given = {key: value for key, value in given.items() if key in module.__dataclass_fields__}
+    given = {k: v for k, v in reader.fields.items() if k in module.__dataclass_fields__}
     return call(module, "model", config["model"], **given)
 
 
-def build_task(config: Config, model: nn.Module, images: ImageFormat) -> Task:
+def build_task(config: Config, model: nn.Module, reader: Reader) -> Task:
     """The objective that config.task describes, for that model."""
-    factory = TASKS[config["task"]["name"]]
-    return call(factory, "task", config["task"], model, images.mean, images.std)
+    factory = TASKS[config["task"]["name"]].factory
+    return call(factory, "task", config["task"], model, reader.format)
 
 
-def build_eval_transform(config: Config, images: ImageFormat) -> Chain:
-    """The transform of test images and of images to predict."""
-    return call(eval_transform, "data", config["data"], images.image_size)
-
-
-def build_loaders(
-    config: Config, images: ImageFormat, splits: Splits, top: Top, test_batch_size: int
-) -> tuple[Loader, Loader]:
-    """Batches of the training and of the test split, this host's rows of them."""
-    data = config["data"]
-    augment = call(train_transform, "data", data, images.image_size, images.mean, images.std)
+def build_loader(
+    config: Config, source: Source, transform: Transform, batch_size: int, seed: int
+) -> Loader:
+    """Batches of a source, this host's rows of them."""
+    kept = call_data(config, schema.cached, source)
     host, hosts = jax.process_index(), jax.process_count()
+    return call_data(config, Loader, kept, transform, batch_size, seed, host, hosts)
 
-    def loader(source: Source, transform: Chain, batch_size: int) -> Loader:
-        kept = call(schema.cached, "data", data, source)
-        return call(Loader, "data", data, kept, transform, batch_size, top.seed, host, hosts)
 
-    return (
-        loader(splits.train, augment, top.batch_size),
-        loader(splits.test, build_eval_transform(config, images), test_batch_size),
-    )
+def build_evaluations(config: Config, given: Given) -> list[Evaluation]:
+    """The evaluations beyond the mean of the objective's own metrics that config.evals switches on."""
+    made = [
+        call(make, "evals", config["evals"], given)
+        for make in EVALUATORS.get(config["task"]["name"], ())
+    ]
+    return [evaluation for evaluation in made if evaluation is not None]
+
+
+def together(means: Evaluator, extra: list[Evaluation]) -> Evaluator:
+    """One evaluator of several."""
+
+    def evaluate(variables: Variables) -> dict[str, float]:
+        found = means(variables)
+        for evaluation in extra:
+            found |= evaluation.run(variables)
+        return found
+
+    return evaluate
 
 
 def build_plan(config: Config, in_steps: Callable[[str, str], int]) -> Plan:
@@ -197,14 +233,17 @@ def _check_scalars(top: Top, evals: Evals, saving: Saving, devices: int) -> None
         )
 
 
-def _check_best(evals: Evals, task: Task, shapes: TrainState, batch: Any, mesh: Mesh) -> None:
+def _check_best(
+    evals: Evals, task: Task, shapes: TrainState, batch: Any, mesh: Mesh, extra: list[Evaluation]
+) -> None:
     """Refuses a metric that no evaluation will measure."""
 
     def names(state: TrainState, batch: Any) -> Any:
         return task.loss(state.variables, batch, jax.random.key(0), False)[1].metrics
 
     splits = ("test", "test_ema") if shapes.ema else ("test",)
-    known = [f"{split}/{name}" for split in splits for name in _shapes(names, mesh, shapes, batch)]
+    found = [*_shapes(names, mesh, shapes, batch), *(name for e in extra for name in e.metrics)]
+    known = [f"{split}/{name}" for split in splits for name in found]
     if evals.best and evals.best not in known:
         raise UserError(
             f"config.evals.best={evals.best!r} is never measured{did_you_mean(evals.best, known)}"
@@ -227,24 +266,3 @@ def _shapes(function: Callable[..., Any], mesh: Mesh, *arguments: Any) -> Any:
             return jax.eval_shape(function, *arguments)
     except ValueError as error:
         raise UserError(f"the model does not fit the data: {error}") from error
-
-
-def restore_variables(
-    checkpoints: Checkpoints, step: int, shapes: Variables, ema: bool, mesh: Mesh
-) -> tuple[Variables, Variables | None]:
-    """Variables of a checkpoint, and the same with averaged parameters where the run keeps an average.
-
-    Args:
-        shapes: of all variables, as `jax.eval_shape` of a task's ``init`` gives them.
-        ema: whether there is an average.
-
-    Raises:
-        UserError: the checkpoint does not fit the model, or cannot be read.
-    """
-    collections = {name: tree for name, tree in shapes.items() if name != "params"}
-    wanted = {"params": shapes["params"], "collections": collections}
-    wanted |= {"ema": shapes["params"]} if ema else {}
-    wanted = {name: abstract(tree, mesh) for name, tree in wanted.items() if tree}
-    found = checkpoints.restore(step, wanted)
-    rest = found.get("collections", {})
-    return {"params": found["params"], **rest}, {"params": found["ema"], **rest} if ema else None

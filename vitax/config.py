@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from vitax.errors import UserError
 
 # Fields of a module that follow from the data.
-GIVEN_FIELDS = ("num_classes", "image_size", "parent", "name")
+GIVEN_FIELDS = ("num_classes", "image_size", "vocab_size", "end_token", "parent", "name")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 

@@ -29,6 +29,13 @@ def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float]) ->
     return (images.astype(jnp.float32) / 255 - offset) / scale
 
 
+def to_bytes(images: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
+    """The inverse of `normalize`: [B, H, W, C] float to uint8, rounded and clipped."""
+    offset, scale = (jnp.asarray(x, jnp.float32).reshape(1, 1, 1, -1) for x in (mean, std))
+    pixels = jnp.round((images * scale + offset) * 255)
+    return pixels.clip(0, 255).astype(jnp.uint8)
+
+
 def mixup(
     key: jax.Array, images: jax.Array, labels: jax.Array, alpha: float
 ) -> tuple[jax.Array, jax.Array]:
@@ -98,3 +105,32 @@ def mixup_or_cutmix(
         lambda: mixup(key, images, labels, mixup_alpha),
         lambda: cutmix(key, images, labels, cutmix_alpha),
     )
+
+
+def mixed(
+    key: jax.Array,
+    images: jax.Array,
+    labels: jax.Array,
+    valid: jax.Array,
+    mixup_alpha: float,
+    cutmix_alpha: float,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """`mixup_or_cutmix` of a batch in which some images could not be read: they spoil the mixtures they are part of.
+
+    Args:
+        images: [B, H, W, C] uint8 or float.
+        valid: [B] bool.
+
+    Returns:
+        Images, float32 where anything was mixed; labels; and which are valid.
+    """
+    if not mixup_alpha and not cutmix_alpha:
+        return images, labels, valid
+    images, labels = mixup_or_cutmix(
+        key,
+        images.astype(jnp.float32),
+        labels,
+        mixup_alpha=mixup_alpha,
+        cutmix_alpha=cutmix_alpha,
+    )
+    return images, labels, valid & jnp.roll(valid, 1)

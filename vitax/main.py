@@ -17,14 +17,15 @@ import jax
 from absl import flags
 
 from vitax import __version__, cli, workdir
-from vitax.build import MAY_CHANGE, Run, build, restore_variables
+from vitax.build import MAY_CHANGE, Run, build
 from vitax.config import differences, from_json, to_json
-from vitax.data.decode import write_png
 from vitax.data.source import identity
 from vitax.errors import UserError
+from vitax.prediction import PREDICTORS
+from vitax.restore import restore
 from vitax.start import initial_variables
 from vitax.training import log
-from vitax.training.checkpoint import Checkpoints, choose
+from vitax.training.checkpoint import Checkpoints, open_run
 from vitax.training.log import say
 from vitax.training.loop import Inputs, evaluate_all, one_line, train
 from vitax.training.step import compile_step
@@ -36,7 +37,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
     text("workdir", "", "folder of the run; one that is there continues; empty: runs/NAME-DATE")
     flags.DEFINE_enum("mode", "train", ["train", "eval"], "train or eval", flag_values=values)
-    text("checkpoint", "best", "what --mode=eval evaluates: best, last, or a step")
+    text("checkpoint", "best", "what --mode=eval evaluates: best, last, average, or a step")
     flags.DEFINE_bool("overwrite", False, "delete the run in workdir first", flag_values=values)
     flags.DEFINE_bool("debug", False, "show tracebacks", flag_values=values)
     text("coordinator", "", "several hosts: HOST:PORT of process 0, or auto")
@@ -91,8 +92,11 @@ def train_run(config: dict[str, Any], folder: str, spec: str, overwrite: bool) -
         evaluators=run.evaluators,
         schedule=run.schedule,
         batch_size=run.top.batch_size,
-        unit="images",
-        identity={split: identity(getattr(run.splits, split)) for split in ("train", "test")},
+        unit=run.pipeline.unit,
+        identity={
+            "train": identity(run.pipeline.splits.train),
+            "test": identity(run.pipeline.splits.test),
+        },
         stop=stop,
         start_from=start_from,
     )
@@ -127,17 +131,7 @@ def occupy(path: Path, config: dict[str, Any], overwrite: bool) -> None:
 
 def meta(config: dict[str, Any], run: Run) -> dict[str, Any]:
     """What every checkpoint of the run says of itself, besides what the loop adds."""
-    data = config["data"]
-    return {
-        "config": config,
-        "versions": workdir.versions(),
-        "class_names": list(run.splits.train.class_names),
-        "preprocessing": {
-            **run.image_format._asdict(),
-            "interpolation": data["interpolation"],
-            "test_crop_fraction": data["test_crop_fraction"],
-        },
-    }
+    return {"config": config, "versions": workdir.versions(), **run.pipeline.reader.record}
 
 
 def catch_signals() -> list[int]:
@@ -155,28 +149,23 @@ def catch_signals() -> list[int]:
     return caught
 
 
-def open_checkpoints(run: Run, path: Path, read_only: bool = False) -> Checkpoints:
+def open_checkpoints(run: Run, path: Path) -> Checkpoints:
     return Checkpoints(
-        path / "checkpoints",
-        keep=run.saving.keep,
-        best=run.evals.best,
-        mode=run.evals.mode,
-        read_only=read_only,
+        path / "checkpoints", keep=run.saving.keep, best=run.evals.best, mode=run.evals.mode
     )
 
 
 def describe(run: Run, spec: str, path: Path) -> str:
     """What is about to happen, for a person."""
-    splits, images = run.splits, run.image_format
+    pipeline = run.pipeline
+    splits = pipeline.splits
     parameters = sum(x.size for x in jax.tree.leaves(run.shapes.params))
-    height, width = images.image_size
     hardware = workdir.hardware()
     mesh = " x ".join(f"{axis}={size}" for axis, size in run.mesh.shape.items())
     return f"""\
 vitax {__version__}  {spec or path}
 model    {type(run.model).__name__}, {parameters:,} parameters, {run.model.dtype.__name__}
-data     {splits.origin}: {len(splits.train):,} train, {len(splits.test):,} test, \
-{len(splits.train.class_names):,} classes, {height}x{width}x{images.channels}
+data     {splits.origin}: {len(splits.train):,} train, {len(splits.test):,} test, {pipeline.about}
 devices  {hardware["devices"]} x {hardware["device"]} as {mesh}
 steps    {run.plan.total:,} of batch {run.top.batch_size:,} ({run.top.duration})
 workdir  {path}"""
@@ -212,38 +201,30 @@ def finish(
     say(f"continue  python -m vitax.main --workdir={path}    (all {step:,} steps are done)")
     say(f"evaluate  python -m vitax.main --workdir={path} --mode=eval")
     if jax.process_index() == 0:
-        say(f"predict   python -m vitax.predict --workdir={path} {example_file(run, path)}")
-
-
-def example_file(run: Run, path: Path) -> str:
-    """An image to try a prediction on: the first one of the test, written down if it is in no file."""
-    name = run.splits.test.name(0)
-    if not Path(name).is_file():
-        name = str(path / "example.png")
-        write_png(name, run.splits.test[0]["image"])
-    return name
+        example = PREDICTORS[run.task_name].example(run.pipeline.splits.test, path)
+        say(f"predict   python -m vitax.predict --workdir={path} {example}")
 
 
 def evaluate_run(config: dict[str, Any], path: Path, which: str) -> None:
     """Evaluates a checkpoint on the test split, prints the results and adds them to evaluations.jsonl."""
     run = build(config)
-    checkpoints = open_checkpoints(run, path, read_only=True)
-    step = choose(checkpoints, which)
-    known, here = checkpoints.meta(step)["class_names"], list(run.splits.test.class_names)
+    checkpoints = open_run(path, config["evals"])
+    shapes = {"params": run.shapes.params, **run.shapes.collections}
+    step, variables, ema = restore(checkpoints, which, shapes, bool(run.shapes.ema), run.mesh)
+    splits = run.pipeline.splits
+    known, here = checkpoints.meta(step)["class_names"], list(splits.test.class_names)
     if known != here:
         raise UserError(
             f"the run in {path} knows the classes {', '.join(known[:5])}..., the data here have "
             f"{', '.join(here[:5])}...; evaluate it on data with the same classes"
         )
-    shapes = {"params": run.shapes.params, **run.shapes.collections}
-    variables, ema = restore_variables(checkpoints, step, shapes, bool(run.shapes.ema), run.mesh)
     results = evaluate_all(run.evaluators, variables, ema)
-    say(f"step {step:,} of {path} on {run.splits.origin}")
+    say(f"step {step:,} of {path} on {splits.origin}")
     for name, value in results.items():
         say(f"{name}  {value:.4f}")
     if jax.process_index() == 0:
         changed = differences(workdir.read_config(path), from_json(to_json(config)))
-        found = {"step": step, "data": run.splits.origin, "config_changes": changed, **results}
+        found = {"step": step, "data": splits.origin, "config_changes": changed, **results}
         workdir.append_json(path / "evaluations.jsonl", found)
 
 

@@ -8,14 +8,14 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from vitax.config import complete, did_you_mean
-from vitax.data import open_source
 from vitax.data.loader import Loader
-from vitax.data.source import Cached, Source, Splits
-from vitax.data.transforms import eval_transform, train_transform
+from vitax.data.source import Cached, Source
 from vitax.errors import UserError
+from vitax.evals import EVALUATORS
 from vitax.mesh import make_mesh
 from vitax.models import MODELS
-from vitax.tasks import TASKS
+from vitax.pipelines import KINDS
+from vitax.tasks import TASKS, Objective
 from vitax.training.optim import Schedule, make_optimizer, make_schedule, scaled_learning_rate
 
 Config = Mapping[str, Any]
@@ -40,62 +40,6 @@ class Top(NamedTuple):
     init_from: str = ""
     init_new: tuple[str, ...] = ()
     init_skip: tuple[str, ...] = ()
-
-
-class ImageFormat(NamedTuple):
-    """What tells how images look to a model; prediction needs no more of config.data than this."""
-
-    image_size: tuple[int, int]
-    channels: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
-def image_format(
-    *,
-    image_size: tuple[int, ...],
-    channels: int = 3,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-) -> ImageFormat:
-    """Size, channels and normalisation of images.
-
-    Args:
-        image_size: (height, width) in pixels, or (side,).
-        channels: 3 = RGB, 1 = grey; files of the other kind are converted.
-        mean, std: per channel, on the scale 0..1.
-    """
-    size = image_size * 2 if len(image_size) == 1 else image_size
-    if len(size) != 2 or min(size) < 1:
-        raise UserError(f"config.data.image_size={image_size} is not (height, width)")
-    if not len(mean) == len(std) == channels:
-        raise UserError(
-            f"config.data.mean={mean} and config.data.std={std} must have one number for each of "
-            f"{channels} channels"
-        )
-    return ImageFormat(size, channels, mean, std)
-
-
-def open_splits(
-    channels: int,
-    *,
-    name: str,
-    path: str = "",
-    train: str = "train",
-    test: str = "test",
-    test_fraction: float = 0.2,
-) -> Splits:
-    """Sources of the training and the test split, see `vitax.data`.
-
-    Args:
-        name: "folder", "digits" or a TFDS name.
-        path: of the folder, or TFDS's data_dir.
-        train, test: names of the splits.
-        test_fraction: share of every class held back where the data have no test split.
-    """
-    return open_source(
-        name, path=path, train=train, test=test, test_fraction=test_fraction, channels=channels
-    )
 
 
 def cached(source: Source, *, cache_gib: float = 1.0) -> Source:
@@ -173,12 +117,14 @@ class Logging(NamedTuple):
 
 def schema(config: Config) -> dict[str, tuple[Callable[..., Any], ...]]:
     """For each section, the functions whose keys it holds."""
+    objective: Objective = _look_up("task", config, TASKS)
+    kind = KINDS[objective.data]
     return {
         "model": (_look_up("model", config, MODELS).module,),
-        "task": (_look_up("task", config, TASKS),),
-        "data": (image_format, open_splits, cached, train_transform, eval_transform, Loader),
+        "task": (objective.factory,),
+        "data": (*kind.functions, cached, Loader),
         "optim": (schedule, Average, make_optimizer),
-        "evals": (Evals,),
+        "evals": (Evals, *EVALUATORS.get(config["task"]["name"], ())),
         "checkpoint": (Saving,),
         "log": (Logging,),
         "mesh": (make_mesh,),

@@ -1,76 +1,160 @@
-"""Weights to start a run from: a file of another project, or another run."""
+"""Weights to start a run from: a file of another project, or another run; of the same model, or of a part of it."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 from jax.sharding import Mesh
 
-from vitax import pretrained, schema, workdir
-from vitax.build import Run, build_model, restore_variables
-from vitax.config import call
+from vitax import pretrained, workdir
+from vitax.build import Run, build_model, read_pipeline
 from vitax.errors import UserError
-from vitax.models import variable_shapes
-from vitax.schema import Config
+from vitax.formats import channels_of
+from vitax.models import MODELS, variable_shapes
+from vitax.restore import restore_variables
+from vitax.schema import Config, resolve
 from vitax.tasks import Variables
-from vitax.training.checkpoint import Checkpoints, choose
+from vitax.training.checkpoint import choose, open_run
+
+Params = dict[str, Any]
+
+
+class Passage(NamedTuple):
+    """How the weights of one family become those of another.
+
+    take: its parameters -> the part that is of use, under its new names.
+    new: patterns of parameters that are made anew. skip: patterns of what there is no place for.
+    told: a line of the report.
+    """
+
+    take: Callable[[Params], Params]
+    told: str
+    new: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+
+
+def _without_head(params: Params) -> Params:
+    return {key: value for key, value in params.items() if not key.startswith("head")}
+
+
+# (family there, family here); a family to itself needs an entry only where heads may differ.
+_OTHER_HEADS = Passage(
+    lambda params: params,
+    "heads that differ are made anew or left out",
+    new=(r"params/heads/",),
+    skip=(r"params/heads/",),
+)
+PASSAGES = {
+    ("mae", "vit"): Passage(
+        # A last norm that follows the pooling is another one than the encoder's.
+        lambda params: params["encoder"],
+        "the encoder is taken, the decoder left out",
+        new=(r"params/fc_norm/",),
+        skip=(r"params/norm/", r"params/cls_token", r"params/pos_embed/prefix"),
+    ),
+    ("vit", "clip"): Passage(
+        lambda params: {"image": _without_head(params)},
+        "the image tower is taken from it, the text tower is new",
+        new=(r"params/text/", r"params/image_projection/", r"params/logit_(scale|bias)"),
+    ),
+    ("vit", "dynamic_vit"): Passage(
+        lambda params: params,
+        "the backbone is taken from it, the predictors are new; it is the teacher too",
+        new=(r"params/predictor\d+/",),
+    ),
+    ("bert", "bert"): _OTHER_HEADS,
+    ("fnet", "fnet"): _OTHER_HEADS,
+}
+# Families that a file may be of, besides that of the model.
+SOURCES = {here: there for there, here in PASSAGES if there != here}
 
 
 def initial_variables(config: Config, run: Run) -> tuple[Variables, str]:
     """What config.init_from names: variables to start from, and a report for people.
 
     A folder of a run gives its best checkpoint, averaged parameters if it has them; anything else is read by
-    `vitax.pretrained`.
+    `vitax.pretrained`. `PASSAGES` lists which models can start from a part of another, or become a part of it.
 
     Raises:
         UserError: it cannot be read, or does not fit the model.
     """
     path, family = Path(run.top.init_from).expanduser(), config["model"]["name"]
-    new, skip = run.top.init_new, run.top.init_skip
-    if not (path / "checkpoints").is_dir():
-        variables, report = pretrained.load_into(path, run.model, family, new=new, skip=skip)
-    else:
-        variables, name = _variables_of_run(path, family, run.model, run.mesh)
-        report = pretrained.Report(name, pretrained.paths(variables))
-        channels = run.image_format.channels
-        variables = pretrained.adapt(
-            variables,
-            run.model,
-            family,
-            report,
-            channels=channels,
-            allow_missing=new,
-            allow_unexpected=skip,
+    of_run = (path / "checkpoints").is_dir()
+    source = _of_run(path, run.mesh) if of_run else _of_file(path, family, run)
+    passage = PASSAGES.get((source.family, family))
+    if passage is None and source.family != family:
+        raise UserError(
+            f"config.init_from={path} holds a model {source.family!r}, which has no weights for {family!r}"
         )
-    return variables, str(report)
+    if of_run and source.family == family:
+        _check_fields(source.model, run.model, path)
+    variables, report, told = source.variables, source.report, ()
+    if passage is not None:
+        variables = {**variables, "params": passage.take(variables["params"])}
+        report.loaded = pretrained.paths(variables)
+        told = (passage.told,)
+    allowed = passage or Passage(lambda params: params, "")
+    fitted = pretrained.adapt(
+        variables,
+        run.model,
+        family,
+        report,
+        channels=channels_of(run.pipeline.reader.format),
+        allow_missing=(*run.top.init_new, *allowed.new),
+        allow_unexpected=(*run.top.init_skip, *allowed.skip),
+    )
+    if teacher := run.shapes.collections.get("teacher"):
+        fitted["teacher"] = {name: fitted["params"][name] for name in teacher}
+    return fitted, "\n".join((str(report), *told))
 
 
-def _variables_of_run(
-    path: Path, family: str, wanted: nn.Module, mesh: Mesh
-) -> tuple[Variables, str]:
-    """The best variables in the folder of another run; of a masked autoencoder, the encoder's."""
-    config = workdir.read_config(path)
-    checkpoints = Checkpoints(path / "checkpoints", best=config["evals"]["best"], mode=config["evals"]["mode"], read_only=True)  # fmt: skip
+class _Weights(NamedTuple):
+    family: str
+    model: nn.Module
+    variables: Variables
+    report: pretrained.Report
+
+
+def _of_file(path: Path, family: str, run: Run) -> _Weights:
+    """Weights of a file, of the model's own family or of one that there is a passage from."""
+    there = pretrained.family_of(path, (family, SOURCES.get(family, family)))
+    fields = {key: getattr(run.model, key, None) for key in pretrained.NOT_IN_FILES}
+    if (there, family) == ("vit", "clip"):
+        fields |= {"num_heads": run.model.image_heads}
+    known = MODELS[there].module.__dataclass_fields__
+    model, variables, report = pretrained.load(
+        path,
+        family=there,
+        allow_missing=run.top.init_new,
+        allow_unexpected=run.top.init_skip,
+        **{key: value for key, value in fields.items() if value is not None and key in known},
+    )
+    return _Weights(there, model, variables, report)
+
+
+def _of_run(path: Path, mesh: Mesh) -> _Weights:
+    """The best variables in the folder of another run."""
+    config = resolve(workdir.read_config(path))
+    checkpoints = open_run(path, config["evals"])
     step = choose(checkpoints, "best")
-    images = call(schema.image_format, "data", config["data"])
-    name = config["model"]["name"]
-    model = build_model(config, len(checkpoints.meta(step)["class_names"]), images.image_size)
-    shapes = variable_shapes(model, name, images.channels)
+    reader = read_pipeline(config, checkpoints.meta(step))
+    family, model = config["model"]["name"], build_model(config, reader)
+    shapes = variable_shapes(model, family, channels_of(reader.format))
     ema = bool(config["optim"]["ema_decay"])
     variables, averaged = restore_variables(checkpoints, step, shapes, ema, mesh)
     variables = jax.device_get(averaged or variables)
-    if name == "mae" and family == "vit":
-        variables = {"params": variables["params"]["encoder"]}
-    elif name == family:
-        for key in pretrained.NOT_IN_FILES:
-            there, here = getattr(model, key, None), getattr(wanted, key, None)
-            if there != here and key != "image_size":
-                raise UserError(
-                    f"config.model.{key}={here!r} is {there!r} in {path}, from where config.init_from takes weights: "
-                    "they would mean something else"
-                )
-    else:
-        raise UserError(
-            f"config.init_from={path} holds a model {name!r}, which has no weights for {family!r}"
-        )
-    return variables, f"step {step:,} of {path}"
+    report = pretrained.Report(f"step {step:,} of {path}", pretrained.paths(variables))
+    return _Weights(family, model, variables, report)
+
+
+def _check_fields(there: nn.Module, here: nn.Module, path: Path) -> None:
+    """Refuses fields that no weights show, and that give them another meaning."""
+    for key in pretrained.NOT_IN_FILES:
+        old, new = getattr(there, key, None), getattr(here, key, None)
+        if old != new and key != "image_size":
+            raise UserError(
+                f"config.model.{key}={new!r} is {old!r} in {path}, from where config.init_from takes weights: "
+                "they would mean something else"
+            )

@@ -14,11 +14,19 @@ from typing import Any
 from vitax.data.arrays import arrays
 from vitax.data.digits import digits
 from vitax.data.folder import folder
+from vitax.data.photos import photos
+from vitax.data.pictures import pictures
 from vitax.data.source import Splits
 from vitax.data.tfds import UnknownDataSet, tfds
 from vitax.errors import UserError
 
-SOURCES: dict[str, Callable[..., Splits]] = {"folder": folder, "arrays": arrays, "digits": digits}
+SOURCES: dict[str, Callable[..., Splits]] = {
+    "folder": folder,
+    "pictures": pictures,
+    "arrays": arrays,
+    "digits": digits,
+    "photos": photos,
+}
 
 
 def open_source(name: str, **arguments: Any) -> Splits:

@@ -50,8 +50,8 @@ def folder(*, path: str, train: str, test: str, test_fraction: float, channels: 
     if not root.is_dir():
         raise UserError(f"data.path {path} is not a folder; {layout}")
 
-    train_root = _split(root, train, ("train", "training")) or root
-    test_root = _split(root, test, ("test", "testing", "val", "valid", "validation"))
+    train_root = split_folder(root, train, ("train", "training")) or root
+    test_root = split_folder(root, test, ("test", "testing", "val", "valid", "validation"))
     class_names, train_paths, train_labels = _scan(train_root, layout)
     if train_root == root or test_root is None:
         keep, held = holdout(train_labels, test_fraction)
@@ -75,7 +75,7 @@ def folder(*, path: str, train: str, test: str, test_fraction: float, channels: 
     )
 
 
-def _split(root: Path, name: str, aliases: tuple[str, ...]) -> Path | None:
+def split_folder(root: Path, name: str, aliases: tuple[str, ...]) -> Path | None:
     """The folder of a split: by its name or, if that is a usual one, by any usual one; capitals do not matter.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Parting one set of labelled examples in two, the same way every time."""
+"""Parting one set of labelled examples, the same way every time."""
 
 import numpy as np
 
@@ -32,3 +32,34 @@ def holdout(labels: np.ndarray, fraction: float, seed: int = 0) -> tuple[np.ndar
         held.append(rng.permutation(members)[:count])
     held = np.sort(np.concatenate(held))
     return np.setdiff1d(np.arange(len(labels)), held), held
+
+
+def stratified_folds(labels: np.ndarray, count: int, seed: int = 0) -> list[np.ndarray]:
+    """Parts examples into folds; each class is dealt out to them as evenly as it goes.
+
+    Args:
+        labels: [n] int.
+        count: of folds, at least 2.
+        seed: of the permutation; the folds are a pure function of the arguments.
+
+    Returns:
+        Indices of each fold, ascending; together each example once.
+
+    Raises:
+        ValueError: a class with fewer examples than folds: one of them would be tested on what it has not seen.
+    """
+    if count < 2:
+        raise ValueError(f"num_folds={count}; two at least are needed")
+    rng = np.random.default_rng(seed)
+    parts: list[list[np.ndarray]] = [[] for _ in range(count)]
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        if len(members) < count:
+            raise ValueError(
+                f"class number {label} has {len(members)} examples, too few for {count} folds; add images, or "
+                "lower num_folds"
+            )
+        # Where the remainder goes turns with the class, or the first folds would get all of it.
+        for i, part in enumerate(np.array_split(members, count)):
+            parts[(i + int(label)) % count].append(part)
+    return [np.sort(np.concatenate(part)) for part in parts]

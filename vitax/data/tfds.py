@@ -21,6 +21,7 @@ class Tfds:
     def __init__(self, records: Any, class_names: Sequence[str], channels: int, origin: str):
         self.records, self.class_names = records, tuple(class_names)
         self.channels, self.origin = channels, origin
+        self.labels = None
 
     def __len__(self) -> int:
         return len(self.records)

@@ -100,7 +100,7 @@ class DynamicViT(nn.Module):
     Attributes:
         num_classes: K; 0 = no head, the class token is returned.
         image_size: (height, width) in pixels that the position table is made for; others interpolate.
-        stages: blocks before which a predictor decides.
+        stages: blocks before which a predictor decides; () = none does: the dense model, with the same parameters.
         keep_ratios: share of all patches that is left after each stage; ``int(N * ratio)`` stay.
         drop_path: rate of the last block; the first has 0, those between lie on a line.
     """
@@ -180,22 +180,20 @@ class DynamicViT(nn.Module):
         if self.num_classes:
             head = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")
             logits = head(logits)
-        return Pruned(logits, x[:, 1:], jnp.stack(decisions)) if train else logits
+        pruned = train and self.stages
+        return Pruned(logits, x[:, 1:], jnp.stack(decisions)) if pruned else logits
 
     def _counts(self, patches: int) -> list[int]:
         """Patches that are left after each stage."""
-        rising = sorted(set(self.stages)) == list(self.stages) and self.stages
-        if (
-            not rising
-            or len(self.stages) != len(self.keep_ratios)
-            or not (self.stages[0] >= 0 and self.stages[-1] < self.depth)
-        ):
+        rising = sorted(set(self.stages)) == list(self.stages)
+        inside = all(0 <= stage < self.depth for stage in self.stages)
+        if not rising or not inside or len(self.stages) != len(self.keep_ratios):
             raise ValueError(
                 f"stages {self.stages} must rise and lie in 0..{self.depth - 1}, with one of keep_ratios "
                 f"{self.keep_ratios} for each"
             )
         count = [int(patches * ratio) for ratio in self.keep_ratios]
-        if sorted([patches, *count], reverse=True) != [patches, *count] or min(count) < 1:
+        if sorted([patches, *count], reverse=True) != [patches, *count] or min([1, *count]) < 1:
             raise ValueError(
                 f"keep_ratios {self.keep_ratios} leave {count} of {patches} patches; "
                 f"they must not grow, and leave one at least"

@@ -75,6 +75,7 @@ class ViT(nn.Module):
     pooling: str = "token"
     norm_after_pooling: bool = False
     pre_logits: int = 0
+    head_norm: bool = False
     qkv_bias: bool = True
     activation: str = "gelu"
     norm_epsilon: float = 1e-6
@@ -151,6 +152,15 @@ class ViT(nn.Module):
             x = nn.tanh(nn.Dense(self.pre_logits, name="pre_logits")(x))
         if not self.num_classes:
             return x
+        if self.head_norm:
+            x = nn.BatchNorm(
+                not train,
+                momentum=0.9,
+                epsilon=1e-6,
+                use_scale=False,
+                use_bias=False,
+                name="head_norm",
+            )(x)
         # Zeros, as in the official code: an untrained head gives every class the same chance.
         head = functools.partial(nn.Dense, self.num_classes, kernel_init=nn.initializers.zeros)
         if self.distillation_token:

@@ -10,7 +10,7 @@
 
 from vitax.pretrained.adapt import adapt, paths
 from vitax.pretrained.convert import NOT_IN_FILES, Loaded, load, load_into, save, to_tensors
-from vitax.pretrained.formats import FORMATS, recognise
+from vitax.pretrained.formats import FORMATS, family_of, recognise
 from vitax.pretrained.report import Report
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Loaded",
     "Report",
     "adapt",
+    "family_of",
     "load",
     "load_into",
     "paths",

@@ -18,8 +18,8 @@ from vitax.pretrained.report import Report
 Variables = dict[str, Any]
 Flat = dict[str, np.ndarray]
 
-# Parameters that may be made anew when another number of classes is asked for.
-HEADS = r"params/(.*/)?(head|head_dist)/(kernel|bias)$"
+# What may be made anew when another number of classes is asked for.
+HEADS = r"params/(.*/)?(head|head_dist)/(kernel|bias)$|batch_stats/head_norm/"
 # Tables on a grid, that another image or window size interpolates.
 GRIDS = r"(pos_embed\d*/(grid|relative_bias)|positions/relative_bias)$"
 

@@ -1,6 +1,8 @@
 """The table of formats, and the one that a file has."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from vitax.config import did_you_mean
 from vitax.errors import UserError
@@ -8,6 +10,7 @@ from vitax.pretrained import (
     bert,
     clip,
     dynamic_vit,
+    files,
     mae,
     mlp_mixer,
     nat,
@@ -49,3 +52,16 @@ def named(name: str) -> Format:
     if name not in FORMATS:
         raise UserError(f"format {name!r} is unknown{did_you_mean(name, FORMATS)}")
     return FORMATS[name]
+
+
+def family_of(path: str | Path, families: Sequence[str]) -> str:
+    """The first of these families that a file is of.
+
+    Raises:
+        UserError: the file cannot be read, or is of none of them.
+    """
+    names = list(files.read(path))
+    for family in families[:-1]:
+        with contextlib.suppress(UserError):
+            return recognise(names, family).family
+    return recognise(names, families[-1]).family

@@ -1,10 +1,26 @@
-"""One objective, one file. TASKS names the factories: ``factory(model, mean, std, *, knobs) -> Task``."""
+"""One objective, one file. TASKS is the table."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 from vitax.tasks.classification import classification
+from vitax.tasks.masked_image import masked_image
 from vitax.tasks.task import Aux, Batch, Task, Variables
+from vitax.tasks.token_pruning import token_pruning
+
+
+class Objective(NamedTuple):
+    """factory: ``factory(model, format, *, knobs) -> Task``; data: the kind of data that it is for, see
+    `vitax.pipelines.KINDS`."""
+
+    factory: Callable[..., Task]
+    data: str
+
 
 TASKS = {
-    "classification": classification,
+    "classification": Objective(classification, "images"),
+    "masked_image": Objective(masked_image, "images"),
+    "token_pruning": Objective(token_pruning, "images"),
 }
 
-__all__ = ["TASKS", "Aux", "Batch", "Task", "Variables"]
+__all__ = ["TASKS", "Aux", "Batch", "Objective", "Task", "Variables"]

@@ -4,16 +4,15 @@ import functools
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from vitax import images, losses, metrics
+from vitax.formats import ImageFormat
 from vitax.tasks.task import Aux, Batch, Task, Variables
 
 
 def classification(
     model: nn.Module,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
+    format: ImageFormat,
     *,
     label_smoothing: float = 0.0,
     mixup: float = 0.0,
@@ -23,21 +22,23 @@ def classification(
 
     Args:
         model: module with a field ``num_classes``; [B, H, W, C] images to [B, K] logits.
-        mean, std: per channel, on the scale 0..1; images arrive as uint8 and are normalised on the device.
+        format: of the images.
         label_smoothing: 0..1, see `losses.smooth_labels`; only while training.
         mixup, cutmix: alpha of each, 0 = off, see `images.mixup_or_cutmix`; only while training.
 
     Batches: "image" [B, H, W, C] uint8, "label" [B] int, "valid" [B] bool. Predictions: "logits" and
-    "probabilities", both [B, K].
+    "probabilities", both [B, K], and "features" [B, D], what the head reads.
     """
 
+    if not model.num_classes:
+        raise ValueError(
+            "these images have no labels; choose data that have, a folder of class folders say"
+        )
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
     if mixup < 0 or cutmix < 0:
         raise ValueError(f"mixup={mixup} and cutmix={cutmix} must not be negative")
-    if min(std) <= 0:
-        raise ValueError(f"std={std} must be above 0")
-    normalize = functools.partial(images.normalize, mean=mean, std=std)
+    normalize = functools.partial(images.normalize, mean=format.mean, std=format.std)
 
     def apply(variables: Variables, image: jax.Array, *, train: bool, key: jax.Array | None):
         rngs = {"dropout": key} if train else None
@@ -55,15 +56,7 @@ def classification(
         targets = labels
         if train:
             targets = losses.smooth_labels(labels, label_smoothing)
-            if mixup or cutmix:
-                image, targets = images.mixup_or_cutmix(
-                    mix_key,
-                    image.astype(jnp.float32),
-                    targets,
-                    mixup_alpha=mixup,
-                    cutmix_alpha=cutmix,
-                )
-                valid = valid & jnp.roll(valid, 1)  # an unreadable neighbour spoils the mixture
+            image, targets, valid = images.mixed(mix_key, image, targets, valid, mixup, cutmix)
         logits, updates = apply(variables, image, train=train, key=dropout_key)
         values = losses.softmax_cross_entropy(logits, targets)  # [B]
         found = {"loss": metrics.masked(values, valid)}
@@ -77,6 +70,11 @@ def classification(
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         logits, _ = apply(variables, batch["image"], train=False, key=None)
-        return {"logits": logits, "probabilities": jax.nn.softmax(logits)}
+        features = model.clone(num_classes=0).apply(variables, normalize(batch["image"]))
+        return {
+            "logits": logits,
+            "probabilities": jax.nn.softmax(logits),
+            "features": features,
+        }
 
     return Task(init, loss, predict)

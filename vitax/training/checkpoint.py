@@ -192,3 +192,12 @@ def choose(checkpoints: Checkpoints, which: str) -> int:
     raise UserError(
         f"--checkpoint={which} is not there; choose best, last or one of {', '.join(map(str, steps))}"
     )
+
+
+def open_run(path: Path, evals: Mapping[str, Any]) -> Checkpoints:
+    """The checkpoints in the folder of a run, to read.
+
+    Args:
+        evals: that section of its config.
+    """
+    return Checkpoints(path / "checkpoints", best=evals["best"], mode=evals["mode"], read_only=True)

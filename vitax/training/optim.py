@@ -196,12 +196,20 @@ def make_optimizer(
     rule = optax.chain(*parts)
     if not freeze:
         return rule
+    frozen = frozen_mask(params, freeze=freeze)
+    labels = jax.tree.map(lambda yes: "frozen" if yes else "trained", frozen)
+    return optax.multi_transform({"trained": rule, "frozen": optax.set_to_zero()}, labels)
+
+
+def frozen_mask(params: Params, *, freeze: tuple[str, ...] = ()) -> Params:
+    """True where one of the patterns is found; every pattern has to match something, and something has to be left."""
     frozen = jax.tree.map(lambda _: False, params)
     for pattern in freeze:
         found = matching(params, pattern, "optim.freeze")
         frozen = jax.tree.map(lambda a, b: a or b, frozen, found)
-    labels = jax.tree.map(lambda yes: "frozen" if yes else "trained", frozen)
-    return optax.multi_transform({"trained": rule, "frozen": optax.set_to_zero()}, labels)
+    if all(jax.tree.leaves(frozen)):
+        raise UserError(f"optim.freeze={freeze} leaves no parameter to be trained")
+    return frozen
 
 
 def _scale(factors: Params) -> optax.GradientTransformation:

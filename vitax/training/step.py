@@ -29,16 +29,20 @@ class TrainState(NamedTuple):
         return {"params": self.params, **self.collections}
 
     def starting_from(self, variables: Variables) -> "TrainState":
-        """This state, freshly initialised, with other variables (host arrays) in place of its own."""
+        """This state, freshly initialised, with the variables given (host arrays) in place of its own."""
 
         def put(old: jax.Array, new: np.ndarray) -> jax.Array:
             new = np.asarray(new, old.dtype)
             return jax.make_array_from_callback(old.shape, old.sharding, lambda part: new[part])
 
-        rest = {name: tree for name, tree in variables.items() if name != "params"}
+        rest = {
+            name: jax.tree.map(put, self.collections[name], tree)
+            for name, tree in variables.items()
+            if name != "params"
+        }
         return self._replace(
             params=jax.tree.map(put, self.params, variables["params"]),
-            collections=jax.tree.map(put, self.collections, rest),
+            collections=self.collections | rest,
             ema=jax.tree.map(put, self.ema, variables["params"]) if self.ema else {},
         )
 
@@ -91,6 +95,7 @@ def make_step(
     seed: int,
     accumulate: int = 1,
     ema_decay: float = 0.0,
+    frozen: Any = None,
 ):
     """``(state, batch) -> (state, StepMetrics)``, a pure function.
 
@@ -101,10 +106,16 @@ def make_step(
         accumulate: micro-batches per update; must divide the batch.
         ema_decay: of the moving average, 0 = none. It warms up as
             min(decay, (1 + step) / (10 + step)), TensorFlow's rule: short runs would otherwise keep their beginning.
+        frozen: tree of bools like the parameters; where True, no gradient is computed. None = nowhere.
     """
 
     def gradients(state: TrainState, collections, batch: Batch, key: jax.Array):
         def loss_fn(params):
+            if (
+                frozen is not None
+            ):  # told before the gradient, so that none flows through frozen layers
+                stop = lambda x, yes: jax.lax.stop_gradient(x) if yes else x
+                params = jax.tree.map(stop, params, frozen)
             loss, aux = task.loss({"params": params, **collections}, batch, key, True)
             return loss, aux
 

@@ -1,0 +1,18 @@
+"""Evaluations that are not a mean: EVALUATORS lists, for each task, those that it can have.
+
+``make(given, *, knobs) -> Evaluation``, or None where its knobs switch it off; the knobs are keys of config.evals.
+"""
+
+from collections.abc import Callable
+
+from vitax.evals.evaluation import Evaluation, Given
+from vitax.evals.probes import probes
+from vitax.evals.throughput import throughput
+
+EVALUATORS: dict[str, tuple[Callable[..., Evaluation | None], ...]] = {
+    "classification": (probes,),
+    "masked_image": (probes,),
+    "token_pruning": (probes, throughput),
+}
+
+__all__ = ["EVALUATORS", "Evaluation", "Given"]

@@ -1,0 +1,65 @@
+"""What an evaluation that is not a mean over the test split is given, and gives."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from vitax.data.loader import Loader
+from vitax.pipelines import Reader
+from vitax.tasks import Batch, Task, Variables
+from vitax.training.evaluate import Evaluator
+from vitax.training.sharding import to_device, to_host
+
+
+class Given(NamedTuple):
+    """train, test: both splits, not augmented."""
+
+    task: Task
+    model: nn.Module
+    reader: Reader
+    train: Loader
+    test: Loader
+    mesh: Mesh
+    seed: int
+
+
+class Evaluation(NamedTuple):
+    """metrics: names of what ``run`` measures."""
+
+    metrics: tuple[str, ...]
+    run: Evaluator
+
+
+def predicted(
+    predict: Callable[[Variables, Batch], dict[str, jax.Array]],
+    variables: Variables,
+    loader: Loader,
+    mesh: Mesh,
+) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """What is predicted for each example of a loader that can be read, once and in order.
+
+    Args:
+        predict: jitted; see `vitax.tasks.Task.predict`.
+
+    Yields:
+        A batch and its predictions, both cut to the valid examples; on several hosts, each has its own.
+    """
+    for batch in loader.once():
+        with jax.set_mesh(mesh):
+            out = to_host(predict(variables, to_device(batch, mesh)))
+        valid = batch["valid"]
+        yield tuple({name: x[valid] for name, x in part.items()} for part in (batch, out))
+
+
+def choose(task: Task, *names: str) -> Any:
+    """``task.predict``, jitted, with only the predictions of these names: the others are not computed."""
+
+    def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
+        out = task.predict(variables, batch)
+        return {name: out[name] for name in names}
+
+    return jax.jit(predict)

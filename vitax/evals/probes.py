@@ -1,0 +1,106 @@
+"""What the features of an encoder are worth as they are: nearest neighbours, and linear classifiers from few examples."""
+
+import warnings
+
+import numpy as np
+
+from vitax.evals.evaluation import Evaluation, Given, choose, predicted
+from vitax.tasks import Variables
+
+
+def probes(
+    given: Given, *, knn: int = 0, shots: tuple[int, ...] = (), draws: int = 3
+) -> Evaluation | None:
+    """Classifies the test split by the "features" that a task predicts, scaled to length 1.
+
+    Args:
+        knn: neighbours that vote, weighted by exp(cosine / 0.07) (Wu et al. 2018, arXiv:1805.01978; 20 is usual);
+            0 = off. Gives "knn_accuracy".
+        shots: labelled examples of each class, of which a logistic regression learns; () = off. Each gives
+            "accuracy_{n}shot", the mean over ``draws`` draws.
+        draws: at least 1.
+    """
+    if knn < 0 or draws < 1 or any(n < 1 for n in shots):
+        raise ValueError(f"knn={knn}, shots={shots} and draws={draws} must be positive")
+    if not knn and not shots:
+        return None
+    classes = len(given.reader.record["class_names"])
+    if not classes:
+        raise ValueError("knn and shots need labelled images")
+    predict = choose(given.task, "features")
+
+    def extract(variables: Variables, loader) -> tuple[np.ndarray, np.ndarray]:
+        found = [
+            (out["features"], batch["label"])
+            for batch, out in predicted(predict, variables, loader, given.mesh)
+        ]
+        x, y = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12), y
+
+    def run(variables: Variables) -> dict[str, float]:
+        train, test = extract(variables, given.train), extract(variables, given.test)
+        found = {}
+        if knn:
+            found["knn_accuracy"] = knn_accuracy(*train, *test, knn, classes)
+        for n in shots:
+            found[f"accuracy_{n}shot"] = few_shot_accuracy(*train, *test, n, draws, given.seed)
+        return found
+
+    names = (*(("knn_accuracy",) if knn else ()), *(f"accuracy_{n}shot" for n in shots))
+    return Evaluation(names, run)
+
+
+def knn_accuracy(
+    train: np.ndarray,
+    train_labels: np.ndarray,
+    test: np.ndarray,
+    test_labels: np.ndarray,
+    k: int,
+    classes: int,
+    temperature: float = 0.07,
+) -> float:
+    """Share of the test examples that their neighbours classify rightly.
+
+    Args:
+        train, test: [n, D] features of length 1.
+        k: neighbours; at most all training examples.
+    """
+    from sklearn.neighbors import NearestNeighbors  # a second: only who asks for it pays
+
+    search = NearestNeighbors(n_neighbors=min(k, len(train)), algorithm="brute").fit(train)
+    distance, index = search.kneighbors(test)
+    cosine = 1 - np.square(distance) / 2  # of vectors of length 1
+    votes = np.zeros((len(test), classes))
+    rows = np.arange(len(test))[:, None]
+    np.add.at(votes, (rows, train_labels[index]), np.exp(cosine / temperature))
+    return float((votes.argmax(1) == test_labels).mean())
+
+
+def few_shot_accuracy(
+    train: np.ndarray,
+    train_labels: np.ndarray,
+    test: np.ndarray,
+    test_labels: np.ndarray,
+    shots: int,
+    draws: int,
+    seed: int,
+) -> float:
+    """Test accuracy of logistic regressions that have seen ``shots`` examples of each class, mean over ``draws``."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(seed)
+    results = []
+    for _ in range(draws):
+        chosen = np.concatenate(
+            [
+                rng.permutation(np.flatnonzero(train_labels == label))[:shots]
+                for label in np.unique(train_labels)
+            ]
+        )
+        model = LogisticRegression(C=10.0, max_iter=500)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(train[chosen], train_labels[chosen])
+        results.append((model.predict(test) == test_labels).mean())
+    return float(np.mean(results))

@@ -1,0 +1,57 @@
+"""What pruning saves: multiply-accumulates counted, images per second measured."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vitax.evals.evaluation import Evaluation, Given
+from vitax.macs import count_macs
+from vitax.tasks import Variables
+
+
+def throughput(given: Given, *, throughput: tuple[int, ...] = ()) -> Evaluation | None:
+    """Compares a `vitax.models.dynamic_vit.DynamicViT` with the dense model of the same parameters.
+
+    Args:
+        throughput: batch sizes to measure at; () = off. Gives "gmacs" and "gmacs_dense" of one image, and for each
+            batch size b "images_per_second_b" and "images_per_second_b_dense": the medians of runs that take turns.
+    """
+    if not throughput:
+        return None
+    if min(throughput) < 1:
+        raise ValueError(f"throughput={throughput} must be batch sizes")
+    models = {"": given.model, "_dense": given.model.clone(stages=(), keep_ratios=())}
+    format = given.reader.format
+
+    def images(batch: int) -> jax.Array:
+        return jnp.zeros((batch, *format.image_size, format.channels), jnp.float32)
+
+    def run(variables: Variables) -> dict[str, float]:
+        params = {"params": jax.device_get(variables["params"])}
+        found = {}
+        for suffix, model in models.items():
+            found[f"gmacs{suffix}"] = count_macs(model.apply, params, images(1)) / 1e9
+        for batch in throughput:
+            times = _take_turns([jax.jit(m.apply) for m in models.values()], params, images(batch))
+            for suffix, seconds in zip(models, times, strict=True):
+                found[f"images_per_second_{batch}{suffix}"] = batch / seconds
+        return found
+
+    names = ["gmacs", *(f"images_per_second_{batch}" for batch in throughput)]
+    return Evaluation(tuple(name + suffix for name in names for suffix in models), run)
+
+
+def _take_turns(functions, *arguments, least_seconds: float = 1.0) -> list[float]:
+    """Median seconds of each function, called in turns, so that what else the machine does hits all alike."""
+    for function in functions:
+        jax.block_until_ready(function(*arguments))
+    times: list[list[float]] = [[] for _ in functions]
+    began = time.perf_counter()
+    while len(times[0]) < 5 or time.perf_counter() - began < least_seconds:
+        for function, found in zip(functions, times, strict=True):
+            before = time.perf_counter()
+            jax.block_until_ready(function(*arguments))
+            found.append(time.perf_counter() - before)
+    return [float(np.median(found)) for found in times]

@@ -1,0 +1,90 @@
+"""Images, with or without labels: folders, arrays, TFDS."""
+
+from typing import Any
+
+import numpy as np
+
+from vitax.data import open_source
+from vitax.data.source import Splits, chosen
+from vitax.data.transforms import eval_transform, train_transform
+from vitax.errors import UserError
+from vitax.formats import ImageFormat
+from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
+
+
+def image_format(
+    *,
+    image_size: tuple[int, ...],
+    channels: int = 3,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> ImageFormat:
+    """Size, channels and normalisation of images.
+
+    Args:
+        image_size: (height, width) in pixels, or (side,).
+        channels: 3 = RGB, 1 = grey; files of the other kind are converted.
+        mean, std: per channel, on the scale 0..1.
+    """
+    size = image_size * 2 if len(image_size) == 1 else image_size
+    if len(size) != 2 or min(size) < 1:
+        raise UserError(f"config.data.image_size={image_size} is not (height, width)")
+    if not len(mean) == len(std) == channels:
+        raise UserError(
+            f"config.data.mean={mean} and config.data.std={std} must have one number for each of "
+            f"{channels} channels"
+        )
+    if min(std) <= 0:
+        raise UserError(f"config.data.std={std} must be above 0")
+    return ImageFormat(size, channels, mean, std)
+
+
+def open_splits(
+    channels: int,
+    *,
+    name: str,
+    path: str = "",
+    train: str = "train",
+    test: str = "test",
+    test_fraction: float = 0.2,
+) -> Splits:
+    """Sources of the training and the test split, see `vitax.data`.
+
+    Args:
+        name: a key of `vitax.data.SOURCES` ("folder", "digits", ...) or a TFDS name.
+        path: of the folder, or TFDS's data_dir.
+        train, test: names of the splits.
+        test_fraction: share of every class held back where the data have no test split.
+    """
+    return open_source(
+        name, path=path, train=train, test=test, test_fraction=test_fraction, channels=channels
+    )
+
+
+def read(take: Take, record: dict[str, Any]) -> Reader:
+    images = take(image_format)
+    fields = {"num_classes": len(record["class_names"]), "image_size": images.image_size}
+    blank = {
+        "image": np.zeros((*images.image_size, images.channels), np.uint8),
+        "label": np.int32(0),
+    }
+    return Reader(images, fields, take(eval_transform, images.image_size), record, blank)
+
+
+def open_images(take: Take) -> Pipeline:
+    images = take(image_format)
+    splits = take(chosen, take(open_splits, images.channels))
+    record = {"class_names": list(splits.train.class_names), "preprocessing": images._asdict()}
+    height, width = images.image_size
+    return Pipeline(
+        splits,
+        take(train_transform, images.image_size, images.mean, images.std),
+        read(take, record),
+        unit="images",
+        about=f"{len(splits.train.class_names):,} classes, {height}x{width}x{images.channels}",
+    )
+
+
+IMAGES = Kind(
+    (image_format, open_splits, chosen, train_transform, eval_transform), open_images, read
+)

@@ -1,0 +1,27 @@
+"""What ``vitax.predict`` does for each task: PREDICTORS is the table."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vitax.data.source import Source
+from vitax.prediction.images import classify, example_image
+from vitax.prediction.pictures import reconstruct
+from vitax.prediction.run import TrainedRun, load_run
+
+
+class Predictor(NamedTuple):
+    """predict: (run, what was named on the command line, flags) -> one JSON object for each input.
+    example: (test source, folder of the run) -> what to type to try it."""
+
+    predict: Callable[..., Iterator[dict[str, Any]]]
+    example: Callable[[Source, Path], str]
+
+
+PREDICTORS = {
+    "classification": Predictor(classify, example_image),
+    "token_pruning": Predictor(classify, example_image),
+    "masked_image": Predictor(reconstruct, example_image),
+}
+
+__all__ = ["PREDICTORS", "Predictor", "TrainedRun", "load_run"]

@@ -1,0 +1,77 @@
+"""Predictions for image files."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vitax.data.decode import EXTENSIONS, decode_image, find_images, write_png
+from vitax.data.source import Source
+from vitax.errors import UserError
+from vitax.prediction.run import TrainedRun, predictions
+
+
+def image_files(given: Sequence[str]) -> list[str]:
+    """The files named, and those below the folders named.
+
+    Raises:
+        UserError: nothing was named, or it does not exist.
+    """
+    if not given:
+        raise UserError(
+            "name the images to predict: python -m vitax.predict --workdir=RUN IMAGES..."
+        )
+    files = []
+    for name in given:
+        path = Path(name)
+        if path.is_dir():
+            files += find_images(path)
+        elif path.exists():
+            files.append(name)
+        else:
+            raise UserError(f"{name} does not exist")
+    if not files:
+        raise UserError(f"no images in {', '.join(given)} ({' '.join(EXTENSIONS)})")
+    return files
+
+
+def read_images(files: Sequence[str], blank: dict[str, Any], channels: int) -> Iterator[Any]:
+    """(file, example) or (file, error) of each file; what an example has besides the image is blank."""
+    for file in files:
+        try:
+            image = decode_image(Path(file).read_bytes(), channels)
+            yield file, {**blank, "image": image}
+        except (ValueError, OSError) as error:
+            yield file, error
+
+
+def classify(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
+    """{"file", "label", "probability", "top": the ``options.top`` most probable classes}."""
+    files = image_files(given)
+    examples = read_images(files, run.reader.blank, run.reader.format.channels)
+    names = run.reader.record["class_names"]
+    for file, error, row in predictions(run, examples):
+        if row is None:
+            yield {"file": file, "error": str(error)}
+        else:
+            yield {"file": file, **ranked(row["probabilities"], names, options.top)}
+
+
+def ranked(probabilities: np.ndarray, names: Sequence[str], top: int) -> dict[str, Any]:
+    """The most probable label, and the ``top`` first ones."""
+    values = np.asarray(probabilities, np.float64)
+    best = [
+        {"label": names[k], "probability": round(float(values[k]), 6)}
+        for k in np.argsort(-values, kind="stable")[: max(1, top)]
+    ]
+    return {**best[0], "top": best}
+
+
+def example_image(source: Source, path: Path) -> str:
+    """An image to try a prediction on: the first one of the test, written down if it is in no file."""
+    name = source.name(0)
+    if not Path(name).is_file():
+        name = str(path / "example.png")
+        write_png(name, source[0]["image"])
+    return name

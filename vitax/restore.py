@@ -1,0 +1,53 @@
+"""Variables out of the checkpoints of a run."""
+
+import jax
+from jax.sharding import Mesh
+
+from vitax.tasks import Variables
+from vitax.training.checkpoint import Checkpoints, choose
+from vitax.training.step import abstract
+
+
+def restore_variables(
+    checkpoints: Checkpoints, step: int, shapes: Variables, ema: bool, mesh: Mesh
+) -> tuple[Variables, Variables | None]:
+    """Variables of a checkpoint, and the same with averaged parameters where the run keeps an average.
+
+    Args:
+        shapes: of all variables, as `jax.eval_shape` of a task's ``init`` gives them.
+        ema: whether there is an average.
+
+    Raises:
+        UserError: the checkpoint does not fit the model, or cannot be read.
+    """
+    collections = {name: tree for name, tree in shapes.items() if name != "params"}
+    wanted = {"params": shapes["params"], "collections": collections}
+    wanted |= {"ema": shapes["params"]} if ema else {}
+    wanted = {name: abstract(tree, mesh) for name, tree in wanted.items() if tree}
+    found = checkpoints.restore(step, wanted)
+    rest = found.get("collections", {})
+    return {"params": found["params"], **rest}, {"params": found["ema"], **rest} if ema else None
+
+
+def restore(
+    checkpoints: Checkpoints, which: str, shapes: Variables, ema: bool, mesh: Mesh
+) -> tuple[int, Variables, Variables | None]:
+    """The variables that ``which`` means, see `vitax.training.checkpoint.choose`; "average" is the mean of the
+    parameters of all checkpoints that are kept (arXiv:1706.03762, section 6.1).
+
+    Returns:
+        The step (of an average, the last one), and what `restore_variables` gives.
+    """
+    if which != "average":
+        step = choose(checkpoints, which)
+        return step, *restore_variables(checkpoints, step, shapes, ema, mesh)
+    steps = checkpoints.steps()
+    choose(checkpoints, "last")  # raises where there is none
+    found = [restore_variables(checkpoints, step, shapes, ema, mesh) for step in steps]
+    mean = lambda *trees: jax.tree.map(lambda *x: sum(x) / len(x), *trees)
+    plain, averaged = zip(*found, strict=True)
+    params = mean(*(variables["params"] for variables in plain))
+    variables = {**plain[-1], "params": params}
+    if not ema:
+        return steps[-1], variables, None
+    return steps[-1], variables, {**plain[-1], "params": mean(*(v["params"] for v in averaged))}

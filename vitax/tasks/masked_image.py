@@ -1,0 +1,78 @@
+"""Masked image modelling: predict the hidden patches from the visible ones (He et al. 2021, arXiv:2111.06377)."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vitax import images, losses, masking, metrics
+from vitax.formats import ImageFormat
+from vitax.nn.patches import patchify, unpatchify
+from vitax.tasks.task import Aux, Batch, Task, Variables
+
+
+def masked_image(
+    model: nn.Module,
+    format: ImageFormat,
+    *,
+    mask_ratio: float = 0.75,
+    normalize_targets: bool = True,
+) -> Task:
+    """Mean squared error of the pixels of hidden patches.
+
+    Args:
+        model: `vitax.models.mae.MAE`; (images, visible places) to [B, N, P*P*C] pixels.
+        format: of the images.
+        mask_ratio: share of the patches that is hidden, see `masking.random_masking`.
+        normalize_targets: see `losses.patch_mse`; the official runs that are fine-tuned do, those made to be looked
+            at do not.
+
+    Batches: "image" [B, H, W, C] uint8, "valid" [B] bool. Predictions: "features" [B, D], the encoder's mean patch
+    when it sees the whole image; "reconstruction" [B, H, W, C] uint8, the hidden patches predicted (each with mean
+    and deviation of the true one, where targets are normalised) and the visible ones as they are; "visible" [B, N].
+    """
+    p = model.patch_size
+    height, width = format.image_size
+    patches = (height // p) * (width // p)
+    masking.random_masking(jax.random.key(0), 1, patches, mask_ratio)  # refuses a useless ratio
+    normalize = functools.partial(images.normalize, mean=format.mean, std=format.std)
+
+    def hide(key: jax.Array, batch: int) -> tuple[jax.Array, jax.Array]:
+        return masking.random_masking(key, batch, patches, mask_ratio)
+
+    def init(key: jax.Array, batch: Batch) -> Variables:
+        keep, _ = hide(key, len(batch["image"]))
+        return dict(model.init(key, normalize(batch["image"]), keep))
+
+    def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool):
+        mask_key, dropout_key = jax.random.split(key)
+        image = normalize(batch["image"])
+        keep, visible = hide(mask_key, len(image))
+        rngs = {"dropout": dropout_key} if train else None
+        pixels = model.apply(variables, image, keep, train=train, rngs=rngs)
+        target = patchify(image, p).reshape(pixels.shape)
+        values = losses.patch_mse(pixels, target, normalize=normalize_targets)  # [B, N]
+        found = metrics.masked(values, ~visible & batch["valid"][:, None])
+        return metrics.mean(found), Aux({"loss": found})
+
+    def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
+        image = normalize(batch["image"])
+        everything = jnp.broadcast_to(jnp.arange(patches), (len(image), patches))
+        _, seen = model.apply(variables, image, everything, mutable="intermediates")
+        (tokens,) = seen["intermediates"]["encoder"]["tokens"]
+        keep, visible = hide(jax.random.key(0), len(image))
+        pixels = model.apply(variables, image, keep)
+        truth = patchify(image, p).reshape(pixels.shape)
+        if normalize_targets:
+            variance = truth.var(-1, keepdims=True, ddof=1)
+            pixels = pixels * jnp.sqrt(variance + 1e-6) + truth.mean(-1, keepdims=True)
+        pixels = jnp.where(visible[:, :, None], truth, pixels)
+        pixels = unpatchify(pixels.reshape(len(image), height // p, width // p, -1), p)
+        return {
+            "features": tokens[:, 1:].mean(axis=1).astype(jnp.float32),
+            "reconstruction": images.to_bytes(pixels, format.mean, format.std),
+            "visible": visible,
+        }
+
+    return Task(init, loss, predict)
