@@ -6,6 +6,7 @@ Which keys there are, and what they mean, stands in `vitax.schema`.
 import functools
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -124,7 +125,10 @@ def kind_of(config: Config) -> Kind:
 
 
 def open_pipeline(config: Config) -> Pipeline:
-    """The data that config.data describes."""
+    """The data that config.data describes; texts have the tokenizer of the run that weights come from."""
+    inherited = Path(config["init_from"]).expanduser() / TOKENIZER
+    if config["init_from"] and config["data"].get("tokenizer") == "" and inherited.is_file():
+        config = {**config, "data": {**config["data"], "tokenizer": str(inherited)}}
     return kind_of(config).open(functools.partial(call_data, config))
 
 

@@ -88,19 +88,107 @@ def keep_ratio(keep: jax.Array, ratios: jax.Array, *, per_batch: bool = False) -
     return jnp.square(share - jnp.asarray(ratios)[:, None]).mean(0)
 
 
-def contrastive(image: jax.Array, text: jax.Array, scale: jax.Array) -> jax.Array:
+def contrastive(
+    image: jax.Array, text: jax.Array, scale: jax.Array, valid: jax.Array | None = None
+) -> jax.Array:
     """Symmetric cross entropy of CLIP (Radford et al. 2021, arXiv:2103.00020, figure 3).
 
     Args:
         image, text: [B, E] of length 1 each; row i of one belongs to row i of the other. Under jit, B is the global
             batch, however many devices it lies on.
         scale: [] factor of the products.
+        valid: [B] bool, pairs that there are: no other pair is compared with the rest. None = all.
 
     Returns:
         [B] float32, the mean of image-to-text and text-to-image.
     """
-    if image.shape != text.shape:
-        raise ValueError(f"image {image.shape} and text {text.shape} must have one shape")
-    logits = scale * jnp.einsum("be,ce->bc", image, text, preferred_element_type=jnp.float32)
+    logits = _products(image, text) * scale
+    if valid is not None:
+        there = valid[:, None] & valid[None, :] | jnp.eye(len(valid), dtype=bool)
+        logits = jnp.where(there, logits, jnp.finfo(logits.dtype).min)
     rows, columns = (jnp.diagonal(jax.nn.log_softmax(logits, axis)) for axis in (1, 0))
     return -(rows + columns) / 2
+
+
+def sigmoid_contrastive(
+    image: jax.Array,
+    text: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    valid: jax.Array | None = None,
+) -> jax.Array:
+    """Each pair of the batch on its own: do the two belong together? (Zhai et al. 2023, arXiv:2303.15343, equation 1).
+
+    Args:
+        image, text, scale, valid: as in `contrastive`.
+        bias: [] number added to the scaled products.
+
+    Returns:
+        [B] float32: for each image, the sum over all texts.
+    """
+    logits = _products(image, text) * scale + bias
+    signs = 2 * jnp.eye(len(logits)) - 1
+    values = -jax.nn.log_sigmoid(signs * logits)
+    if valid is not None:
+        values = jnp.where(valid[None, :], values, 0)
+    return values.sum(axis=1)
+
+
+def _products(image: jax.Array, text: jax.Array) -> jax.Array:
+    if image.shape != text.shape:
+        raise ValueError(f"image {image.shape} and text {text.shape} must have one shape")
+    return jnp.einsum("be,ce->bc", image, text, preferred_element_type=jnp.float32)
+
+
+def masked_words(logits: jax.Array, words: jax.Array) -> jax.Array:
+    """Cross entropy of the true words (Devlin et al. 2018, arXiv:1810.04805, section 3.1), in nats.
+
+    Args:
+        logits: [..., V].
+        words: [...] int, true ids.
+
+    Returns:
+        [...] float32.
+    """
+    own = jnp.take_along_axis(logits.astype(jnp.float32), words[..., None], axis=-1)[..., 0]
+    return jax.nn.logsumexp(logits.astype(jnp.float32), axis=-1) - own
+
+
+def smoothed_words(logits: jax.Array, words: jax.Array, smoothing: float) -> jax.Array:
+    """`softmax_cross_entropy` with `smooth_labels`, for vocabularies: no one-hot array is made.
+
+    Args:
+        logits: [..., V].
+        words: [...] int, true ids.
+        smoothing: 0..1, the share of the probability that is spread over all words.
+    """
+    logits = logits.astype(jnp.float32)
+    total = jax.nn.logsumexp(logits, axis=-1)
+    own = jnp.take_along_axis(logits, words[..., None], axis=-1)[..., 0]
+    return total - (1 - smoothing) * own - smoothing * logits.mean(axis=-1)
+
+
+def charbonnier(predicted: jax.Array, target: jax.Array, epsilon: float = 1e-9) -> jax.Array:
+    """sqrt(difference^2 + epsilon), a smooth L1 (Charbonnier et al. 1994; SwinIR, arXiv:2108.10257, equation 8).
+
+    Args:
+        predicted, target: [...] of one shape.
+        epsilon: above 0; added inside the root.
+
+    Returns:
+        [...] float32.
+    """
+    return jnp.sqrt(jnp.square(_difference(predicted, target)) + epsilon)
+
+
+def absolute_error(predicted: jax.Array, target: jax.Array) -> jax.Array:
+    """|predicted - target|, [...] float32 (SwinIR, arXiv:2108.10257, equation 6)."""
+    return jnp.abs(_difference(predicted, target))
+
+
+def _difference(predicted: jax.Array, target: jax.Array) -> jax.Array:
+    if predicted.shape != target.shape:
+        raise ValueError(
+            f"predicted {predicted.shape} and target {target.shape} must have one shape"
+        )
+    return predicted.astype(jnp.float32) - target.astype(jnp.float32)

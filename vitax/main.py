@@ -81,6 +81,8 @@ def train_run(config: dict[str, Any], folder: str, spec: str, overwrite: bool) -
 
     if first:
         occupy(path, config, overwrite)
+        if tokenizer := run.pipeline.reader.record.get("tokenizer"):
+            workdir.write_text(path / workdir.TOKENIZER, tokenizer)
         log.LOGGER.info("%s\n%s\n%s", " ".join(sys.argv), workdir.versions(), description)
     checkpoints = open_checkpoints(run, path)
     signals = catch_signals() if alone else []

@@ -23,6 +23,12 @@ from vitax.training import log
 def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("workdir", "", "folder of the run", flag_values=values)
     flags.DEFINE_string("checkpoint", "best", "best, last, average, or a step", flag_values=values)
+    flags.DEFINE_string(
+        "labels",
+        "",
+        "zero-shot: names of the classes, with commas between them",
+        flag_values=values,
+    )
     flags.DEFINE_integer("top", 5, "how many classes to list", flag_values=values)
     flags.DEFINE_string(
         "out", "", "folder for pictures; empty: RUN/predictions", flag_values=values

@@ -82,6 +82,8 @@ def initial_variables(config: Config, run: Run) -> tuple[Variables, str]:
     """
     path, family = Path(run.top.init_from).expanduser(), config["model"]["name"]
     of_run = (path / "checkpoints").is_dir()
+    if of_run:
+        _check_tokenizer(path / workdir.TOKENIZER, run)
     source = _of_run(path, run.mesh) if of_run else _of_file(path, family, run)
     passage = PASSAGES.get((source.family, family))
     if passage is None and source.family != family:
@@ -158,3 +160,13 @@ def _check_fields(there: nn.Module, here: nn.Module, path: Path) -> None:
                 f"config.model.{key}={new!r} is {old!r} in {path}, from where config.init_from takes weights: "
                 "they would mean something else"
             )
+
+
+def _check_tokenizer(there: Path, run: Run) -> None:
+    """Refuses weights whose token ids mean other words."""
+    here = run.pipeline.reader.record.get("tokenizer")
+    if here and there.is_file() and there.read_text(encoding="utf-8") != here:
+        raise UserError(
+            f"config.data.tokenizer is another one than that of the run that config.init_from takes weights from: "
+            f"token ids would mean other words; leave it empty, or set it to {there}"
+        )

@@ -1,5 +1,6 @@
 """The folder of a run: what lies where, to whom it belongs, and what is written into it besides logs."""
 
+import hashlib
 import json
 import os
 import platform
@@ -26,8 +27,11 @@ WRITTEN = (
     "metrics.jsonl",
     "profile",
     "summary.json",
+    "predictions",
     "tensorboard",
+    "tokenizer.json",
 )
+TOKENIZER = "tokenizer.json"
 
 
 def fresh(spec: str) -> Path:
@@ -112,10 +116,20 @@ def clear(workdir: Path) -> None:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Writes a file whole or not at all; only the first process does."""
+    write_text(path, to_json(value))
+
+
+def write_text(path: Path, text: str) -> None:
+    """As `write_json`."""
     if jax.process_index() == 0:
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(to_json(value))
+        temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
+
+
+def digest(value: Mapping[str, Any]) -> str:
+    """A short name for the content of a JSON object."""
+    return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()
 
 
 def versions() -> dict[str, str]:

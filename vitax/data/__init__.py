@@ -8,7 +8,8 @@ that of a prepared TFDS data set.
 """
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from vitax.data.arrays import arrays
@@ -29,23 +30,27 @@ SOURCES: dict[str, Callable[..., Splits]] = {
 }
 
 
-def open_source(name: str, **arguments: Any) -> Splits:
+def open_source(
+    name: str, others: Mapping[str, Callable[..., Splits]] = MappingProxyType({}), **arguments: Any
+) -> Splits:
     """The train and test source of that name.
 
     Args:
-        name: a key of SOURCES, or a TFDS name.
+        name: a key of SOURCES or of ``others``, or a TFDS name.
+        others: more openers.
         arguments: ``path``, ``train``, ``test``, ``test_fraction``, ``channels``, see the openers.
 
     Raises:
         UserError: nothing of that name, or data that cannot be used; with the remedy.
     """
+    known = {**SOURCES, **others}
     try:
-        return SOURCES[name](**arguments) if name in SOURCES else tfds(name, **arguments)
+        return known[name](**arguments) if name in known else tfds(name, **arguments)
     except UnknownDataSet as error:
-        close = difflib.get_close_matches(name, SOURCES, n=1)
+        close = difflib.get_close_matches(name, known, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise UserError(
-            f"data.name={name!r} is none of {', '.join(SOURCES)}{hint}, and {error}"
+            f"data.name={name!r} is none of {', '.join(known)}{hint}, and {error}"
         ) from error
     except UserError:
         raise

@@ -45,6 +45,8 @@ class Loader:
             memory. 0 = one per CPU core, at most 16 in all.
         workers: processes; 0 = threads only, which is as fast up to about six cores and starts faster.
         max_corrupt: share of the source that may be unreadable before the run stops.
+        shuffle_window: examples are shuffled within windows of so many, whose order is that of the source: tar
+            files are then read from one end to the other. 0 = all are shuffled.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Loader:
         threads: int = 0,
         workers: int = 0,
         max_corrupt: float = 0.01,
+        shuffle_window: int = 0,
     ):
         if not len(source):
             raise UserError("the source holds no examples")
@@ -67,15 +70,17 @@ class Loader:
                 f"batch_size {batch_size} is not a multiple of {hosts} hosts; "
                 f"use {max(1, batch_size // hosts) * hosts}"
             )
-        if threads < 0 or workers < 0 or not 0 <= max_corrupt <= 1:
+        if min(threads, workers, shuffle_window) < 0 or not 0 <= max_corrupt <= 1:
             raise UserError(
-                f"data.threads={threads} and data.workers={workers} must not be negative, "
+                f"data.threads={threads}, data.workers={workers} and data.shuffle_window={shuffle_window} must not "
+                "be negative, "
                 f"data.max_corrupt={max_corrupt} must lie in 0..1"
             )
         self.source, self.transform, self.batch_size = source, transform, batch_size
         self.seed, self.host, self.hosts = seed, host, hosts
         self.threads = threads or max(1, min(16, os.cpu_count() or 1) // max(1, workers))
         self.workers, self.max_corrupt = workers, max_corrupt
+        self.shuffle_window = shuffle_window
         self.corrupt: set[int] = set()  # indices met so far, on this host
         self.blank = self._blank()
 
@@ -104,7 +109,12 @@ class Loader:
 
     def train(self, start: int = 0) -> Iterator[Example]:
         """Batches start, start + 1, ... without end; every epoch visits each example once, in a new order."""
-        order = grain.MapDataset.range(len(self.source)).seed(self.seed).shuffle().repeat()
+        order = grain.MapDataset.range(len(self.source)).seed(self.seed)
+        if self.shuffle_window:
+            window = grain.experimental.WindowShuffleMapDataset
+            order = window(order, window_size=self.shuffle_window, seed=self.seed).repeat()
+        else:
+            order = order.shuffle().repeat()
         return self._iterate(order.random_map(self._read), start)
 
     def once(self) -> Iterator[Example]:

@@ -6,6 +6,7 @@
 from collections.abc import Callable
 
 from vitax.evals.evaluation import Evaluation, Given
+from vitax.evals.pairs import retrieval, zero_shot
 from vitax.evals.probes import probes
 from vitax.evals.throughput import throughput
 
@@ -13,6 +14,7 @@ EVALUATORS: dict[str, tuple[Callable[..., Evaluation | None], ...]] = {
     "classification": (probes,),
     "masked_image": (probes,),
     "token_pruning": (probes, throughput),
+    "contrastive": (zero_shot, retrieval),
 }
 
 __all__ = ["EVALUATORS", "Evaluation", "Given"]

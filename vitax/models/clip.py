@@ -4,6 +4,7 @@ An image tower (`ViT` or `ModifiedResNet`) and a text tower (transformer or bag 
 outside: `vitax.losses`.
 """
 
+import math
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -47,11 +48,13 @@ SIZES = {
 
 
 class Embeddings(NamedTuple):
-    """What CLIP returns: [B, E] float32 of length 1 each, and the [] float32 factor of their products."""
+    """What CLIP returns: [B, E] float32 of length 1 each; the [] float32 factor of their products; and what is added
+    to them, 0 unless the model has a ``logit_bias``."""
 
     image: jax.Array
     text: jax.Array
     scale: jax.Array
+    bias: jax.Array
 
 
 def end_position(tokens: jax.Array, end_token: int) -> jax.Array:
@@ -135,8 +138,10 @@ class CLIP(nn.Module):
     Attributes:
         image_size: (height, width) in pixels that the position table is made for; others interpolate.
         out_width: E of the common space.
-        image_tower: "vit" or "resnet".
+        image_tower: "vit", as CLIP has it; "resnet"; or "plain_vit", a `ViT` as it is trained to classify, whose
+            features are the embedding: ``out_width`` is its width (LiT, Zhai et al. 2021, arXiv:2111.07991).
         patch_size, image_depth, image_mlp_width: of the ViT.
+        image_pooling: of the plain ViT, "token" or "mean"; with "mean" it has no class token.
         image_depths: bottlenecks of each stage of the ResNet.
         image_heads: attention heads, in the ResNet those of its pooling.
         text_tower: "transformer" or "bag_of_words".
@@ -146,6 +151,8 @@ class CLIP(nn.Module):
         norm_epsilon, remat: of the transformers.
         text_width, text_depth, text_heads: of the text transformer; a bag of words has the width only.
         vocab_size, context_length: of texts.
+        scale_init: factor of the products at the start.
+        logit_bias: a number is added to them, -10 at the start, for the sigmoid loss (arXiv:2303.15343).
     """
 
     image_size: tuple[int, int] = (224, 224)
@@ -157,6 +164,7 @@ class CLIP(nn.Module):
     image_depths: tuple[int, ...] = (3, 4, 6, 3)
     image_heads: int = 12
     image_mlp_width: int = 3072
+    image_pooling: str = "token"
     text_tower: str = "transformer"
     vocab_size: int = 49408
     context_length: int = 77
@@ -166,30 +174,42 @@ class CLIP(nn.Module):
     end_token: int = -1
     activation: str = "quick_gelu"
     norm_epsilon: float = 1e-5
+    scale_init: float = 1 / 0.07
+    logit_bias: bool = False
     dtype: Dtype = jnp.float32
     remat: bool = False
 
     def setup(self):
+        vit = dict(
+            num_classes=0,
+            image_size=self.image_size,
+            patch_size=self.patch_size,
+            width=self.image_width,
+            depth=self.image_depth,
+            num_heads=self.image_heads,
+            mlp_width=self.image_mlp_width,
+            dtype=self.dtype,
+            remat=self.remat,
+        )
         if self.image_tower == "vit":
             self.image = ViT(
-                num_classes=0,
-                image_size=self.image_size,
-                patch_size=self.patch_size,
-                width=self.image_width,
-                depth=self.image_depth,
-                num_heads=self.image_heads,
-                mlp_width=self.image_mlp_width,
                 patch_bias=False,
                 norm_first_tokens=True,
                 activation=self.activation,
                 norm_epsilon=self.norm_epsilon,
-                dtype=self.dtype,
-                remat=self.remat,
+                **vit,
             )
             init = nn.initializers.normal(self.image_width**-0.5)
             self.image_projection = nn.Dense(
                 self.out_width, use_bias=False, dtype=self.dtype, kernel_init=init
             )
+        elif self.image_tower == "plain_vit":
+            if self.out_width != self.image_width:
+                raise ValueError(
+                    f"out_width {self.out_width} must be image_width {self.image_width} for a plain_vit"
+                )
+            token = self.image_pooling == "token"
+            self.image = ViT(pooling=self.image_pooling, class_token=token, **vit)
         elif self.image_tower == "resnet":
             self.image = ModifiedResNet(
                 out_width=self.out_width,
@@ -201,7 +221,7 @@ class CLIP(nn.Module):
             )
         else:
             raise ValueError(
-                f"image_tower {self.image_tower!r} is unknown; choose 'vit' or 'resnet'"
+                f"image_tower {self.image_tower!r} is unknown; choose 'vit', 'plain_vit' or 'resnet'"
             )
         if self.text_tower == "transformer":
             self.text = TextTransformer(
@@ -223,8 +243,9 @@ class CLIP(nn.Module):
             raise ValueError(
                 f"text_tower {self.text_tower!r} is unknown; choose 'transformer' or 'bag_of_words'"
             )
-        # exp(scale) = 1 / 0.07 at the start.
-        self.logit_scale = self.param("logit_scale", nn.initializers.constant(2.6592600), ())
+        constant = nn.initializers.constant
+        self.log_scale = self.param("logit_scale", constant(math.log(self.scale_init)), ())
+        self.bias = self.param("logit_bias", constant(-10.0), ()) if self.logit_bias else 0.0
 
     def encode_image(self, images: jax.Array, train: bool = False) -> jax.Array:
         """[B, H, W, C] normalised images to [B, E] float32, of any length."""
@@ -239,7 +260,8 @@ class CLIP(nn.Module):
 
     def __call__(self, images: jax.Array, tokens: jax.Array, *, train: bool = False) -> Embeddings:
         image, text = self.encode_image(images, train), self.encode_text(tokens, train)
-        return Embeddings(_unit(image), _unit(text), jnp.exp(self.logit_scale))
+        scale, bias = jnp.exp(self.log_scale), jnp.asarray(self.bias, jnp.float32)
+        return Embeddings(_unit(image), _unit(text), scale, bias)
 
 
 def _unit(x: jax.Array) -> jax.Array:

@@ -86,7 +86,9 @@ class Predictor(nn.Module):
         x = gelu(dense(d, name="dense_in")(x))
         local, seen = jnp.split(x, 2, axis=-1)
         weight = kept[:, :, None]  # float32: bfloat16 cannot count to 577
-        seen = (seen * weight).sum(axis=1, keepdims=True) / weight.sum(axis=1, keepdims=True)
+        count = weight.sum(axis=1, keepdims=True)
+        count = jnp.where(count > 0, count, 1)  # of a few patches, chance may have dropped all
+        seen = (seen * weight).sum(axis=1, keepdims=True) / count
         seen = seen.astype(x.dtype)
         x = jnp.concatenate([local, jnp.broadcast_to(seen, local.shape)], axis=-1)
         for i, width in enumerate((d // 2, d // 4)):

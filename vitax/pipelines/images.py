@@ -1,5 +1,7 @@
 """Images, with or without labels: folders, arrays, TFDS."""
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,7 @@ def image_format(
 
 def open_splits(
     channels: int,
+    others: Mapping[str, Callable[..., Splits]] = MappingProxyType({}),
     *,
     name: str,
     path: str = "",
@@ -51,13 +54,20 @@ def open_splits(
     """Sources of the training and the test split, see `vitax.data`.
 
     Args:
+        others: sources that only this kind of data has.
         name: a key of `vitax.data.SOURCES` ("folder", "digits", ...) or a TFDS name.
         path: of the folder, or TFDS's data_dir.
         train, test: names of the splits.
         test_fraction: share of every class held back where the data have no test split.
     """
     return open_source(
-        name, path=path, train=train, test=test, test_fraction=test_fraction, channels=channels
+        name,
+        others,
+        path=path,
+        train=train,
+        test=test,
+        test_fraction=test_fraction,
+        channels=channels,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from vitax.data.source import Source
 from vitax.prediction.images import classify, example_image
+from vitax.prediction.pairs import example_pair, zero_shot
 from vitax.prediction.pictures import reconstruct
 from vitax.prediction.run import TrainedRun, load_run
 
@@ -21,6 +22,7 @@ class Predictor(NamedTuple):
 PREDICTORS = {
     "classification": Predictor(classify, example_image),
     "token_pruning": Predictor(classify, example_image),
+    "contrastive": Predictor(zero_shot, example_pair),
     "masked_image": Predictor(reconstruct, example_image),
 }
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from vitax.tasks.classification import classification
+from vitax.tasks.contrastive import contrastive
 from vitax.tasks.masked_image import masked_image
 from vitax.tasks.task import Aux, Batch, Task, Variables
 from vitax.tasks.token_pruning import token_pruning
@@ -21,6 +22,7 @@ TASKS = {
     "classification": Objective(classification, "images"),
     "masked_image": Objective(masked_image, "images"),
     "token_pruning": Objective(token_pruning, "images"),
+    "contrastive": Objective(contrastive, "captions"),
 }
 
 __all__ = ["TASKS", "Aux", "Batch", "Objective", "Task", "Variables"]

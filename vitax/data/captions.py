@@ -1,0 +1,216 @@
+"""Images with captions: a table of files and texts, or tar files in the layout of WebDataset."""
+
+import csv
+import json
+import os
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vitax.data.decode import EXTENSIONS, decode_image
+from vitax.data.source import Splits
+from vitax.errors import UserError
+
+IMAGE_COLUMNS = ("image", "filepath", "file_name", "path")
+CAPTION_COLUMNS = ("caption", "text", "title")
+TABLE_LAYOUT = (
+    "expected a .csv, .tsv or .jsonl with a column 'image' (a path, relative to the table) and a column 'caption', "
+    "as FILE, or as DIR/train.csv and DIR/test.csv"
+)
+TAR_LAYOUT = (
+    "expected tar files with pairs KEY.jpg and KEY.txt next to each other, as FILE.tar, as DIR/*.tar, or as "
+    "DIR/train/*.tar and DIR/test/*.tar"
+)
+
+
+class CaptionedFiles:
+    """Rows of a table: image files, read when asked for, and their captions."""
+
+    def __init__(self, paths: Sequence[str], captions: Sequence[str], channels: int):
+        self.paths, self.captions, self.channels = list(paths), list(captions), channels
+        self.class_names, self.labels = (), None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, i: int) -> dict[str, object]:
+        data = Path(self.paths[i]).read_bytes()
+        return {"image": decode_image(data, self.channels), "caption": self.captions[i]}
+
+    def name(self, i: int) -> str:
+        return self.paths[i]
+
+    def caption(self, i: int) -> str:
+        return self.captions[i]
+
+
+class CaptionedTars:
+    """Pairs in tar files. Their headers are read once; then each pair is read where it lies, so that reading in order
+    (``data.shuffle_window``) is reading from one end to the other."""
+
+    def __init__(self, files: Sequence[str], channels: int):
+        self.files, self.channels = list(files), channels
+        self.class_names, self.labels = (), None
+        self.places, self.keys, lone = [], [], []
+        for number, file in enumerate(self.files):
+            for key, parts in _members(file).items():
+                if len(parts) < 2:
+                    lone.append(f"{file}: {key}.{'txt' if 'caption' in parts else 'jpg'}")
+                    continue
+                self.places.append((number, *parts["image"], *parts["caption"]))
+                self.keys.append(key)
+        if lone:
+            raise UserError(
+                f"{len(lone)} images without a caption, or captions without an image: {', '.join(lone[:3])}; "
+                f"add what is missing, or remove them; {TAR_LAYOUT}"
+            )
+        self.places = np.asarray(self.places, np.int64).reshape(-1, 5)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, i: int) -> dict[str, object]:
+        number, image, image_size, _, _ = self.places[i].tolist()
+        data = _read(self.files[number], image, image_size)
+        return {"image": decode_image(data, self.channels), "caption": self.caption(i)}
+
+    def name(self, i: int) -> str:
+        return f"{self.files[self.places[i, 0]]}:{self.keys[i]}"
+
+    def caption(self, i: int) -> str:
+        number, _, _, text, size = self.places[i].tolist()
+        return _read(self.files[number], text, size).decode("utf-8").strip()
+
+
+def _members(file: str) -> dict[str, dict[str, tuple[int, int]]]:
+    """{key: {"image" or "caption": (offset, size)}} of a tar file, in its order."""
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    try:
+        with tarfile.open(file, "r:") as archive:
+            for member in archive:
+                key, _, extension = member.name.rpartition(".")
+                kind = {"txt": "caption"}.get(extension.lower())
+                kind = "image" if f".{extension.lower()}" in EXTENSIONS else kind
+                if member.isfile() and kind and not os.path.basename(key).startswith("."):
+                    found.setdefault(key, {})[kind] = (member.offset_data, member.size)
+    except (tarfile.TarError, OSError) as error:
+        raise UserError(f"{file} cannot be read as a tar file: {error}; {TAR_LAYOUT}") from error
+    return found
+
+
+def _read(file: str, offset: int, size: int) -> bytes:
+    with open(file, "rb") as stream:  # opened anew: threads share no position
+        stream.seek(offset)
+        return stream.read(size)
+
+
+def table(*, path: str, train: str, test: str, test_fraction: float, channels: int) -> Splits:
+    """A table of image files and captions; without one for the test, ``test_fraction`` of the images is held back."""
+    root = Path(path).expanduser()
+    files = {split: _table_of(root, split) for split in (train, test)} if root.is_dir() else {}
+    if not path or not (root.is_file() or files.get(train)):
+        raise UserError(f"data.path={path!r} holds no table; {TABLE_LAYOUT}")
+    learned = _read_table(files.get(train) or root)
+    if files.get(test):
+        parts, origin = (learned, _read_table(files[test])), f"{files[train]} and {files[test]}"
+    else:
+        # By image, not by row: another caption of a test image would give it away.
+        images = sorted({image for image, _ in learned})
+        order = np.random.default_rng(0).permutation(len(images))
+        held = {images[i] for i in order[: max(1, round(test_fraction * len(images)))]}
+        parts = tuple(
+            [row for row in learned if (row[0] in held) == here] for here in (False, True)
+        )
+        origin = (
+            f"{files.get(train) or root}, {test_fraction:.0%} of the images held back for the test"
+        )
+        if not parts[0]:
+            raise UserError(f"{path} names one image, two at least are needed; {TABLE_LAYOUT}")
+    return Splits(*(CaptionedFiles(*zip(*rows, strict=True), channels) for rows in parts), origin)
+
+
+def _table_of(folder: Path, split: str) -> Path | None:
+    return next(
+        (f for e in (".csv", ".tsv", ".jsonl") if (f := folder / f"{split}{e}").is_file()), None
+    )
+
+
+def _read_table(file: Path) -> list[tuple[str, str]]:
+    """(path of the image, caption) of each row."""
+    rows = read_rows(file)
+    if not rows:
+        raise UserError(f"{file} holds no rows; {TABLE_LAYOUT}")
+    columns = []
+    for names in (IMAGE_COLUMNS, CAPTION_COLUMNS):
+        column = next((name for name in names if name in rows[0]), None)
+        if column is None:
+            raise UserError(f"{file} has the columns {', '.join(rows[0])}; {TABLE_LAYOUT}")
+        columns.append(column)
+    image, caption = columns
+    found = [(str(file.parent / row[image]), str(row[caption] or "").strip()) for row in rows]
+    if missing := sorted({path for path, _ in found if not os.path.isfile(path)}):
+        raise UserError(
+            f"{file} names {len(missing)} images that do not exist: {', '.join(missing[:3])}; "
+            "correct the paths (they are relative to the table), or remove the rows"
+        )
+    if silent := [path for path, text in found if not text]:
+        raise UserError(f"{file} has {len(silent)} rows without a caption: {', '.join(silent[:3])}")
+    return found
+
+
+def read_rows(file: Path) -> list[dict[str, str]]:
+    """The rows of a .csv, .tsv or .jsonl file, each {column: text}.
+
+    Raises:
+        UserError: it cannot be read, or a row has fewer columns than the first.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8") as stream:
+            if file.suffix == ".jsonl":
+                rows = [json.loads(line) for line in stream if line.strip()]
+            else:
+                rows = list(
+                    csv.DictReader(stream, delimiter="\t" if file.suffix == ".tsv" else ",")
+                )
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict) or row.keys() != rows[0].keys() or None in row.values():
+            raise UserError(
+                f"{file}: row {number + 1} does not have the columns {', '.join(rows[0])}"
+            )
+    return rows
+
+
+def tars(*, path: str, train: str, test: str, test_fraction: float, channels: int) -> Splits:
+    """Tar files of pairs; without a folder for the test, ``test_fraction`` of the files, at least one, is held back."""
+    root = Path(path).expanduser()
+    parts = [sorted(map(str, (root / split).glob("*.tar"))) for split in (train, test)]
+    if not path or not root.exists():
+        raise UserError(f"data.path={path!r} does not exist; {TAR_LAYOUT}")
+    if not all(parts):
+        files = [str(root)] if root.is_file() else sorted(map(str, root.glob("*.tar")))
+        if not files:
+            raise UserError(f"{path} holds no tar files; {TAR_LAYOUT}")
+        held = max(1, round(test_fraction * len(files))) if len(files) > 1 else 0
+        parts = [files[: len(files) - held], files[len(files) - held :]]
+    sources = [CaptionedTars(files, channels) for files in parts if files]
+    if len(sources) == 1:  # one file: its last pairs are the test
+        whole = sources[0]
+        if len(whole) < 2:
+            raise UserError(
+                f"{path} holds {len(whole)} pairs, two at least are needed; {TAR_LAYOUT}"
+            )
+        held = max(1, round(test_fraction * len(whole)))
+        sources = [_part(whole, slice(0, len(whole) - held)), _part(whole, slice(-held, None))]
+    if not all(len(source) for source in sources):
+        raise UserError(f"{path} holds tar files without pairs; {TAR_LAYOUT}")
+    return Splits(*sources, origin=f"tar files of {path}")
+
+
+def _part(whole: CaptionedTars, which: slice) -> CaptionedTars:
+    part = CaptionedTars([], whole.channels)
+    part.files, part.places, part.keys = whole.files, whole.places[which], whole.keys[which]
+    return part

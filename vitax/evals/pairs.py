@@ -1,0 +1,102 @@
+"""What an image-text model can do without having been trained for it: zero-shot classification, and retrieval."""
+
+import jax
+import numpy as np
+
+from vitax.evals.evaluation import Evaluation, Given, choose, predicted
+from vitax.tasks import Batch, Task, Variables
+
+TEXTS = 64  # encoded at a time
+
+
+def zero_shot(given: Given, *, zero_shot: bool = True) -> Evaluation | None:
+    """Classifies labelled test images by the nearest class name (arXiv:2103.00020, section 3.1).
+
+    The texts of all prompts are encoded once. Gives "zero_shot_accuracy", each class being the mean of all prompt
+    templates, and "zero_shot_accuracy_one_prompt", with the first template alone.
+
+    Args:
+        zero_shot: False = off; images without labels have none.
+    """
+    names = given.reader.record["class_names"]
+    if not zero_shot or not names:
+        return None
+    encode, classify = text_encoder(given.task), choose(given.task, "image")
+    prompts = given.reader.transform.tokens  # [templates, classes, L]
+
+    def run(variables: Variables) -> dict[str, float]:
+        texts = np.stack([encode_texts(encode, variables, given.reader.blank, p) for p in prompts])
+        weights = {"": class_weights(texts), "_one_prompt": class_weights(texts[:1])}
+        hits, count = dict.fromkeys(weights, 0), 0
+        for batch, out in predicted(classify, variables, given.test, given.mesh):
+            count += len(batch["label"])
+            for name, classes in weights.items():
+                hits[name] += int(((out["image"] @ classes.T).argmax(1) == batch["label"]).sum())
+        return {f"zero_shot_accuracy{name}": hits[name] / max(1, count) for name in weights}
+
+    return Evaluation(("zero_shot_accuracy", "zero_shot_accuracy_one_prompt"), run)
+
+
+def text_encoder(task: Task):
+    """(variables, batch) -> [B, E], jitted; the image of the batch is not looked at."""
+    return jax.jit(lambda variables, batch: task.predict(variables, batch)["text"])
+
+
+def encode_texts(encode, variables: Variables, blank: Batch, tokens: np.ndarray) -> np.ndarray:
+    """[n, L] token ids to [n, E]."""
+    parts = []
+    for first in range(0, len(tokens), TEXTS):
+        some = tokens[first : first + TEXTS]
+        filled = np.concatenate([some, np.repeat(some[:1], TEXTS - len(some), axis=0)])
+        rows = {name: np.stack([x] * TEXTS) for name, x in blank.items()}
+        parts.append(np.asarray(encode(variables, {**rows, "tokens": filled}))[: len(some)])
+    return np.concatenate(parts)
+
+
+def class_weights(texts: np.ndarray) -> np.ndarray:
+    """[templates, K, E] of length 1 to [K, E] of length 1: the mean of the templates."""
+    mean = texts.mean(axis=0)
+    return mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
+
+
+def retrieval(given: Given, *, retrieval: tuple[int, ...] = (1, 5, 10)) -> Evaluation | None:
+    """Finds the caption of an image, and the image of a caption, among all of the test split (section 3.1.4).
+
+    Gives "image_to_text_r{k}" and "text_to_image_r{k}": how often something right is among the first k. Right is any
+    pair of the same image or of the same words.
+
+    Args:
+        retrieval: the k; () = off.
+    """
+    if not retrieval:
+        return None
+    if min(retrieval) < 1:
+        raise ValueError(f"retrieval={retrieval} must be at least 1 each")
+    embed, test = choose(given.task, "image", "text"), given.test
+
+    def run(variables: Variables) -> dict[str, float]:
+        images, texts, tokens, index = [], [], [], []
+        for batch, out in predicted(embed, variables, test, given.mesh):
+            images.append(out["image"])
+            texts.append(out["text"])
+            tokens.append(batch["tokens"])
+            index += batch["index"].tolist()
+        if not index:
+            return {}
+        _, words = np.unique(np.concatenate(tokens), axis=0, return_inverse=True)
+        _, files = np.unique([test.source.name(i) for i in index], return_inverse=True)
+        scores = np.concatenate(images) @ np.concatenate(texts).T
+        found = {f"image_to_text_r{k}": 0.0 for k in retrieval}
+        found |= {f"text_to_image_r{k}": 0.0 for k in retrieval}
+        words, files = words.reshape(-1), files.reshape(-1)
+        for direction, matrix in (("image_to_text", scores), ("text_to_image", scores.T)):
+            for row, one in enumerate(matrix):
+                right = (words == words[row]) | (files == files[row])
+                # The best right one's rank: ties count against it.
+                rank = int((one[~right] >= one[right].max()).sum())
+                for k in retrieval:
+                    found[f"{direction}_r{k}"] += rank < k
+        return {name: float(value / len(index)) for name, value in found.items()}
+
+    names = (f"{way}_r{k}" for way in ("image_to_text", "text_to_image") for k in retrieval)
+    return Evaluation(tuple(names), run)

@@ -1,0 +1,140 @@
+"""Images with captions; or labelled images, whose captions are made of their class names."""
+
+from typing import Any
+
+import numpy as np
+
+from vitax.data.captions import table, tars
+from vitax.data.source import Source, Splits
+from vitax.data.tokens import Vocabulary, check_lengths, framed, from_json, vocabulary
+from vitax.data.transforms import Chain, eval_transform, train_transform
+from vitax.errors import UserError
+from vitax.formats import PairFormat, TextFormat
+from vitax.pipelines.images import image_format, open_splits
+from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
+
+CAPTIONED = {"table": table, "tars": tars}
+
+
+def captions(
+    *,
+    length: int = 77,
+    truncate: bool = False,
+    templates: tuple[str, ...] = ("a photo of a {}.",),
+) -> dict[str, Any]:
+    """How captions are made and cut.
+
+    Args:
+        length: tokens of a caption, begin and end included; at most the model's ``context_length``.
+        truncate: longer ones are cut, instead of being refused.
+        templates: captions of labelled images, "{}" is the class name; one is drawn at random each time, and tests
+            take the first. They are the prompts of zero-shot classification too.
+    """
+    if length < 3:
+        raise ValueError(f"length={length} leaves no room for a word between begin and end")
+    if not templates or any("{}" not in template for template in templates):
+        raise ValueError(f"templates={templates} must have '{{}}' where the class name goes")
+    return dict(length=length, truncate=truncate, templates=templates)
+
+
+class Encoded:
+    """A source whose captions are token ids already: one that is too long is an example that cannot be read."""
+
+    def __init__(self, source: Source, vocab: Vocabulary, length: int, truncate: bool):
+        self.source, self.vocab, self.length, self.truncate = source, vocab, length, truncate
+        self.class_names, self.labels = source.class_names, source.labels
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+        example = self.source[i]
+        text = example["caption"]
+        tokens = framed(self.vocab, self.vocab.encode(text), self.length, self.truncate, text)
+        return {"image": example["image"], "tokens": tokens, "label": np.int32(-1)}
+
+    def name(self, i: int) -> str:
+        return self.source.name(i)
+
+    def caption(self, i: int) -> str:
+        return self.source.caption(i)
+
+
+class Captioner:
+    """Transform: the image's own, and for labelled images a caption from the templates."""
+
+    def __init__(self, image: Chain, tokens: np.ndarray | None):
+        self.image = image
+        self.tokens = tokens  # [templates, classes, L]; None = examples bring theirs
+
+    def __call__(self, example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        example = self.image(example, rng)
+        if self.tokens is not None:
+            count = len(self.tokens)
+            which = int(rng.integers(count)) if self.image.random and count > 1 else 0
+            example = {**example, "tokens": self.tokens[which, example["label"]]}
+        return example
+
+
+def prompts(vocab: Vocabulary, names: list[str], knobs: dict[str, Any]) -> np.ndarray:
+    """[templates, classes, L] token ids."""
+    rows = []
+    for template in knobs["templates"]:
+        texts = [template.format(name) for name in names]
+        rows.append(
+            [framed(vocab, vocab.encode(t), knobs["length"], knobs["truncate"], t) for t in texts]
+        )
+    return np.asarray(rows, np.int32)
+
+
+def read(take: Take, record: dict[str, Any]) -> Reader:
+    image, knobs = take(image_format), take(captions)
+    vocab = from_json(record["tokenizer"])
+    for kind in ("begin", "end"):
+        if getattr(vocab, kind) < 0:
+            raise UserError(f"the tokenizer has no token for the {kind} of a text; choose another")
+    text = TextFormat(knobs["length"], vocab.size, vocab.pad, vocab.begin, vocab.end, vocab.mask)
+    fields = {"image_size": image.image_size, "vocab_size": vocab.size, "end_token": vocab.end}
+    blank = {
+        "image": np.zeros((*image.image_size, image.channels), np.uint8),
+        "tokens": np.full(text.length, vocab.pad, np.int32),
+        "label": np.int32(0),
+    }
+    names = record["class_names"]
+    tokens = prompts(vocab, names, knobs) if names else None
+    transform = Captioner(take(eval_transform, image.image_size), tokens)
+    return Reader(PairFormat(image, text), fields, transform, record, blank)
+
+
+def open_captions(take: Take) -> Pipeline:
+    image, knobs = take(image_format), take(captions)
+    splits: Splits = take(open_splits, image.channels, CAPTIONED)
+    names = list(splits.train.class_names)
+    if names:
+        made = [template.format(name) for template in knobs["templates"] for name in names]
+        vocab = take(vocabulary, lambda: made)
+    else:
+        texts = lambda: (splits.train.caption(i) for i in range(len(splits.train)))
+        vocab = take(vocabulary, texts)
+        length, truncate = knobs["length"], knobs["truncate"]
+        for source in (splits.train, splits.test):
+            some = [source.caption(i) for i in range(min(len(source), 20_000))]
+            check_lengths(vocab, some, length, truncate, 0.01, f"captions of {splits.origin}")
+        splits = Splits(
+            *(Encoded(s, vocab, length, truncate) for s in splits[:2]), origin=splits.origin
+        )
+    record = {"class_names": names, "tokenizer": vocab.to_json()}
+    reader = read(take, record)
+    augment = take(train_transform, image.image_size, image.mean, image.std)
+    height, width = image.image_size
+    return Pipeline(
+        splits,
+        Captioner(augment, reader.transform.tokens),
+        reader,
+        unit="pairs",
+        about=f"{height}x{width}x{image.channels}, captions of up to {knobs['length']} of {vocab.size:,} tokens",
+    )
+
+
+FUNCTIONS = (image_format, open_splits, captions, vocabulary, train_transform, eval_transform)
+CAPTIONS = Kind(FUNCTIONS, open_captions, read)

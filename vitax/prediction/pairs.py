@@ -1,0 +1,50 @@
+"""Zero-shot classification with an image-text model."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from vitax.data.source import Source
+from vitax.data.tokens import from_json
+from vitax.errors import UserError
+from vitax.evals.pairs import class_weights, encode_texts, text_encoder
+from vitax.pipelines.captions import prompts
+from vitax.prediction.images import example_image, image_files, ranked, read_images
+from vitax.prediction.run import TrainedRun, predictions
+
+
+def zero_shot(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
+    """{"file", "label", "probability", "top"} over the classes that --labels names, or else those of the training;
+    each is the mean of the run's prompt templates."""
+    files = image_files(given)
+    names = [name.strip() for name in options.labels.split(",") if name.strip()]
+    names = names or run.reader.record["class_names"]
+    if len(names) < 2:
+        raise UserError('name two classes at least: --labels="a dog, a cat"')
+    data, vocab = run.config["data"], from_json(run.reader.record["tokenizer"])
+    tokens = prompts(vocab, names, {**data, "truncate": True})  # [templates, classes, L]
+    encode = text_encoder(run.task)
+    texts = np.stack([encode_texts(encode, run.variables, run.reader.blank, t) for t in tokens])
+    classes = class_weights(texts)
+
+    def predict(variables, batch):
+        out = run.task.predict(variables, batch)
+        return {"image": out["image"], "scale": out["scale"]}
+
+    examples = read_images(files, run.reader.blank, run.reader.format.image.channels)
+    for file, error, row in predictions(run, examples, jax.jit(predict)):
+        if row is None:
+            yield {"file": file, "error": str(error)}
+            continue
+        logits = row["scale"] * (classes @ row["image"])
+        probabilities = np.exp(logits - logits.max())
+        yield {"file": file, **ranked(probabilities / probabilities.sum(), names, options.top)}
+
+
+def example_pair(source: Source, path: Path) -> str:
+    """An image of the test, and the flag that names classes."""
+    labels = "" if source.class_names else ' --labels="a dog, a cat"'
+    return example_image(source, path) + labels

@@ -1,0 +1,79 @@
+"""Images and their captions into one space (Radford et al. 2021, arXiv:2103.00020)."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vitax import images, losses, metrics
+from vitax.formats import PairFormat
+from vitax.tasks.task import Aux, Batch, Task, Variables
+
+
+def contrastive(
+    model: nn.Module, format: PairFormat, *, loss: str = "softmax", max_scale: float = 100.0
+) -> Task:
+    """Which caption belongs to which image, among all of the batch, on all devices.
+
+    With ``accumulate``, each micro-batch is compared within itself.
+
+    Args:
+        model: `vitax.models.clip.CLIP`; (images, tokens) to `Embeddings`.
+        format: of images and captions.
+        loss: "softmax" (`losses.contrastive`) or "sigmoid" (`losses.sigmoid_contrastive`; the model needs
+            ``logit_bias``).
+        max_scale: the temperature is learned, but its inverse is kept in 1..max_scale.
+
+    Batches: "image" [B, H, W, C] uint8, "tokens" [B, L] int, "valid" [B] bool. Metrics: "image_to_text" and
+    "text_to_image", how often the right one of the batch is the nearest. Predictions: "image" and "text" [B, E] of
+    length 1, "features" [B, E] the former, "scale" and "bias" [B] what makes logits of their products.
+    """
+    if loss not in ("softmax", "sigmoid"):
+        raise ValueError(f"loss={loss!r} is unknown; choose 'softmax' or 'sigmoid'")
+    if (loss == "sigmoid") != model.logit_bias:
+        raise ValueError(f"loss={loss!r} does not go with model.logit_bias={model.logit_bias}")
+    if max_scale < 1:
+        raise ValueError(f"max_scale={max_scale} must be at least 1")
+    normalize = functools.partial(images.normalize, mean=format.image.mean, std=format.image.std)
+
+    def init(key: jax.Array, batch: Batch) -> Variables:
+        return dict(model.init(key, normalize(batch["image"]), batch["tokens"]))
+
+    def embed(variables: Variables, batch: Batch, train: bool = False):
+        collections = [name for name in variables if name != "params"] if train else False
+        image = normalize(batch["image"])
+        out = model.apply(variables, image, batch["tokens"], train=train, mutable=collections)
+        out, updates = out if train else (out, {})
+        return out._replace(scale=out.scale.clip(1, max_scale)), updates
+
+    def value(variables: Variables, batch: Batch, key: jax.Array, train: bool):
+        out, updates = embed(variables, batch, train)
+        valid = batch["valid"]
+        if loss == "softmax":
+            values = losses.contrastive(out.image, out.text, out.scale, valid)
+        else:
+            values = losses.sigmoid_contrastive(out.image, out.text, out.scale, out.bias, valid)
+        products = jnp.where(valid[None, :], out.image @ out.text.T, -jnp.inf)
+        own = jnp.arange(len(valid))
+        backward = jnp.where(valid[None, :], out.text @ out.image.T, -jnp.inf)
+        found = {
+            "loss": metrics.masked(values, valid),
+            "image_to_text": metrics.masked(metrics.top_k(products, own), valid),
+            "text_to_image": metrics.masked(metrics.top_k(backward, own), valid),
+            "scale": (out.scale, jnp.ones(())),
+        }
+        return metrics.mean(found["loss"]), Aux(found, updates)
+
+    def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
+        out, _ = embed(variables, batch)
+        rows = jnp.ones(len(out.image))
+        return {
+            "image": out.image,
+            "text": out.text,
+            "features": out.image,
+            "scale": out.scale * rows,
+            "bias": out.bias * rows,
+        }
+
+    return Task(init, value, predict)
