@@ -29,6 +29,7 @@ from vitax.training.evaluate import Evaluator, mean_metrics
 from vitax.training.loop import Plan
 from vitax.training.optim import Schedule, frozen_mask, make_optimizer
 from vitax.training.step import TrainState, make_init, make_step
+from vitax.workdir import TOKENIZER
 
 # What may differ between two starts of one run: none of it changes what is computed.
 MAY_CHANGE = ("mesh.", "log.", "checkpoint.", "data.threads", "data.workers", "data.cache_gib")
@@ -96,7 +97,7 @@ def build(config: Config) -> Run:
     _shapes(
         step, mesh, shapes, batch
     )  # what does not fit together shows here, before it is compiled
-    given = Given(task, model, pipeline.reader, clean, test, mesh, top.seed)
+    given = Given(task, model, pipeline.splits, pipeline.reader, clean, test, mesh, top.seed)
     extra = build_evaluations(config, given)
     _check_best(evals, task, shapes, batch, mesh, extra)
     return Run(

@@ -1,5 +1,7 @@
 """Metrics are (sum, count) pairs, so that any number of batches, hosts or micro-batches average exactly."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -44,3 +46,11 @@ def top_k(logits: jax.Array, labels: jax.Array, k: int = 1) -> jax.Array:
     ahead = (logits > own) | ((logits == own) & (index < labels[..., None]))
     # A NaN compares false with everything: without this line a broken model would score 100 %.
     return (ahead.sum(-1) < k) & ~jnp.isnan(own[..., 0])
+
+
+def reported(name: str, total: float, count: float) -> float:
+    """What people are told of a (sum, count): the mean; of one whose name ends with "perplexity", its exponential."""
+    if not count:
+        return math.nan
+    mean = total / count
+    return math.exp(min(mean, 700.0)) if name.endswith("perplexity") else mean

@@ -23,6 +23,7 @@ WRITTEN = (
     "config.json",
     "evaluations.jsonl",
     "example.png",
+    "example.txt",
     "log.txt",
     "metrics.jsonl",
     "profile",

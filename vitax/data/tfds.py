@@ -1,7 +1,7 @@
 """Data sets prepared by TensorFlow Datasets, read without TensorFlow."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,11 +46,33 @@ class Tfds:
 def tfds(
     name: str, *, path: str, train: str, test: str, test_fraction: float, channels: int
 ) -> Splits:
-    """A data set prepared by TensorFlow Datasets in the array_record format; TensorFlow is not needed to read it.
+    """A labelled image data set prepared by TensorFlow Datasets.
 
     Args:
         path: the TFDS ``data_dir``; empty = its default, ~/tensorflow_datasets.
         train, test: split names; slices such as ``train[:90%]`` are legal.
+    """
+    builder, split = open_builder(name, path)
+    features = builder.info.features
+    if "image" not in features or "label" not in features:
+        raise UserError(
+            f"TFDS data set {name} has the features {', '.join(features)}; "
+            "'image' and 'label' are needed"
+        )
+    names = features["label"].names
+    parts = [Tfds(split(which), names, channels, f"{name}/{which}") for which in (train, test)]
+    return Splits(*parts, origin=f"TFDS {name} in {builder.data_path}")
+
+
+def open_builder(name: str, path: str) -> tuple[Any, Callable[[str], Any]]:
+    """A data set prepared by TensorFlow Datasets in the array_record format; TensorFlow is not needed to read it.
+
+    Returns:
+        The builder, and a function from the name of a split to its records, images still encoded.
+
+    Raises:
+        UnknownDataSet: TFDS knows no such name.
+        UserError: it is not prepared, or not so that it can be read.
     """
     import tensorflow_datasets as tfds_lib  # 0.6 s: only who asks for it pays
 
@@ -59,7 +81,7 @@ def tfds(
         "to prepare it: pip install tensorflow-cpu importlib_resources && "
         f"tfds build {name} --file_format=array_record --data_dir={data_dir}; "
         "to see a run without it, use the config's variant ':demo'; "
-        "for your own images: --config.data.name=folder --config.data.path=DIR"
+        "for your own data set config.data.name and config.data.path, see README.md"
     )
     try:
         builder = tfds_lib.builder(name, data_dir=data_dir)
@@ -71,18 +93,11 @@ def tfds(
         raise UserError(f"TFDS data set {name} cannot be opened: {error}; {prepare}") from error
     if not builder.info.splits:
         raise UserError(f"TFDS data set {name} is not prepared in {builder.data_path}; {prepare}")
-    features = builder.info.features
-    if "image" not in features or "label" not in features:
-        raise UserError(
-            f"TFDS data set {name} has the features {', '.join(features)}; "
-            "'image' and 'label' are needed"
-        )
+    encoded = {"image": tfds_lib.decode.SkipDecoding()} if "image" in builder.info.features else {}
 
-    def split(which: str) -> Tfds:
+    def split(which: str) -> Any:
         try:
-            records = builder.as_data_source(
-                split=which, decoders={"image": tfds_lib.decode.SkipDecoding()}
-            )
+            records = builder.as_data_source(split=which, decoders=encoded)
             files = builder.info.splits[which].filepaths
         except NotImplementedError as error:  # prepared as tfrecord
             raise UserError(f"TFDS data set {name}: {error}; {prepare}") from error
@@ -95,6 +110,6 @@ def tfds(
             raise UserError(
                 f"TFDS data set {name} lacks {len(missing)} files, {missing[0]} among them"
             )
-        return Tfds(records, features["label"].names, channels, f"{name}/{which}")
+        return records
 
-    return Splits(split(train), split(test), origin=f"TFDS {name} in {builder.data_path}")
+    return builder, split

@@ -9,12 +9,14 @@ from vitax.evals.evaluation import Evaluation, Given
 from vitax.evals.pairs import retrieval, zero_shot
 from vitax.evals.probes import probes
 from vitax.evals.throughput import throughput
+from vitax.evals.translations import bleu
 
 EVALUATORS: dict[str, tuple[Callable[..., Evaluation | None], ...]] = {
     "classification": (probes,),
     "masked_image": (probes,),
     "token_pruning": (probes, throughput),
     "contrastive": (zero_shot, retrieval),
+    "translation": (bleu,),
 }
 
 __all__ = ["EVALUATORS", "Evaluation", "Given"]

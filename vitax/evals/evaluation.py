@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vitax.data.loader import Loader
+from vitax.data.source import Splits
 from vitax.pipelines import Reader
 from vitax.tasks import Batch, Task, Variables
 from vitax.training.evaluate import Evaluator
@@ -16,10 +17,11 @@ from vitax.training.sharding import to_device, to_host
 
 
 class Given(NamedTuple):
-    """train, test: both splits, not augmented."""
+    """splits: the data; train, test: batches of both splits, not augmented."""
 
     task: Task
     model: nn.Module
+    splits: Splits
     reader: Reader
     train: Loader
     test: Loader

@@ -2,8 +2,17 @@
 
 from vitax.pipelines.captions import CAPTIONS
 from vitax.pipelines.images import IMAGES
+from vitax.pipelines.parallel import PARALLEL
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader
+from vitax.pipelines.sentences import SENTENCES
+from vitax.pipelines.texts import TEXT
 
-KINDS: dict[str, Kind] = {"images": IMAGES, "captions": CAPTIONS}
+KINDS: dict[str, Kind] = {
+    "images": IMAGES,
+    "captions": CAPTIONS,
+    "texts": TEXT,
+    "sentences": SENTENCES,
+    "parallel": PARALLEL,
+}
 
 __all__ = ["KINDS", "Kind", "Pipeline", "Reader"]

@@ -9,6 +9,16 @@ from vitax.prediction.images import classify, example_image
 from vitax.prediction.pairs import example_pair, zero_shot
 from vitax.prediction.pictures import reconstruct
 from vitax.prediction.run import TrainedRun, load_run
+from vitax.prediction.texts import (
+    classify_text,
+    continue_text,
+    example_beginning,
+    example_labelled,
+    example_masked,
+    example_source,
+    fill_in,
+    translate,
+)
 
 
 class Predictor(NamedTuple):
@@ -22,6 +32,10 @@ class Predictor(NamedTuple):
 PREDICTORS = {
     "classification": Predictor(classify, example_image),
     "token_pruning": Predictor(classify, example_image),
+    "masked_words": Predictor(fill_in, example_masked),
+    "language": Predictor(continue_text, example_beginning),
+    "text_classification": Predictor(classify_text, example_labelled),
+    "translation": Predictor(translate, example_source),
     "contrastive": Predictor(zero_shot, example_pair),
     "masked_image": Predictor(reconstruct, example_image),
 }

@@ -5,9 +5,13 @@ from typing import NamedTuple
 
 from vitax.tasks.classification import classification
 from vitax.tasks.contrastive import contrastive
+from vitax.tasks.language import language
 from vitax.tasks.masked_image import masked_image
+from vitax.tasks.masked_words import masked_words
 from vitax.tasks.task import Aux, Batch, Task, Variables
+from vitax.tasks.text_classification import text_classification
 from vitax.tasks.token_pruning import token_pruning
+from vitax.tasks.translation import translation
 
 
 class Objective(NamedTuple):
@@ -23,6 +27,10 @@ TASKS = {
     "masked_image": Objective(masked_image, "images"),
     "token_pruning": Objective(token_pruning, "images"),
     "contrastive": Objective(contrastive, "captions"),
+    "masked_words": Objective(masked_words, "texts"),
+    "language": Objective(language, "texts"),
+    "text_classification": Objective(text_classification, "sentences"),
+    "translation": Objective(translation, "parallel"),
 }
 
 __all__ = ["TASKS", "Aux", "Batch", "Objective", "Task", "Variables"]

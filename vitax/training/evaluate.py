@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from vitax.metrics import reported
 from vitax.tasks.task import Task, Variables
 from vitax.training.sharding import to_device
 
@@ -61,7 +62,7 @@ def mean_metrics(
                 pending = found
         if pending is not None:
             examples += add(pending)
-        means = {name: total / n if n else float("nan") for name, (total, n) in sums.items()}
+        means = {name: reported(name, total, n) for name, (total, n) in sums.items()}
         seconds = time.perf_counter() - started
         return {**means, "examples": examples, "corrupt": corrupt, "seconds": seconds}
 

@@ -14,6 +14,8 @@ import jax
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from vitax.metrics import reported
+
 LOGGER = logging.getLogger("vitax")
 
 
@@ -162,7 +164,7 @@ class Recorder:
         now = time.perf_counter()
         seconds = max(now - self.since, 1e-9)
         rate = self.examples / seconds
-        values = {f"train/{name}": s / n if n else math.nan for name, (s, n) in self.sums.items()}
+        values = {f"train/{name}": reported(name, s, n) for name, (s, n) in self.sums.items()}
         values[f"train/{self.progress.unit}_per_second"] = rate
         values["train/data_wait"] = self.waited / seconds
         self.log.write(step, values | extra)

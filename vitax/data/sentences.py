@@ -1,0 +1,124 @@
+"""Texts, or pairs of them, with labels: a table, or a task made of Python's own documentation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vitax.data.captions import read_rows
+from vitax.data.holdout import holdout
+from vitax.data.source import Splits
+from vitax.data.texts import sentences, topic_texts
+from vitax.errors import UserError
+
+LAYOUT = (
+    "expected a .csv, .tsv or .jsonl with the columns 'text', 'label' and, for pairs, 'text_pair', as FILE, or as "
+    "DIR/train.csv and DIR/test.csv"
+)
+
+
+class Sentences:
+    """Labelled texts in memory: {"texts": (first,) or (first, second), "label"}."""
+
+    def __init__(
+        self,
+        texts: Sequence[tuple[str, ...]],
+        labels: np.ndarray,
+        names: Sequence[str],
+        origin: str,
+    ):
+        self.texts, self.labels = list(texts), np.asarray(labels, np.int32)
+        self.class_names, self.origin = tuple(names), origin
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, i: int) -> dict[str, object]:
+        return {"texts": self.texts[i], "label": self.labels[i]}
+
+    def name(self, i: int) -> str:
+        return f"{self.origin}:{i + 1}"
+
+
+def sentence_table(*, path: str, train: str, test: str, test_fraction: float) -> Splits:
+    """A table of labelled texts; without one for the test, ``test_fraction`` of every class is held back."""
+    root = Path(path).expanduser()
+    if not path or not root.exists():
+        raise UserError(f"data.path={path!r} does not exist; {LAYOUT}")
+    files = {split: _table_of(root, split) for split in (train, test)} if root.is_dir() else {}
+    learned = files.get(train) or (root if root.is_file() else None)
+    if learned is None:
+        raise UserError(f"{path} holds no {train}.csv, .tsv or .jsonl; {LAYOUT}")
+    texts, labels = _read(learned)
+    names = sorted(set(labels))
+    if len(names) < 2:
+        raise UserError(
+            f"{learned} has one class only, {names[0]!r}; two at least are needed; {LAYOUT}"
+        )
+    numbers = np.asarray([names.index(label) for label in labels], np.int32)
+    if not files.get(test):
+        keep, held = holdout(numbers, test_fraction)
+        parts = [
+            Sentences([texts[i] for i in which], numbers[which], names, str(learned))
+            for which in (keep, held)
+        ]
+        return Splits(
+            *parts, f"{learned}, {test_fraction:.0%} of every class held back for the test"
+        )
+    test_texts, test_labels = _read(files[test])
+    if unknown := sorted(set(test_labels) - set(names)):
+        raise UserError(
+            f"{files[test]} holds classes that {learned} does not: {', '.join(unknown[:5])}; "
+            "remove these rows, or add such texts to the training"
+        )
+    if len(texts[0]) != len(test_texts[0]):
+        raise UserError(
+            f"{learned} and {files[test]} must both have a column 'text_pair', or neither"
+        )
+    test_numbers = np.asarray([names.index(label) for label in test_labels], np.int32)
+    return Splits(
+        Sentences(texts, numbers, names, str(learned)),
+        Sentences(test_texts, test_numbers, names, str(files[test])),
+        f"{learned} and {files[test]}",
+    )
+
+
+def _table_of(folder: Path, split: str) -> Path | None:
+    return next(
+        (f for e in (".csv", ".tsv", ".jsonl") if (f := folder / f"{split}{e}").is_file()), None
+    )
+
+
+def _read(file: Path) -> tuple[list[tuple[str, ...]], list[str]]:
+    rows = read_rows(file)
+    if not rows:
+        raise UserError(f"{file} holds no rows; {LAYOUT}")
+    if not {"text", "label"} <= rows[0].keys():
+        raise UserError(f"{file} has the columns {', '.join(rows[0])}; {LAYOUT}")
+    columns = ("text", "text_pair") if "text_pair" in rows[0] else ("text",)
+    texts = [tuple(str(row[column]).strip() for column in columns) for row in rows]
+    return texts, [str(row["label"]) for row in rows]
+
+
+def topic_sentences(*, path: str, train: str, test: str, test_fraction: float) -> Splits:
+    """Which chapter of Python's language reference a sentence is from: the ten with the most sentences."""
+    if path:
+        raise UserError(f"data.path={path!r} is given but data.name is 'topics', which is built in")
+    # A sentence may stand in several chapters: it is nobody's then.
+    chapters = {name: sentences(text) for name, text in topic_texts().items()}
+    places: dict[str, set[str]] = {}
+    for name, lines in chapters.items():
+        for line in lines:
+            places.setdefault(line, set()).add(name)
+    own = {n: sorted({s for s in lines if len(places[s]) == 1}) for n, lines in chapters.items()}
+    names = sorted(sorted(own, key=lambda name: (-len(own[name]), name))[:10])
+    texts = [(line,) for name in names for line in own[name]]
+    labels = np.repeat(np.arange(len(names)), [len(own[name]) for name in names]).astype(np.int32)
+    parts = [
+        Sentences([texts[i] for i in which], labels[which], names, f"topics/{split}")
+        for split, which in zip((train, test), holdout(labels, test_fraction), strict=True)
+    ]
+    return Splits(*parts, "sentences of ten chapters in pydoc_data.topics")
+
+
+LABELLED = {"table": sentence_table, "topics": topic_sentences}

@@ -1,0 +1,207 @@
+"""Running text: documents of lines, read where they lie."""
+
+import mmap
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vitax.data.source import Splits
+from vitax.errors import UserError
+
+LAYOUT = (
+    "expected text files with a sentence or paragraph a line and an empty line between documents: FILE.txt, "
+    "DIR/*.txt, or DIR/train*.txt and DIR/test*.txt"
+)
+
+
+class Lines:
+    """The lines of text files, by number; only where they begin and end is kept in memory (16 bytes each).
+
+    Args:
+        files: UTF-8; a line that is empty, and the end of a file, end a document.
+
+    Attributes:
+        document: [n] int32, of each line; rising.
+    """
+
+    def __init__(self, files: Sequence[str]):
+        self.class_names, self.labels, self.files = (), None, list(files)
+        self.maps: dict[int, mmap.mmap] = {}
+        found = [_index(file) for file in self.files]
+        first = np.cumsum([0] + [int(d[-1]) + 1 if len(d) else 0 for _, _, d in found])
+        self.starts, self.ends = (np.concatenate([f[i] for f in found]) for i in (0, 1))
+        self.file = np.repeat(np.arange(len(found), dtype=np.int32), [len(f[0]) for f in found])
+        self.document = np.concatenate(
+            [d + start for (_, _, d), start in zip(found, first, strict=False)]
+        ).astype(np.int32)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, i: int) -> str:
+        data = self._map(int(self.file[i]))[self.starts[i] : self.ends[i]]
+        return data.decode("utf-8", errors="replace").strip()
+
+    def _map(self, number: int) -> mmap.mmap:
+        if number not in self.maps:
+            with open(self.files[number], "rb") as stream:
+                self.maps[number] = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        return self.maps[number]
+
+    def name(self, i: int) -> str:
+        return f"{self.files[self.file[i]]}@{self.starts[i]}"
+
+    def __getstate__(self) -> dict:  # a memory map does not travel to worker processes
+        return {**self.__dict__, "maps": {}}
+
+
+def _index(file: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where the lines that are not empty begin and end, and their documents, from 0 on."""
+    if not Path(file).stat().st_size:
+        return (np.zeros(0, np.int64),) * 3
+    data = np.memmap(file, np.uint8, mode="r")
+    parts, step = (
+        [],
+        1 << 26,
+    )  # a part at a time: the comparison of a whole file would fill the memory
+    for begin in range(0, len(data), step):
+        parts.append(np.flatnonzero(data[begin : begin + step] == 10) + begin)
+    ends = np.concatenate(parts)
+    if not len(ends) or ends[-1] != len(data) - 1:
+        ends = np.append(ends, len(data))
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    short = ends - starts <= 1  # nothing, or a lone carriage return or space
+    blank = short & np.isin(data[np.minimum(starts, len(data) - 1)], (10, 13, 32)) | (
+        ends == starts
+    )
+    document = np.cumsum(blank)[~blank]
+    _, document = np.unique(document, return_inverse=True)
+    return starts[~blank], ends[~blank], document
+
+
+class Memory:
+    """The same for texts that are in memory: a list of documents, each a list of lines."""
+
+    def __init__(self, documents: Sequence[Sequence[str]], origin: str):
+        self.class_names, self.labels, self.origin = (), None, origin
+        self.lines = [line for document in documents for line in document]
+        sizes = [len(document) for document in documents]
+        self.document = np.repeat(np.arange(len(documents), dtype=np.int32), sizes)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def __getitem__(self, i: int) -> str:
+        return self.lines[i]
+
+    def name(self, i: int) -> str:
+        return f"{self.origin}:{self.lines[i]}"
+
+
+class Part:
+    """Some documents of a text."""
+
+    def __init__(self, whole: Lines | Memory, keep: np.ndarray):
+        self.whole, self.class_names, self.labels = whole, (), None
+        self.index = np.flatnonzero(keep[whole.document])
+        self.document = whole.document[self.index]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, i: int) -> str:
+        return self.whole[int(self.index[i])]
+
+    def name(self, i: int) -> str:
+        return self.whole.name(int(self.index[i]))
+
+
+def split_documents(whole: Lines | Memory, fraction: float, origin: str) -> Splits:
+    """Holds back a share of the documents, at least one; a text of one document is cut in two."""
+    count = int(whole.document[-1]) + 1 if len(whole) else 0
+    if not 0 < fraction < 1:
+        raise UserError(f"config.data.test_fraction={fraction} must lie in (0, 1)")
+    if count < 2:
+        if len(whole) < 2:
+            raise UserError(f"{origin} holds {len(whole)} lines, two at least are needed; {LAYOUT}")
+        cut = len(whole) - max(1, round(fraction * len(whole)))
+        whole.document = np.where(np.arange(len(whole)) < cut, 0, 1).astype(np.int32)
+        count = 2
+        held = np.array([False, True])
+    else:
+        held = np.zeros(count, bool)
+        order = np.random.default_rng(0).permutation(count)
+        held[order[: min(count - 1, max(1, round(fraction * count)))]] = True
+    told = f"{origin}, {int(held.sum())} of {count:,} documents held back for the test"
+    return Splits(Part(whole, ~held), Part(whole, held), told)
+
+
+def text_files(*, path: str, train: str, test: str, test_fraction: float) -> Splits:
+    """Text files: DIR/train*.txt and DIR/test*.txt, or a file, or all .txt of a folder, of which ``test_fraction`` of
+    the documents is held back."""
+    root = Path(path).expanduser()
+    if not path or not root.exists():
+        raise UserError(f"data.path={path!r} does not exist; {LAYOUT}")
+    if root.is_dir():
+        parts = [sorted(map(str, root.glob(f"{split}*.txt"))) for split in (train, test)]
+        if all(parts):
+            learned, tested = (Lines(files) for files in parts)
+            for split, lines in ((train, learned), (test, tested)):
+                if not len(lines):
+                    raise UserError(f"the files {split}*.txt of {path} hold no text; {LAYOUT}")
+            return Splits(learned, tested, f"{len(parts[0])} text files of {path}")
+        files = sorted(map(str, root.glob("*.txt")))
+    else:
+        files = [str(root)]
+    if not files:
+        raise UserError(f"{path} holds no .txt files; {LAYOUT}")
+    return split_documents(Lines(files), test_fraction, path)
+
+
+def topics(*, path: str, train: str, test: str, test_fraction: float) -> Splits:
+    """English prose inside Python itself: the language reference, as ``help()`` shows it; a topic is a document.
+
+    It differs a little between versions of Python.
+    """
+    if path:
+        raise UserError(f"data.path={path!r} is given but data.name is 'topics', which is built in")
+    documents = [sentences(text) for text in topic_texts().values()]
+    origin = "the language reference in pydoc_data.topics"
+    return split_documents(Memory([d for d in documents if d], origin), test_fraction, origin)
+
+
+def topic_texts() -> dict[str, str]:
+    from pydoc_data.topics import topics as found
+
+    return dict(sorted(found.items()))
+
+
+def sentences(text: str) -> list[str]:
+    """Sentences of prose in paragraphs; examples of code, tables and headlines are left out."""
+    found = []
+    for paragraph in text.split("\n\n"):
+        words = " ".join(paragraph.split())
+        if (
+            paragraph.startswith("   ")
+            or len(words) < 40
+            or "::=" in words
+            or not words[0].isalpha()
+        ):
+            continue
+        for sentence in words.replace(".  ", ". ").split(". "):
+            if len(sentence) > 20:
+                found.append(sentence.rstrip(".") + ".")
+    return found
+
+
+def number_lines(*, path: str, train: str, test: str, test_fraction: float) -> Splits:
+    """Lines such as "217 = two hundred and seventeen", each a document; tests ask for numbers that training has not."""
+    from vitax.data.parallel import number_names
+
+    pairs = number_names(path=path, train=train, test=test, source="digits", target="en")
+    parts = [Memory([[f"{a} = {b}"] for a, b in part.pairs], pairs.origin) for part in pairs[:2]]
+    return Splits(*parts, origin=pairs.origin)
+
+
+TEXTS = {"text": text_files, "topics": topics, "number_lines": number_lines}

@@ -1,0 +1,140 @@
+"""Texts from a model that predicts the next token: greedy and beam search, as pure functions under jit.
+
+``step`` is ``(tokens [R], position [], cache) -> (logits [R, V], cache)``: the token that stands at ``position``, to
+what follows it. Every array of the cache begins with R rows; at position 0 the cache is {} and is made.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Cache = Any
+Step = Callable[[jax.Array, jax.Array, Cache], tuple[jax.Array, Cache]]
+
+NEVER = -1e9  # log-probability of what cannot be; finite, so that differences are numbers
+
+
+def length_penalty(length: jax.Array | int, alpha: float) -> jax.Array:
+    """((5 + length) / 6) ** alpha (Wu et al. 2016, arXiv:1609.08144, equation 14); 0 = none."""
+    return ((5.0 + jnp.asarray(length, jnp.float32)) / 6.0) ** alpha
+
+
+def greedy(step: Step, batch: int, *, begin: int, end: int, pad: int, length: int) -> jax.Array:
+    """The most probable token each time.
+
+    Args:
+        batch: B rows.
+        begin, end, pad: token ids; a row that has ended is filled up with ``pad``.
+        length: tokens at most, ``end`` included.
+
+    Returns:
+        [B, length] int32, without ``begin``.
+    """
+    tokens = jnp.full((batch, length), pad, jnp.int32)
+
+    def advance(state):
+        position, last, done, tokens, cache = state
+        logits, cache = step(last, position, cache)
+        best = jnp.where(done, pad, jnp.argmax(logits, axis=-1).astype(jnp.int32))
+        tokens = tokens.at[:, position].set(best)
+        return position + 1, best, done | (best == end), tokens, cache
+
+    first = (jnp.int32(0), jnp.full(batch, begin, jnp.int32), jnp.zeros(batch, bool), tokens, {})
+    state = advance(first)  # makes the cache: its shapes do not change after this
+    going = lambda state: (state[0] < length) & ~state[2].all()
+    return jax.lax.while_loop(going, advance, state)[3]
+
+
+class _Beams(NamedTuple):
+    """position: []; alive, ended: [B, K, length] tokens; their scores [B, K]; cache of the alive."""
+
+    position: jax.Array
+    last: jax.Array
+    alive: jax.Array
+    alive_scores: jax.Array
+    ended: jax.Array
+    ended_scores: jax.Array
+    cache: Cache
+
+
+def beam_search(
+    step: Step,
+    batch: int,
+    *,
+    beam: int,
+    begin: int,
+    end: int,
+    pad: int,
+    length: int,
+    alpha: float = 0.6,
+) -> tuple[jax.Array, jax.Array]:
+    """The best of the texts that a beam finds (Sutskever et al. 2014, arXiv:1409.3215, section 3.2).
+
+    Texts that have ended compete by log-probability divided by `length_penalty`. The search ends when no text that is
+    still going can become better than the worst of ``beam`` that have ended.
+
+    Args:
+        batch: B; ``step`` gets B * beam rows, those of one text next to each other.
+        beam: K texts are followed.
+        begin, end, pad, length: as in `greedy`.
+        alpha: of the length penalty.
+
+    Returns:
+        tokens: [B, K, length] int32, without ``begin``, the best first.
+        scores: [B, K], log-probability divided by the penalty.
+    """
+    k = beam
+
+    def rows(x: jax.Array, index: jax.Array) -> jax.Array:
+        """[B, J, ...] and [B, K] to [B, K, ...]."""
+        return jnp.take_along_axis(x, index.reshape(*index.shape, *[1] * (x.ndim - 2)), axis=1)
+
+    def advance(s: _Beams) -> _Beams:
+        logits, cache = step(s.last.reshape(-1), s.position, s.cache)
+        log_probs = jax.nn.log_softmax(logits.astype(jnp.float32)).reshape(batch, k, -1)
+        vocab = log_probs.shape[-1]
+        totals = (s.alive_scores[:, :, None] + log_probs).reshape(batch, -1)  # [B, K*V]
+        # Twice as many as needed: even if K of them end, K others go on.
+        scores, flat = jax.lax.top_k(totals, 2 * k)
+        parent, token = flat // vocab, (flat % vocab).astype(jnp.int32)
+        texts = rows(s.alive, parent).at[:, :, s.position].set(token)  # [B, 2K, length]
+        ends = token == end
+
+        penalty = length_penalty(s.position + 1, alpha)
+        candidates = jnp.where(ends, scores / penalty, NEVER)
+        pool = jnp.concatenate([s.ended_scores, candidates], axis=1)
+        ended_scores, chosen = jax.lax.top_k(pool, k)
+        ended = rows(jnp.concatenate([s.ended, texts], axis=1), chosen)
+
+        alive_scores, chosen = jax.lax.top_k(jnp.where(ends, NEVER, scores), k)
+        origin = rows(parent, chosen)  # [B, K] which beam each goes on from
+        index = (origin + jnp.arange(batch)[:, None] * k).reshape(-1)
+        cache = jax.tree.map(lambda x: x[index], cache)
+        return _Beams(
+            s.position + 1, rows(token, chosen), rows(texts, chosen), alive_scores, ended, ended_scores, cache
+        )  # fmt: skip
+
+    def going(s: _Beams) -> jax.Array:
+        # Log-probabilities only fall, and the penalty is largest at the full length.
+        hope = s.alive_scores[:, 0] / length_penalty(length, alpha)
+        return (s.position < length) & (hope > s.ended_scores[:, -1]).any()
+
+    start = jnp.where(jnp.arange(k) == 0, 0.0, NEVER)  # all beams begin alike: only one counts
+    empty = jnp.full((batch, k, length), pad, jnp.int32)
+    first = _Beams(
+        position=jnp.int32(0),
+        last=jnp.full((batch, k), begin, jnp.int32),
+        alive=empty,
+        alive_scores=jnp.broadcast_to(start, (batch, k)),
+        ended=empty,
+        ended_scores=jnp.full((batch, k), NEVER),
+        cache={},
+    )
+    last = jax.lax.while_loop(going, advance, advance(first))
+    # A text that has not come to its end is better than none.
+    unfinished = last.alive_scores / length_penalty(length, alpha) + NEVER / 2
+    pool = jnp.concatenate([last.ended_scores, unfinished], axis=1)
+    scores, chosen = jax.lax.top_k(pool, k)
+    return rows(jnp.concatenate([last.ended, last.alive], axis=1), chosen), scores

@@ -1,0 +1,32 @@
+"""BLEU of what a model writes, and how much of it is exactly right."""
+
+import sacrebleu
+
+from vitax.data.tokens import from_json
+from vitax.evals.evaluation import Evaluation, Given, choose, predicted
+from vitax.tasks import Variables
+
+
+def bleu(given: Given, *, bleu: bool = True) -> Evaluation | None:
+    """Translates the test split with the task's beam.
+
+    Gives "bleu", sacreBLEU's with its defaults (13a, mixed case) on text as it was written, 0..100, and "exact", the
+    share of translations that equal the reference.
+
+    Args:
+        bleu: False = off.
+    """
+    if not bleu:
+        return None
+    vocab = from_json(given.reader.record["tokenizer"])
+    predict, source = choose(given.task, "tokens"), given.splits.test
+
+    def run(variables: Variables) -> dict[str, float]:
+        found, wanted = [], []
+        for batch, out in predicted(predict, variables, given.test, given.mesh):
+            found += [vocab.decode(row) for row in out["tokens"]]
+            wanted += [source.reference(int(i)) for i in batch["index"]]
+        exact = sum(a == b for a, b in zip(found, wanted, strict=True)) / max(1, len(found))
+        return {"bleu": sacrebleu.corpus_bleu(found, [wanted]).score, "exact": exact}
+
+    return Evaluation(("bleu", "exact"), run)

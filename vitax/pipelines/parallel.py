@@ -1,0 +1,105 @@
+"""Texts with their translations."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from vitax.data.parallel import open_pairs
+from vitax.data.source import Source, Splits
+from vitax.data.tokens import Vocabulary, check_lengths, framed, from_json, vocabulary
+from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
+from vitax.pipelines.texts import LEARN_FROM, text_format
+
+
+def open_parallel(
+    *,
+    name: str,
+    path: str = "",
+    train: str = "train",
+    test: str = "test",
+    source: str = "en",
+    target: str = "de",
+) -> Splits:
+    """Sources of pairs.
+
+    Args:
+        name: "parallel" for own files, "number_names", or a TFDS name.
+        path: of the folder with the files, or TFDS's data_dir.
+        train, test: names of the splits.
+        source, target: languages: what the names of the files end with.
+    """
+    given = dict(path=path, train=train, test=test, source=source, target=target)
+    return open_pairs(name, **given)
+
+
+def translation_length(*, length: int, truncate: bool = False) -> tuple[int, bool]:
+    """How long a text may be.
+
+    Args:
+        length: tokens of a source and of a target, special ones included.
+        truncate: longer ones are cut, instead of being left out; more than ``max_corrupt`` of them are refused.
+    """
+    if length < 4:
+        raise ValueError(f"length={length} is too short for a text; choose at least 4")
+    return length, truncate
+
+
+class Encoded:
+    """A source of token ids: a pair that is too long is an example that cannot be read."""
+
+    def __init__(self, source: Source, vocab: Vocabulary, length: int, truncate: bool):
+        self.source, self.vocab, self.length, self.truncate = source, vocab, length, truncate
+        self.class_names, self.labels = (), None
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+        sides = zip(("source", "target"), self.source[i], strict=True)
+        return {name: self.encode(text) for name, text in sides}
+
+    def encode(self, text: str) -> np.ndarray:
+        return framed(self.vocab, self.vocab.encode(text), self.length, self.truncate, text)
+
+    def name(self, i: int) -> str:
+        return self.source.name(i)
+
+    def reference(self, i: int) -> str:
+        """The translation of example i, as it was written."""
+        return self.source[i][1]
+
+
+def read(take: Take, record: dict[str, Any]) -> Reader:
+    length, _ = take(translation_length)
+    vocab = from_json(record["tokenizer"])
+    format = text_format(vocab, length, ("begin", "end"))
+    row = np.full(length, vocab.pad, np.int32)
+    blank = {"source": row, "target": row}
+    return Reader(format, {"vocab_size": vocab.size}, lambda example, rng: example, record, blank)
+
+
+def open_translation(take: Take) -> Pipeline:
+    length, truncate = take(translation_length)
+    splits = take(open_parallel)
+
+    def texts() -> Iterator[str]:
+        for i in range(0, len(splits.train), max(1, len(splits.train) // LEARN_FROM)):
+            yield from splits.train[i]
+
+    vocab = take(vocabulary, texts)
+    for part, what in ((splits.train, "training"), (splits.test, "test")):
+        some = [text for i in range(min(len(part), 10_000)) for text in part[i]]
+        check_lengths(vocab, some, length, truncate, 0.01, f"{what} texts of {splits.origin}")
+    reader = read(take, {"class_names": [], "tokenizer": vocab.to_json()})
+    encoded = [Encoded(part, vocab, length, truncate) for part in (splits.train, splits.test)]
+    return Pipeline(
+        Splits(*encoded, splits.origin),
+        reader.transform,
+        reader,
+        unit="pairs",
+        about=f"up to {length} of {vocab.size:,} tokens",
+    )
+
+
+PARALLEL = Kind((open_parallel, translation_length, vocabulary), open_translation, read)

@@ -1,0 +1,125 @@
+"""Texts, or pairs of them, with labels."""
+
+from typing import Any
+
+import numpy as np
+
+from vitax.data.sentences import LABELLED, Sentences
+from vitax.data.source import Source, Splits, chosen
+from vitax.data.tokens import Vocabulary, check_lengths, from_json, vocabulary
+from vitax.errors import UserError
+from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
+from vitax.pipelines.texts import text_format
+
+
+def open_sentences(
+    *,
+    name: str,
+    path: str = "",
+    train: str = "train",
+    test: str = "test",
+    test_fraction: float = 0.2,
+) -> Splits:
+    """Sources of labelled texts.
+
+    Args:
+        name: "table" for own data; "topics" is built in.
+        path: of a table, or of a folder with one for each split.
+        train, test: names of the tables.
+        test_fraction: share of every class that is held back where there is no table for the test.
+    """
+    if name not in LABELLED:
+        raise UserError(f"data.name={name!r} is none of {', '.join(LABELLED)}")
+    return LABELLED[name](path=path, train=train, test=test, test_fraction=test_fraction)
+
+
+def text_length(*, length: int, truncate: bool = True) -> tuple[int, bool]:
+    """How long a text may be.
+
+    Args:
+        length: tokens, special ones included.
+        truncate: longer texts are cut at their end (of a pair, the longer one), instead of being refused.
+    """
+    if length < 4:
+        raise ValueError(f"length={length} is too short for a text; choose at least 4")
+    return length, truncate
+
+
+class Encoded:
+    """A source of token ids: one that is too long is an example that cannot be read, unless it may be cut."""
+
+    def __init__(self, source: Source, vocab: Vocabulary, length: int, truncate: bool):
+        self.source, self.vocab, self.length, self.truncate = source, vocab, length, truncate
+        self.class_names, self.labels = source.class_names, source.labels
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+        example = self.source[i]
+        row = encode_pair(self.vocab, example["texts"], self.length, self.truncate)
+        return {**row, "label": np.int32(example["label"])}
+
+    def name(self, i: int) -> str:
+        return self.source.name(i)
+
+
+def encode_pair(
+    vocab: Vocabulary, texts: tuple[str, ...], length: int, truncate: bool
+) -> dict[str, np.ndarray]:
+    """Begin, text, end and, for a pair, second text, end: "tokens" and "segments" [L] int32.
+
+    Raises:
+        ValueError: they are too long and must not be cut.
+    """
+    parts = [vocab.encode(text) for text in texts]
+    budget = length - 1 - len(parts)
+    while sum(map(len, parts)) > budget:
+        if not truncate:
+            raise ValueError(
+                f"{texts[0][:60]!r} has {sum(map(len, parts)) + 1 + len(parts)} tokens, more than data.length={length}"
+            )
+        longest = max(parts, key=len)
+        del longest[
+            -min(len(longest), max(1, sum(map(len, parts)) - budget if len(parts) == 1 else 1)) :
+        ]
+    tokens, segments = np.full(length, vocab.pad, np.int32), np.zeros(length, np.int32)
+    place = 1
+    tokens[0] = vocab.begin
+    for number, part in enumerate(parts):
+        tokens[place : place + len(part) + 1] = [*part, vocab.end]
+        segments[place : place + len(part) + 1] = number
+        place += len(part) + 1
+    return {"tokens": tokens, "segments": segments}
+
+
+def read(take: Take, record: dict[str, Any]) -> Reader:
+    length, _ = take(text_length)
+    vocab = from_json(record["tokenizer"])
+    format = text_format(vocab, length, ("begin", "end"))
+    fields = {"vocab_size": vocab.size, "num_classes": len(record["class_names"])}
+    row = np.full(length, vocab.pad, np.int32)
+    blank = {"tokens": row, "segments": np.zeros(length, np.int32), "label": np.int32(0)}
+    return Reader(format, fields, lambda example, rng: example, record, blank)
+
+
+def open_labelled(take: Take) -> Pipeline:
+    length, truncate = take(text_length)
+    splits = take(chosen, take(open_sentences))
+    texts: list[Sentences] = [splits.train, splits.test]
+    everything = [" ".join(s[i]["texts"]) for s in texts for i in range(len(s))]
+    vocab = take(vocabulary, lambda: everything[: len(splits.train)])
+    check_lengths(vocab, everything, length, truncate, 0.01, f"texts of {splits.origin}")
+    names = list(splits.train.class_names)
+    reader = read(take, {"class_names": names, "tokenizer": vocab.to_json()})
+    encoded = [Encoded(source, vocab, length, truncate) for source in texts]
+    return Pipeline(
+        Splits(*encoded, splits.origin),
+        reader.transform,
+        reader,
+        unit="texts",
+        about=f"{len(names)} classes, up to {length} of {vocab.size:,} tokens",
+    )
+
+
+SENTENCES = Kind((open_sentences, chosen, text_length, vocabulary), open_labelled, read)

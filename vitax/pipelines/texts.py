@@ -1,0 +1,209 @@
+"""Running text, cut into passages on the fly: for masked words, with or without a second passage, and for language
+models. An example is a line to begin with; nothing is prepared or stored."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from vitax.data.source import Splits
+from vitax.data.texts import TEXTS
+from vitax.data.tokens import Vocabulary, from_json, vocabulary
+from vitax.errors import UserError
+from vitax.formats import TextFormat
+from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
+
+LEARN_FROM = 1_000_000  # lines that a tokenizer is trained on, at most
+
+
+def open_texts(
+    *,
+    name: str,
+    path: str = "",
+    train: str = "train",
+    test: str = "test",
+    test_fraction: float = 0.05,
+) -> Splits:
+    """Sources of lines.
+
+    Args:
+        name: "text" for own files; "topics" and "number_lines" are built in.
+        path: of a file or folder.
+        train, test: what the names of the files begin with.
+        test_fraction: share of the documents that is held back where there are no files for the test.
+    """
+    if name not in TEXTS:
+        raise UserError(f"data.name={name!r} is none of {', '.join(TEXTS)}")
+    return TEXTS[name](path=path, train=train, test=test, test_fraction=test_fraction)
+
+
+def passages(*, length: int, sentence_pairs: bool = True) -> tuple[int, bool]:
+    """What an example is.
+
+    Args:
+        length: tokens, special ones included.
+        sentence_pairs: begin, passage, end, second passage, end; in half of the examples the second one follows the
+            first, in the others it is from elsewhere (arXiv:1810.04805, appendix A.2). False = one passage.
+    """
+    if length < 8:
+        raise ValueError(f"length={length} is too short for a passage; choose at least 8")
+    return length, sentence_pairs
+
+
+class Starts:
+    """Examples of a text: each line begins one."""
+
+    def __init__(self, lines: Any):
+        self.lines, self.class_names, self.labels = lines, (), None
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+        return {"line": np.int64(i)}
+
+    def name(self, i: int) -> str:
+        return self.lines.name(i)
+
+
+class Passages:
+    """Transform: {"line"} to {"tokens", "segments" [L] int32, "next" int32: 1 = the second passage is from elsewhere}.
+
+    Args:
+        lines: the text.
+        random: False = for tests: what is drawn depends on the line alone.
+    """
+
+    def __init__(self, lines: Any, vocab: Vocabulary, length: int, pairs: bool, random: bool):
+        self.lines, self.vocab, self.length, self.pairs = lines, vocab, length, pairs
+        self.random = random
+
+    def __call__(self, example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        line = int(example["line"])
+        rng = rng if self.random else np.random.default_rng(line)
+        if not self.pairs:
+            return self._single(line)
+        budget = self.length - 3
+        found = self._around(line, budget)
+        cut = int(rng.integers(1, len(found))) if len(found) > 1 else 1
+        first, second = _joined(found[:cut]), _joined(found[cut:])
+        elsewhere = len(found) == 1 or rng.random() < 0.5
+        if elsewhere:
+            other = self._other(line, rng)
+            second = _joined(self._forward(other, max(1, budget - len(first))))
+        first, second = _fit(first, second, budget, rng)
+        begin, end = [self.vocab.begin], [self.vocab.end]
+        ids = begin + first + end + second + end
+        segments = [0] * (len(first) + 2) + [1] * (len(second) + 1)
+        return self._filled(ids, segments, elsewhere)
+
+    def _single(self, line: int) -> dict[str, np.ndarray]:
+        """Begin, the lines from here on, and end, if the document ends before the passage is full."""
+        parts = self._forward(line, self.length - 1)
+        ids = [self.vocab.begin, *_joined(parts)]
+        last = line + len(parts) - 1
+        over = (
+            last + 1 == len(self.lines)
+            or self.lines.document[last + 1] != self.lines.document[line]
+        )
+        ids = [*ids, self.vocab.end] if over else ids
+        return self._filled(ids[: self.length], [0] * min(len(ids), self.length), False)
+
+    def _filled(
+        self, ids: list[int], segments: list[int], elsewhere: bool
+    ) -> dict[str, np.ndarray]:
+        tokens, kinds = (
+            np.full(self.length, self.vocab.pad, np.int32),
+            np.zeros(self.length, np.int32),
+        )
+        tokens[: len(ids)], kinds[: len(ids)] = ids, segments
+        return {"tokens": tokens, "segments": kinds, "next": np.int32(elsewhere)}
+
+    def _forward(self, line: int, budget: int) -> list[list[int]]:
+        """Token ids of this line and those after it in its document, until there are ``budget``."""
+        found, total = [], 0
+        document = self.lines.document[line]
+        while line < len(self.lines) and self.lines.document[line] == document and total < budget:
+            found.append(self.vocab.encode(self.lines[line]))
+            total, line = total + len(found[-1]), line + 1
+        return found
+
+    def _around(self, line: int, budget: int) -> list[list[int]]:
+        """The same; where the document ends too early, lines before it too."""
+        found = self._forward(line, budget)
+        total, document = sum(map(len, found)), self.lines.document[line]
+        while total < budget and line and self.lines.document[line - 1] == document:
+            line -= 1
+            found.insert(0, self.vocab.encode(self.lines[line]))
+            total += len(found[0])
+        return found
+
+    def _other(self, line: int, rng: np.random.Generator) -> int:
+        """A line of another document, if ten tries find one."""
+        for _ in range(10):
+            other = int(rng.integers(len(self.lines)))
+            if self.lines.document[other] != self.lines.document[line]:
+                break
+        return other
+
+
+def _joined(parts: list[list[int]]) -> list[int]:
+    return [token for part in parts for token in part]
+
+
+def _fit(first: list[int], second: list[int], budget: int, rng: np.random.Generator):
+    """Cuts the longer of the two, at a random end, until both fit."""
+    first, second = list(first), list(second)
+    while len(first) + len(second) > budget:
+        longer = first if len(first) > len(second) else second
+        longer.pop(0 if rng.random() < 0.5 else -1)
+    return first, second
+
+
+def text_format(vocab: Vocabulary, length: int, needed: tuple[str, ...]) -> TextFormat:
+    """The format of texts of that length; the tokenizer has to have the special tokens that are needed.
+
+    Raises:
+        UserError: it has not.
+    """
+    for kind in needed:
+        if getattr(vocab, kind) < 0:
+            raise UserError(
+                f"the tokenizer has no {kind} token, which this objective needs; choose another"
+            )
+    return TextFormat(length, vocab.size, vocab.pad, vocab.begin, vocab.end, vocab.mask)
+
+
+def read(take: Take, record: dict[str, Any]) -> Reader:
+    length, _ = take(passages)
+    vocab = from_json(record["tokenizer"])
+    format = text_format(vocab, length, ("begin", "end"))
+    row = np.full(length, vocab.pad, np.int32)
+    blank = {"tokens": row, "segments": np.zeros(length, np.int32), "next": np.int32(0)}
+    return Reader(format, {"vocab_size": vocab.size}, lambda example, rng: example, record, blank)
+
+
+def open_text(take: Take) -> Pipeline:
+    length, pairs = take(passages)
+    splits: Splits = take(open_texts)
+
+    def texts() -> Iterator[str]:
+        stride = max(1, len(splits.train) // LEARN_FROM)
+        return (splits.train[i] for i in range(0, len(splits.train), stride))
+
+    vocab = take(vocabulary, texts)
+    reader = read(take, {"class_names": [], "tokenizer": vocab.to_json()})
+    transforms = [
+        Passages(lines, vocab, length, pairs, random)
+        for lines, random in ((splits.train, True), (splits.test, False))
+    ]
+    return Pipeline(
+        Splits(Starts(splits.train), Starts(splits.test), splits.origin),
+        transforms[0],
+        reader._replace(transform=transforms[1]),
+        unit="texts",
+        about=f"passages of {length} of {vocab.size:,} tokens",
+    )
+
+
+TEXT = Kind((open_texts, passages, vocabulary), open_text, read)

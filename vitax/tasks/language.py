@@ -1,0 +1,68 @@
+"""The next word, from those before it: a language model."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vitax import losses, masking, metrics
+from vitax.decoding import greedy
+from vitax.formats import TextFormat
+from vitax.tasks.task import Aux, Batch, Task, Variables
+
+
+def language(model: nn.Module, format: TextFormat, *, label_smoothing: float = 0.0) -> Task:
+    """Cross entropy of each token.
+
+    Args:
+        model: `vitax.models.transformer.LanguageModel`.
+        format: of the texts.
+        label_smoothing: 0..1, only while training.
+
+    Batches: "tokens" [B, L] int, from begin on, "valid" [B] bool. Metrics are means over tokens. Predictions: "tokens"
+    [B, L] int: the text that is there without its begin, and how it goes on, greedily.
+    """
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
+    pad = format.pad
+
+    def init(key: jax.Array, batch: Batch) -> Variables:
+        return dict(model.init(key, batch["tokens"][:, :-1]))
+
+    def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool):
+        before, words = batch["tokens"][:, :-1], batch["tokens"][:, 1:]
+        rngs = {"dropout": key} if train else None
+        mask = masking.not_padding(before, pad)
+        logits = model.apply(variables, before, mask=mask, train=train, rngs=rngs)
+        counted = masking.not_padding(words, pad) & batch["valid"][:, None]
+        plain = losses.masked_words(logits, words)
+        smoothing = label_smoothing if train else 0.0
+        values = losses.smoothed_words(logits, words, smoothing) if smoothing else plain
+        found = {
+            "loss": metrics.masked(values, counted),
+            "perplexity": metrics.masked(plain, counted),
+            "accuracy": metrics.masked(metrics.top_k(logits, words), counted),
+        }
+        return metrics.mean(found["loss"]), Aux(found)
+
+    def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
+        given = batch["tokens"][:, 1:]
+        given = jnp.pad(
+            given, ((0, 0), (0, 1)), constant_values=pad
+        )  # [B, L], what stands after position i
+
+        def step(tokens, position, cache):
+            logits, updated = model.apply(
+                {**variables, **cache}, tokens[:, None], position=position,
+                cache_length=format.length, mutable=["cache"],
+            )  # fmt: skip
+            # What is there already is not to be guessed.
+            known = jax.lax.dynamic_index_in_dim(given, position, axis=1, keepdims=False)
+            fixed = jax.nn.one_hot(known, logits.shape[-1]) * 1e9
+            return jnp.where((known != pad)[:, None], fixed, logits[:, 0]), updated
+
+        found = greedy(
+            step, len(given), begin=format.begin, end=format.end, pad=pad, length=format.length
+        )
+        return {"tokens": found}
+
+    return Task(init, loss, predict)

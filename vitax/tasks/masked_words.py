@@ -1,0 +1,89 @@
+"""Masked words, and whether the second passage follows the first (Devlin et al. 2018, arXiv:1810.04805, section 3.1)."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vitax import losses, masking, metrics
+from vitax.formats import TextFormat
+from vitax.tasks.task import Aux, Batch, Task, Variables
+
+TOP = 5  # words that are predicted for each place
+
+
+def masked_words(
+    model: nn.Module,
+    format: TextFormat,
+    *,
+    mask_rate: float = 0.15,
+    max_predictions: int = 20,
+) -> Task:
+    """Cross entropy of hidden words, plus that of the second passage where the model has a head for it.
+
+    Args:
+        model: `vitax.models.bert.BERT` or `vitax.models.fnet.FNet` with ``heads`` "pretraining", or "masked_words"
+            for hidden words alone.
+        format: of the texts; the tokenizer needs a mask token.
+        mask_rate: share of the words that is chosen, see `masking.corrupt_words`.
+        max_predictions: words chosen in one text, at most.
+
+    Batches: "tokens", "segments" [B, L] int, "next" [B] int, "valid" [B] bool. Metrics: "accuracy" and "perplexity" of
+    hidden words, "next_accuracy". Predictions, for tokens as they come: "top_words" and "top_probabilities" [B, L, 5],
+    "features" [B, D].
+    """
+    if model.heads not in ("pretraining", "masked_words"):
+        raise ValueError(
+            f"model.heads={model.heads!r} predicts no words; choose 'pretraining' or 'masked_words'"
+        )
+    if format.mask < 0:
+        raise ValueError("the tokenizer has no mask token; choose another")
+    if not 0 < mask_rate < 1:
+        raise ValueError(f"mask_rate={mask_rate} must lie in (0, 1)")
+    count = min(max_predictions, format.length)
+    special = jnp.asarray([format.pad, format.begin, format.end])
+
+    def inputs(batch: Batch) -> dict[str, jax.Array]:
+        return {
+            "segments": batch["segments"],
+            "mask": masking.not_padding(batch["tokens"], format.pad),
+        }
+
+    def init(key: jax.Array, batch: Batch) -> Variables:
+        return dict(model.init(key, batch["tokens"], **inputs(batch)))
+
+    def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool):
+        mask_key, dropout_key = jax.random.split(key)
+        tokens, valid = batch["tokens"], batch["valid"]
+        maskable = ~(tokens[:, :, None] == special).any(-1)
+        corrupted, places, chosen = masking.corrupt_words(
+            mask_key, tokens, maskable, rate=mask_rate, count=count, mask_token=format.mask,
+            vocab_size=format.vocab_size,
+        )  # fmt: skip
+        rngs = {"dropout": dropout_key} if train else None
+        out = model.apply(
+            variables, corrupted, places=places, train=train, rngs=rngs, **inputs(batch)
+        )
+        words = jnp.take_along_axis(tokens, places, axis=1)
+        values = losses.masked_words(out["word_logits"], words)  # [B, M]
+        counted = chosen & valid[:, None]
+        hidden = metrics.masked(values, counted)
+        total = metrics.mean(hidden)
+        found = {
+            "perplexity": hidden,
+            "accuracy": metrics.masked(metrics.top_k(out["word_logits"], words), counted),
+        }
+        if "next_logits" in out:
+            follows = metrics.masked(losses.masked_words(out["next_logits"], batch["next"]), valid)
+            total = total + metrics.mean(follows)
+            right = metrics.top_k(out["next_logits"], batch["next"])
+            found["next_accuracy"] = metrics.masked(right, valid)
+        found["loss"] = (total * hidden[1], hidden[1])
+        return total, Aux(found)
+
+    def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
+        out = model.apply(variables, batch["tokens"], **inputs(batch))
+        values, words = jax.lax.top_k(jax.nn.softmax(out["word_logits"]), TOP)
+        features = out["tokens"][:, 0].astype(jnp.float32)
+        return {"top_words": words, "top_probabilities": values, "features": features}
+
+    return Task(init, loss, predict)

@@ -1,0 +1,59 @@
+"""Classification of texts, or of pairs of them (Devlin et al. 2018, arXiv:1810.04805, section 4.1)."""
+
+import flax.linen as nn
+import jax
+
+from vitax import losses, masking, metrics
+from vitax.formats import TextFormat
+from vitax.tasks.task import Aux, Batch, Task, Variables
+
+
+def text_classification(
+    model: nn.Module, format: TextFormat, *, label_smoothing: float = 0.0
+) -> Task:
+    """Softmax cross entropy over exclusive classes.
+
+    Args:
+        model: `vitax.models.bert.BERT` or `vitax.models.fnet.FNet` with ``heads`` "classes".
+        format: of the texts.
+        label_smoothing: 0..1, see `losses.smooth_labels`; only while training.
+
+    Batches: "tokens", "segments" [B, L] int, "label" [B] int, "valid" [B] bool. Predictions: "logits" and
+    "probabilities" [B, K], "features" [B, D].
+    """
+    if model.heads != "classes":
+        raise ValueError(f"model.heads={model.heads!r} has no classes; choose 'classes'")
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
+
+    def apply(variables: Variables, batch: Batch, **more):
+        mask = masking.not_padding(batch["tokens"], format.pad)
+        return model.apply(
+            variables, batch["tokens"], segments=batch["segments"], mask=mask, **more
+        )
+
+    def init(key: jax.Array, batch: Batch) -> Variables:
+        return dict(model.init(key, batch["tokens"], segments=batch["segments"]))
+
+    def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool):
+        rngs = {"dropout": key} if train else None
+        logits = apply(variables, batch, train=train, rngs=rngs)["logits"]
+        targets = jax.nn.one_hot(batch["label"], model.num_classes)
+        if train:
+            targets = losses.smooth_labels(targets, label_smoothing)
+        values = losses.softmax_cross_entropy(logits, targets)
+        found = {
+            "loss": metrics.masked(values, batch["valid"]),
+            "accuracy": metrics.masked(metrics.top_k(logits, batch["label"]), batch["valid"]),
+        }
+        return metrics.mean(found["loss"]), Aux(found)
+
+    def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
+        out = apply(variables, batch)
+        return {
+            "logits": out["logits"],
+            "probabilities": jax.nn.softmax(out["logits"]),
+            "features": out["pooled"],
+        }
+
+    return Task(init, loss, predict)

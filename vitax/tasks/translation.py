@@ -1,0 +1,89 @@
+"""One text from another, word by word (Vaswani et al. 2017, arXiv:1706.03762)."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vitax import losses, masking, metrics
+from vitax.decoding import beam_search, greedy
+from vitax.formats import TextFormat
+from vitax.tasks.task import Aux, Batch, Task, Variables
+
+
+def translation(
+    model: nn.Module,
+    format: TextFormat,
+    *,
+    label_smoothing: float = 0.1,
+    beam: int = 4,
+    length_penalty: float = 0.6,
+) -> Task:
+    """Cross entropy of each word of the target, given the source and the words before.
+
+    Args:
+        model: `vitax.models.transformer.Transformer` or `vitax.models.rnn_seq2seq.RNNSeq2Seq`.
+        format: of the texts.
+        label_smoothing: 0..1, only while training (section 5.4).
+        beam: texts that a prediction follows (section 6.1); 1 = greedy.
+        length_penalty: alpha, see `decoding.length_penalty`.
+
+    Batches: "source", "target" [B, L] int, with begin and end, "valid" [B] bool. Metrics are means over words.
+    Predictions: "tokens" [B, L] int, without begin.
+    """
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
+    if beam < 1 or length_penalty < 0:
+        raise ValueError(
+            f"beam={beam} must be at least 1, length_penalty={length_penalty} not below 0"
+        )
+    pad = format.pad
+
+    def apply(variables: Variables, batch: Batch, **more) -> jax.Array:
+        source, target = batch["source"], batch["target"][:, :-1]
+        return model.apply(
+            variables,
+            source,
+            target,
+            source_mask=masking.not_padding(source, pad),
+            target_mask=masking.not_padding(target, pad),
+            **more,
+        )
+
+    def init(key: jax.Array, batch: Batch) -> Variables:
+        return dict(model.init(key, batch["source"], batch["target"][:, :-1]))
+
+    def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool):
+        logits = apply(variables, batch, train=train, rngs={"dropout": key} if train else None)
+        words = batch["target"][:, 1:]
+        counted = masking.not_padding(words, pad) & batch["valid"][:, None]
+        plain = losses.masked_words(logits, words)
+        smoothing = label_smoothing if train else 0.0
+        values = losses.smoothed_words(logits, words, smoothing) if smoothing else plain
+        found = {
+            "loss": metrics.masked(values, counted),
+            "perplexity": metrics.masked(plain, counted),
+            "accuracy": metrics.masked(metrics.top_k(logits, words), counted),
+        }
+        return metrics.mean(found["loss"]), Aux(found)
+
+    def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
+        mask = masking.not_padding(batch["source"], pad)
+        memory = model.apply(variables, batch["source"], mask, method="encode")
+        rows = lambda x: jnp.repeat(x, beam, axis=0)
+        memory, mask = rows(memory), rows(mask)
+
+        def step(tokens, position, cache):
+            logits, updated = model.apply(
+                {**variables, **cache}, tokens[:, None], memory, mask, position=position,
+                cache_length=format.length, mutable=["cache"], method="decode",
+            )  # fmt: skip
+            return logits[:, 0], updated
+
+        given = dict(begin=format.begin, end=format.end, pad=pad, length=format.length)
+        batch_size = len(batch["source"])
+        if beam == 1:
+            return {"tokens": greedy(step, batch_size, **given)}
+        tokens, _ = beam_search(step, batch_size, beam=beam, alpha=length_penalty, **given)
+        return {"tokens": tokens[:, 0]}
+
+    return Task(init, loss, predict)
