@@ -67,7 +67,7 @@ def demo() -> ConfigDict:
     config.data = dict(
         name="number_lines",
         vocab_size=400,
-        length=40,
+        length=20,
         sentence_pairs=False,
     )
     config.optim = dict(

@@ -12,7 +12,7 @@ Hardware: one accelerator of 16 GB.
 
 DIR holds train.en, train.de, test.en and test.de, line by line (``data.source`` and ``data.target`` name others).
 
-:demo is a small one that learns to say numbers, "two hundred and seventeen", in German: offline, two CPU cores. The
+:demo is a small one that learns to say numbers, "zweihundertsiebzehn", in English: offline, two CPU cores. The
 400 numbers of the test are not among the 7,500 of the training. DEMO_TEXT
 
     python -m vitax.main --config=configs/rnn_attention.py:demo
@@ -80,10 +80,10 @@ def demo() -> ConfigDict:
     config.task = dict(name="translation", label_smoothing=0.1, beam=4, length_penalty=0.6)
     config.data = dict(
         name="number_names",
-        source="en",
-        target="de",
+        source="de",
+        target="en",
         vocab_size=400,
-        length=48,
+        length=20,
     )
     config.optim = dict(
         name="adamw",

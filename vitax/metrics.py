@@ -48,6 +48,11 @@ def top_k(logits: jax.Array, labels: jax.Array, k: int = 1) -> jax.Array:
     return (ahead.sum(-1) < k) & ~jnp.isnan(own[..., 0])
 
 
+def psnr(squared_error: jax.Array) -> jax.Array:
+    """Peak signal-to-noise ratio in dB of a mean squared error on the scale 0..1; at most 120."""
+    return -10 * jnp.log10(jnp.maximum(squared_error, 1e-12))
+
+
 def reported(name: str, total: float, count: float) -> float:
     """What people are told of a (sum, count): the mean; of one whose name ends with "perplexity", its exponential."""
     if not count:

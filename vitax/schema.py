@@ -59,15 +59,17 @@ def schedule(
     schedule: str = "cosine",
     warmup: str = "",
     final_learning_rate: float = 0.0,
+    milestones: tuple[float, ...] = (),
 ) -> Schedule:
     """The learning rate of each step, see `scaled_learning_rate` and `make_schedule`.
 
     Args:
         learning_rate: peak, before scaling.
         lr_scaling: "none", "linear" or "sqrt" in batch_size / 256.
-        schedule: "cosine", "linear", "inverse_sqrt" or "constant".
+        schedule: "cosine", "linear", "inverse_sqrt", "constant" or "step".
         warmup: a duration.
         final_learning_rate: where cosine and line end.
+        milestones: shares of the run at which "step" halves the rate.
     """
     if learning_rate <= 0 or final_learning_rate < 0:
         raise ValueError(
@@ -75,7 +77,7 @@ def schedule(
         )
     peak = scaled_learning_rate(learning_rate, lr_scaling, batch_size)
     return make_schedule(
-        schedule, peak, total, in_steps("optim.warmup", warmup), final_learning_rate
+        schedule, peak, total, in_steps("optim.warmup", warmup), final_learning_rate, milestones
     )
 
 

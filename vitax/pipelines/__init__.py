@@ -3,6 +3,7 @@
 from vitax.pipelines.captions import CAPTIONS
 from vitax.pipelines.images import IMAGES
 from vitax.pipelines.parallel import PARALLEL
+from vitax.pipelines.pictures import PICTURES
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader
 from vitax.pipelines.sentences import SENTENCES
 from vitax.pipelines.texts import TEXT
@@ -13,6 +14,7 @@ KINDS: dict[str, Kind] = {
     "texts": TEXT,
     "sentences": SENTENCES,
     "parallel": PARALLEL,
+    "pictures": PICTURES,
 }
 
 __all__ = ["KINDS", "Kind", "Pipeline", "Reader"]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from vitax.data.source import Source
 from vitax.prediction.images import classify, example_image
 from vitax.prediction.pairs import example_pair, zero_shot
-from vitax.prediction.pictures import reconstruct
+from vitax.prediction.pictures import example_damaged, reconstruct, restore_pictures
 from vitax.prediction.run import TrainedRun, load_run
 from vitax.prediction.texts import (
     classify_text,
@@ -37,6 +37,7 @@ PREDICTORS = {
     "text_classification": Predictor(classify_text, example_labelled),
     "translation": Predictor(translate, example_source),
     "contrastive": Predictor(zero_shot, example_pair),
+    "restoration": Predictor(restore_pictures, example_damaged),
     "masked_image": Predictor(reconstruct, example_image),
 }
 

@@ -4,11 +4,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
-from vitax.data.decode import write_png
+from vitax import workdir
+from vitax.config import call
+from vitax.data.decode import decode_image, write_png
+from vitax.data.degrade import degrade
+from vitax.data.source import Source
+from vitax.evals.pictures import modulo_crop, restore
+from vitax.pipelines.pictures import damage
 from vitax.prediction.images import image_files, read_images
 from vitax.prediction.run import TrainedRun, predictions
+from vitax.schema import resolve
 
 
 def output_folder(options: Any) -> Path:
@@ -41,7 +49,8 @@ def reconstruct(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator
         visible = row["visible"].reshape(rows, columns).repeat(patch, 0).repeat(patch, 1)[..., None]
         masked = np.where(visible, example["image"], 127).astype(np.uint8)
         output = output_path(folder, file, taken)
-        write_png(output, np.concatenate([example["image"], masked, row["reconstruction"]], axis=1))
+        triple = np.concatenate([example["image"], masked, row["reconstruction"]], axis=1)
+        write_png(output, enlarged(triple, format.image_size[0]))
         wrong = np.square((row["reconstruction"].astype(float) - example["image"]) / 255)
         hidden = ~np.broadcast_to(visible, wrong.shape)
         yield {
@@ -50,3 +59,52 @@ def reconstruct(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator
             "hidden": round(float(1 - row["visible"].mean()), 4),
             "squared_error": round(float(wrong[hidden].mean()), 6),
         }
+
+
+def enlarged(picture: np.ndarray, side: int) -> np.ndarray:
+    """Small pictures with each pixel as a square of several, or nobody could see them."""
+    times = max(1, 224 // side)
+    return picture.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def restore_pictures(
+    run: TrainedRun, given: Sequence[str], options: Any
+) -> Iterator[dict[str, Any]]:
+    """{"file", "output", "height", "width"}: the files are taken for the damaged pictures; any size, tile by tile."""
+    folder, taken = output_folder(options), set()
+    evals, apply = run.config["evals"], jax.jit(run.model.apply)
+    tile = evals["tile"] or 8 * run.model.window
+    for file in image_files(given):
+        try:
+            image = decode_image(Path(file).read_bytes(), run.model.channels)
+            restored = restore(
+                lambda x: apply(run.variables, x),
+                image,
+                run.model,
+                tile=tile,
+                overlap=min(evals["overlap"], tile - 1),
+            )
+        except (ValueError, OSError) as error:
+            yield {"file": file, "error": str(error)}
+            continue
+        output = output_path(folder, file, taken)
+        write_png(output, restored)
+        height, width, _ = restored.shape
+        yield {"file": file, "output": str(output), "height": height, "width": width}
+
+
+def example_damaged(source: Source, path: Path) -> str:
+    """The first picture of the test, made smaller or worse as in the training, written down."""
+    name = str(path / "example.png")
+    config = resolve(workdir.read_config(path))
+    knobs = call(damage, "data", config["data"])
+    image = modulo_crop(source[0]["image"], knobs["scale"])
+    damaged = degrade(
+        image,
+        np.random.default_rng(0),
+        kind=knobs["kind"],
+        scale=knobs["scale"],
+        strength=knobs["strength"][0],
+    )
+    write_png(name, damaged.round().clip(0, 255).astype(np.uint8))
+    return name

@@ -8,6 +8,7 @@ from vitax.tasks.contrastive import contrastive
 from vitax.tasks.language import language
 from vitax.tasks.masked_image import masked_image
 from vitax.tasks.masked_words import masked_words
+from vitax.tasks.restoration import restoration
 from vitax.tasks.task import Aux, Batch, Task, Variables
 from vitax.tasks.text_classification import text_classification
 from vitax.tasks.token_pruning import token_pruning
@@ -31,6 +32,7 @@ TASKS = {
     "language": Objective(language, "texts"),
     "text_classification": Objective(text_classification, "sentences"),
     "translation": Objective(translation, "parallel"),
+    "restoration": Objective(restoration, "pictures"),
 }
 
 __all__ = ["TASKS", "Aux", "Batch", "Objective", "Task", "Variables"]

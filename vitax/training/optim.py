@@ -98,15 +98,24 @@ def scaled_learning_rate(learning_rate: float, rule: str, batch_size: int) -> fl
     return learning_rate * (batch_size / 256) ** powers[rule]
 
 
-def make_schedule(kind: str, peak: float, total: int, warmup: int, final: float = 0.0) -> Schedule:
+def make_schedule(
+    kind: str,
+    peak: float,
+    total: int,
+    warmup: int,
+    final: float = 0.0,
+    milestones: tuple[float, ...] = (),
+) -> Schedule:
     """Learning rate of update number 0, 1, ...: a linear warm-up from 0, then the chosen curve.
 
     Args:
         kind: "cosine" (arXiv:1608.03983) or "linear", both down to ``final`` at ``total``; "inverse_sqrt",
-            peak * sqrt(warmup / step) (arXiv:1706.03762, section 5.3); or "constant".
+            peak * sqrt(warmup / step) (arXiv:1706.03762, section 5.3); "constant"; or "step", which halves at each
+            of the ``milestones``.
         peak: reached after the warm-up.
         total, warmup: in steps, warmup < total.
         final: of the cosine and the line.
+        milestones: shares of the run, rising, 0..1.
     """
     if not 0 <= warmup < total:
         raise UserError(
@@ -122,9 +131,16 @@ def make_schedule(kind: str, peak: float, total: int, warmup: int, final: float 
             return final + (peak - final) * (1 - progress)
         if kind == "inverse_sqrt":
             return peak * jnp.sqrt(max(1, warmup) / jnp.maximum(step, max(1, warmup)))
+        if kind == "step":
+            passed = step[..., None] >= jnp.asarray(milestones or (2.0,)) * total
+            return peak * 0.5 ** passed.sum(-1)
         return jnp.asarray(peak)
 
-    kinds = ("cosine", "linear", "inverse_sqrt", "constant")
+    kinds = ("cosine", "linear", "inverse_sqrt", "constant", "step")
+    if (kind == "step") != bool(milestones) or list(milestones) != sorted(milestones):
+        raise UserError(
+            f"optim.milestones={milestones} must rise, and are for optim.schedule='step', not {kind!r}"
+        )
     if kind not in kinds:
         raise UserError(f"optim.schedule={kind!r} is unknown; choose one of {', '.join(kinds)}")
 

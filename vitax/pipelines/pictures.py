@@ -1,0 +1,171 @@
+"""Pictures to restore: whole ones, and copies of them that are damaged on the fly."""
+
+from typing import Any
+
+import numpy as np
+
+from vitax.data.degrade import DEGRADATIONS, degrade
+from vitax.data.photos import load_photos
+from vitax.data.pictures import pictures
+from vitax.data.source import Arrays, Splits
+from vitax.errors import UserError
+from vitax.formats import PictureFormat
+from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
+
+
+def open_pictures(
+    channels: int,
+    *,
+    name: str,
+    path: str = "",
+    train: str = "train",
+    test: str = "test",
+    test_fraction: float = 0.1,
+) -> Splits:
+    """Sources of whole pictures.
+
+    Args:
+        name: "pictures" for own ones; "photos", scikit-learn's two: one to learn from, one for the test.
+        path: of a folder with pictures.
+        train, test: names of folders within it.
+        test_fraction: share of the pictures held back where there is no folder for the test.
+    """
+    if name == "pictures":
+        return pictures(
+            path=path, train=train, test=test, test_fraction=test_fraction, channels=channels
+        )
+    if name != "photos":
+        raise UserError(f"data.name={name!r} is neither 'pictures' nor 'photos'")
+    if path:
+        raise UserError(
+            f"data.path={path!r} is given but data.name is 'photos', which is built in; "
+            "for your own pictures add --config.data.name=pictures"
+        )
+    china, flower = (
+        Arrays({"image": image[None]}, (), f"{told}.jpg")
+        for image, told in zip(load_photos(channels), ("china", "flower"), strict=True)
+    )
+    return Splits(china, flower, "scikit-learn's china.jpg, and flower.jpg for the test")
+
+
+def damage(
+    *,
+    patch: int,
+    channels: int = 3,
+    degradation: str = "bicubic",
+    scale: int = 1,
+    strength: tuple[float, ...] = (),
+    patches_per_picture: int = 1,
+) -> dict[str, Any]:
+    """What is done to the pictures.
+
+    Args:
+        patch: side of the damaged pieces to learn from, in pixels; the whole ones are ``scale`` times as large.
+        channels: 3 = RGB, 1 = grey.
+        degradation: "bicubic" (super-resolution by ``scale``), "noise" or "jpeg", see `vitax.data.degrade`.
+        scale: as the model's; 1 for noise and JPEG.
+        strength: sigma of the noise on 0..255, or JPEG quality; of several, one is drawn for each patch, and tests
+            take the first.
+        patches_per_picture: pieces that an epoch takes from each picture.
+    """
+    if degradation not in DEGRADATIONS:
+        raise ValueError(
+            f"degradation={degradation!r} is unknown; choose one of {', '.join(DEGRADATIONS)}"
+        )
+    if degradation == "bicubic" and (scale < 2 or strength):
+        raise ValueError(
+            f"degradation 'bicubic' needs scale of at least 2, not {scale}, and no strength"
+        )
+    if degradation != "bicubic" and (scale != 1 or not strength):
+        raise ValueError(f"degradation {degradation!r} needs scale=1, not {scale}, and a strength")
+    if degradation == "jpeg" and not all(1 <= quality <= 100 for quality in strength):
+        raise ValueError(f"strength={strength} of JPEG is a quality, 1..100")
+    if min((*strength, 1.0)) <= 0 or patch < 1 or patches_per_picture < 1:
+        raise ValueError(
+            f"strength={strength}, patch={patch}, patches_per_picture={patches_per_picture} must be positive"
+        )
+    return dict(
+        patch=patch, channels=channels, kind=degradation, scale=scale, strength=strength or (0.0,),
+        patches_per_picture=patches_per_picture,
+    )  # fmt: skip
+
+
+class Repeated:
+    """A source whose examples come several times in an epoch."""
+
+    def __init__(self, source: Any, times: int):
+        self.source, self.times, self.class_names, self.labels = source, times, (), None
+
+    def __len__(self) -> int:
+        return len(self.source) * self.times
+
+    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+        return self.source[i // self.times]
+
+    def name(self, i: int) -> str:
+        return f"{self.source.name(i // self.times)}#{i % self.times}"
+
+
+class Damaged:
+    """Transform: a picture to {"damaged" [p, p, C] float32 on 0..255, "image" [p*scale, p*scale, C] uint8}.
+
+    Args:
+        knobs: see `damage`.
+        random: a random piece, mirrored and turned; or the middle, and nothing drawn but noise, always the same.
+    """
+
+    def __init__(self, knobs: dict[str, Any], random: bool):
+        self.knobs, self.random = knobs, random
+
+    def __call__(self, example: dict[str, Any], rng: np.random.Generator) -> dict[str, np.ndarray]:
+        k, image = self.knobs, example["image"]
+        side = k["patch"] * k["scale"]
+        height, width, _ = image.shape
+        if min(height, width) < side:
+            raise UserError(
+                f"a picture of {height}x{width} pixels is smaller than the pieces of {side}x{side} to learn from; "
+                "remove it, or lower data.patch"
+            )
+        rng = rng if self.random else np.random.default_rng(0)
+        if self.random:
+            top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
+        else:
+            top, left = (height - side) // 2, (width - side) // 2
+        piece = image[top : top + side, left : left + side]
+        strength = k["strength"][0]
+        if self.random:  # the eight symmetries of the square
+            piece = np.rot90(piece[:, ::-1] if rng.random() < 0.5 else piece, int(rng.integers(4)))
+            strength = k["strength"][int(rng.integers(len(k["strength"])))]
+        piece = np.ascontiguousarray(piece)
+        damaged = degrade(piece, rng, kind=k["kind"], scale=k["scale"], strength=strength)
+        return {"damaged": damaged, "image": piece}
+
+
+def read(take: Take, record: dict[str, Any]) -> Reader:
+    knobs = take(damage)
+    patch, scale, channels = knobs["patch"], knobs["scale"], knobs["channels"]
+    blank = {
+        "damaged": np.zeros((patch, patch, channels), np.float32),
+        "image": np.zeros((patch * scale, patch * scale, channels), np.uint8),
+    }
+    format = PictureFormat(patch, scale, channels)
+    return Reader(format, {}, Damaged(knobs, random=False), record, blank)
+
+
+def open_restoration(take: Take) -> Pipeline:
+    knobs = take(damage)
+    splits = take(open_pictures, knobs["channels"])
+    times = knobs["patches_per_picture"]
+    name = {"bicubic": f"1/{knobs['scale']} of the side"}.get(
+        knobs["kind"], f"{knobs['kind']} {', '.join(f'{s:g}' for s in knobs['strength'])}"
+    )
+    return Pipeline(
+        splits._replace(train=Repeated(splits.train, times)),
+        Damaged(knobs, random=True),
+        read(take, {"class_names": []}),
+        unit="patches",
+        about=f"{name}, pieces of {knobs['patch']}x{knobs['patch']}x{knobs['channels']}",
+    )
+
+
+PICTURES = Kind((open_pictures, damage), open_restoration, read)
