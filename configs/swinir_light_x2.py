@@ -63,21 +63,21 @@ def pictures() -> ConfigDict:
 def demo() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
-    config.batch_size = 8
-    config.duration = "500 steps"
+    config.batch_size = 16
+    config.duration = "2500 steps"
     config.model = dict(
         name="swinir",
         scale=2,
         upsampler="pixelshuffle_direct",
-        width=48,
-        depths=(2, 2),
-        num_heads=(4, 4),
+        width=32,
+        depths=(2,),
+        num_heads=(2,),
         window=8,
     )
     config.task = dict(name="restoration", loss="l1")
     config.data = dict(
         name="photos",
-        patch=24,
+        patch=16,
         channels=3,
         degradation="bicubic",
         scale=2,
@@ -85,15 +85,16 @@ def demo() -> ConfigDict:
     )
     config.optim = dict(
         name="adamw",
-        learning_rate=1e-3,
-        warmup="50 steps",
+        learning_rate=3e-3,
+        warmup="100 steps",
         final_learning_rate=1e-5,
         weight_decay=0.0,
         b2=0.99,
         clip_norm=1.0,
+        ema_decay=0.99,
     )
-    config.evals = dict(every="250 steps", tile=64, overlap=8, best="test/psnr_y")
-    config.checkpoint = dict(every="250 steps")
+    config.evals = dict(every="500 steps", tile=64, overlap=8, best="test_ema/psnr_y")
+    config.checkpoint = dict(every="500 steps")
     config.log = dict(every="50 steps")
     config.mesh = dict(data=-1, fsdp=1)
     return config
@@ -123,8 +124,9 @@ def small() -> ConfigDict:
         weight_decay=0.0,
         b2=0.99,
         clip_norm=1.0,
+        ema_decay=0.999,
     )
-    config.evals = dict(every="1000 steps", tile=64, overlap=16, best="test/psnr_y")
+    config.evals = dict(every="1000 steps", tile=64, overlap=16, best="test_ema/psnr_y")
     config.checkpoint = dict(every="1000 steps")
     config.log = dict(every="50 steps")
     config.mesh = dict(data=-1, fsdp=1)

@@ -55,3 +55,85 @@ def test_patch_mse_against_numpy(rng):
         ((predicted - normal) ** 2).mean(-1),
         rtol=1e-5,
     )
+
+
+def unit(rng, *shape):
+    x = rng.normal(size=shape).astype(np.float32)
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def test_contrastive_by_hand_symmetric_and_blind_to_invalid_pairs(rng):
+    image, text = unit(rng, 6, 8), unit(rng, 6, 8)
+    found = losses.contrastive(image, text, jnp.float32(7.0))
+    logits = 7 * image @ text.T
+    log = lambda x: x - np.log(np.exp(x).sum(1, keepdims=True))
+    by_hand = -(np.diag(log(logits)) + np.diag(log(logits.T))) / 2
+    chex.assert_trees_all_close(found, by_hand, rtol=1e-5)
+    swapped = losses.contrastive(text, image, jnp.float32(7.0))
+    chex.assert_trees_all_close(found, swapped, rtol=1e-6)
+    valid = jnp.array([True, True, False, True, True, False])
+    some = losses.contrastive(image, text, jnp.float32(7.0), valid)
+    kept = np.asarray(valid)
+    alone = losses.contrastive(image[kept], text[kept], jnp.float32(7.0))
+    chex.assert_trees_all_close(some[kept], alone, rtol=1e-5)
+    assert np.isfinite(some).all()
+
+
+def test_sigmoid_contrastive_by_hand(rng):
+    image, text = unit(rng, 5, 8), unit(rng, 5, 8)
+    found = losses.sigmoid_contrastive(image, text, jnp.float32(10.0), jnp.float32(-3.0))
+    logits = 10 * image @ text.T - 3
+    signs = 2 * np.eye(5) - 1
+    by_hand = np.log1p(np.exp(-signs * logits)).sum(1)
+    chex.assert_trees_all_close(found, by_hand, rtol=1e-5)
+    valid = jnp.array([True, False, True, True, True])
+    some = losses.sigmoid_contrastive(image, text, jnp.float32(10.0), jnp.float32(-3.0), valid)
+    kept = np.asarray(valid)
+    fewer = np.log1p(np.exp(-signs * logits))[:, kept].sum(1)
+    chex.assert_trees_all_close(some, fewer, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
+def test_contrastive_is_the_same_on_one_device_and_on_eight(rng, loss):
+    image, text = unit(rng, 16, 8), unit(rng, 16, 8)
+    valid = jnp.arange(16) != 3
+
+    def value(image, text, scale):
+        if loss == "softmax":
+            values = losses.contrastive(image, text, scale, valid)
+        else:
+            values = losses.sigmoid_contrastive(image, text, scale, -scale / 2, valid)
+        return jnp.where(valid, values, 0).mean()
+
+    run = jax.jit(jax.value_and_grad(value, argnums=(0, 1, 2)))
+    one = run(image, text, jnp.float32(9.0))
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    eight = run(jax.device_put(image, split), jax.device_put(text, split), jnp.float32(9.0))
+    assert len(eight[1][0].sharding.device_set) == 8
+    chex.assert_trees_all_close(jax.device_get(one), jax.device_get(eight), rtol=1e-5, atol=1e-7)
+
+
+def test_words_cost_what_one_hot_labels_would(rng):
+    logits = jnp.asarray(rng.normal(size=(2, 3, 9)), jnp.float32)
+    words = jnp.asarray(rng.integers(0, 9, (2, 3)))
+    labels = jax.nn.one_hot(words, 9)
+    chex.assert_trees_all_close(
+        losses.masked_words(logits, words), losses.softmax_cross_entropy(logits, labels), rtol=1e-5
+    )
+    for smoothing in (0.0, 0.1, 0.7):
+        chex.assert_trees_all_close(
+            losses.smoothed_words(logits, words, smoothing),
+            losses.softmax_cross_entropy(logits, losses.smooth_labels(labels, smoothing)),
+            rtol=1e-5,
+        )
+
+
+def test_charbonnier_is_smooth_and_close_to_l1(rng):
+    a, b = (jnp.asarray(rng.normal(size=(4, 5)), jnp.float32) for _ in range(2))
+    chex.assert_trees_all_close(losses.charbonnier(a, b), np.sqrt((a - b) ** 2 + 1e-9), rtol=1e-6)
+    chex.assert_trees_all_close(losses.charbonnier(a, b), losses.absolute_error(a, b), atol=1e-4)
+    gradient = jax.grad(lambda x: losses.charbonnier(x, a).sum())(a)
+    chex.assert_trees_all_equal(gradient, jnp.zeros_like(a))  # L1 has no gradient there
+    with pytest.raises(ValueError, match="one shape"):
+        losses.absolute_error(a, b[:1])

@@ -40,7 +40,7 @@ def masked_words(
     if not 0 < mask_rate < 1:
         raise ValueError(f"mask_rate={mask_rate} must lie in (0, 1)")
     count = min(max_predictions, format.length)
-    special = jnp.asarray([format.pad, format.begin, format.end])
+    special = jnp.asarray([[[format.pad, format.begin, format.end]]])
 
     def inputs(batch: Batch) -> dict[str, jax.Array]:
         return {

@@ -1,0 +1,364 @@
+"""Own data of every kind: what comes out, and what is said where it cannot be used."""
+
+import csv
+import functools
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vitax.config import call, complete
+from vitax.data.loader import Loader
+from vitax.data.source import chosen
+from vitax.data.tokens import from_json, train_bpe
+from vitax.errors import UserError
+from vitax.pipelines import KINDS
+
+IMAGE = dict(image_size=(8, 8), mean=(0.5,) * 3, std=(0.5,) * 3, crop="center")
+
+
+def opened(kind, **values):
+    """The pipeline of a config.data with these values, defaults filled in."""
+    functions = KINDS[kind].functions
+    section = complete("data", values, functions)
+    return KINDS[kind].open(functools.partial(take, section))
+
+
+def take(section, function, *given):
+    return call(function, "data", section, *given)
+
+
+def first(pipeline, n=8, **options):
+    loader = Loader(pipeline.splits.train, pipeline.augment, n, **options)
+    return next(loader.train())
+
+
+def jpeg(shade, size=(12, 10)):
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((*size, 3), shade, np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_table(folder, rows, name="pairs.csv", images=True):
+    folder.mkdir(exist_ok=True)
+    with open(folder / name, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    for i, row in enumerate(rows):
+        if images and "image" in row:
+            (folder / row["image"]).write_bytes(jpeg(i * 10 % 256))
+    return folder / name
+
+
+def pair_rows(n=10):
+    return [{"image": f"{i}.png", "caption": f"picture number {i}"} for i in range(n)]
+
+
+def write_tar(path, pairs):
+    with tarfile.open(path, "w") as archive:
+        for name, data in pairs:
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path
+
+
+def test_a_table_of_captions(tmp_path):
+    file = write_table(tmp_path / "t", pair_rows())
+    pipeline = opened("captions", name="table", path=str(file), length=24, vocab_size=300, **IMAGE)
+    assert (len(pipeline.splits.train), len(pipeline.splits.test)) == (8, 2)
+    batch = first(pipeline)
+    assert batch["image"].shape == (8, 8, 8, 3)
+    assert batch["tokens"].shape == (8, 24)
+    vocab = from_json(pipeline.reader.record["tokenizer"])
+    texts = {vocab.decode(row[1:]) for row in batch["tokens"]}
+    assert texts == {
+        pipeline.splits.train.caption(i) for i in range(8)
+    }  # begin is in front, the end is found
+    assert (batch["tokens"][:, 0] == vocab.begin).all()
+    lines = tmp_path / "t" / "pairs.jsonl"
+    lines.write_text("".join(json.dumps(row) + "\n" for row in pair_rows()))
+    same = opened("captions", name="table", path=str(lines), length=24, vocab_size=300, **IMAGE)
+    assert same.reader.record == pipeline.reader.record
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows[3].update(image="none.png"), "names 1 images that do not exist: .*none.png"),
+        (lambda rows: rows[3].update(caption=" "), "1 rows without a caption: .*3.png"),
+        (lambda rows: rows[3].update(caption="long " * 40), "of 8 captions .* more than data.length=24"),
+        (lambda rows: [row.pop("caption") for row in rows], "has the columns image; expected a .csv"),
+    ],
+)  # fmt: skip
+def test_bad_tables_are_refused_with_the_remedy(tmp_path, change, message):
+    rows = pair_rows()
+    change(rows)
+    file = write_table(tmp_path / "t", rows, images=False)
+    for i in range(10):
+        (tmp_path / "t" / f"{i}.png").write_bytes(jpeg(i))
+    with pytest.raises(UserError, match=message):
+        opened("captions", name="table", path=str(file), length=24, vocab_size=300, test_fraction=0.2, **IMAGE)  # fmt: skip
+
+
+def test_tars_are_read_in_order_within_a_window_and_resume(tmp_path):
+    for shard in range(3):
+        pairs = []
+        for i in range(10):
+            n = shard * 10 + i
+            pairs += [(f"{n:03}.png", jpeg(n)), (f"{n:03}.txt", f"picture number {n}".encode())]
+        write_tar(tmp_path / f"{shard}.tar", pairs)
+    data = dict(name="tars", path=str(tmp_path), length=24, vocab_size=300, **IMAGE)
+    pipeline = opened("captions", **data)
+    assert (len(pipeline.splits.train), len(pipeline.splits.test)) == (20, 10)
+    loader = Loader(pipeline.splits.train, pipeline.augment, 5, shuffle_window=5)
+    batches = [batch for batch, _ in zip(loader.train(), range(8), strict=False)]
+    order = [batch["index"].tolist() for batch in batches]
+    assert [sorted(part) for part in order[:4]] == [[*range(n, n + 5)] for n in (0, 5, 10, 15)]
+    assert order[:4] != order[4:]
+    assert any(part != sorted(part) for part in order)
+    later = next(loader.train(6))
+    assert np.array_equal(later["tokens"], batches[6]["tokens"])
+    brightness = batches[0]["image"].mean((1, 2, 3))
+    assert np.allclose(brightness, batches[0]["index"], atol=1.5)  # each image with its own caption
+    vocab = from_json(pipeline.reader.record["tokenizer"])
+    assert [vocab.decode(row[1:]) for row in batches[0]["tokens"]] == [
+        f"picture number {i}" for i in order[0]
+    ]
+    write_tar(tmp_path / "3.tar", [("x.png", jpeg(1)), ("y.png", jpeg(1)), ("y.txt", b"y")])
+    with pytest.raises(UserError, match="1 images without a caption.*x.jpg"):
+        opened("captions", **data)
+    (tmp_path / "3.tar").write_bytes(b"no tar")
+    with pytest.raises(UserError, match="3.tar cannot be read as a tar file"):
+        opened("captions", **data)
+
+
+def test_class_names_become_captions(image_folder):
+    data = dict(name="folder", path=str(image_folder), length=24, vocab_size=300, **IMAGE)
+    data |= dict(templates=("it is {}", "a photo of the {}"))
+    pipeline = opened("captions", **data)
+    vocab = from_json(pipeline.reader.record["tokenizer"])
+    batch = first(pipeline, 24)
+    texts = {vocab.decode(row[1:]) for row in batch["tokens"]}
+    assert texts == {
+        f"{t}{name}" for t in ("it is ", "a photo of the ") for name in ("day", "night")
+    }
+    for label, row in zip(batch["label"], batch["tokens"], strict=True):
+        assert vocab.decode(row[1:]).endswith(("day", "night")[label])
+    test = next(Loader(pipeline.splits.test, pipeline.reader.transform, 10).once())
+    assert {vocab.decode(row[1:]) for row in test["tokens"]} == {"it is day", "it is night"}
+    with pytest.raises(UserError, match="must have '{}' where the class name goes"):
+        opened("captions", **data | dict(templates=("a photo",)))
+
+
+TEXT = "\n\n".join(
+    "\n".join(f"document {d} says sentence {s} of its own" for s in range(12)) for d in range(10)
+)
+
+
+def passages(tmp_path, **values):
+    (tmp_path / "t.txt").write_text(TEXT)
+    data = dict(name="text", path=str(tmp_path / "t.txt"), length=40, vocab_size=300) | values
+    return opened("texts", **data, test_fraction=0.2)
+
+
+def test_passages_follow_or_do_not_as_they_say(tmp_path):
+    pipeline = passages(tmp_path)
+    lines = pipeline.splits.train.lines
+    assert len(lines) == 96
+    vocab = from_json(pipeline.reader.record["tokenizer"])
+    batch = first(pipeline, 96)
+    assert batch["tokens"].shape == batch["segments"].shape == (96, 40)
+    assert 0.3 < batch["next"].mean() < 0.7
+    for tokens, segments, elsewhere in zip(
+        batch["tokens"], batch["segments"], batch["next"], strict=True
+    ):
+        size = int((tokens != vocab.pad).sum())
+        assert tokens[0] == vocab.begin
+        assert (tokens == vocab.end).sum() == 2
+        assert tokens[size - 1] == vocab.end
+        middle = int(np.flatnonzero(tokens == vocab.end)[0])
+        assert not segments[: middle + 1].any()
+        assert segments[middle + 1 : size].all()
+        a, b = vocab.decode(tokens[1:middle]), vocab.decode(tokens[middle + 1 : size - 1])
+        from_a, from_b = ({w for w in x.split() if w.isdigit()} for x in (a, b))
+        assert from_a
+        assert from_b
+        names_a = [
+            w for w, before in zip(a.split()[1:], a.split(), strict=False) if before == "document"
+        ]
+        names_b = [
+            w for w, before in zip(b.split()[1:], b.split(), strict=False) if before == "document"
+        ]
+        if names_a and names_b:
+            assert (names_a[0] != names_b[0]) == bool(elsewhere)
+    loader = Loader(pipeline.splits.test, pipeline.reader.transform, 8)
+    one, two = next(loader.once()), next(loader.once())
+    assert np.array_equal(one["tokens"], two["tokens"])  # tests draw the same each time
+
+
+def test_single_passages_end_where_their_document_ends(tmp_path):
+    pipeline = passages(tmp_path, sentence_pairs=False)
+    vocab = from_json(pipeline.reader.record["tokenizer"])
+    lines = pipeline.splits.train.lines
+    rng = np.random.default_rng(0)
+    last = pipeline.augment({"line": 11}, rng)["tokens"]
+    assert vocab.decode(last[1:]) == lines[11]
+    assert (last == vocab.end).sum() == 1
+    full = pipeline.augment({"line": 0}, rng)["tokens"]
+    assert (full != vocab.pad).all()
+    assert (full == vocab.end).sum() == 0
+
+
+def test_text_files_of_any_shape(tmp_path):
+    from vitax.data.texts import Lines
+
+    (tmp_path / "a.txt").write_bytes(b"one\r\n\r\ntwo\nthree")
+    (tmp_path / "b.txt").write_bytes(b"")
+    (tmp_path / "c.txt").write_bytes("\n\n  \nvier f\u00fcnf\n\xff".encode("latin-1", "replace"))
+    lines = Lines([str(tmp_path / name) for name in ("a.txt", "b.txt", "c.txt")])
+    assert [lines[i] for i in range(3)] == ["one", "two", "three"]
+    assert lines.document[0] != lines.document[1] == lines.document[2] != lines.document[3]
+    assert len(lines) == len(lines.document)
+    with pytest.raises(UserError, match="does not exist; expected text files"):
+        opened("texts", name="text", path=str(tmp_path / "none"), length=40)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no .txt files"):
+        opened("texts", name="text", path=str(tmp_path / "empty"), length=40)
+    with pytest.raises(UserError, match="holds 0 lines, two at least"):
+        opened("texts", name="text", path=str(tmp_path / "b.txt"), length=40)
+
+
+def test_labelled_pairs_of_texts(tmp_path):
+    rows = [
+        {"text": f"left {i}", "text_pair": f"right {i}", "label": "yes" if i % 2 else "no"}
+        for i in range(20)
+    ]
+    write_table(tmp_path / "s", rows, "train.csv")
+    write_table(tmp_path / "s", rows[:6], "test.csv")
+    data = dict(name="table", path=str(tmp_path / "s"), length=16, vocab_size=300)
+    pipeline = opened("sentences", **data)
+    assert pipeline.splits.train.class_names == ("no", "yes")
+    batch = first(pipeline, 20)
+    vocab = from_json(pipeline.reader.record["tokenizer"])
+    for tokens, segments, i in zip(batch["tokens"], batch["segments"], batch["index"], strict=True):
+        assert vocab.decode(tokens[segments == 1]) == f"right {i}"
+    write_table(tmp_path / "s", [{**rows[0], "label": "maybe"}], "test.csv")
+    with pytest.raises(UserError, match="holds classes that .* does not: maybe"):
+        opened("sentences", **data)
+    write_table(tmp_path / "s", [{**row, "label": "no"} for row in rows], "one.csv")
+    with pytest.raises(UserError, match="has one class only, 'no'"):
+        opened("sentences", **data | dict(path=str(tmp_path / "s" / "one.csv")))
+    write_table(tmp_path / "s", rows[:6], "test.csv")
+    with pytest.raises(UserError, match="26 of 26 texts .*more than data.length=4"):
+        opened("sentences", **data | dict(length=4, truncate=False))
+
+
+def write_parallel(folder, sizes=(20, 20, 5, 5)):
+    folder.mkdir(exist_ok=True)
+    for name, size in zip(("train.en", "train.de", "test.en", "test.de"), sizes, strict=True):
+        word = "the number one" if name.endswith("en") else "die Zahl eins"
+        (folder / name).write_text("".join(f"{word} {i}\n" for i in range(size)))
+    return str(folder)
+
+
+def test_parallel_files(tmp_path):
+    path = write_parallel(tmp_path / "p")
+    data = dict(name="parallel", path=path, length=16, vocab_size=300)
+    pipeline = opened("parallel", **data)
+    batch = first(pipeline, 20)
+    vocab = from_json(pipeline.reader.record["tokenizer"])
+    for source, target, i in zip(batch["source"], batch["target"], batch["index"], strict=True):
+        assert (vocab.decode(source[1:]), vocab.decode(target[1:])) == (
+            f"the number one {i}",
+            f"die Zahl eins {i}",
+        )
+    assert pipeline.splits.test.reference(3) == "die Zahl eins 3"
+    other = opened("parallel", **data | dict(source="de", target="en"))
+    assert other.splits.test.reference(3) == "the number one 3"
+    write_parallel(tmp_path / "p", (20, 19, 5, 5))
+    with pytest.raises(
+        UserError, match="train.en has 20 lines and .*train.de 19: they are not par"
+    ):
+        opened("parallel", **data)
+    with pytest.raises(UserError, match=r"holds no train.fr \(it holds test.de, test.en, train.de"):
+        opened("parallel", **data | dict(target="fr"))
+    write_parallel(tmp_path / "p")
+    with pytest.raises(UserError, match="training texts .* have more than data.length=4 tokens"):
+        opened("parallel", **data | dict(length=4))
+
+
+def test_number_names_of_the_test_are_new():
+    pipeline = opened("parallel", name="number_names", length=20, vocab_size=400)
+    train, test = (set(split.source.pairs) for split in pipeline.splits[:2])
+    assert len(test) == 400
+    assert not train & test
+    assert ("two hundred and seventeen", "zweihundertsiebzehn") in train | test
+
+
+def test_pictures_are_damaged_in_pieces(tmp_path, rng):
+    for i in range(4):
+        pixels = rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    data = dict(name="pictures", path=str(tmp_path), patch=8, scale=2, patches_per_picture=5)
+    pipeline = opened("pictures", **data)
+    assert (len(pipeline.splits.train), len(pipeline.splits.test)) == (15, 1)
+    batch = first(pipeline, 15)
+    assert batch["damaged"].shape == (15, 8, 8, 3)
+    assert batch["image"].shape == (15, 16, 16, 3)
+    assert len({row.tobytes() for row in batch["image"]}) == 15
+    difference = batch["image"].reshape(15, 8, 2, 8, 2, 3).mean((2, 4)) - batch["damaged"]
+    assert abs(difference.mean()) < 2  # the small one is of the same place, turned alike
+    assert np.corrcoef(batch["image"].reshape(15, 8, 2, 8, 2, 3).mean((2, 4)).ravel(), batch["damaged"].ravel())[0, 1] > 0.9  # fmt: skip
+    with pytest.raises(UserError, match="smaller than the pieces of 64x64 to learn from"):
+        first(opened("pictures", **data | dict(patch=32)), 15)
+    with pytest.raises(UserError, match="degradation 'noise' needs scale=1, not 2, and a strength"):
+        opened("pictures", **data | dict(degradation="noise"))
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UserError, match="holds 0 pictures, two at least"):
+        opened("pictures", **data | dict(path=str(tmp_path / "none")))
+
+
+def test_folds_test_each_example_once_and_keep_the_shares():
+    pipeline = opened("images", name="digits", channels=1, **IMAGE | dict(mean=(0.5,), std=(0.5,)))
+    whole = pipeline.splits
+    seen = []
+    for fold in range(5):
+        part = chosen(whole, fold=fold, num_folds=5)
+        assert len(part.train) + len(part.test) == len(whole.train)
+        counts = np.bincount(part.test.labels)
+        assert counts.max() - counts.min() <= 3
+        seen += [part.test.name(i) for i in range(len(part.test))]
+    assert sorted(seen) == sorted(whole.train.name(i) for i in range(len(whole.train)))
+    few = chosen(whole, train_examples=100)
+    assert len(few.train) == pytest.approx(100, abs=5)
+    assert np.bincount(few.train.labels).min() >= 9
+    assert few.test is whole.test
+    with pytest.raises(ValueError, match=r"fold=5 must lie in 0..4"):
+        chosen(whole, fold=5, num_folds=5)
+
+
+def test_bpe_is_the_same_each_time_and_gives_back_every_text():
+    texts = [
+        "a caf\u00e9, zwei \u4e2d\u6587 words",
+        "  spaces  and CAPITALS",
+        "[MASK] stays one token",
+    ]
+    one, two = (train_bpe(texts, 300) for _ in range(2))
+    assert one.to_json() == two.to_json()
+    for text in texts:
+        assert " ".join(one.decode(one.encode(text)).split()) == " ".join(text.replace("[MASK]", "").split())  # fmt: skip
+    assert one.encode("[MASK]") == [one.mask]
+    assert one.pad == 0
+    assert (
+        train_bpe(texts, 300, lowercase=True).decode(
+            train_bpe(texts, 300, lowercase=True).encode("A caf\u00c9")
+        )
+        == "a caf\u00e9"
+    )
+    with pytest.raises(UserError, match="vocab_size=100 must be at least 261"):
+        train_bpe(texts, 100)

@@ -1,0 +1,252 @@
+"""Objectives beyond classification: what their losses are made of, by an independent route."""
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from small import SMALL, variables_of
+
+from vitax import losses, masking
+from vitax.formats import ImageFormat, PairFormat, PictureFormat, TextFormat
+from vitax.nn.patches import patchify
+from vitax.tasks import TASKS
+from vitax.training.step import make_init, make_step
+
+RGB = ImageFormat((16, 24), 3, (0.5,) * 3, (0.25,) * 3)
+TEXT = TextFormat(length=12, vocab_size=30, pad=0, begin=2, end=3, mask=4)
+
+
+def images(rng, b=4, height=16, width=24, channels=3):
+    return rng.integers(0, 256, (b, height, width, channels), dtype=np.uint8)
+
+
+def make(name, small, format, **knobs):
+    model = SMALL[small].model
+    return model, TASKS[name].factory(model, format, **knobs)
+
+
+def draw(task, batch, seed=0):
+    """Variables of a task, drawn by NumPy."""
+    shapes = jax.eval_shape(task.init, jax.random.key(0), batch)
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda x: (rng.normal(size=x.shape) * 0.1).astype(np.float32), shapes)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_masked_images_cost_what_is_hidden_and_nothing_else(rng, normalize):
+    model, task = make("masked_image", "mae", RGB, mask_ratio=0.75, normalize_targets=normalize)
+    batch = {"image": images(rng), "valid": np.array([True, True, False, True])}
+    variables, key = draw(task, batch), jax.random.key(3)
+    value, aux = jax.jit(task.loss, static_argnums=3)(variables, batch, key, True)
+    mask_key, _ = jax.random.split(key)
+    keep, visible = masking.random_masking(mask_key, 4, 24, 0.75)
+    image = batch["image"].astype(np.float32) / 255 * 4 - 2
+    pixels = model.apply(variables, image, keep, train=True, rngs={"dropout": key})
+    target = np.asarray(patchify(jnp.asarray(image), 4)).reshape(pixels.shape)
+    if normalize:
+        spread = np.sqrt(target.var(-1, ddof=1, keepdims=True) + 1e-6)
+        target = (target - target.mean(-1, keepdims=True)) / spread
+    errors = np.square(np.asarray(pixels) - target).mean(-1)
+    counted = ~np.asarray(visible) & batch["valid"][:, None]
+    assert counted.sum() == 3 * 18
+    assert float(aux.metrics["loss"][1]) == 3 * 18
+    assert float(value) == pytest.approx(errors[counted].mean(), rel=1e-5)
+
+
+def test_a_reconstruction_keeps_what_was_visible(rng):
+    _, task = make("masked_image", "mae", RGB, mask_ratio=0.5)
+    batch = {"image": images(rng), "valid": np.ones(4, bool)}
+    out = jax.jit(task.predict)(draw(task, batch), batch)
+    assert out["visible"].sum(1).tolist() == [12] * 4
+    seen = np.asarray(out["visible"]).reshape(4, 4, 6).repeat(4, 1).repeat(4, 2)
+    assert np.array_equal(np.asarray(out["reconstruction"])[seen], batch["image"][seen])
+    assert out["features"].shape == (4, 32)
+
+
+def test_token_pruning_adds_its_four_losses(rng):
+    model, task = make("token_pruning", "dynamic_vit", RGB, ratio_weight=3.0, logit_weight=0.25, token_weight=0.75)  # fmt: skip
+    batch = {
+        "image": images(rng),
+        "label": np.array([0, 1, 2, 1], np.int32),
+        "valid": np.ones(4, bool),
+    }
+    variables, key = draw(task, batch), jax.random.key(5)
+    assert set(variables) == {"params", "teacher"}
+    assert not any(name.startswith("predictor") for name in variables["teacher"])
+    value, aux = jax.jit(task.loss, static_argnums=3)(variables, batch, key, True)
+    parts = {name: float(total / count) for name, (total, count) in aux.metrics.items()}
+    expected = parts["cross_entropy"] + 3 * parts["keep_ratio"]
+    expected += 0.25 * parts["logit_distillation"] + 0.75 * parts["token_distillation"]
+    assert float(value) == pytest.approx(expected, rel=1e-5)
+    assert float(value) == pytest.approx(parts["loss"], rel=1e-5)
+
+    def teacher_only(teacher):
+        return task.loss({**variables, "teacher": teacher}, batch, key, True)[0]
+
+    gradient = jax.jit(jax.grad(teacher_only))(variables["teacher"])
+    assert not any(np.abs(x).max() for x in jax.tree.leaves(gradient))
+    # A student that is its teacher, and drops nothing that matters, differs from it in nothing but what is dropped.
+    dense = model.clone(stages=(), keep_ratios=())
+    image = batch["image"].astype(np.float32) / 255 * 4 - 2
+    logits = dense.apply({"params": variables["params"]}, image)
+    _, tested = jax.jit(task.loss, static_argnums=3)(variables, batch, key, False)
+    right = float((np.asarray(logits).argmax(-1) == batch["label"]).sum())
+    assert float(tested.metrics["accuracy_dense"][0]) == right
+
+
+def test_contrastive_leaves_invalid_pairs_out_and_clips_its_scale(rng):
+    format = PairFormat(RGB, TextFormat(9, 30, 0, 2, 3, 4))
+    _, task = make("contrastive", "clip", format, max_scale=20.0)
+    tokens = rng.integers(5, 30, (4, 9)).astype(np.int32)
+    batch = {"image": images(rng), "tokens": tokens, "valid": np.array([True, True, True, False])}
+    variables = draw(task, batch)
+    variables["params"]["logit_scale"] = np.float32(10.0)
+    run = jax.jit(task.loss, static_argnums=3)
+    value, aux = run(variables, batch, jax.random.key(0), True)
+    assert float(aux.metrics["scale"][0]) == 20.0
+    three = {name: x[:3] for name, x in batch.items()}
+    alone, _ = jax.jit(task.loss, static_argnums=3)(variables, three, jax.random.key(0), True)
+    assert float(value) == pytest.approx(float(alone), rel=1e-5)
+    out = task.predict(variables, three)
+    expected = losses.contrastive(out["image"], out["text"], jnp.float32(20.0)).mean()
+    assert float(alone) == pytest.approx(float(expected), rel=1e-5)
+    with pytest.raises(ValueError, match="does not go with model.logit_bias=False"):
+        make("contrastive", "clip", format, loss="sigmoid")
+
+
+def test_masked_words_count_words_and_the_next_passage(rng):
+    _, task = make("masked_words", "bert", TEXT, max_predictions=3)
+    tokens = rng.integers(5, 30, (4, 12)).astype(np.int32)
+    tokens[:, 0], tokens[:, 6], tokens[:, 9:] = 2, 3, 0
+    batch = {"tokens": tokens, "segments": np.zeros_like(tokens), "next": np.array([0, 1, 1, 0], np.int32), "valid": np.array([True, True, True, False])}  # fmt: skip
+    variables = draw(task, batch)
+    value, aux = jax.jit(task.loss, static_argnums=3)(variables, batch, jax.random.key(1), False)
+    assert float(aux.metrics["perplexity"][1]) == 3  # 7 words a text, 15 % of them is one
+    assert float(aux.metrics["next_accuracy"][1]) == 3
+    words = float(aux.metrics["perplexity"][0]) / 3
+    assert float(value) > words
+    with pytest.raises(ValueError, match="predicts no words; choose 'pretraining'"):
+        make("masked_words", "fnet-hybrid", TEXT)
+    with pytest.raises(ValueError, match="has no mask token"):
+        make("masked_words", "bert", TEXT._replace(mask=-1))
+
+
+@pytest.mark.parametrize("small", ["transformer", "rnn_seq2seq"])
+def test_translation_ignores_padding_and_decodes_what_its_own_scores_say(rng, small):
+    _, task = make("translation", small, TEXT, beam=1)
+    source = rng.integers(5, 30, (3, 12)).astype(np.int32)
+    target = rng.integers(5, 30, (3, 12)).astype(np.int32)
+    target[:, 0], target[:, 7], target[:, 8:] = 2, 3, 0
+    source[:, 9:] = 0
+    batch = {"source": source, "target": target, "valid": np.ones(3, bool)}
+    variables = draw(task, batch, seed=1)
+    variables = jax.tree.map(lambda x: x * 4, variables)
+    run = jax.jit(task.loss, static_argnums=3)
+    value, aux = run(variables, batch, jax.random.key(0), False)
+    assert float(aux.metrics["loss"][1]) == 21
+    shorter = {"source": source[:, :9], "target": target[:, :8], "valid": batch["valid"]}
+    same, _ = jax.jit(task.loss, static_argnums=3)(variables, shorter, jax.random.key(0), False)
+    assert float(value) == pytest.approx(float(same), rel=1e-4)
+    found = np.asarray(jax.jit(task.predict)(variables, batch)["tokens"])
+    # Forced along its own greedy output, the model finds each of these tokens the most probable.
+    model = SMALL[small].model
+    begun = np.concatenate([np.full((3, 1), 2), found], axis=1)[:, :-1].astype(np.int32)
+    logits = model.apply(variables, source, begun, source_mask=source != 0)
+    for row, scores in zip(found, np.asarray(logits), strict=True):
+        size = int((row == 3).argmax()) + 1 if (row == 3).any() else len(row)
+        assert np.array_equal(scores.argmax(-1)[:size], row[:size])
+
+
+def test_a_language_model_goes_on_from_what_is_there(rng):
+    _, task = make("language", "language_model", TEXT)
+    tokens = rng.integers(5, 30, (3, 12)).astype(np.int32)
+    tokens[:, 0], tokens[:, 6:] = 2, 0
+    batch = {"tokens": tokens, "valid": np.ones(3, bool)}
+    variables = draw(task, batch)
+    found = np.asarray(jax.jit(task.predict)(variables, batch)["tokens"])
+    assert np.array_equal(found[:, :5], tokens[:, 1:6])
+    _, aux = jax.jit(task.loss, static_argnums=3)(variables, batch, jax.random.key(0), False)
+    assert float(aux.metrics["loss"][1]) == 15
+
+
+def test_restoration_measures_on_the_scale_of_the_picture(rng):
+    _, task = make("restoration", "swinir", PictureFormat(9, 2, 3), loss="l1")
+    image = images(rng, 2, 18, 28)
+    batch = {"damaged": images(rng, 2, 9, 14).astype(np.float32), "image": image, "valid": np.ones(2, bool)}  # fmt: skip
+    variables = draw(task, batch)
+    value, aux = jax.jit(task.loss, static_argnums=3)(variables, batch, jax.random.key(0), False)
+    restored = SMALL["swinir"].model.apply(variables, batch["damaged"] / 255)
+    expected = np.abs(np.asarray(restored) - image / 255).mean()
+    assert float(value) == pytest.approx(expected, rel=1e-5)
+    out = jax.jit(task.predict)(variables, batch)["restored"]
+    error = np.square(np.clip(restored, 0, 1) - image / 255).mean((1, 2, 3))
+    assert float(aux.metrics["psnr"][0]) / 2 == pytest.approx(
+        (-10 * np.log10(error)).mean(), rel=1e-4
+    )
+    assert out.dtype == jnp.uint8
+    with pytest.raises(ValueError, match="model.scale=2 and model.channels=3 must be data.scale=4"):
+        make("restoration", "swinir", PictureFormat(9, 4, 3))
+
+
+def test_no_gradient_flows_through_what_is_frozen(rng):
+    """The head of a linear probe learns, the encoder does not, and its backward pass is not even computed."""
+    _, task = make("classification", "vit", RGB)
+    batch = {
+        "image": images(rng),
+        "label": np.array([0, 1, 2, 0], np.int32),
+        "valid": np.ones(4, bool),
+    }
+    optimizer = optax.sgd(0.1)
+    state = jax.jit(make_init(task, optimizer, 0, ema=False))(batch)
+    frozen = jax.tree_util.tree_map_with_path(lambda path, _: path[0].key != "head", state.params)
+    costs = {}
+    for name, mask in (("all", None), ("head", frozen)):
+        step = jax.jit(make_step(task, optimizer, 0, frozen=mask)).lower(state, batch).compile()
+        costs[name] = step.cost_analysis()["flops"]
+        moved, reported = step(state, batch)
+        assert np.isfinite(float(reported.health.loss))
+    assert costs["head"] < 0.55 * costs["all"]
+    chex.assert_trees_all_equal(moved.params["block0"], state.params["block0"])
+    assert np.abs(moved.params["head"]["bias"]).max() > 0
+
+
+def test_every_task_is_tried():
+    tried = "classification masked_image token_pruning contrastive masked_words text_classification"
+    assert set(TASKS) == {*tried.split(), "translation", "language", "restoration"}
+
+
+def test_classes_of_texts(rng):
+    _, task = make("text_classification", "fnet-hybrid", TEXT)
+    tokens = rng.integers(5, 30, (4, 12)).astype(np.int32)
+    batch = {"tokens": tokens, "segments": np.zeros_like(tokens), "label": np.array([0, 1, 1, 0], np.int32), "valid": np.array([True, True, True, False])}  # fmt: skip
+    variables = draw(task, batch)
+    value, _ = jax.jit(task.loss, static_argnums=3)(variables, batch, jax.random.key(0), False)
+    logits = task.predict(variables, batch)["logits"][:3]
+    expected = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"][:3]).mean()
+    assert float(value) == pytest.approx(float(expected), rel=1e-5)
+    with pytest.raises(ValueError, match="has no classes"):
+        make("text_classification", "bert", TEXT)
+
+
+def test_a_batch_norm_before_the_head_learns_its_statistics(rng):
+    model = SMALL["vit"].replaced(head_norm=True)
+    task = TASKS["classification"].factory(model, RGB)
+    batch = {
+        "image": images(rng),
+        "label": np.array([0, 1, 2, 0], np.int32),
+        "valid": np.ones(4, bool),
+    }
+    variables = {**variables_of(model, (np.zeros((4, 16, 24, 3), np.float32),))}
+    _, aux = jax.jit(task.loss, static_argnums=3)(variables, batch, jax.random.key(0), True)
+    features = model.clone(num_classes=0, head_norm=False).apply(
+        {"params": variables["params"]}, batch["image"].astype(np.float32) / 255 * 4 - 2
+    )
+    before = variables["batch_stats"]["head_norm"]["mean"]
+    expected = 0.9 * before + 0.1 * np.asarray(features).mean(0)
+    chex.assert_trees_all_close(
+        aux.updates["batch_stats"]["head_norm"]["mean"], expected, rtol=1e-4, atol=1e-5
+    )
+    assert isinstance(model, nn.Module)
