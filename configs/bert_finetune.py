@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    variants = {"table": table, "demo": demo}
+    variants = {"": table, "demo": demo}
     if variant not in variants:
         raise ValueError(f"variant {variant!r} is unknown; choose one of {', '.join(variants)}")
     return variants[variant]()
@@ -66,14 +66,14 @@ def demo() -> ConfigDict:
     config.duration = "20 epochs"
     config.init_from = ""  # the folder of a pre-training, or a file of weights; "" = from scratch
     config.model = dict(
-        name="bert", heads="classes", max_length=64, width=128, depth=3, num_heads=4, mlp_width=512
+        name="bert", heads="classes", max_length=48, width=128, depth=3, num_heads=4, mlp_width=512
     )
     config.task = dict(name="text_classification")
     config.data = dict(
         name="topics",
-        vocab_size=2000,
+        vocab_size=1000,
         lowercase=True,
-        length=64,
+        length=48,
     )
     config.optim = dict(
         name="adamw",

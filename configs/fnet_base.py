@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    variants = {"text": text, "demo": demo}
+    variants = {"": text, "demo": demo}
     if variant not in variants:
         raise ValueError(f"variant {variant!r} is unknown; choose one of {', '.join(variants)}")
     return variants[variant]()
@@ -67,15 +67,15 @@ def demo() -> ConfigDict:
     config.batch_size = 32
     config.duration = "40 epochs"
     config.model = dict(
-        name="fnet", heads="pretraining", max_length=64, width=128, depth=3, mlp_width=512
+        name="fnet", heads="pretraining", max_length=48, width=128, depth=3, mlp_width=512
     )
-    config.task = dict(name="masked_words", mask_rate=0.15, max_predictions=10)
+    config.task = dict(name="masked_words", mask_rate=0.15, max_predictions=8)
     config.data = dict(
         name="topics",
         test_fraction=0.1,
-        vocab_size=2000,
+        vocab_size=1000,
         lowercase=True,
-        length=64,
+        length=48,
         sentence_pairs=True,
     )
     config.optim = dict(

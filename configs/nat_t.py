@@ -33,7 +33,7 @@ def imagenet() -> ConfigDict:
     config.seed = 0
     config.batch_size = 1024
     config.duration = "300 epochs"
-    config.model = dict(name="nat", size="T", drop_path=0.2, dtype="bfloat16")
+    config.model = dict(name="nat", size="Tiny", drop_path=0.2, dtype="bfloat16")
     config.task = dict(name="classification", label_smoothing=0.1, mixup=0.8, cutmix=1.0)
     config.data = dict(
         name="imagenet2012",  # or "folder", with path

@@ -28,7 +28,7 @@ from ml_collections import ConfigDict
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    variants = {"wmt": wmt, "demo": demo, "small": small}
+    variants = {"": wmt, "demo": demo, "small": small}
     if variant not in variants:
         raise ValueError(f"variant {variant!r} is unknown; choose one of {', '.join(variants)}")
     return variants[variant]()

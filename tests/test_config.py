@@ -1,22 +1,26 @@
 import json
+import sys
 import typing
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from test_pipelines import jpeg, write_parallel, write_table, write_tar
 
 from vitax import build, cli, config, schema
 from vitax.data.source import Arrays, Splits
 from vitax.errors import UserError
 from vitax.pipelines import images
+from vitax.tasks import TASKS
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
-CASES = [
+VIT = CONFIGS[0].parent / "vit_b16.py"
+RECIPES = [
     (path, variant)
     for path in CONFIGS
-    for variant in ("", "demo", "small")
-    if path.stem == "vit_b16"
+    for variant in ("", "small", "photos")
+    if not variant or f"{variant}=" in path.read_text() or f'"{variant}":' in path.read_text()
 ]
 
 
@@ -25,40 +29,73 @@ def load(path, variant=""):
     return schema.resolve(cli.load_config(spec))
 
 
-def test_every_config_is_tested():
-    assert {path for path, _ in CASES} == set(CONFIGS)
+@pytest.fixture
+def some_data(tmp_path, monkeypatch):
+    """``some_data(values)``: a config that points at data of its kind, few but real."""
+
+    def point(values):
+        data, objective = values["data"], TASKS[values["task"]["name"]]
+        if objective.data == "images":
+            channels, (height, width) = data["channels"], (data["image_size"] * 2)[:2]
+            pixels = np.zeros((4, height, width, channels), np.uint8)
+            names = [str(k) for k in range(1000)]
+            few = Arrays({"image": pixels, "label": np.zeros(4, np.int32)}, names, "fake")
+            monkeypatch.setattr(images, "open_source", lambda *_, **__: Splits(few, few, "fake"))
+        elif objective.data == "captions":
+            pairs = [
+                (f"{i}.{e}", jpeg(i) if e == "png" else b"a caption")
+                for i in range(4)
+                for e in ("png", "txt")
+            ]
+            data |= dict(path=str(write_tar(tmp_path / "pairs.tar", pairs)))
+        elif objective.data == "texts" and data["name"] == "text":
+            (tmp_path / "text.txt").write_text("one\n\ntwo\n\nthree\n")
+            data |= dict(path=str(tmp_path / "text.txt"))
+        elif objective.data == "sentences":
+            rows = [{"text": f"text {i}", "label": i % 2} for i in range(10)]
+            data |= dict(path=str(write_table(tmp_path / "rows", rows)))
+        elif objective.data == "parallel":
+            data |= dict(name="parallel", path=write_parallel(tmp_path / "lines"))
+        elif objective.data == "pictures":
+            for i in range(2):
+                (tmp_path / f"{i}.png").write_bytes(jpeg(i, (300, 300)))
+            data |= dict(path=str(tmp_path))
+        # Epochs of so few are short: durations in steps.
+        for section, key in (
+            ("optim", "warmup"),
+            ("evals", "every"),
+            ("checkpoint", "every"),
+            ("log", "every"),
+        ):
+            values[section][key] = "2 steps"
+        return {**values, "duration": "20 steps"}
+
+    return point
 
 
-@pytest.mark.parametrize(("path", "variant"), CASES, ids=lambda x: getattr(x, "stem", x))
-def test_every_config_builds_and_steps_abstractly_at_full_size(path, variant, monkeypatch):
-    values = load(path, variant)
-    classes = 1000 if not variant else 10
-    channels, (height, width) = values["data"]["channels"], values["data"]["image_size"]
-    few = Arrays(
-        {"image": np.zeros((4, height, width, channels), np.uint8), "label": np.zeros(4, np.int32)},
-        [str(k) for k in range(classes)],
-        "fake",
-    )
-    monkeypatch.setattr(images, "open_source", lambda name, **_: Splits(few, few, "fake"))
-    # Epochs of the fake data are short: say the durations in steps.
-    for section, key in (
-        ("optim", "warmup"),
-        ("evals", "every"),
-        ("checkpoint", "every"),
-        ("log", "every"),
-    ):
-        values[section][key] = "2 steps"
-    run = build.build({**values, "duration": "20 steps"})  # traces one step at full size
-    size = sum(x.size for x in jax.tree.leaves(run.shapes.params))
-    assert run.abstract_batch["image"].shape == (values["batch_size"], height, width, channels)
-    if not variant:
-        assert size == 86_567_656
+@pytest.mark.parametrize(("path", "variant"), RECIPES, ids=lambda x: getattr(x, "stem", x))
+def test_every_recipe_builds_and_steps_abstractly_at_full_size(path, variant, some_data):
+    run = build.build(some_data(load(path, variant)))  # traces one step at full size
+    if path == VIT and not variant:
+        assert sum(x.size for x in jax.tree.leaves(run.shapes.params)) == 86_567_656
         assert run.schedule(2) == pytest.approx(1.6e-3)
         assert len(jax.tree.leaves(run.shapes.ema)) == len(jax.tree.leaves(run.shapes.params))
 
 
+def test_every_config_has_a_demo_that_is_run():
+    sys.path.insert(0, str(CONFIGS[0].parent.parent / "experiments"))
+    import demos
+
+    assert {path.stem for path in CONFIGS} == set(demos.DEMOS)
+    for path in CONFIGS:
+        assert load(path, "demo")["task"]["name"] in TASKS
+        docstring = path.read_text().split('"""')[1]
+        assert ":demo" in docstring
+        assert "DEMO_TEXT" not in docstring
+
+
 def test_a_resolved_config_survives_json_and_is_complete():
-    values = load(CONFIGS[0], "demo")
+    values = load(VIT, "demo")
     assert config.from_json(config.to_json(values)) == values
     assert schema.resolve(values) == values
     assert {"norm_epsilon", "remat", "dtype"} <= values["model"].keys()
@@ -66,11 +103,11 @@ def test_a_resolved_config_survives_json_and_is_complete():
 
 
 def test_a_size_fills_what_is_not_given_and_overrides_when_chosen():
-    values = cli.load_config(f"{CONFIGS[0]}")
+    values = cli.load_config(f"{VIT}")
     values["model"] |= dict(size="L", depth=3)
     model = schema.resolve(values)["model"]
     assert (model["width"], model["num_heads"], model["depth"]) == (1024, 16, 3)
-    demo = cli.load_config(f"{CONFIGS[0]}:demo")
+    demo = cli.load_config(f"{VIT}:demo")
     model = schema.resolve(demo, {"model.size": "S"})["model"]
     assert (model["size"], model["width"], model["depth"], model["patch_size"]) == ("S", 384, 12, 2)
     with pytest.raises(UserError, match="size='XL' is unknown; choose one of Ti, S, B, L, H"):
@@ -89,7 +126,7 @@ def test_a_size_fills_what_is_not_given_and_overrides_when_chosen():
     ],
 )
 def test_unknown_keys_are_named_with_what_was_meant(section, change, message):
-    values = cli.load_config(f"{CONFIGS[0]}:demo")
+    values = cli.load_config(f"{VIT}:demo")
     target = values[section] if section else values
     target |= change
     with pytest.raises(UserError, match=message):
@@ -137,7 +174,7 @@ def test_unknown_keys_are_named_with_what_was_meant(section, change, message):
     ],
 )  # fmt: skip
 def test_bad_values_are_named_with_the_remedy(section, change, message):
-    values = cli.load_config(f"{CONFIGS[0]}:demo")
+    values = cli.load_config(f"{VIT}:demo")
     target = values[section] if section else values
     target |= change
     with pytest.raises(UserError, match=message):
@@ -171,7 +208,7 @@ def test_keys_are_keyword_only_arguments():
     def function(given, *, knob: int = 3): ...
 
     assert list(config.keys(function)) == ["knob"]
-    for functions in schema.schema(load(CONFIGS[0])).values():
+    for functions in schema.schema(load(VIT)).values():
         for taker in functions:
             hints = typing.get_type_hints(taker)
             if isinstance(taker, type):
@@ -188,7 +225,7 @@ def test_the_command_line_overrides_and_explains(tmp_path):
         )
         return values.config.to_dict()
 
-    base = f"--config={CONFIGS[0]}:demo"
+    base = f"--config={VIT}:demo"
     values = parse(
         base,
         "--config.model.depth=2",
@@ -197,7 +234,7 @@ def test_the_command_line_overrides_and_explains(tmp_path):
     )
     assert (values["model"]["depth"], values["data"]["crop_padding"]) == (2, 7)
     assert values["data"]["image_size"] == (8, 4)
-    assert parse("--config", f"{CONFIGS[0]}:demo")["seed"] == 0
+    assert parse("--config", f"{VIT}:demo")["seed"] == 0
     assert parse(base, "--config.optim.freeze=('embed','head')")["optim"]["freeze"] == (
         "embed",
         "head",
@@ -212,7 +249,7 @@ def test_the_command_line_overrides_and_explains(tmp_path):
             parse(base, *argv)
     for spec, message in {
         "nowhere.py": "config file nowhere.py does not exist",
-        f"{CONFIGS[0]}:dmo": "variant 'dmo' is unknown; choose one of",
+        f"{VIT}:dmo": "variant 'dmo' is unknown; choose one of",
     }.items():
         with pytest.raises(UserError, match=message):
             parse(f"--config={spec}")

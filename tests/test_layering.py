@@ -61,6 +61,7 @@ ALLOWED = {
     "prediction": None,
     "main": None,
     "predict": None,
+    "folds": None,
 }
 ONLY = {  # third-party packages that may be imported in some places only
     "flax": (

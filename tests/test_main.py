@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 DEMO = f"--config={ROOT}/configs/vit_b16.py:demo"
@@ -344,3 +345,76 @@ def test_a_run_starts_from_another_run_or_from_a_file(command, tmp_path):
     for name, tree in (("params", first["params"]), ("ema", first["params"])):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), tree, second[name])
     assert refused(command("main", *still, "--config.init_from=no.pth"), "there is no file no.pth")
+
+
+def short(name, *more):
+    """A few steps of the demo of a config."""
+    return (
+        f"--config={ROOT}/configs/{name}.py:demo", "--config.duration=4 steps", "--config.optim.warmup=1 steps",
+        "--config.evals.every=", "--config.checkpoint.every=2 steps", *more,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_chain_pretrains_fine_tunes_probes_and_predicts(command, tmp_path):
+    done = command("main", *short("mae_b16_pretrain"), "--workdir=mae")
+    assert done.returncode == 0, done.stderr
+    triple = command("predict", "--workdir=mae", "mae/example.png")
+    (row,) = map(json.loads, triple.stdout.splitlines())
+    assert row["hidden"] == 0.5
+    assert Image.open(tmp_path / row["output"]).size == (3 * 224, 224)
+    for name, told in (
+        ("mae_b16_finetune", "params/fc_norm/scale"),
+        ("mae_b16_linprobe", "head_norm"),
+    ):
+        done = command("main", *short(name, "--config.init_from=mae"), f"--workdir={name}")
+        assert done.returncode == 0, done.stderr
+        assert "the encoder is taken, the decoder left out" in done.stdout
+        assert told in done.stdout
+    _, start = newest(tmp_path / "mae")
+    _, probe = newest(tmp_path / "mae_b16_linprobe")
+    encoder = start["params"]["encoder"]
+    jax.tree.map(np.testing.assert_array_equal, encoder["block1"], probe["params"]["block1"])
+    predicted = command("predict", "--workdir=mae_b16_linprobe", "mae/example.png")
+    assert json.loads(predicted.stdout)["label"] in [str(k) for k in range(10)]
+    averaged = command("main", "--workdir=mae_b16_linprobe", "--mode=eval", "--checkpoint=average")
+    assert "test/accuracy" in averaged.stdout
+
+
+@pytest.mark.slow
+def test_texts_pretrain_fine_tune_with_one_tokenizer_and_fill_in(command, tmp_path):
+    assert command("main", *short("bert_base"), "--workdir=bert").returncode == 0
+    (tmp_path / "lines.txt").write_text(
+        "The value of the [MASK] is returned.\nNothing is hidden here.\n"
+    )
+    done = command("predict", "--workdir=bert", "lines.txt")
+    filled, broken = map(json.loads, done.stdout.splitlines())
+    assert len(filled["masks"][0]) == 5
+    assert "[MASK]" not in filled["filled"]
+    assert "there is no [MASK]" in broken["error"]
+    assert done.returncode == 2
+    tuned = command("main", *short("bert_finetune", "--config.init_from=bert"), "--workdir=tuned")
+    assert tuned.returncode == 0, tuned.stderr
+    assert "heads that differ are made anew or left out" in tuned.stdout
+    tokenizers = [(tmp_path / run / "tokenizer.json").read_text() for run in ("bert", "tuned")]
+    assert tokenizers[0] == tokenizers[1]
+    other = ("--config.init_from=bert", "--config.data.tokenizer=other.json")
+    (tmp_path / "other.json").write_text(tokenizers[0].replace('"the"', '"teh"'))
+    refused(
+        command("main", *short("bert_finetune", *other), "--workdir=x"),
+        "token ids would mean other words",
+    )
+    assert not (tmp_path / "x").exists()
+    label = command("predict", "--workdir=tuned", "lines.txt")
+    assert all("probability" in json.loads(line) for line in label.stdout.splitlines())
+
+
+def test_folds_are_run_one_after_the_other(command, tmp_path):
+    line = (DEMO, *TINY, "--config.duration=4steps", "--config.optim.warmup=1steps", "--workdir=cv")
+    done = command("folds", *line, "--config.data.num_folds=2")
+    assert done.returncode == 0, done.stderr
+    table = json.loads((tmp_path / "cv" / "folds.json").read_text())["test/accuracy"]
+    assert len(table["folds"]) == 2
+    assert table["mean"] == pytest.approx(sum(table["folds"]) / 2)
+    assert "2 folds in cv" in done.stdout
+    refused(command("folds", *line), "give --config.data.num_folds=N")

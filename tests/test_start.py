@@ -62,3 +62,47 @@ def test_what_does_not_fit_is_refused_unless_named(tmp_path):
         start(tmp_path / "deep.safetensors")
     _, _, report = start(tmp_path / "deep.safetensors", init_new=("block3/",))
     assert "remade      params/block3" in report
+
+
+def chain(path, spec, **changes):
+    """The variables that a config starts from, and the report."""
+    values = cli.load_config(f"{Path(__file__).parent.parent}/configs/{spec}")
+    for key, value in changes.items():
+        values[key] |= value
+    config = schema.resolve(values | dict(init_from=str(path)))
+    run = build(config)
+    return run, *initial_variables(config, run)
+
+
+def fits(variables, run):
+    shape = lambda tree: jax.tree.map(jnp.shape, tree)
+    for name, tree in {"params": run.shapes.params, **run.shapes.collections}.items():
+        assert shape(variables[name]) == shape(tree)
+
+
+def test_a_trained_vit_becomes_an_image_tower(tmp_path):
+    old = write(tmp_path / "w.safetensors", num_classes=10)["params"]
+    run, variables, report = chain(tmp_path / "w.safetensors", "clip_b16_lit.py:demo")
+    fits(variables, run)
+    kernel = variables["params"]["image"]["block2"]["mlp"]["dense1"]["kernel"]
+    assert np.array_equal(kernel, old["block2"]["mlp"]["dense1"]["kernel"])
+    assert "head" not in variables["params"]["image"]
+    assert "the image tower is taken from it, the text tower is new" in report
+
+
+def test_a_trained_vit_becomes_backbone_and_teacher(tmp_path):
+    token = dict(class_token=True, pooling="token", depth=8, num_classes=10)
+    old = write(tmp_path / "w.safetensors", **token)["params"]
+    run, variables, report = chain(tmp_path / "w.safetensors", "dynamic_vit_s.py:demo")
+    fits(variables, run)
+    for tree in (variables["params"], variables["teacher"]):
+        assert np.array_equal(tree["head"]["kernel"], old["head"]["kernel"])
+    assert "predictor0" in variables["params"]
+    assert "predictor0" not in variables["teacher"]
+    assert "the predictors are new; it is the teacher too" in report
+
+
+def test_a_file_of_another_family_is_refused(tmp_path):
+    write(tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match="no weights of the family 'swin'"):
+        chain(tmp_path / "w.safetensors", "swin_t.py:demo")

@@ -2,22 +2,28 @@
 
 Where things are
 ----------------
-    main, predict           what a user types: ``python -m vitax.main``, ``python -m vitax.predict``
+    main, predict, folds    what a user types: ``python -m vitax.main``, ``python -m vitax.predict``
     schema                  every key of a config: its meaning, its default
     build                   the only reader of a config: config -> model, task, data, optimizer
     losses, masking,
-    images, metrics         pure functions: arrays in, arrays out
+    images, metrics,
+    decoding                pure functions: arrays in, arrays out
     nn/                     layers that more than one model uses
     models/                 one paper, one file; the table is ``vitax.models.MODELS``, ``python -m vitax.models`` lists it
     macs                    multiply-accumulates of any function
     pretrained/             weights of other projects, in and out; one table a family
-    start                   weights that a run starts from
+    start, restore          weights that a run starts from; variables of a checkpoint
     tasks/                  one objective, one file; the table is ``vitax.tasks.TASKS``
     data/                   sources, transforms, loader: NumPy only; the table is ``vitax.data.SOURCES``
+    pipelines/              one kind of data, one file: from files to examples; the table is ``vitax.pipelines.KINDS``
+    formats                 what data, objective and model have to agree on: image size, special tokens
+    evals/                  evaluations that are not a mean: zero-shot, retrieval, k-NN, BLEU, whole pictures
+    prediction/             what ``vitax.predict`` does for each task
     training/               step, loop, optimizer, sharding, checkpoints, logs: know a Task, never a model
 
 The way of a batch
 ------------------
+    pipelines/images.py     which source, which transforms
     data/source.py          example: "image" [H, W, C] uint8 of any size, "label" int32
     data/transforms.py      the same, H x W = data.image_size
     data/loader.py          batch: "image" [B, H, W, C], "label" [B], "valid" [B] bool, "index" [B] int64
