@@ -9,7 +9,8 @@ Hardware: one accelerator of 16 GB.
 
 DIR holds train.csv and test.csv (or .tsv, .jsonl) with the columns text, label and, for pairs, text_pair.
 
-:demo tells from which of ten chapters of Python's language reference a sentence is: offline, two CPU cores. DEMO_TEXT
+:demo tells from which of ten chapters of Python's language reference a sentence is: offline, two CPU cores. It is right
+about 0.65 of the sentences from scratch, and FTTEXT from ``bert_base.py:demo``.
 
     python -m vitax.main --config=configs/bert_finetune.py:demo
     python -m vitax.main --config=configs/bert_finetune.py:demo --config.init_from=runs/bert   # of bert_base.py:demo
@@ -47,7 +48,7 @@ def table() -> ConfigDict:
         name="adamw",
         learning_rate=2e-5,
         schedule="linear",
-        warmup="300 steps",
+        warmup="0.3 epochs",
         weight_decay=0.01,
         epsilon=1e-6,
         clip_norm=1.0,

@@ -56,8 +56,11 @@ class Run(NamedTuple):
     saving: Saving
 
 
-def build(config: Config) -> Run:
+def build(config: Config, folder: Path | None = None) -> Run:
     """Builds a run from a resolved config, and checks it as far as can be done without compiling.
+
+    Args:
+        folder: of a run that there is already; its tokenizer is kept, whatever has become of the data.
 
     Raises:
         UserError: whatever is wrong with the config or the data.
@@ -67,7 +70,7 @@ def build(config: Config) -> Run:
     evals = call(Evals, "evals", config["evals"])
     saving = call(Saving, "checkpoint", config["checkpoint"])
     _check_scalars(top, evals, saving, mesh.size)
-    pipeline = open_pipeline(config)
+    pipeline = open_pipeline(config, folder)
     test_size = math.ceil((evals.batch_size or top.batch_size) / mesh.size) * mesh.size
     augment, plain = pipeline.augment, pipeline.reader.transform
     train = build_loader(config, pipeline.splits.train, augment, top.batch_size, top.seed)
@@ -125,11 +128,13 @@ def kind_of(config: Config) -> Kind:
     return KINDS[TASKS[config["task"]["name"]].data]
 
 
-def open_pipeline(config: Config) -> Pipeline:
-    """The data that config.data describes; texts have the tokenizer of the run that weights come from."""
-    inherited = Path(config["init_from"]).expanduser() / TOKENIZER
-    if config["init_from"] and config["data"].get("tokenizer") == "" and inherited.is_file():
-        config = {**config, "data": {**config["data"], "tokenizer": str(inherited)}}
+def open_pipeline(config: Config, folder: Path | None = None) -> Pipeline:
+    """The data that config.data describes. Where no tokenizer is named, it is that of the run in ``folder`` or, in a new
+    run, of the one that weights come from."""
+    runs = [folder, Path(config["init_from"]).expanduser() if config["init_from"] else None]
+    there = [run / TOKENIZER for run in runs if run and (run / TOKENIZER).is_file()]
+    if there and config["data"].get("tokenizer") == "":
+        config = {**config, "data": {**config["data"], "tokenizer": str(there[0])}}
     return kind_of(config).open(functools.partial(call_data, config))
 
 
@@ -269,5 +274,5 @@ def _shapes(function: Callable[..., Any], mesh: Mesh, *arguments: Any) -> Any:
     try:
         with jax.set_mesh(mesh):
             return jax.eval_shape(function, *arguments)
-    except ValueError as error:
+    except (ValueError, ZeroDivisionError) as error:
         raise UserError(f"the model does not fit the data: {error}") from error

@@ -86,7 +86,7 @@ def call(
         return function(*given, **fields, **chosen)
     except UserError:
         raise
-    except ValueError as error:
+    except (ValueError, ZeroDivisionError) as error:
         raise UserError(f"config.{section}: {error}") from error
 
 

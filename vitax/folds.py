@@ -8,6 +8,7 @@ stays untouched. What is done already is not done again: the same command contin
 
 import json
 import math
+import re
 import statistics
 import subprocess
 import sys
@@ -41,7 +42,9 @@ def start(argv: list[str]) -> int:
     log.start_logging(None)
     folder = workdir.locate(values.workdir, spec)
     given = [
-        argument for argument in argv[1:] if not argument.startswith(("--workdir", "-workdir"))
+        argument
+        for i, argument in enumerate(argv[1:])
+        if not re.match(r"--?workdir(=|$)", argument) and not re.fullmatch(r"--?workdir", argv[i])
     ]
     found = []
     for fold in range(count):

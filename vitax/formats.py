@@ -21,6 +21,7 @@ class TextFormat(NamedTuple):
     """Texts as a model sees them: rows of ``length`` token ids, filled up with ``pad``.
 
     pad, begin, end, mask: ids of the special tokens; -1 = the tokenizer has none.
+    pairs: an example has two texts.
     """
 
     length: int
@@ -29,6 +30,7 @@ class TextFormat(NamedTuple):
     begin: int
     end: int
     mask: int
+    pairs: bool = False
 
 
 class PairFormat(NamedTuple):

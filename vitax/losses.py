@@ -1,5 +1,7 @@
 """Losses as pure functions, one value per example or per patch: the mean is taken by the caller, who knows what is valid."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -138,6 +140,25 @@ def _products(image: jax.Array, text: jax.Array) -> jax.Array:
     if image.shape != text.shape:
         raise ValueError(f"image {image.shape} and text {text.shape} must have one shape")
     return jnp.einsum("be,ce->bc", image, text, preferred_element_type=jnp.float32)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def clipped(x: jax.Array, low: float, high: float) -> jax.Array:
+    """x within low..high. Beyond them the gradient passes only where a step against it leads back: as if the parameter
+    itself were clipped after each update, and unlike `jnp.clip`, which it would never leave again."""
+    return jnp.clip(x, low, high)
+
+
+def _clipped_forward(x: jax.Array, low: float, high: float):
+    return jnp.clip(x, low, high), x
+
+
+def _clipped_backward(low: float, high: float, x: jax.Array, gradient: jax.Array):
+    outward = ((x >= high) & (gradient < 0)) | ((x <= low) & (gradient > 0))
+    return (jnp.where(outward, 0.0, gradient),)
+
+
+clipped.defvjp(_clipped_forward, _clipped_backward)
 
 
 def masked_words(logits: jax.Array, words: jax.Array) -> jax.Array:

@@ -68,10 +68,14 @@ def train_run(config: dict[str, Any], folder: str, spec: str, overwrite: bool) -
     path = workdir.locate(folder, spec)
     if first and not overwrite:
         workdir.check_owner(path, config, MAY_CHANGE)
-    run = build(config)
+    run = build(config, None if overwrite or not workdir.has_checkpoint(path) else path)
     description = describe(run, spec, path)
     say(description)
     start_from = None
+    if "teacher" in run.shapes.collections and not run.top.init_from:
+        raise UserError(
+            "this objective needs a teacher: set config.init_from to a trained model, see the config"
+        )
     if run.top.init_from and (overwrite or not workdir.has_checkpoint(path)):
         start_from, report = initial_variables(config, run)
         say(f"weights  {run.top.init_from}: {report}")
@@ -209,12 +213,17 @@ def finish(
 
 def evaluate_run(config: dict[str, Any], path: Path, which: str) -> None:
     """Evaluates a checkpoint on the test split, prints the results and adds them to evaluations.jsonl."""
-    run = build(config)
+    run = build(config, path)
     checkpoints = open_run(path, config["evals"])
     shapes = {"params": run.shapes.params, **run.shapes.collections}
     step, variables, ema = restore(checkpoints, which, shapes, bool(run.shapes.ema), run.mesh)
     splits = run.pipeline.splits
-    known, here = checkpoints.meta(step)["class_names"], list(splits.test.class_names)
+    meta = checkpoints.meta(step)
+    if meta.get("tokenizer") != run.pipeline.reader.record.get("tokenizer"):
+        raise UserError(
+            f"config.data.tokenizer is not that of the run in {path}; leave it empty to evaluate with the run's own"
+        )
+    known, here = meta["class_names"], list(splits.test.class_names)
     if known != here:
         raise UserError(
             f"the run in {path} knows the classes {', '.join(known[:5])}..., the data here have "
@@ -226,7 +235,13 @@ def evaluate_run(config: dict[str, Any], path: Path, which: str) -> None:
         say(f"{name}  {value:.4f}")
     if jax.process_index() == 0:
         changed = differences(workdir.read_config(path), from_json(to_json(config)))
-        found = {"step": step, "data": splits.origin, "config_changes": changed, **results}
+        found = {
+            "checkpoint": which,
+            "step": step,
+            "data": splits.origin,
+            "config_changes": changed,
+            **results,
+        }
         workdir.append_json(path / "evaluations.jsonl", found)
 
 

@@ -1,6 +1,7 @@
 """Variables out of the checkpoints of a run."""
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from vitax.tasks import Variables
@@ -33,7 +34,8 @@ def restore(
     checkpoints: Checkpoints, which: str, shapes: Variables, ema: bool, mesh: Mesh
 ) -> tuple[int, Variables, Variables | None]:
     """The variables that ``which`` means, see `vitax.training.checkpoint.choose`; "average" is the mean of the
-    parameters of all checkpoints that are kept (arXiv:1706.03762, section 6.1).
+    parameters of all checkpoints that are kept (arXiv:1706.03762, section 6.1), the best one among them; running
+    statistics are the last one's.
 
     Returns:
         The step (of an average, the last one), and what `restore_variables` gives.
@@ -43,11 +45,17 @@ def restore(
         return step, *restore_variables(checkpoints, step, shapes, ema, mesh)
     steps = checkpoints.steps()
     choose(checkpoints, "last")  # raises where there is none
-    found = [restore_variables(checkpoints, step, shapes, ema, mesh) for step in steps]
-    mean = lambda *trees: jax.tree.map(lambda *x: sum(x) / len(x), *trees)
-    plain, averaged = zip(*found, strict=True)
-    params = mean(*(variables["params"] for variables in plain))
-    variables = {**plain[-1], "params": params}
-    if not ema:
-        return steps[-1], variables, None
-    return steps[-1], variables, {**plain[-1], "params": mean(*(v["params"] for v in averaged))}
+    sums: list = [None, None]
+    for step in steps:
+        found = restore_variables(checkpoints, step, shapes, ema, mesh)
+        for i, variables in enumerate(found):
+            if variables is not None:
+                params = variables["params"]
+                sums[i] = params if sums[i] is None else jax.tree.map(jnp.add, sums[i], params)
+    plain, averaged = (
+        None
+        if total is None
+        else {**found[0], "params": jax.tree.map(lambda x: x / len(steps), total)}
+        for total in sums
+    )
+    return steps[-1], plain, averaged

@@ -90,8 +90,14 @@ def initial_variables(config: Config, run: Run) -> tuple[Variables, str]:
         raise UserError(
             f"config.init_from={path} holds a model {source.family!r}, which has no weights for {family!r}"
         )
-    if of_run and source.family == family:
+    if of_run:
         _check_fields(source.model, run.model, path)
+    if family == "dynamic_vit" and getattr(source.model, "pooling", "token") != "token":
+        raise UserError(
+            f"config.init_from={path} pools by {source.model.pooling!r}; DynamicViT needs a model with "
+            "pooling='token', the class token"
+        )
+    _check_vocabulary(source, run, path)
     variables, report, told = source.variables, source.report, ()
     if passage is not None:
         variables = {**variables, "params": passage.take(variables["params"])}
@@ -108,6 +114,11 @@ def initial_variables(config: Config, run: Run) -> tuple[Variables, str]:
         allow_unexpected=(*run.top.init_skip, *allowed.skip),
     )
     if teacher := run.shapes.collections.get("teacher"):
+        if new := [path for path in report.remade if path.split("/")[1] in teacher]:
+            raise UserError(
+                f"config.init_from={path} has no {', '.join(new)} for this model, and so no teacher to learn from: "
+                "train a dense model of these classes first"
+            )
         fitted["teacher"] = {name: fitted["params"][name] for name in teacher}
     return fitted, "\n".join((str(report), *told))
 
@@ -155,11 +166,21 @@ def _check_fields(there: nn.Module, here: nn.Module, path: Path) -> None:
     """Refuses fields that no weights show, and that give them another meaning."""
     for key in pretrained.NOT_IN_FILES:
         old, new = getattr(there, key, None), getattr(here, key, None)
-        if old != new and key != "image_size":
+        if None not in (old, new) and old != new and key != "image_size":
             raise UserError(
                 f"config.model.{key}={new!r} is {old!r} in {path}, from where config.init_from takes weights: "
                 "they would mean something else"
             )
+
+
+def _check_vocabulary(source: _Weights, run: Run, path: Path) -> None:
+    """Refuses weights for another number of tokens, with the remedy."""
+    there, here = (getattr(model, "vocab_size", None) for model in (source.model, run.model))
+    if None not in (there, here) and there != here:
+        raise UserError(
+            f"config.init_from={path} has {there:,} tokens, the tokenizer of this run {here:,}: set "
+            "config.data.tokenizer to the tokenizer.json or vocab.txt that belongs to the weights"
+        )
 
 
 def _check_tokenizer(there: Path, run: Run) -> None:

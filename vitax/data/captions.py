@@ -81,7 +81,8 @@ class CaptionedTars:
 
     def caption(self, i: int) -> str:
         number, _, _, text, size = self.places[i].tolist()
-        return _read(self.files[number], text, size).decode("utf-8").strip()
+        data = _read(self.files[number], text, size)
+        return data.decode("utf-8-sig", errors="replace").strip()
 
 
 def _members(file: str) -> dict[str, dict[str, tuple[int, int]]]:
@@ -90,10 +91,23 @@ def _members(file: str) -> dict[str, dict[str, tuple[int, int]]]:
     try:
         with tarfile.open(file, "r:") as archive:
             for member in archive:
-                key, _, extension = member.name.rpartition(".")
-                kind = {"txt": "caption"}.get(extension.lower())
-                kind = "image" if f".{extension.lower()}" in EXTENSIONS else kind
-                if member.isfile() and kind and not os.path.basename(key).startswith("."):
+                folder, name = os.path.split(member.name)
+                stem, _, extensions = name.partition(
+                    "."
+                )  # as WebDataset: the key ends at the first dot
+                key, extension = os.path.join(folder, stem), f".{extensions.lower()}"
+                kind = (
+                    "caption"
+                    if extension == ".txt"
+                    else "image"
+                    if extension in EXTENSIONS
+                    else None
+                )
+                if member.isfile() and kind and stem:
+                    if kind in found.get(key, {}):
+                        raise UserError(
+                            f"{file} holds two of the kind {kind!r} for {key}; {TAR_LAYOUT}"
+                        )
                     found.setdefault(key, {})[kind] = (member.offset_data, member.size)
     except (tarfile.TarError, OSError) as error:
         raise UserError(f"{file} cannot be read as a tar file: {error}; {TAR_LAYOUT}") from error
@@ -149,7 +163,7 @@ def _read_table(file: Path) -> list[tuple[str, str]]:
             raise UserError(f"{file} has the columns {', '.join(rows[0])}; {TABLE_LAYOUT}")
         columns.append(column)
     image, caption = columns
-    found = [(str(file.parent / row[image]), str(row[caption] or "").strip()) for row in rows]
+    found = [(str(file.parent / str(row[image])), str(row[caption]).strip()) for row in rows]
     if missing := sorted({path for path, _ in found if not os.path.isfile(path)}):
         raise UserError(
             f"{file} names {len(missing)} images that do not exist: {', '.join(missing[:3])}; "
@@ -167,20 +181,21 @@ def read_rows(file: Path) -> list[dict[str, str]]:
         UserError: it cannot be read, or a row has fewer columns than the first.
     """
     try:
-        with file.open(newline="", encoding="utf-8") as stream:
+        with file.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets write a mark
             if file.suffix == ".jsonl":
                 rows = [json.loads(line) for line in stream if line.strip()]
+            elif file.suffix == ".tsv":  # as GLUE's: a quotation mark is a letter
+                rows = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
             else:
-                rows = list(
-                    csv.DictReader(stream, delimiter="\t" if file.suffix == ".tsv" else ",")
-                )
+                rows = list(csv.DictReader(stream, strict=True))
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
+    table = bool(rows) and isinstance(rows[0], dict)
+    columns = [name for name in rows[0] if name is not None] if table else []
     for number, row in enumerate(rows):
-        if not isinstance(row, dict) or row.keys() != rows[0].keys() or None in row.values():
-            raise UserError(
-                f"{file}: row {number + 1} does not have the columns {', '.join(rows[0])}"
-            )
+        if not isinstance(row, dict) or [*row] != columns or None in row.values():
+            told = ", ".join(columns) or "of a table"
+            raise UserError(f"{file}: row {number + 1} does not have the columns {told}, each once")
     return rows
 
 

@@ -63,3 +63,36 @@ def stratified_folds(labels: np.ndarray, count: int, seed: int = 0) -> list[np.n
         for i, part in enumerate(np.array_split(members, count)):
             parts[(i + int(label)) % count].append(part)
     return [np.sort(np.concatenate(part)) for part in parts]
+
+
+def equal_shares(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """A part of the examples with the same share of every class.
+
+    Args:
+        labels: [n] int.
+        count: how many, one of each class at least.
+        seed: of the permutation; the choice is a pure function of the arguments.
+
+    Returns:
+        ``count`` indices, ascending.
+    """
+    classes, sizes = np.unique(labels, return_counts=True)
+    if not len(classes) <= count <= len(labels):
+        raise ValueError(
+            f"train_examples={count} must lie in {len(classes)}..{len(labels)}: one of each class at least"
+        )
+    exact = sizes * count / len(labels)
+    wanted = np.maximum(1, np.floor(exact)).astype(int)
+    # The largest remainders get what is left over; a class that got its one for nothing pays with nothing.
+    order = np.argsort(wanted - exact, kind="stable")
+    for place in range(abs(count - wanted.sum())):
+        if wanted.sum() < count:
+            wanted[order[place % len(order)]] += 1
+        else:
+            wanted[np.argmax(wanted)] -= 1
+    rng = np.random.default_rng(seed)
+    parts = [
+        rng.permutation(np.flatnonzero(labels == label))[:n]
+        for label, n in zip(classes, np.minimum(wanted, sizes), strict=True)
+    ]
+    return np.sort(np.concatenate(parts))

@@ -26,8 +26,8 @@ class Pairs:
     def __getitem__(self, i: int) -> tuple[str, str]:
         return self.pairs[i]
 
-    def name(self, i: int) -> str:
-        return f"{self.origin}:{i + 1}"
+    def name(self, i: int) -> str:  # with words: what is found by its name has to change with them
+        return f"{self.origin}:{i + 1} {' = '.join(text[:40] for text in self.pairs[i])!r}"
 
 
 class TfdsPairs:
@@ -41,7 +41,10 @@ class TfdsPairs:
         return len(self.records)
 
     def __getitem__(self, i: int) -> tuple[str, str]:
-        record = self.records[i]
+        try:
+            record = self.records[i]
+        except RuntimeError as error:  # a damaged file
+            raise ValueError(str(error)) from error
         first, second = (record[language].decode("utf-8").strip() for language in self.languages)
         return first, second
 
@@ -84,7 +87,7 @@ def _find(root: Path, split: str, language: str) -> Path:
 def _read(file: Path) -> list[str]:
     try:
         data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        return [line.strip() for line in data.decode("utf-8").removesuffix("\n").split("\n")]
+        return [line.strip() for line in data.decode("utf-8-sig").removesuffix("\n").split("\n")]
     except (OSError, EOFError, ValueError) as error:
         raise UserError(f"{file} cannot be read as UTF-8 text: {error}") from error
 

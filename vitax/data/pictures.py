@@ -44,6 +44,11 @@ def pictures(*, path: str, train: str, test: str, test_fraction: float, channels
         parts = [find_images(train_root), find_images(test_root)]
         origin = f"{train_root} and {test_root}"
     else:
+        if test_root:
+            raise UserError(
+                f"{root} holds {test_root.name!r} but no folder to learn from; move the other pictures into "
+                f"{root / 'train'}; {layout}"
+            )
         found = find_images(train_root or root)
         order = np.random.default_rng(0).permutation(len(found))
         held = max(1, round(test_fraction * len(found)))

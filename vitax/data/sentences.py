@@ -36,8 +36,8 @@ class Sentences:
     def __getitem__(self, i: int) -> dict[str, object]:
         return {"texts": self.texts[i], "label": self.labels[i]}
 
-    def name(self, i: int) -> str:
-        return f"{self.origin}:{i + 1}"
+    def name(self, i: int) -> str:  # with words: what is found by its name has to change with them
+        return f"{self.origin}:{i + 1} {self.texts[i][0][:40]!r}"
 
 
 def sentence_table(*, path: str, train: str, test: str, test_fraction: float) -> Splits:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from vitax.data.holdout import holdout, stratified_folds
+from vitax.data.holdout import equal_shares, stratified_folds
 
 
 class Source(Protocol):
@@ -69,6 +69,9 @@ class Arrays:
         return f"{self.origin}[{i}]"
 
 
+OVERHEAD = 500  # bytes of Python objects around a kept example, about
+
+
 class Cached:
     """Keeps decoded examples in memory until the budget is used up; the rest is read again each time."""
 
@@ -84,7 +87,7 @@ class Cached:
         if i in self.kept:
             return self.kept[i]
         example = self.source[i]
-        size = sum(np.asarray(value).nbytes for value in example.values())
+        size = OVERHEAD + sum(np.asarray(value).nbytes for value in example.values())
         if size <= self.left:  # without a lock: threads may overspend by the few examples they hold
             self.left -= size
             self.kept[i] = example
@@ -121,7 +124,11 @@ def chosen(splits: Splits, *, fold: int = 0, num_folds: int = 0, train_examples:
     """
     labels = splits.train.labels
     if (num_folds or train_examples) and labels is None:
-        raise ValueError("num_folds and train_examples need labels, which these data do not have")
+        raise ValueError(
+            "num_folds and train_examples need labels, which these data do not have, or not at hand"
+        )
+    if fold and not num_folds:
+        raise ValueError(f"fold={fold} needs num_folds")
     if num_folds:
         if not 0 <= fold < num_folds:
             raise ValueError(f"fold={fold} must lie in 0..{num_folds - 1}")
@@ -137,11 +144,7 @@ def chosen(splits: Splits, *, fold: int = 0, num_folds: int = 0, train_examples:
         if not 0 < train_examples <= count:
             raise ValueError(f"train_examples={train_examples} must lie in 1..{count}")
         labels = np.asarray(splits.train.labels)
-        _, kept = (
-            holdout(labels, train_examples / count)
-            if train_examples < count
-            else (0, np.arange(count))
-        )
+        kept = equal_shares(labels, train_examples)
         origin = f"{splits.origin}, {len(kept)} examples to learn from"
         splits = Splits(Subset(splits.train, kept), splits.test, origin)
     return splits

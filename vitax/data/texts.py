@@ -41,7 +41,7 @@ class Lines:
 
     def __getitem__(self, i: int) -> str:
         data = self._map(int(self.file[i]))[self.starts[i] : self.ends[i]]
-        return data.decode("utf-8", errors="replace").strip()
+        return data.decode("utf-8", errors="replace").lstrip("\ufeff").strip()
 
     def _map(self, number: int) -> mmap.mmap:
         if number not in self.maps:
@@ -61,6 +61,8 @@ def _index(file: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if not Path(file).stat().st_size:
         return (np.zeros(0, np.int64),) * 3
     data = np.memmap(file, np.uint8, mode="r")
+    if not data[: 1 << 16].all():
+        raise UserError(f"{file} is no UTF-8 text: it holds zero bytes; save it as UTF-8")
     parts, step = (
         [],
         1 << 26,
@@ -71,10 +73,11 @@ def _index(file: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if not len(ends) or ends[-1] != len(data) - 1:
         ends = np.append(ends, len(data))
     starts = np.concatenate([[0], ends[:-1] + 1])
-    short = ends - starts <= 1  # nothing, or a lone carriage return or space
-    blank = short & np.isin(data[np.minimum(starts, len(data) - 1)], (10, 13, 32)) | (
-        ends == starts
-    )
+    blank = ends == starts
+    for i in np.flatnonzero(
+        (ends - starts <= 16) & ~blank
+    ):  # a few spaces, or a lone carriage return
+        blank[i] = not bytes(data[starts[i] : ends[i]]).strip()
     document = np.cumsum(blank)[~blank]
     _, document = np.unique(document, return_inverse=True)
     return starts[~blank], ends[~blank], document

@@ -8,16 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
 
 from vitax.errors import UserError
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # padding is id 0
 # What tokenizers of other projects call theirs.
-PADS = ("[PAD]", "<pad>", "<|pad|>")
-BEGINS = ("[CLS]", "<s>", "<|startoftext|>", "<|begin_of_text|>")
-ENDS = ("[SEP]", "</s>", "<|endoftext|>", "<|end_of_text|>")
-MASKS = ("[MASK]", "<mask>")
+NAMES = {
+    "pad": ("[PAD]", "<pad>", "<|pad|>"),
+    "begin": ("[CLS]", "<s>", "<|startoftext|>", "<|begin_of_text|>"),
+    "end": ("[SEP]", "</s>", "<|endoftext|>", "<|end_of_text|>"),
+    "mask": ("[MASK]", "<mask>"),
+}
 
 
 class Vocabulary:
@@ -28,10 +30,12 @@ class Vocabulary:
     """
 
     def __init__(self, tokenizer: tokenizers.Tokenizer):
-        self.tokenizer, self.size = tokenizer, tokenizer.get_vocab_size()
-        self.begin, self.end, self.mask = (self._id(names) for names in (BEGINS, ENDS, MASKS))
-        # CLIP pads with 0, BART and Marian with a token of its own.
-        self.pad = max(0, self._id(PADS))
+        self.tokenizer = tokenizer
+        # Not the number of tokens: ids may have gaps.
+        self.size = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+        self.pad, self.begin, self.end, self.mask = (
+            self._id(NAMES[kind]) for kind in ("pad", "begin", "end", "mask")
+        )
         tokenizer.no_padding()
         tokenizer.no_truncation()
 
@@ -87,7 +91,8 @@ def train_bpe(texts: Iterable[str], vocab_size: int, lowercase: bool = False) ->
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=list(SPECIAL),
+        # A mask swallows the space before it: it stands for " word", as in training.
+        special_tokens=[AddedToken(t, special=True, lstrip=t == "[MASK]") for t in SPECIAL],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
@@ -115,6 +120,8 @@ def load_vocabulary(path: str, lowercase: bool = True) -> Vocabulary:
             tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
             tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
             tokenizer.decoder = decoders.WordPiece()
+            if missing := [t for t in SPECIAL[1:4] if tokenizer.token_to_id(t) is None]:
+                raise ValueError(f"it has no {', '.join(missing)}")
             tokenizer.add_special_tokens(
                 [t for t in SPECIAL if tokenizer.token_to_id(t) is not None]
             )
@@ -147,7 +154,7 @@ def vocabulary(
 
 
 def framed(
-    vocab: Vocabulary, ids: Sequence[int], length: int, truncate: bool, text: str
+    vocab: Vocabulary, ids: Sequence[int], length: int, truncate: bool, text: str, pad: int
 ) -> np.ndarray:
     """[length] int32: begin, the ids, end, padding.
 
@@ -165,7 +172,7 @@ def framed(
         ids = ids[: length - extra]
     first = [vocab.begin] if vocab.begin >= 0 else []
     last = [vocab.end] if vocab.end >= 0 else []
-    row = np.full(length, vocab.pad, np.int32)
+    row = np.full(length, pad, np.int32)
     row[: len(ids) + extra] = [*first, *ids, *last]
     return row
 

@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vitax.data.loader import Loader
 from vitax.data.source import Splits
 from vitax.pipelines import Reader
 from vitax.tasks import Batch, Task, Variables
 from vitax.training.evaluate import Evaluator
-from vitax.training.sharding import to_device, to_host
+from vitax.training.sharding import to_device
 
 
 class Given(NamedTuple):
@@ -42,17 +42,23 @@ def predicted(
     loader: Loader,
     mesh: Mesh,
 ) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
-    """What is predicted for each example of a loader that can be read, once and in order.
+    """What is predicted for each example of a loader that can be read, once and in order; on every host for all.
 
     Args:
         predict: jitted; see `vitax.tasks.Task.predict`.
 
     Yields:
-        A batch and its predictions, both cut to the valid examples; on several hosts, each has its own.
+        A batch and its predictions, both cut to the valid examples.
     """
+    everywhere = jax.jit(lambda tree: tree, out_shardings=NamedSharding(mesh, PartitionSpec()))
     for batch in loader.once():
+        batch["position"] = batch.pop("index").astype(np.int32)  # devices have no int64
         with jax.set_mesh(mesh):
-            out = to_host(predict(variables, to_device(batch, mesh)))
+            given = to_device(batch, mesh)
+            out = predict(variables, given)
+            if jax.process_count() > 1:
+                given, out = everywhere((given, out))
+        batch, out = jax.device_get((given, out))
         valid = batch["valid"]
         yield tuple({name: x[valid] for name, x in part.items()} for part in (batch, out))
 

@@ -59,7 +59,9 @@ def class_weights(texts: np.ndarray) -> np.ndarray:
     return mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
 
 
-def retrieval(given: Given, *, retrieval: tuple[int, ...] = (1, 5, 10)) -> Evaluation | None:
+def retrieval(
+    given: Given, *, retrieval: tuple[int, ...] = (1, 5, 10), gallery: int = 5000
+) -> Evaluation | None:
     """Finds the caption of an image, and the image of a caption, among all of the test split (section 3.1.4).
 
     Gives "image_to_text_r{k}" and "text_to_image_r{k}": how often something right is among the first k. Right is any
@@ -67,11 +69,12 @@ def retrieval(given: Given, *, retrieval: tuple[int, ...] = (1, 5, 10)) -> Evalu
 
     Args:
         retrieval: the k; () = off.
+        gallery: pairs to search among, the first of the test split: the more, the harder (5000 is COCO's).
     """
     if not retrieval:
         return None
-    if min(retrieval) < 1:
-        raise ValueError(f"retrieval={retrieval} must be at least 1 each")
+    if min(*retrieval, gallery) < 1:
+        raise ValueError(f"retrieval={retrieval} and gallery={gallery} must be at least 1")
     embed, test = choose(given.task, "image", "text"), given.test
 
     def run(variables: Variables) -> dict[str, float]:
@@ -80,12 +83,16 @@ def retrieval(given: Given, *, retrieval: tuple[int, ...] = (1, 5, 10)) -> Evalu
             images.append(out["image"])
             texts.append(out["text"])
             tokens.append(batch["tokens"])
-            index += batch["index"].tolist()
+            index += batch["position"].tolist()
+            if len(index) >= gallery:
+                break
         if not index:
             return {}
-        _, words = np.unique(np.concatenate(tokens), axis=0, return_inverse=True)
+        index = index[:gallery]
+        images, texts, tokens = (np.concatenate(x)[:gallery] for x in (images, texts, tokens))
+        _, words = np.unique(tokens, axis=0, return_inverse=True)
         _, files = np.unique([test.source.name(i) for i in index], return_inverse=True)
-        scores = np.concatenate(images) @ np.concatenate(texts).T
+        scores = images @ texts.T
         found = {f"image_to_text_r{k}": 0.0 for k in retrieval}
         found |= {f"text_to_image_r{k}": 0.0 for k in retrieval}
         words, files = words.reshape(-1), files.reshape(-1)

@@ -1,5 +1,7 @@
 """Whole pictures restored, and measured as the papers of super-resolution do."""
 
+import logging
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from vitax.evals.evaluation import Evaluation, Given
 from vitax.models.swinir import restore_tiled
 from vitax.tasks import Variables
 
+LOGGER = logging.getLogger("vitax")
 MEASURES = ("psnr", "psnr_y", "ssim_y")
 
 
@@ -44,7 +47,11 @@ def whole_pictures(
     def run(variables: Variables) -> dict[str, float]:
         rows = []
         for i in range(min(pictures, len(source))):
-            truth = modulo_crop(source[i]["image"], scale)
+            try:
+                truth = modulo_crop(source[i]["image"], scale)
+            except (ValueError, OSError) as error:
+                LOGGER.warning("skipped %s: %s", source.name(i), error)
+                continue
             rng = np.random.default_rng(i)
             strength = knobs["strength"][0]
             damaged = degrade(truth, rng, kind=knobs["kind"], scale=scale, strength=strength)
@@ -54,9 +61,10 @@ def whole_pictures(
             row = measure(restored, truth, scale if scale > 1 else 0)
             free = measure(enlarge(damaged, scale), truth, scale if scale > 1 else 0)
             rows.append(row | {f"{name}_input": value for name, value in free.items()})
-        return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        return {name: float(np.mean([row[name] for row in rows] or [np.nan])) for name in names}
 
-    return Evaluation((*MEASURES, *(f"{name}_input" for name in MEASURES)), run)
+    names = (*MEASURES, *(f"{name}_input" for name in MEASURES))
+    return Evaluation(names, run)
 
 
 def restore(apply, damaged: np.ndarray, model, *, tile: int, overlap: int) -> np.ndarray:

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 
+from vitax.errors import UserError
 from vitax.evals.evaluation import Evaluation, Given, choose, predicted
 from vitax.tasks import Variables
 
@@ -27,6 +28,8 @@ def probes(
     classes = len(given.reader.record["class_names"])
     if not classes:
         raise ValueError("knn and shots need labelled images")
+    if getattr(given.model, "distillation_token", False):
+        raise ValueError("knn and shots need one feature of an image; a distilled model has two")
     predict = choose(given.task, "features")
 
     def extract(variables: Variables, loader) -> tuple[np.ndarray, np.ndarray]:
@@ -39,6 +42,8 @@ def probes(
 
     def run(variables: Variables) -> dict[str, float]:
         train, test = extract(variables, given.train), extract(variables, given.test)
+        if len(np.unique(train[1])) < 2:
+            raise UserError("knn and shots need two classes at least among the training images")
         found = {}
         if knn:
             found["knn_accuracy"] = knn_accuracy(*train, *test, knn, classes)

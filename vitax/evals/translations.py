@@ -25,7 +25,7 @@ def bleu(given: Given, *, bleu: bool = True) -> Evaluation | None:
         found, wanted = [], []
         for batch, out in predicted(predict, variables, given.test, given.mesh):
             found += [vocab.decode(row) for row in out["tokens"]]
-            wanted += [source.reference(int(i)) for i in batch["index"]]
+            wanted += [source.reference(int(i)) for i in batch["position"]]
         exact = sum(a == b for a, b in zip(found, wanted, strict=True)) / max(1, len(found))
         return {"bleu": sacrebleu.corpus_bleu(found, [wanted]).score, "exact": exact}
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from vitax.data.captions import table, tars
+from vitax.data.captions import CaptionedFiles, CaptionedTars, table, tars
 from vitax.data.source import Source, Splits
 from vitax.data.tokens import Vocabulary, check_lengths, framed, from_json, vocabulary
 from vitax.data.transforms import Chain, eval_transform, train_transform
@@ -12,7 +12,9 @@ from vitax.errors import UserError
 from vitax.formats import PairFormat, TextFormat
 from vitax.pipelines.images import image_format, open_splits
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
+from vitax.pipelines.texts import LEARN_FROM
 
+PAD = 0  # as CLIP has it, whatever token that is: a text is read at its end, and nothing before sees what follows
 CAPTIONED = {"table": table, "tars": tars}
 
 
@@ -50,7 +52,7 @@ class Encoded:
     def __getitem__(self, i: int) -> dict[str, np.ndarray]:
         example = self.source[i]
         text = example["caption"]
-        tokens = framed(self.vocab, self.vocab.encode(text), self.length, self.truncate, text)
+        tokens = framed(self.vocab, self.vocab.encode(text), self.length, self.truncate, text, PAD)
         return {"image": example["image"], "tokens": tokens, "label": np.int32(-1)}
 
     def name(self, i: int) -> str:
@@ -80,9 +82,12 @@ def prompts(vocab: Vocabulary, names: list[str], knobs: dict[str, Any]) -> np.nd
     """[templates, classes, L] token ids."""
     rows = []
     for template in knobs["templates"]:
-        texts = [template.format(name) for name in names]
+        texts = [template.replace("{}", name) for name in names]
         rows.append(
-            [framed(vocab, vocab.encode(t), knobs["length"], knobs["truncate"], t) for t in texts]
+            [
+                framed(vocab, vocab.encode(t), knobs["length"], knobs["truncate"], t, PAD)
+                for t in texts
+            ]
         )
     return np.asarray(rows, np.int32)
 
@@ -93,15 +98,18 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
     for kind in ("begin", "end"):
         if getattr(vocab, kind) < 0:
             raise UserError(f"the tokenizer has no token for the {kind} of a text; choose another")
-    text = TextFormat(knobs["length"], vocab.size, vocab.pad, vocab.begin, vocab.end, vocab.mask)
+    text = TextFormat(knobs["length"], vocab.size, PAD, vocab.begin, vocab.end, vocab.mask)
     fields = {"image_size": image.image_size, "vocab_size": vocab.size, "end_token": vocab.end}
     blank = {
         "image": np.zeros((*image.image_size, image.channels), np.uint8),
-        "tokens": np.full(text.length, vocab.pad, np.int32),
+        "tokens": np.full(text.length, PAD, np.int32),
         "label": np.int32(0),
     }
     names = record["class_names"]
-    tokens = prompts(vocab, names, knobs) if names else None
+    try:
+        tokens = prompts(vocab, names, knobs) if names else None
+    except ValueError as error:
+        raise UserError(f"config.data.templates: {error}") from error
     transform = Captioner(take(eval_transform, image.image_size), tokens)
     return Reader(PairFormat(image, text), fields, transform, record, blank)
 
@@ -111,10 +119,16 @@ def open_captions(take: Take) -> Pipeline:
     splits: Splits = take(open_splits, image.channels, CAPTIONED)
     names = list(splits.train.class_names)
     if names:
-        made = [template.format(name) for template in knobs["templates"] for name in names]
+        made = [template.replace("{}", name) for template in knobs["templates"] for name in names]
         vocab = take(vocabulary, lambda: made)
     else:
-        texts = lambda: (splits.train.caption(i) for i in range(len(splits.train)))
+        if not isinstance(splits.train, CaptionedFiles | CaptionedTars):
+            raise UserError(
+                f"{splits.origin} has neither captions nor class names to make some of; choose data.name 'table', "
+                "'tars' or 'folder'"
+            )
+        stride = max(1, len(splits.train) // LEARN_FROM)
+        texts = lambda: (splits.train.caption(i) for i in range(0, len(splits.train), stride))
         vocab = take(vocabulary, texts)
         length, truncate = knobs["length"], knobs["truncate"]
         for source in (splits.train, splits.test):

@@ -60,7 +60,9 @@ class Encoded:
         return {name: self.encode(text) for name, text in sides}
 
     def encode(self, text: str) -> np.ndarray:
-        return framed(self.vocab, self.vocab.encode(text), self.length, self.truncate, text)
+        return framed(
+            self.vocab, self.vocab.encode(text), self.length, self.truncate, text, self.vocab.pad
+        )
 
     def name(self, i: int) -> str:
         return self.source.name(i)
@@ -73,7 +75,7 @@ class Encoded:
 def read(take: Take, record: dict[str, Any]) -> Reader:
     length, _ = take(translation_length)
     vocab = from_json(record["tokenizer"])
-    format = text_format(vocab, length, ("begin", "end"))
+    format = text_format(vocab, length)
     row = np.full(length, vocab.pad, np.int32)
     blank = {"source": row, "target": row}
     return Reader(format, {"vocab_size": vocab.size}, lambda example, rng: example, record, blank)

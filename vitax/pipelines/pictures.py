@@ -91,19 +91,36 @@ def damage(
 
 
 class Repeated:
-    """A source whose examples come several times in an epoch."""
+    """A source of pictures that come several times in an epoch; one that is too small cannot be read.
 
-    def __init__(self, source: Any, times: int):
-        self.source, self.times, self.class_names, self.labels = source, times, (), None
+    Args:
+        side: pixels that a picture has to have, at least, in height and width.
+    """
+
+    def __init__(self, source: Any, times: int, side: int):
+        self.source, self.times, self.side, self.class_names, self.labels = (
+            source,
+            times,
+            side,
+            (),
+            None,
+        )
 
     def __len__(self) -> int:
         return len(self.source) * self.times
 
     def __getitem__(self, i: int) -> dict[str, np.ndarray]:
-        return self.source[i // self.times]
+        example = self.source[i // self.times]
+        height, width, _ = example["image"].shape
+        if min(height, width) < self.side:
+            raise ValueError(
+                f"{height}x{width} pixels are fewer than the pieces of {self.side}x{self.side} to learn from; remove "
+                "it, or lower data.patch"
+            )
+        return example
 
     def name(self, i: int) -> str:
-        return f"{self.source.name(i // self.times)}#{i % self.times}"
+        return self.source.name(i // self.times) + (f"#{i % self.times}" if self.times > 1 else "")
 
 
 class Damaged:
@@ -121,11 +138,10 @@ class Damaged:
         k, image = self.knobs, example["image"]
         side = k["patch"] * k["scale"]
         height, width, _ = image.shape
-        if min(height, width) < side:
-            raise UserError(
-                f"a picture of {height}x{width} pixels is smaller than the pieces of {side}x{side} to learn from; "
-                "remove it, or lower data.patch"
-            )
+        if (
+            self.random and k["kind"] == "jpeg"
+        ):  # JPEG's blocks of 8x8 may begin anywhere: cut after encoding
+            side = min(side + 8, height, width)
         rng = rng if self.random else np.random.default_rng(0)
         if self.random:
             top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
@@ -138,6 +154,13 @@ class Damaged:
             strength = k["strength"][int(rng.integers(len(k["strength"])))]
         piece = np.ascontiguousarray(piece)
         damaged = degrade(piece, rng, kind=k["kind"], scale=k["scale"], strength=strength)
+        if side > k["patch"] * k["scale"]:
+            top, left = rng.integers(side - k["patch"] + 1, size=2)
+            inner = slice(top, top + k["patch"]), slice(left, left + k["patch"])
+            damaged, piece = (
+                np.ascontiguousarray(damaged[inner]),
+                np.ascontiguousarray(piece[inner]),
+            )
         return {"damaged": damaged, "image": piece}
 
 
@@ -155,12 +178,12 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
 def open_restoration(take: Take) -> Pipeline:
     knobs = take(damage)
     splits = take(open_pictures, knobs["channels"])
-    times = knobs["patches_per_picture"]
+    times, side = knobs["patches_per_picture"], knobs["patch"] * knobs["scale"]
     name = {"bicubic": f"1/{knobs['scale']} of the side"}.get(
         knobs["kind"], f"{knobs['kind']} {', '.join(f'{s:g}' for s in knobs['strength'])}"
     )
     return Pipeline(
-        splits._replace(train=Repeated(splits.train, times)),
+        Splits(Repeated(splits.train, times, side), Repeated(splits.test, 1, side), splits.origin),
         Damaged(knobs, random=True),
         read(take, {"class_names": []}),
         unit="patches",

@@ -96,7 +96,7 @@ def encode_pair(
 def read(take: Take, record: dict[str, Any]) -> Reader:
     length, _ = take(text_length)
     vocab = from_json(record["tokenizer"])
-    format = text_format(vocab, length, ("begin", "end"))
+    format = text_format(vocab, length, record["pairs"])
     fields = {"vocab_size": vocab.size, "num_classes": len(record["class_names"])}
     row = np.full(length, vocab.pad, np.int32)
     blank = {"tokens": row, "segments": np.zeros(length, np.int32), "label": np.int32(0)}
@@ -111,7 +111,9 @@ def open_labelled(take: Take) -> Pipeline:
     vocab = take(vocabulary, lambda: everything[: len(splits.train)])
     check_lengths(vocab, everything, length, truncate, 0.01, f"texts of {splits.origin}")
     names = list(splits.train.class_names)
-    reader = read(take, {"class_names": names, "tokenizer": vocab.to_json()})
+    pairs = len(splits.train[0]["texts"]) > 1
+    record = {"class_names": names, "tokenizer": vocab.to_json(), "pairs": pairs}
+    reader = read(take, record)
     encoded = [Encoded(source, vocab, length, truncate) for source in texts]
     return Pipeline(
         Splits(*encoded, splits.origin),

@@ -8,7 +8,7 @@ import numpy as np
 
 from vitax.data.source import Splits
 from vitax.data.texts import TEXTS
-from vitax.data.tokens import Vocabulary, from_json, vocabulary
+from vitax.data.tokens import NAMES, Vocabulary, from_json, vocabulary
 from vitax.errors import UserError
 from vitax.formats import TextFormat
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
@@ -85,6 +85,12 @@ class Passages:
             return self._single(line)
         budget = self.length - 3
         found = self._around(line, budget)
+        if (
+            len(found) == 1 and len(found[0]) > 1
+        ):  # a paragraph, or a document of one line: cut where chance has it
+            ids = found[0][:budget]
+            middle = int(rng.integers(1, len(ids)))
+            found = [ids[:middle], ids[middle:]]
         cut = int(rng.integers(1, len(found))) if len(found) > 1 else 1
         first, second = _joined(found[:cut]), _joined(found[cut:])
         elsewhere = len(found) == 1 or rng.random() < 0.5
@@ -153,31 +159,32 @@ def _joined(parts: list[list[int]]) -> list[int]:
 
 def _fit(first: list[int], second: list[int], budget: int, rng: np.random.Generator):
     """Cuts the longer of the two, at a random end, until both fit."""
-    first, second = list(first), list(second)
+    first, second = first[:budget], second[:budget]
     while len(first) + len(second) > budget:
         longer = first if len(first) > len(second) else second
         longer.pop(0 if rng.random() < 0.5 else -1)
     return first, second
 
 
-def text_format(vocab: Vocabulary, length: int, needed: tuple[str, ...]) -> TextFormat:
-    """The format of texts of that length; the tokenizer has to have the special tokens that are needed.
+def text_format(vocab: Vocabulary, length: int, pairs: bool = False) -> TextFormat:
+    """The format of texts of that length.
 
     Raises:
-        UserError: it has not.
+        UserError: the tokenizer has no token for the padding, the begin or the end of a text.
     """
-    for kind in needed:
+    for kind in ("pad", "begin", "end"):
         if getattr(vocab, kind) < 0:
             raise UserError(
-                f"the tokenizer has no {kind} token, which this objective needs; choose another"
+                f"the tokenizer has no token for the {kind} of a text ({', '.join(NAMES[kind])}); choose another, or "
+                "leave data.tokenizer empty to train one"
             )
-    return TextFormat(length, vocab.size, vocab.pad, vocab.begin, vocab.end, vocab.mask)
+    return TextFormat(length, vocab.size, vocab.pad, vocab.begin, vocab.end, vocab.mask, pairs)
 
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
-    length, _ = take(passages)
+    length, pairs = take(passages)
     vocab = from_json(record["tokenizer"])
-    format = text_format(vocab, length, ("begin", "end"))
+    format = text_format(vocab, length, pairs)
     row = np.full(length, vocab.pad, np.int32)
     blank = {"tokens": row, "segments": np.zeros(length, np.int32), "next": np.int32(0)}
     return Reader(format, {"vocab_size": vocab.size}, lambda example, rng: example, record, blank)
@@ -191,6 +198,9 @@ def open_text(take: Take) -> Pipeline:
         stride = max(1, len(splits.train) // LEARN_FROM)
         return (splits.train[i] for i in range(0, len(splits.train), stride))
 
+    for split, lines in (("training", splits.train), ("test", splits.test)):
+        if not len(lines):
+            raise UserError(f"the {split} split of {splits.origin} holds no text")
     vocab = take(vocabulary, texts)
     reader = read(take, {"class_names": [], "tokenizer": vocab.to_json()})
     transforms = [

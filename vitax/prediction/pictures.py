@@ -12,6 +12,7 @@ from vitax.config import call
 from vitax.data.decode import decode_image, write_png
 from vitax.data.degrade import degrade
 from vitax.data.source import Source
+from vitax.errors import UserError
 from vitax.evals.pictures import modulo_crop, restore
 from vitax.pipelines.pictures import damage
 from vitax.prediction.images import image_files, read_images
@@ -22,25 +23,27 @@ from vitax.schema import resolve
 def output_folder(options: Any) -> Path:
     """The folder that --out names, or RUN/predictions; made if it is not there."""
     folder = Path(options.out) if options.out else Path(options.workdir) / "predictions"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out={folder} cannot be made a folder: {error}") from error
     return folder
 
 
-def output_path(folder: Path, file: str, taken: set[Path]) -> Path:
-    """folder/NAME.png for the picture of a file; numbered where two files have one name."""
+def output_path(folder: Path, file: str) -> Path:
+    """folder/NAME.png for the picture of a file; numbered where there is one of that name, which is left alone."""
     stem, path, number = Path(file).stem, folder / f"{Path(file).stem}.png", 2
-    while path in taken:
+    while path.exists():
         path, number = folder / f"{stem}-{number}.png", number + 1
-    taken.add(path)
     return path
 
 
 def reconstruct(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
     """{"file", "output", "hidden": share, "squared_error": mean over the hidden pixels, on the scale 0..1}; the picture has the
     input, what was visible of it, and the reconstruction, side by side."""
-    folder, taken = output_folder(options), set()
+    files, folder = image_files(given), output_folder(options)
     format, patch = run.reader.format, run.model.patch_size
-    examples = read_images(image_files(given), run.reader.blank, format.channels)
+    examples = read_images(files, run.reader.blank, format.channels)
     for file, example, row in predictions(run, examples):
         if row is None:
             yield {"file": file, "error": str(example)}
@@ -48,7 +51,7 @@ def reconstruct(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator
         rows, columns = (side // patch for side in format.image_size)
         visible = row["visible"].reshape(rows, columns).repeat(patch, 0).repeat(patch, 1)[..., None]
         masked = np.where(visible, example["image"], 127).astype(np.uint8)
-        output = output_path(folder, file, taken)
+        output = output_path(folder, file)
         triple = np.concatenate([example["image"], masked, row["reconstruction"]], axis=1)
         write_png(output, enlarged(triple, format.image_size[0]))
         wrong = np.square((row["reconstruction"].astype(float) - example["image"]) / 255)
@@ -71,10 +74,10 @@ def restore_pictures(
     run: TrainedRun, given: Sequence[str], options: Any
 ) -> Iterator[dict[str, Any]]:
     """{"file", "output", "height", "width"}: the files are taken for the damaged pictures; any size, tile by tile."""
-    folder, taken = output_folder(options), set()
+    files, folder = image_files(given), output_folder(options)
     evals, apply = run.config["evals"], jax.jit(run.model.apply)
     tile = evals["tile"] or 8 * run.model.window
-    for file in image_files(given):
+    for file in files:
         try:
             image = decode_image(Path(file).read_bytes(), run.model.channels)
             restored = restore(
@@ -87,7 +90,7 @@ def restore_pictures(
         except (ValueError, OSError) as error:
             yield {"file": file, "error": str(error)}
             continue
-        output = output_path(folder, file, taken)
+        output = output_path(folder, file)
         write_png(output, restored)
         height, width, _ = restored.shape
         yield {"file": file, "output": str(output), "height": height, "width": width}

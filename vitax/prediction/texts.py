@@ -23,13 +23,17 @@ def lines_of(given: Sequence[str]) -> Iterator[str]:
     """
     if not given:
         print("reading lines from stdin", file=sys.stderr)
-        yield from (line.strip() for line in sys.stdin if line.strip())
+        try:
+            sys.stdin.reconfigure(encoding="utf-8")
+            yield from (line.strip() for line in sys.stdin if line.strip())
+        except UnicodeDecodeError as error:
+            raise UserError(f"stdin is not UTF-8 text: {error}") from error
     for name in given:
         try:
-            text = Path(name).read_text(encoding="utf-8")
+            text = Path(name).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{name} cannot be read as UTF-8 text: {error}") from error
-        yield from (line.strip() for line in text.splitlines() if line.strip())
+        yield from (line.strip() for line in text.split("\n") if line.strip())
 
 
 def encoded(lines: Iterator[str], encode) -> Iterator[tuple[str, Any]]:
@@ -112,9 +116,10 @@ def classify_text(run: TrainedRun, given: Sequence[str], options: Any) -> Iterat
     names = run.reader.record["class_names"]
 
     def encode(line: str) -> dict[str, np.ndarray]:
-        row = encode_pair(
-            vocab, tuple(line.split("\t")[:2]), length, run.config["data"]["truncate"]
-        )
+        texts = tuple(line.split("\t")) if run.reader.format.pairs else (line,)
+        if run.reader.format.pairs and len(texts) != 2:
+            raise ValueError("the run classifies pairs: two texts with a tab between them")
+        row = encode_pair(vocab, texts, length, run.config["data"]["truncate"])
         return {**run.reader.blank, **row}
 
     for line, error, row in predictions(run, encoded(lines_of(given), encode)):

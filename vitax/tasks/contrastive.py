@@ -45,7 +45,7 @@ def contrastive(
         image = normalize(batch["image"])
         out = model.apply(variables, image, batch["tokens"], train=train, mutable=collections)
         out, updates = out if train else (out, {})
-        return out._replace(scale=out.scale.clip(1, max_scale)), updates
+        return out._replace(scale=losses.clipped(out.scale, 1.0, max_scale)), updates
 
     def value(variables: Variables, batch: Batch, key: jax.Array, train: bool):
         out, updates = embed(variables, batch, train)

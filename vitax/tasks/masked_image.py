@@ -35,7 +35,9 @@ def masked_image(
     p = model.patch_size
     height, width = format.image_size
     patches = (height // p) * (width // p)
-    masking.random_masking(jax.random.key(0), 1, patches, mask_ratio)  # refuses a useless ratio
+    if int(patches * (1 - mask_ratio)) >= patches:
+        raise ValueError(f"mask_ratio={mask_ratio} hides none of {patches} patches")
+    masking.random_masking(jax.random.key(0), 1, patches, mask_ratio)  # refuses one that hides all
     normalize = functools.partial(images.normalize, mean=format.mean, std=format.std)
 
     def hide(key: jax.Array, batch: int) -> tuple[jax.Array, jax.Array]:

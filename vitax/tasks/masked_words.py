@@ -20,6 +20,8 @@ def masked_words(
 ) -> Task:
     """Cross entropy of hidden words, plus that of the second passage where the model has a head for it.
 
+    Micro-batches and batches of a test count by their hidden words, the second part of the loss too.
+
     Args:
         model: `vitax.models.bert.BERT` or `vitax.models.fnet.FNet` with ``heads`` "pretraining", or "masked_words"
             for hidden words alone.
@@ -35,6 +37,12 @@ def masked_words(
         raise ValueError(
             f"model.heads={model.heads!r} predicts no words; choose 'pretraining' or 'masked_words'"
         )
+    if model.heads == "pretraining" and not format.pairs:
+        raise ValueError(
+            "model.heads='pretraining' needs pairs of passages: set data.sentence_pairs=True, or heads='masked_words'"
+        )
+    if max_predictions < 1:
+        raise ValueError(f"max_predictions={max_predictions} must be at least 1")
     if format.mask < 0:
         raise ValueError("the tokenizer has no mask token; choose another")
     if not 0 < mask_rate < 1:

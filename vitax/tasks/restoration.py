@@ -20,7 +20,7 @@ def restoration(model: nn.Module, format: PictureFormat, *, loss: str = "l1") ->
         loss: "l1" (super-resolution) or "charbonnier" (denoising, JPEG).
 
     Batches: "damaged" [B, h, w, C] float32 on 0..255, "image" [B, H, W, C] uint8, "valid" [B] bool. Metrics: "loss" on
-    the scale 0..1, and "psnr" in dB, the mean over pictures. Predictions: "restored" [B, H, W, C] uint8.
+    the scale 0..1, and "patch_psnr" in dB, the mean over pictures. Predictions: "restored" [B, H, W, C] uint8.
     """
     if loss not in LOSSES:
         raise ValueError(f"loss={loss!r} is unknown; choose one of {', '.join(LOSSES)}")
@@ -42,7 +42,7 @@ def restoration(model: nn.Module, format: PictureFormat, *, loss: str = "l1") ->
         error = jnp.square(restored.clip(0, 1) - target).mean(axis=(1, 2, 3))
         found = {
             "loss": metrics.masked(values, batch["valid"]),
-            "psnr": metrics.masked(metrics.psnr(error), batch["valid"]),
+            "patch_psnr": metrics.masked(metrics.psnr(error), batch["valid"]),
         }
         return metrics.mean(found["loss"]), Aux(found)
 

@@ -190,7 +190,7 @@ def choose(checkpoints: Checkpoints, which: str) -> int:
     if which.isdigit() and int(which) in steps:
         return int(which)
     raise UserError(
-        f"--checkpoint={which} is not there; choose best, last or one of {', '.join(map(str, steps))}"
+        f"--checkpoint={which} is not there; choose best, last, average or one of {', '.join(map(str, steps))}"
     )
 
 

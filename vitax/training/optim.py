@@ -80,11 +80,21 @@ def layer_factors(params: Params, decay: float) -> Params:
         raise UserError("optim.layer_decay is set, but no parameter path contains 'block<number>/'")
     depth = max(blocks) + 1
 
+    between = [path for path in all_paths if re.search(r"(merge|downsample)\d+/", path)]
+    if between:
+        raise UserError(
+            f"optim.layer_decay knows no layer for {between[0]}, which lies between blocks; use optim.lr_factors"
+        )
+
     def factor(path: str) -> float:
         if found := re.search(r"block(\d+)/", path):
             layer = int(found[1]) + 1
         else:
-            layer = 0 if re.search(r"embed|_token", path) else depth + 1
+            layer = (
+                0
+                if re.match(r"(patch|pos|word|segment)_embed|embed/|\w+_token$", path)
+                else depth + 1
+            )
         return decay ** (depth + 1 - layer)
 
     return jax.tree.map(factor, paths(params))
@@ -137,9 +147,11 @@ def make_schedule(
         return jnp.asarray(peak)
 
     kinds = ("cosine", "linear", "inverse_sqrt", "constant", "step")
-    if (kind == "step") != bool(milestones) or list(milestones) != sorted(milestones):
+    rising = list(milestones) == sorted(milestones) and all(0 < m < 1 for m in milestones)
+    if (kind == "step") != bool(milestones) or not rising:
         raise UserError(
-            f"optim.milestones={milestones} must rise, and are for optim.schedule='step', not {kind!r}"
+            f"optim.milestones={milestones}: optim.schedule='step', and it alone, needs shares of the run that rise, "
+            "(0.5, 0.75) say"
         )
     if kind not in kinds:
         raise UserError(f"optim.schedule={kind!r} is unknown; choose one of {', '.join(kinds)}")

@@ -55,15 +55,3 @@ def prefetch(
         if len(queue) >= ahead:
             yield queue.popleft()
     yield from queue
-
-
-def to_host(arrays: dict[str, jax.Array]) -> dict[str, np.ndarray]:
-    """This host's rows of arrays whose leading axis is split over the devices: the inverse of `to_device`."""
-
-    def rows(x: jax.Array) -> np.ndarray:
-        if x.is_fully_addressable:
-            return np.asarray(x)
-        shards = {shard.index[0].start or 0: shard.data for shard in x.addressable_shards}
-        return np.concatenate([np.asarray(shards[start]) for start in sorted(shards)])
-
-    return {name: rows(x) for name, x in arrays.items()}
