@@ -137,3 +137,17 @@ def test_charbonnier_is_smooth_and_close_to_l1(rng):
     chex.assert_trees_all_equal(gradient, jnp.zeros_like(a))  # L1 has no gradient there
     with pytest.raises(ValueError, match="one shape"):
         losses.absolute_error(a, b[:1])
+
+
+def test_a_clipped_scale_comes_back():
+    """Beyond its bounds, only a gradient that leads back is let through."""
+    for x, gradient, passes in (
+        (5.0, 1.0, True),
+        (5.0, -1.0, False),
+        (0.5, -1.0, True),
+        (0.5, 1.0, False),
+        (2.0, 1.0, True),
+    ):
+        value, pull = jax.vjp(lambda x: losses.clipped(x, 1.0, 3.0), jnp.float32(x))
+        assert float(value) == min(max(x, 1.0), 3.0)
+        assert float(pull(jnp.float32(gradient))[0]) == (gradient if passes else 0.0)

@@ -157,3 +157,20 @@ def test_learning_rate_scales_by_its_rule():
     assert optim.scaled_learning_rate(1e-4, "linear", 4096) == pytest.approx(1.6e-3)
     assert optim.scaled_learning_rate(1e-4, "sqrt", 4096) == pytest.approx(4e-4)
     assert optim.scaled_learning_rate(1e-4, "none", 4096) == pytest.approx(1e-4)
+
+
+def test_steps_halve_the_rate_at_shares_of_the_run():
+    curve = optim.make_schedule("step", 1.0, 100, 0, milestones=(0.5, 0.8))
+    assert [float(curve(jnp.int32(n))) for n in (0, 49, 50, 79, 80, 99)] == [
+        1,
+        1,
+        0.5,
+        0.5,
+        0.25,
+        0.25,
+    ]
+    for bad in ((), (50.0, 80.0), (0.8, 0.5)):
+        with pytest.raises(UserError, match="needs shares of the run that rise"):
+            optim.make_schedule("step", 1.0, 100, 0, milestones=bad)
+    with pytest.raises(UserError, match="needs shares"):
+        optim.make_schedule("cosine", 1.0, 100, 0, milestones=(0.5,))

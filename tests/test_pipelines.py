@@ -314,7 +314,7 @@ def test_pictures_are_damaged_in_pieces(tmp_path, rng):
     difference = batch["image"].reshape(15, 8, 2, 8, 2, 3).mean((2, 4)) - batch["damaged"]
     assert abs(difference.mean()) < 2  # the small one is of the same place, turned alike
     assert np.corrcoef(batch["image"].reshape(15, 8, 2, 8, 2, 3).mean((2, 4)).ravel(), batch["damaged"].ravel())[0, 1] > 0.9  # fmt: skip
-    with pytest.raises(UserError, match="smaller than the pieces of 64x64 to learn from"):
+    with pytest.raises(UserError, match="40x30 pixels are fewer than the pieces of 64x64"):
         first(opened("pictures", **data | dict(patch=32)), 15)
     with pytest.raises(UserError, match="degradation 'noise' needs scale=1, not 2, and a strength"):
         opened("pictures", **data | dict(degradation="noise"))
@@ -362,3 +362,98 @@ def test_bpe_is_the_same_each_time_and_gives_back_every_text():
     )
     with pytest.raises(UserError, match="vocab_size=100 must be at least 261"):
         train_bpe(texts, 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "a.csv",
+            "text,label\nhi, there,a\n",
+            "row 1 does not have the columns text, label, each once",
+        ),
+        ("a.csv", "text,label\nhi\n", "row 1 does not have the columns text, label, each once"),
+        ("a.jsonl", "3\n", "row 1 does not have the columns of a table"),
+        ("a.jsonl", '{"text": "a"', "cannot be read"),
+        ("a.csv", "", "holds no rows"),
+        ("a.csv", "words,label\na,b\n", "has the columns words, label; expected a .csv"),
+    ],
+)
+def test_odd_tables_are_refused_in_a_sentence(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=message):
+        opened("sentences", name="table", path=str(tmp_path / name), length=16, vocab_size=300)
+
+
+def test_tables_of_spreadsheets_and_of_glue_are_read_as_they_are(tmp_path):
+    rows = [("plain", "a"), ('he said "yes', "b"), ("more", "a"), ("\u00fcber", "b")] * 3
+    (tmp_path / "glue.tsv").write_text(
+        "text\tlabel\n" + "".join(f"{t}\t{label}\n" for t, label in rows)
+    )
+    (tmp_path / "excel.csv").write_bytes("\ufefftext,label\r\n".encode() + "".join(f"{t},{label}\r\n" for t, label in rows if '"' not in t).encode())  # fmt: skip
+    for name, count in (("glue.tsv", 12), ("excel.csv", 9)):
+        pipeline = opened(
+            "sentences", name="table", path=str(tmp_path / name), length=32, vocab_size=300
+        )
+        texts = [s[i]["texts"][0] for s in (pipeline.splits.train.source, pipeline.splits.test.source) for i in range(len(s))]  # fmt: skip
+        assert len(texts) == count
+        assert set(texts) <= {t for t, _ in rows}
+
+
+def test_paragraphs_make_pairs_of_both_kinds(tmp_path):
+    """A line that fills a passage alone is cut in two: or every second passage would be from elsewhere."""
+    words = [" ".join(f"w{i}x{j}" for j in range(60)) for i in range(60)]
+    (tmp_path / "p.txt").write_text("\n\n".join(words))
+    pipeline = opened("texts", name="text", path=str(tmp_path / "p.txt"), length=40, vocab_size=300)
+    assert 0.3 < first(pipeline, 57)["next"].mean() < 0.7
+
+
+def test_text_of_another_encoding_is_refused(tmp_path):
+    (tmp_path / "t.txt").write_bytes("some words\n\nmore\n".encode("utf-16"))
+    with pytest.raises(UserError, match="no UTF-8 text: it holds zero bytes"):
+        opened("texts", name="text", path=str(tmp_path / "t.txt"), length=40)
+
+
+def test_tokenizers_from_elsewhere(tmp_path):
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "one", "two", "two"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    (tmp_path / "t.txt").write_text(TEXT)
+    data = dict(name="text", path=str(tmp_path / "t.txt"), length=40, tokenizer=str(tmp_path / "vocab.txt"))  # fmt: skip
+    pipeline = opened("texts", **data)
+    vocab = from_json(pipeline.reader.record["tokenizer"])
+    assert max(vocab.encode("one two three")) < pipeline.reader.fields["vocab_size"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words[:1] + words[2:]))
+    with pytest.raises(UserError, match=r"cannot be read: it has no \[UNK\]"):
+        opened("texts", **data)
+    nameless = json.loads(pipeline.reader.record["tokenizer"].replace("[PAD]", "[EMPTY]"))
+    (tmp_path / "tokenizer.json").write_text(json.dumps(nameless))
+    with pytest.raises(UserError, match=r"no token for the pad of a text \(\[PAD\], <pad>"):
+        opened("texts", **data | dict(tokenizer=str(tmp_path / "tokenizer.json")))
+
+
+def test_a_mask_stands_for_a_word_with_its_space():
+    vocab = train_bpe(["the capital of france is paris"] * 3, 300)
+    around, word = (vocab.encode(f"capital of{x} is") for x in (" [MASK]", " france"))
+    place = around.index(vocab.mask)
+    assert around[:place] == vocab.encode("capital of")
+    assert vocab.decode([*around[:place], *vocab.encode("france"), *around[place + 1 :]]) == vocab.decode(word)  # fmt: skip
+
+
+def test_a_test_folder_alone_is_not_learned_from(tmp_path):
+    (tmp_path / "test").mkdir()
+    for place in ("a.png", "b.png", "test/c.png"):
+        (tmp_path / place).write_bytes(jpeg(9, (40, 40)))
+    with pytest.raises(UserError, match="holds 'test' but no folder to learn from"):
+        opened("pictures", name="pictures", path=str(tmp_path), patch=8, scale=2)
+
+
+def test_pieces_of_jpeg_begin_anywhere_in_its_blocks(tmp_path, rng):
+    for i in range(2):
+        Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(
+            tmp_path / f"{i}.png"
+        )
+    pipeline = opened("pictures", name="pictures", path=str(tmp_path), patch=16, degradation="jpeg", strength=(5.0,), patches_per_picture=60)  # fmt: skip
+    batch = first(pipeline, 60)
+    assert batch["damaged"].shape == batch["image"].shape == (60, 16, 16, 3)
+    edges = np.abs(np.diff(batch["damaged"].mean(-1), axis=2)).mean((0, 1))
+    assert edges.max() < 2 * edges.mean()  # blocks that always begin at 0 would stand out at 8

@@ -3,7 +3,7 @@ import pytest
 from conftest import write_image
 
 from vitax.data import open_source, source
-from vitax.data.holdout import holdout
+from vitax.data.holdout import equal_shares, holdout
 from vitax.errors import UserError
 
 
@@ -173,7 +173,7 @@ def test_cache_reads_once_within_its_budget(image_folder):
             return self.source[i]
 
     counting = Counting(opened("folder", image_folder).train)
-    size = counting[0]["image"].nbytes + 4
+    size = counting[0]["image"].nbytes + 4 + source.OVERHEAD
     counting.reads = 0
     kept = source.Cached(counting, 10 * size)
     for _ in range(3):
@@ -185,3 +185,16 @@ def test_cache_reads_once_within_its_budget(image_folder):
 def test_arrays_of_unequal_length_are_refused():
     with pytest.raises(ValueError, match="differ in length"):
         source.Arrays({"image": np.zeros(3), "label": np.zeros(2)}, "ab", "x")
+
+
+@pytest.mark.parametrize("count", [10, 37, 99, 100])
+def test_fewer_examples_are_exactly_as_many_with_every_class(count, rng):
+    labels = np.repeat(np.arange(10), [1, 2, 3, 4, 5, 10, 15, 20, 20, 20])
+    kept = equal_shares(labels, count)
+    assert len(kept) == len(set(kept.tolist())) == count
+    sizes = np.bincount(labels[kept], minlength=10)
+    assert sizes.min() >= 1
+    if count > 30:
+        assert np.abs(sizes - np.bincount(labels) * count / 100).max() <= 1
+    with pytest.raises(ValueError, match=r"must lie in 10..100"):
+        equal_shares(labels, 9)

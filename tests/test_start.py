@@ -106,3 +106,10 @@ def test_a_file_of_another_family_is_refused(tmp_path):
     write(tmp_path / "w.safetensors")
     with pytest.raises(UserError, match="no weights of the family 'swin'"):
         chain(tmp_path / "w.safetensors", "swin_t.py:demo")
+
+
+def test_a_teacher_of_other_classes_is_refused(tmp_path):
+    token = dict(class_token=True, pooling="token", depth=8, num_classes=7)
+    write(tmp_path / "w.safetensors", **token)
+    with pytest.raises(UserError, match="and so no teacher to learn from: train a dense model"):
+        chain(tmp_path / "w.safetensors", "dynamic_vit_s.py:demo")

@@ -253,20 +253,19 @@ def test_a_batch_norm_before_the_head_learns_its_statistics(rng):
 
 
 def test_hidden_patches_cost_the_encoder_neither_memory_nor_work():
-    """At 75 % at most half the temporary memory and 0.45 of the work of the same step on all patches (ViT-L's shape)."""
+    """At 75 % at most half the temporary memory and 0.45 of the work of the same step on nearly all patches."""
     model = SMALL["mae"].replaced(
-        image_size=(32, 32), width=128, depth=4, num_heads=4, mlp_width=512
+        image_size=(32, 32), width=128, depth=2, num_heads=4, mlp_width=512
     )
     batch = {"image": np.zeros((8, 32, 32, 3), np.uint8), "valid": np.ones(8, bool)}
-    format = RGB._replace(image_size=(32, 32))
     memory, flops = [], []
-    for ratio in (0.75, 0.0):
-        task = TASKS["masked_image"].factory(model, format, mask_ratio=ratio)
-        optimizer = optax.sgd(0.1)
-        state = jax.eval_shape(make_init(task, optimizer, 0, ema=False), batch)
-        step = (
-            jax.jit(make_step(task, optimizer, 0), donate_argnums=0).lower(state, batch).compile()
+    for ratio in (0.75, 0.02):
+        task = TASKS["masked_image"].factory(
+            model, RGB._replace(image_size=(32, 32)), mask_ratio=ratio
         )
+        variables = jax.eval_shape(task.init, jax.random.key(0), batch)
+        gradient = jax.grad(lambda v, b, k, task=task: task.loss(v, b, k, True)[0])
+        step = jax.jit(gradient).lower(variables, batch, jax.random.key(0)).compile()
         memory.append(step.memory_analysis().temp_size_in_bytes)
         flops.append(step.cost_analysis()["flops"])
     assert memory[0] < 0.5 * memory[1]
