@@ -72,7 +72,7 @@ def demo() -> ConfigDict:
         heads="pretraining",
         max_length=48,
         width=128,
-        depth=3,
+        depth=1,
         num_heads=4,
         mlp_width=512,
     )

@@ -67,7 +67,7 @@ def demo() -> ConfigDict:
     config.duration = "20 epochs"
     config.init_from = ""  # the folder of a pre-training, or a file of weights; "" = from scratch
     config.model = dict(
-        name="bert", heads="classes", max_length=48, width=128, depth=3, num_heads=4, mlp_width=512
+        name="bert", heads="classes", max_length=48, width=128, depth=1, num_heads=4, mlp_width=512
     )
     config.task = dict(name="text_classification")
     config.data = dict(

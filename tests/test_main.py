@@ -304,7 +304,12 @@ def test_two_hosts_equal_one(command, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    short = [*TINY, "--config.duration=12steps", "--config.evals.every=6steps"]
+    short = [
+        *TINY,
+        "--config.duration=12steps",
+        "--config.evals.every=6steps",
+        "--config.evals.knn=5",
+    ]
     one = command("main", DEMO, *short, f"--workdir={tmp_path / 'one'}")
     assert one.returncode == 0, one.stderr
     hosts = [
@@ -320,8 +325,10 @@ def test_two_hosts_equal_one(command, tmp_path):
     assert "workdir" not in ends[1][0]  # only the first host talks
     for a, b in zip(lines(tmp_path / "one"), lines(tmp_path / "two"), strict=True):
         assert a.keys() == b.keys()
-        for name in a:
-            assert a[name] == pytest.approx(b[name], rel=1e-4), name
+        for name in a:  # neighbours may change places for a rounding error: four of 359 images
+            loose = dict(abs=0.012) if "knn" in name else dict(rel=1e-4)
+            assert a[name] == pytest.approx(b[name], **loose), name
+    assert "test/knn_accuracy" in a
     # What two hosts saved, one continues.
     evaluated = command("main", f"--workdir={tmp_path / 'two'}", "--mode=eval", "--checkpoint=last")
     assert evaluated.returncode == 0, evaluated.stderr
