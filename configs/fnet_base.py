@@ -65,7 +65,7 @@ def demo() -> ConfigDict:
     config.batch_size = 32
     config.duration = "40 epochs"
     config.model = dict(
-        name="fnet", heads="pretraining", max_length=48, width=128, depth=3, mlp_width=512
+        name="fnet", heads="pretraining", max_length=48, width=128, depth=2, mlp_width=512
     )
     config.task = dict(name="masked_words", mask_rate=0.15, max_predictions=8)
     config.data = dict(
@@ -78,7 +78,7 @@ def demo() -> ConfigDict:
     )
     config.optim = dict(
         name="adamw",
-        learning_rate=1e-3,
+        learning_rate=3e-4,
         schedule="linear",
         warmup="3 epochs",
         weight_decay=0.01,

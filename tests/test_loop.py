@@ -206,7 +206,8 @@ def test_the_best_checkpoint_outlives_the_newest(tmp_path):
     assert checkpoint.choose(out.checkpoints, "best") == 5
     assert checkpoint.choose(out.checkpoints, "last") == 40
     with pytest.raises(
-        UserError, match="--checkpoint=7 is not there; choose best, last or one of 5, 35, 40"
+        UserError,
+        match="--checkpoint=7 is not there; choose best, last, average or one of 5, 35, 40",
     ):
         checkpoint.choose(out.checkpoints, "7")
 

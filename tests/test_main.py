@@ -369,7 +369,8 @@ def test_a_chain_pretrains_fine_tunes_probes_and_predicts(command, tmp_path):
     triple = command("predict", "--workdir=mae", "mae/example.png")
     (row,) = map(json.loads, triple.stdout.splitlines())
     assert row["hidden"] == 0.5
-    assert Image.open(tmp_path / row["output"]).size == (3 * 224, 224)
+    with Image.open(tmp_path / row["output"]) as picture:
+        assert picture.size == (3 * 224, 224)
     for name, told in (
         ("mae_b16_finetune", "params/fc_norm/scale"),
         ("mae_b16_linprobe", "head_norm"),
@@ -406,7 +407,7 @@ def test_texts_pretrain_fine_tune_with_one_tokenizer_and_fill_in(command, tmp_pa
     tokenizers = [(tmp_path / run / "tokenizer.json").read_text() for run in ("bert", "tuned")]
     assert tokenizers[0] == tokenizers[1]
     other = ("--config.init_from=bert", "--config.data.tokenizer=other.json")
-    (tmp_path / "other.json").write_text(tokenizers[0].replace('"the"', '"teh"'))
+    (tmp_path / "other.json").write_text(tokenizers[0].replace('"NFC"', '"NFKC"'))
     refused(
         command("main", *short("bert_finetune", *other), "--workdir=x"),
         "token ids would mean other words",

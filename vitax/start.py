@@ -91,7 +91,7 @@ def initial_variables(config: Config, run: Run) -> tuple[Variables, str]:
             f"config.init_from={path} holds a model {source.family!r}, which has no weights for {family!r}"
         )
     if of_run:
-        _check_fields(source.model, run.model, path)
+        _check_fields(source.model, _part(run.model, source.family, family), path)
     if family == "dynamic_vit" and getattr(source.model, "pooling", "token") != "token":
         raise UserError(
             f"config.init_from={path} pools by {source.model.pooling!r}; DynamicViT needs a model with "
@@ -162,10 +162,18 @@ def _of_run(path: Path, mesh: Mesh) -> _Weights:
     return _Weights(family, model, variables, report)
 
 
-def _check_fields(there: nn.Module, here: nn.Module, path: Path) -> None:
+def _part(model: nn.Module, there: str, here: str) -> dict[str, Any]:
+    """Fields, of the part of the model that the weights are for, that no weights show."""
+    if (there, here) == ("vit", "clip"):
+        tower = dict(activation="gelu", norm_epsilon=1e-6, pooling=model.image_pooling)
+        return tower | dict(num_heads=model.image_heads)
+    return {key: getattr(model, key, None) for key in pretrained.NOT_IN_FILES}
+
+
+def _check_fields(there: nn.Module, here: dict[str, Any], path: Path) -> None:
     """Refuses fields that no weights show, and that give them another meaning."""
-    for key in pretrained.NOT_IN_FILES:
-        old, new = getattr(there, key, None), getattr(here, key, None)
+    for key, new in here.items():
+        old = getattr(there, key, None)
         if None not in (old, new) and old != new and key != "image_size":
             raise UserError(
                 f"config.model.{key}={new!r} is {old!r} in {path}, from where config.init_from takes weights: "
