@@ -10,7 +10,7 @@ Hardware: one accelerator of 16 GB.
 DIR holds train.csv and test.csv (or .tsv, .jsonl) with the columns text, label and, for pairs, text_pair.
 
 :demo tells from which of ten chapters of Python's language reference a sentence is: offline, two CPU cores. It is right
-about 0.65 of the sentences from scratch, and FTTEXT from ``bert_base.py:demo``.
+about 0.60 of the sentences from scratch, and 0.58 from ``bert_base.py:demo``: so small a pre-training is of no use.
 
     python -m vitax.main --config=configs/bert_finetune.py:demo
     python -m vitax.main --config=configs/bert_finetune.py:demo --config.init_from=runs/bert   # of bert_base.py:demo
