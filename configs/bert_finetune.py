@@ -1,7 +1,7 @@
 """BERT-base fine-tuned: classes of texts, or of pairs of texts.
 
-Recipe: Devlin et al. 2018, "BERT" (arXiv:1810.04805), section 4.1 and appendix A.3: 2 to 4 epochs, batch 16 or 32, learning
-rate 2e-5 to 5e-5; SST-2 93.5 %, MNLI-m 84.6 %, MRPC F1 88.9 (test, table 1). Not run here.
+Recipe: Devlin et al. 2018, "BERT" (arXiv:1810.04805), section 4.1 and appendix A.3: 2 to 4 epochs, batch 16 or 32,
+learning rate 2e-5 to 5e-5; SST-2 93.5 %, MNLI-m 84.6 %, MRPC F1 88.9 (test, table 1). Not run here.
 Hardware: one accelerator of 16 GB.
 
     python -m vitax.main --config=configs/bert_finetune.py --config.data.path=DIR --config.init_from=bert-base-uncased/model.safetensors --config.data.tokenizer=bert-base-uncased/vocab.txt
@@ -9,8 +9,9 @@ Hardware: one accelerator of 16 GB.
 
 DIR holds train.csv and test.csv (or .tsv, .jsonl) with the columns text, label and, for pairs, text_pair.
 
-:demo tells from which of ten chapters of Python's language reference a sentence is: offline, two CPU cores. It is right
-about 0.60 of the sentences from scratch, and 0.58 from ``bert_base.py:demo``: so small a pre-training is of no use.
+:demo tells from which of ten chapters of Python's language reference a sentence is: offline, two CPU cores. It is
+right about 0.60 of the sentences from scratch, and 0.58 from ``bert_base.py:demo``: so small a pre-training is of no
+use.
 
     python -m vitax.main --config=configs/bert_finetune.py:demo
     python -m vitax.main --config=configs/bert_finetune.py:demo --config.init_from=runs/bert   # of bert_base.py:demo

@@ -1,7 +1,7 @@
 """CLIP with a frozen image tower: a ViT-B/16 that is trained already learns to read (LiT).
 
-Recipe: Zhai et al. 2021, "LiT: Zero-Shot Transfer with Locked-image text Tuning" (arXiv:2111.07991), section 4: the text
-tower learns to fit the image tower. Its figures are for pairs that are not public. Not run here.
+Recipe: Zhai et al. 2021, "LiT: Zero-Shot Transfer with Locked-image text Tuning" (arXiv:2111.07991), section 4: the
+text tower learns to fit the image tower. Its figures are for pairs that are not public. Not run here.
 
     python -m vitax.main --config=configs/clip_b16_lit.py --config.data.path=DIR --config.init_from=ViT-B_16.npz
 

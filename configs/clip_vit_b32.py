@@ -1,10 +1,10 @@
 """CLIP ViT-B/32 on image-text pairs.
 
-Recipe: Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision" (arXiv:2103.00020),
-section 2.5 and table 18; 63.3 % zero-shot top-1 on ImageNet after 32 epochs of 400 million pairs (the released weights, measured by open_clip). Not run
-here.
-Hardware: batch 32768 in bfloat16 wants some 16 accelerators of 80 GB; the batch is what the loss compares with, so ``accumulate``
-is no substitute. A smaller one learns less.
+Recipe: Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision"
+(arXiv:2103.00020), section 2.5 and table 18; 63.3 % zero-shot top-1 on ImageNet after 32 epochs of 400 million pairs
+(the released weights, measured by open_clip). Not run here.
+Hardware: batch 32768 in bfloat16 wants some 16 accelerators of 80 GB; the batch is what the loss compares with, so
+``accumulate`` is no substitute. A smaller one learns less.
 
     python -m vitax.main --config=configs/clip_vit_b32.py --config.data.path=DIR          # tar files of pairs
     python -m vitax.main --config=configs/clip_vit_b32.py --config.data.name=table --config.data.path=pairs.csv

@@ -1,15 +1,16 @@
 """DynamicViT-S with ratio 0.7: DeiT-S that learns which tokens it can do without, on ImageNet-1k.
 
-Recipe: Rao et al. 2021, "DynamicViT" (arXiv:2106.02034), section 4 and the official code: 79.3 % top-1 at 2.9 GMACs, from
-DeiT-S with 79.8 % at 4.6. Not run here. Differs from theirs: the backbone is not frozen for the first five epochs.
+Recipe: Rao et al. 2021, "DynamicViT" (arXiv:2106.02034), section 4 and the official code: 79.3 % top-1 at 2.9 GMACs,
+from DeiT-S with 79.8 % at 4.6. Not run here. Differs from theirs: the backbone is not frozen for the first five
+epochs.
 Hardware: batch 1024 in bfloat16 wants 8 accelerators of 16 GB or more; on fewer, raise ``accumulate``.
 
     python -m vitax.main --config=configs/dynamic_vit_s.py --config.init_from=deit_small_patch16_224.pth
 
 The weights that it starts from are its teacher too; a run of ``vit`` with a class token will do as well.
 
-:demo prunes a small ViT, trained on scikit-learn's 8x8 handwritten digits before: offline, two CPU cores. It reaches 0.96
-pruned and dense, from a teacher with 0.95.
+:demo prunes a small ViT, trained on scikit-learn's 8x8 handwritten digits before: offline, two CPU cores. It reaches
+0.96 pruned and dense, from a teacher with 0.95.
 
     python -m vitax.main --config=configs/vit_l16.py:demo --workdir=runs/dense
     python -m vitax.main --config=configs/dynamic_vit_s.py:demo --config.init_from=runs/dense

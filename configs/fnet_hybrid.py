@@ -11,7 +11,8 @@ Hardware: batch 256 in bfloat16 wants one accelerator of 80 GB.
 Passages are cut, paired and masked while training; nothing is prepared or stored.
 
 :demo is the same model made small, on English prose that comes with Python (the language reference of ``help()``):
-offline, two CPU cores. HYBRIDTEXT
+offline, two CPU cores. It fills in 0.26 of the hidden tokens (the most frequent one alone: 0.04), and tells 0.51 of
+the pairs, no more than chance: it is a small text.
 
     python -m vitax.main --config=configs/fnet_hybrid.py:demo
 

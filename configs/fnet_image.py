@@ -1,13 +1,13 @@
 """FNet for images: patches, mixed by Fourier transforms in place of attention, on ImageNet-1k.
 
-The blocks are those of Lee-Thorp et al. 2021, "FNet" (arXiv:2105.03824); the paper has no images and so no figure. The
-recipe is that of ``vit_b16.py``, at the same size. Not run here.
+The blocks are those of Lee-Thorp et al. 2021, "FNet" (arXiv:2105.03824); the paper has no images and so no figure.
+The recipe is that of ``vit_b16.py``, at the same size. Not run here.
 
     python -m vitax.main --config=configs/fnet_image.py
     python -m vitax.main --config=configs/fnet_image.py --config.data.name=folder --config.data.path=DIR
 
-:demo is the same model made small, on scikit-learn's 8x8 handwritten digits: offline, two CPU cores.
-It reaches 0.97 on the 359 test digits.
+:demo is the same model made small, on scikit-learn's 8x8 handwritten digits: offline, two CPU cores. It reaches 0.97
+on the 359 test digits.
 
     python -m vitax.main --config=configs/fnet_image.py:demo
 

@@ -7,8 +7,8 @@ Hardware: batch 64 at length 512 in bfloat16 wants one accelerator of 16 GB.
     python -m vitax.main --config=configs/lm_small.py --config.data.path=FILE.txt
     echo "Once upon a" | python -m vitax.predict --workdir=RUN
 
-:demo learns lines such as "217 = two hundred and seventeen" and is tested on numbers it has not seen: offline, two CPU
-cores. It guesses 0.77 of the tokens; the digits themselves cannot be guessed.
+:demo learns lines such as "217 = two hundred and seventeen" and is tested on numbers it has not seen: offline, two
+CPU cores. It guesses 0.77 of the tokens; the digits themselves cannot be guessed.
 
     python -m vitax.main --config=configs/lm_small.py:demo
     echo "217 =" | python -m vitax.predict --workdir=RUN

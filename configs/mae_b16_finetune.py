@@ -1,7 +1,8 @@
 """MAE ViT-B/16: fine-tuning on ImageNet-1k.
 
-Recipe: He et al. 2021, "Masked Autoencoders Are Scalable Vision Learners" (arXiv:2111.06377), table 9 and the official
-code: 83.6 % top-1 from 1600 epochs of pre-training. Not run here. Differs from theirs: positions stay the fixed ones.
+Recipe: He et al. 2021, "Masked Autoencoders Are Scalable Vision Learners" (arXiv:2111.06377), table 9 and the
+official code: 83.6 % top-1 from 1600 epochs of pre-training. Not run here. Differs from theirs: positions stay the
+fixed ones.
 Hardware: batch 1024 in bfloat16 wants 8 accelerators of 16 GB or more; on fewer, raise ``accumulate``.
 
     python -m vitax.main --config=configs/mae_b16_finetune.py --config.init_from=runs/mae

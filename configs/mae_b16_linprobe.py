@@ -1,14 +1,15 @@
 """MAE ViT-B/16: a linear classifier on the frozen encoder, ImageNet-1k.
 
-Recipe: He et al. 2021, "Masked Autoencoders Are Scalable Vision Learners" (arXiv:2111.06377), table 10 and the official
-code: 68.0 % top-1 (67.8 by the code); LARS without weight decay, and a BatchNorm without scale and shift before the classifier. Not run
-here. Differs from theirs: the classifier starts at zero. Nothing flows back through the frozen encoder.
+Recipe: He et al. 2021, "Masked Autoencoders Are Scalable Vision Learners" (arXiv:2111.06377), table 10 and the
+official code: 68.0 % top-1 (67.8 by the code); LARS without weight decay, and a BatchNorm without scale and shift
+before the classifier. Not run here. Differs from theirs: the classifier starts at zero. Nothing flows back through
+the frozen encoder.
 
     python -m vitax.main --config=configs/mae_b16_linprobe.py --config.init_from=runs/mae
     python -m vitax.main --config=configs/mae_b16_linprobe.py --config.init_from=mae_pretrain_vit_base.pth
 
-:demo probes what :demo of ``mae_b16_pretrain.py`` has learned: offline, two CPU cores. It reaches 0.89 on
-the 359 test digits.
+:demo probes what :demo of ``mae_b16_pretrain.py`` has learned: offline, two CPU cores. It reaches 0.89 on the 359
+test digits.
 
     python -m vitax.main --config=configs/mae_b16_pretrain.py:demo --workdir=runs/mae
     python -m vitax.main --config=configs/mae_b16_linprobe.py:demo --config.init_from=runs/mae

@@ -1,8 +1,8 @@
 """MAE ViT-B/16: pre-training on ImageNet-1k without labels.
 
-Recipe: He et al. 2021, "Masked Autoencoders Are Scalable Vision Learners" (arXiv:2111.06377), table 8 and the official
-code: 800 epochs (the released weights: 1600); then 83.6 % top-1 fine-tuned (``mae_b16_finetune.py``), 68.0 % by a
-linear probe (``mae_b16_linprobe.py``). Not run here.
+Recipe: He et al. 2021, "Masked Autoencoders Are Scalable Vision Learners" (arXiv:2111.06377), table 8 and the
+official code: 800 epochs (the released weights: 1600); then 83.6 % top-1 fine-tuned (``mae_b16_finetune.py``), 68.0 %
+by a linear probe (``mae_b16_linprobe.py``). Not run here.
 Hardware: batch 4096 in bfloat16 wants about 4 accelerators of 80 GB; on fewer, raise ``accumulate``.
 
     python -m vitax.main --config=configs/mae_b16_pretrain.py --workdir=runs/mae
@@ -16,8 +16,8 @@ classify 0.94 of the 359 test digits by 20 nearest neighbours.
 
     python -m vitax.main --config=configs/mae_b16_pretrain.py:demo
 
-:photos learns from tiles of scikit-learn's two photographs. Its loss on the test tiles falls to 0.175, from 1.0
-at the start.
+:photos learns from tiles of scikit-learn's two photographs. Its loss on the test tiles falls to 0.175, from 1.0 at
+the start.
 
     python -m vitax.main --config=configs/mae_b16_pretrain.py:photos
 

@@ -8,8 +8,8 @@ Hardware: batch 4096 in bfloat16 wants about 8 accelerators of 40 GB; on fewer, 
     python -m vitax.main --config=configs/mixer_b16.py
     python -m vitax.main --config=configs/mixer_b16.py --config.data.name=folder --config.data.path=DIR
 
-:demo is the same model made small, on scikit-learn's 8x8 handwritten digits: offline, two CPU cores.
-It reaches 0.97 on the 359 test digits.
+:demo is the same model made small, on scikit-learn's 8x8 handwritten digits: offline, two CPU cores. It reaches 0.97
+on the 359 test digits.
 
     python -m vitax.main --config=configs/mixer_b16.py:demo
 

@@ -7,8 +7,8 @@ Hardware: batch 1024 in bfloat16 wants 8 accelerators of 16 GB or more; on fewer
     python -m vitax.main --config=configs/nat_t.py
     python -m vitax.main --config=configs/nat_t.py --config.data.name=folder --config.data.path=DIR
 
-:demo is the same model made small, on scikit-learn's 8x8 handwritten digits: offline, two CPU cores.
-It reaches 0.97 on the 359 test digits, enlarged to 32x32 pixels.
+:demo is the same model made small, on scikit-learn's 8x8 handwritten digits: offline, two CPU cores. It reaches 0.97
+on the 359 test digits, enlarged to 32x32 pixels.
 
     python -m vitax.main --config=configs/nat_t.py:demo
 

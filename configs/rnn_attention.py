@@ -1,8 +1,8 @@
 """Recurrent encoder-decoder with attention: what the Transformer replaced, English to German.
 
-Recipe: Bahdanau et al. 2014, "Neural Machine Translation by Jointly Learning to Align and Translate" (arXiv:1409.0473);
-the paper translates to French, 28.45 BLEU (RNNsearch-50 trained longer). Trained here with the Transformer's recipe, to
-be compared with it. Not run at this size.
+Recipe: Bahdanau et al. 2014, "Neural Machine Translation by Jointly Learning to Align and Translate"
+(arXiv:1409.0473); the paper translates to French, 28.45 BLEU (RNNsearch-50 trained longer). Trained here with the
+Transformer's recipe, to be compared with it. Not run at this size.
 Hardware: one accelerator of 16 GB.
 
     python -m vitax.main --config=configs/rnn_attention.py                                  # TFDS, prepared
@@ -12,8 +12,8 @@ Hardware: one accelerator of 16 GB.
 
 DIR holds train.en, train.de, test.en and test.de, line by line (``data.source`` and ``data.target`` name others).
 
-:demo is a small one that learns to say numbers, "zweihundertsiebzehn", in English: offline, two CPU cores. The
-400 numbers of the test are not among the 7,500 of the training. It says all of them rightly (BLEU 100).
+:demo is a small one that learns to say numbers, "zweihundertsiebzehn", in English: offline, two CPU cores. The 400
+numbers of the test are not among the 7,500 of the training. It says all of them rightly (BLEU 100).
 
     python -m vitax.main --config=configs/rnn_attention.py:demo
 

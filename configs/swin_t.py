@@ -7,8 +7,8 @@ Hardware: batch 1024 in bfloat16 wants 8 accelerators of 16 GB or more; on fewer
     python -m vitax.main --config=configs/swin_t.py
     python -m vitax.main --config=configs/swin_t.py --config.data.name=folder --config.data.path=DIR
 
-:demo is the same model made small, on scikit-learn's 8x8 handwritten digits: offline, two CPU cores.
-It reaches 0.98 on the 359 test digits.
+:demo is the same model made small, on scikit-learn's 8x8 handwritten digits: offline, two CPU cores. It reaches 0.98
+on the 359 test digits.
 
     python -m vitax.main --config=configs/swin_t.py:demo
 

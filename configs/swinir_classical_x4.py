@@ -1,8 +1,9 @@
 """SwinIR, classical super-resolution by 4.
 
-Recipe: Liang et al. 2021, "SwinIR" (arXiv:2108.10257), section 4.1 and the official training code, on DIV2K and Flickr2K:
-Set5 32.92 dB, 0.9044 (PSNR and SSIM on Y, border of 4 cropped). Not run here. Differs: the paper starts x4 from x2's weights with half the rate and steps:
-``--config.init_from=RUN --config.init_new="('upsample', 'conv_last')"``.
+Recipe: Liang et al. 2021, "SwinIR" (arXiv:2108.10257), section 4.1 and the official training code, on DIV2K and
+Flickr2K: Set5 32.92 dB, 0.9044 (PSNR and SSIM on Y, border of 4 cropped). Not run here. Differs: the paper starts x4
+from x2's weights with half the rate and steps: ``--config.init_from=RUN --config.init_new="('upsample',
+'conv_last')"``.
 Hardware: batch 32 in float32 wants 8 accelerators of 11 GB or more.
 
     python -m vitax.main --config=configs/swinir_classical_x4.py --config.data.path=DIR
@@ -12,7 +13,7 @@ DIR holds pictures, at any depth (DIR/train and DIR/test, or a tenth of them is 
 the fly.
 
 :demo is a small one that learns from scikit-learn's china.jpg and is tested on flower.jpg: offline, two CPU cores.
-X4TEXT
+31.0 dB on Y; bicubic: 30.7 dB.
 
     python -m vitax.main --config=configs/swinir_classical_x4.py:demo
 

@@ -1,8 +1,8 @@
 """SwinIR, colour denoising at noise level 25.
 
-Recipe: Liang et al. 2021, "SwinIR" (arXiv:2108.10257), section 4.4 and the official training code, on DIV2K, Flickr2K,
-BSD500 and WED: CBSD68 31.78 dB (all channels) at sigma 25. Not run here. For 15 and 50, set ``data.strength`` (theirs for 25 and 50 start
-from the weights for 15).
+Recipe: Liang et al. 2021, "SwinIR" (arXiv:2108.10257), section 4.4 and the official training code, on DIV2K,
+Flickr2K, BSD500 and WED: CBSD68 31.78 dB (all channels) at sigma 25. Not run here. For 15 and 50, set
+``data.strength`` (theirs for 25 and 50 start from the weights for 15).
 Hardware: batch 8 of 128x128 in float32 wants 8 accelerators of 11 GB or more.
 
     python -m vitax.main --config=configs/swinir_denoise.py --config.data.path=DIR

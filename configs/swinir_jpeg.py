@@ -1,8 +1,8 @@
 """SwinIR, removal of JPEG artefacts at quality 40.
 
-Recipe: Liang et al. 2021, "SwinIR" (arXiv:2108.10257), section 4.5 and the official training code, on DIV2K, Flickr2K,
-BSD500 and WED; the paper's figures are for grey pictures (Classic5 34.52 dB at quality 40; set ``model.size=jpeg_grey``,
-``data.channels=1``). Not run here. For quality 10, 20 and 30, set ``data.strength``.
+Recipe: Liang et al. 2021, "SwinIR" (arXiv:2108.10257), section 4.5 and the official training code, on DIV2K,
+Flickr2K, BSD500 and WED; the paper's figures are for grey pictures (Classic5 34.52 dB at quality 40; set
+``model.size=jpeg_grey``, ``data.channels=1``). Not run here. For quality 10, 20 and 30, set ``data.strength``.
 Hardware: batch 8 of 126x126 in float32 wants 8 accelerators of 11 GB or more.
 
     python -m vitax.main --config=configs/swinir_jpeg.py --config.data.path=DIR

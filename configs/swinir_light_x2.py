@@ -1,7 +1,7 @@
 """SwinIR, lightweight super-resolution by 2.
 
-Recipe: Liang et al. 2021, "SwinIR" (arXiv:2108.10257), section 4.2 and the official training code, on DIV2K: Set5 38.14
-dB, 0.9611 (PSNR and SSIM on Y, border of 2 cropped). Not run here.
+Recipe: Liang et al. 2021, "SwinIR" (arXiv:2108.10257), section 4.2 and the official training code, on DIV2K: Set5
+38.14 dB, 0.9611 (PSNR and SSIM on Y, border of 2 cropped). Not run here.
 Hardware: batch 64 in float32 wants 2 accelerators of 11 GB or more.
 
     python -m vitax.main --config=configs/swinir_light_x2.py --config.data.path=DIR

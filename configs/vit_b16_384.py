@@ -1,13 +1,13 @@
 """ViT-B/16, pre-trained at 224 pixels, fine-tuned at 384 on ImageNet-1k: its positions are interpolated.
 
-Recipe: Dosovitskiy et al. 2020, "An Image is Worth 16x16 Words" (arXiv:2010.11929), section 4.1, table 4 and the official
-code: 84.5 % top-1 from ImageNet-21k. Not run here.
+Recipe: Dosovitskiy et al. 2020, "An Image is Worth 16x16 Words" (arXiv:2010.11929), section 4.1, table 4 and the
+official code: 84.5 % top-1 from ImageNet-21k. Not run here.
 
     python -m vitax.main --config=configs/vit_b16_384.py --config.init_from=ViT-B_16.npz
     python -m vitax.main --config=configs/vit_b16_384.py --config.init_from=runs/vit_b16
 
-:demo doubles the resolution for a model that ``vit_b16.py:demo`` trained on digits of 8x8 pixels. It reaches 0.98
-on the 359 test digits.
+:demo doubles the resolution for a model that ``vit_b16.py:demo`` trained on digits of 8x8 pixels. It reaches 0.98 on
+the 359 test digits.
 
     python -m vitax.main --config=configs/vit_b16.py:demo --workdir=runs/vit
     python -m vitax.main --config=configs/vit_b16_384.py:demo --config.init_from=runs/vit
