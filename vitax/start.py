@@ -133,9 +133,7 @@ class _Weights(NamedTuple):
 def _of_file(path: Path, family: str, run: Run) -> _Weights:
     """Weights of a file, of the model's own family or of one that there is a passage from."""
     there = pretrained.family_of(path, (family, SOURCES.get(family, family)))
-    fields = {key: getattr(run.model, key, None) for key in pretrained.NOT_IN_FILES}
-    if (there, family) == ("vit", "clip"):
-        fields |= {"num_heads": run.model.image_heads}
+    fields = _part(run.model, there, family)
     known = MODELS[there].module.__dataclass_fields__
     model, variables, report = pretrained.load(
         path,
