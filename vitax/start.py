@@ -90,14 +90,7 @@ def initial_variables(config: Config, run: Run) -> tuple[Variables, str]:
         raise UserError(
             f"config.init_from={path} holds a model {source.family!r}, which has no weights for {family!r}"
         )
-    if of_run:
-        _check_fields(source.model, _part(run.model, source.family, family), path)
-    if family == "dynamic_vit" and getattr(source.model, "pooling", "token") != "token":
-        raise UserError(
-            f"config.init_from={path} pools by {source.model.pooling!r}; DynamicViT needs a model with "
-            "pooling='token', the class token"
-        )
-    _check_vocabulary(source, run, path)
+    _check(source, run, family, path, of_run)
     variables, report, told = source.variables, source.report, ()
     if passage is not None:
         variables = {**variables, "params": passage.take(variables["params"])}
@@ -114,12 +107,7 @@ def initial_variables(config: Config, run: Run) -> tuple[Variables, str]:
         allow_unexpected=(*run.top.init_skip, *allowed.skip),
     )
     if teacher := run.shapes.collections.get("teacher"):
-        if new := [path for path in report.remade if path.split("/")[1] in teacher]:
-            raise UserError(
-                f"config.init_from={path} has no {', '.join(new)} for this model, and so no teacher to learn from: "
-                "train a dense model of these classes first"
-            )
-        fitted["teacher"] = {name: fitted["params"][name] for name in teacher}
+        fitted["teacher"] = _teacher(fitted["params"], teacher, report, path)
     return fitted, "\n".join((str(report), *told))
 
 
@@ -158,6 +146,28 @@ def _of_run(path: Path, mesh: Mesh) -> _Weights:
     variables = jax.device_get(averaged or variables)
     report = pretrained.Report(f"step {step:,} of {path}", pretrained.paths(variables))
     return _Weights(family, model, variables, report)
+
+
+def _check(source: _Weights, run: Run, family: str, path: Path, of_run: bool) -> None:
+    """Refuses weights that would fit, and mean something else."""
+    if of_run:
+        _check_fields(source.model, _part(run.model, source.family, family), path)
+    if family == "dynamic_vit" and getattr(source.model, "pooling", "token") != "token":
+        raise UserError(
+            f"config.init_from={path} pools by {source.model.pooling!r}; DynamicViT needs a model with "
+            "pooling='token', the class token"
+        )
+    _check_vocabulary(source, run, path)
+
+
+def _teacher(params: Params, wanted: Params, report: pretrained.Report, path: Path) -> Params:
+    """The parameters that the student shares with its teacher, all of them from the weights."""
+    if new := [name for name in report.remade if name.split("/")[1] in wanted]:
+        raise UserError(
+            f"config.init_from={path} has no {', '.join(new)} for this model, and so no teacher to learn from: "
+            "train a dense model of these classes first"
+        )
+    return {name: params[name] for name in wanted}
 
 
 def _part(model: nn.Module, there: str, here: str) -> dict[str, Any]:

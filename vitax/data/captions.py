@@ -1,7 +1,5 @@
 """Images with captions: a table of files and texts, or tar files in the layout of WebDataset."""
 
-import csv
-import json
 import os
 import tarfile
 from collections.abc import Sequence
@@ -11,6 +9,7 @@ import numpy as np
 
 from vitax.data.decode import EXTENSIONS, decode_image
 from vitax.data.source import Splits
+from vitax.data.tables import read_rows, table_of
 from vitax.errors import UserError
 
 IMAGE_COLUMNS = ("image", "filepath", "file_name", "path")
@@ -123,7 +122,7 @@ def _read(file: str, offset: int, size: int) -> bytes:
 def table(*, path: str, train: str, test: str, test_fraction: float, channels: int) -> Splits:
     """A table of image files and captions; without one for the test, ``test_fraction`` of the images is held back."""
     root = Path(path).expanduser()
-    files = {split: _table_of(root, split) for split in (train, test)} if root.is_dir() else {}
+    files = {split: table_of(root, split) for split in (train, test)} if root.is_dir() else {}
     if not path or not (root.is_file() or files.get(train)):
         raise UserError(f"data.path={path!r} holds no table; {TABLE_LAYOUT}")
     learned = _read_table(files.get(train) or root)
@@ -143,12 +142,6 @@ def table(*, path: str, train: str, test: str, test_fraction: float, channels: i
         if not parts[0]:
             raise UserError(f"{path} names one image, two at least are needed; {TABLE_LAYOUT}")
     return Splits(*(CaptionedFiles(*zip(*rows, strict=True), channels) for rows in parts), origin)
-
-
-def _table_of(folder: Path, split: str) -> Path | None:
-    return next(
-        (f for e in (".csv", ".tsv", ".jsonl") if (f := folder / f"{split}{e}").is_file()), None
-    )
 
 
 def _read_table(file: Path) -> list[tuple[str, str]]:
@@ -172,31 +165,6 @@ def _read_table(file: Path) -> list[tuple[str, str]]:
     if silent := [path for path, text in found if not text]:
         raise UserError(f"{file} has {len(silent)} rows without a caption: {', '.join(silent[:3])}")
     return found
-
-
-def read_rows(file: Path) -> list[dict[str, str]]:
-    """The rows of a .csv, .tsv or .jsonl file, each {column: text}.
-
-    Raises:
-        UserError: it cannot be read, or a row has fewer columns than the first.
-    """
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets write a mark
-            if file.suffix == ".jsonl":
-                rows = [json.loads(line) for line in stream if line.strip()]
-            elif file.suffix == ".tsv":  # as GLUE's: a quotation mark is a letter
-                rows = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
-            else:
-                rows = list(csv.DictReader(stream, strict=True))
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
-    table = bool(rows) and isinstance(rows[0], dict)
-    columns = [name for name in rows[0] if name is not None] if table else []
-    for number, row in enumerate(rows):
-        if not isinstance(row, dict) or [*row] != columns or None in row.values():
-            told = ", ".join(columns) or "of a table"
-            raise UserError(f"{file}: row {number + 1} does not have the columns {told}, each once")
-    return rows
 
 
 def tars(*, path: str, train: str, test: str, test_fraction: float, channels: int) -> Splits:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vitax.data.captions import read_rows
 from vitax.data.holdout import holdout
 from vitax.data.source import Splits
+from vitax.data.tables import read_rows, table_of
 from vitax.data.texts import sentences, topic_texts
 from vitax.errors import UserError
 
@@ -45,7 +45,7 @@ def sentence_table(*, path: str, train: str, test: str, test_fraction: float) ->
     root = Path(path).expanduser()
     if not path or not root.exists():
         raise UserError(f"data.path={path!r} does not exist; {LAYOUT}")
-    files = {split: _table_of(root, split) for split in (train, test)} if root.is_dir() else {}
+    files = {split: table_of(root, split) for split in (train, test)} if root.is_dir() else {}
     learned = files.get(train) or (root if root.is_file() else None)
     if learned is None:
         raise UserError(f"{path} holds no {train}.csv, .tsv or .jsonl; {LAYOUT}")
@@ -80,12 +80,6 @@ def sentence_table(*, path: str, train: str, test: str, test_fraction: float) ->
         Sentences(texts, numbers, names, str(learned)),
         Sentences(test_texts, test_numbers, names, str(files[test])),
         f"{learned} and {files[test]}",
-    )
-
-
-def _table_of(folder: Path, split: str) -> Path | None:
-    return next(
-        (f for e in (".csv", ".tsv", ".jsonl") if (f := folder / f"{split}{e}").is_file()), None
     )
 
 
