@@ -58,11 +58,11 @@ def main() -> None:
     )
     for ratio in steps:
         print(
-            f"hidden {ratio:4.0%}  {np.median(seconds[ratio]):7.2f} s  {memory[ratio] / 2**20:9.0f} MiB"
+            f"hidden {ratio:5.1%}  {np.median(seconds[ratio]):7.2f} s  {memory[ratio] / 2**20:9.0f} MiB"
         )
     few, all_patches = RATIOS
     times = np.median(seconds[few]) / np.median(seconds[all_patches])
-    print(f"ratio        {times:7.2f}    {memory[few] / memory[all_patches]:9.2f}")
+    print(f"ratio         {times:7.2f}    {memory[few] / memory[all_patches]:9.2f}")
 
 
 if __name__ == "__main__":
