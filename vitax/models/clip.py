@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax.typing import Dtype
 
+from vitax import masking
 from vitax.models.modified_resnet import ModifiedResNet
 from vitax.models.vit import ViT
 from vitax.nn.blocks import Block, LayerNorm
@@ -90,7 +91,7 @@ class TextTransformer(nn.Module):
         )(tokens)
         positions = self.param("pos_embed", normal(0.01), (self.context_length, d))
         x = x + positions[:length].astype(x.dtype)[None]
-        causal = jnp.tril(jnp.ones((length, length), bool))[None, None]
+        causal = masking.causal(length)[None, None]
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         for i in range(self.depth):
             x = block(

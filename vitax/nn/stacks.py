@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from flax.typing import Dtype
 
+from vitax import masking
 from vitax.mesh import constrain_batch
 from vitax.nn.attention import CrossAttention, SelfAttention
 from vitax.nn.blocks import MLP, Block, LayerNorm
@@ -94,8 +95,8 @@ class DecoderBlock(nn.Module):
             return x if self.norm_first else norm(x)
 
         length = x.shape[1]
-        visible = jnp.ones((length, length), bool)
-        visible = (jnp.tril(visible) if self.causal else visible)[None, None]
+        visible = masking.causal(length) if self.causal else jnp.ones((length, length), bool)
+        visible = visible[None, None]
         if mask is not None:
             visible = visible & mask[:, None, None, :]
         if position is not None and mask is None:

@@ -138,9 +138,8 @@ class Damaged:
         k, image = self.knobs, example["image"]
         side = k["patch"] * k["scale"]
         height, width, _ = image.shape
-        if (
-            self.random and k["kind"] == "jpeg"
-        ):  # JPEG's blocks of 8x8 may begin anywhere: cut after encoding
+        # JPEG's blocks of 8x8 may begin anywhere in a piece: it is cut out after encoding.
+        if self.random and k["kind"] == "jpeg":
             side = min(side + 8, height, width)
         rng = rng if self.random else np.random.default_rng(0)
         if self.random:

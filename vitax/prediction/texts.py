@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vitax.data.source import Source
-from vitax.data.tokens import from_json
+from vitax.data.tokens import framed, from_json
 from vitax.errors import UserError
 from vitax.pipelines.sentences import encode_pair
 from vitax.prediction.images import ranked
@@ -50,7 +50,10 @@ def translate(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[d
     vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.format.length
 
     def encode(line: str) -> dict[str, np.ndarray]:
-        return {**run.reader.blank, "source": framed_or_refused(vocab, line, length)}
+        return {
+            **run.reader.blank,
+            "source": framed(vocab, vocab.encode(line), length, False, line, vocab.pad),
+        }
 
     for line, error, row in predictions(run, encoded(lines_of(given), encode)):
         if row is None:
@@ -59,17 +62,12 @@ def translate(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[d
             yield {"source": line, "translation": vocab.decode(row["tokens"])}
 
 
-def framed_or_refused(vocab, line: str, length: int) -> np.ndarray:
-    """Begin, the line, end, padding, [length]."""
-    return encode_pair(vocab, (line,), length, truncate=False)["tokens"]
-
-
 def continue_text(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
     """{"text", "continuation"}: how each line goes on."""
     vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.format.length
 
     def encode(line: str) -> dict[str, np.ndarray]:
-        tokens = framed_or_refused(vocab, line, length)
+        tokens = framed(vocab, vocab.encode(line), length, False, line, vocab.pad)
         return {**run.reader.blank, "tokens": np.where(tokens == vocab.end, vocab.pad, tokens)}
 
     for line, example, row in predictions(run, encoded(lines_of(given), encode)):

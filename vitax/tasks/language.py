@@ -4,10 +4,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vitax import losses, masking, metrics
+from vitax import masking
 from vitax.decoding import greedy
 from vitax.formats import TextFormat
-from vitax.tasks.task import Aux, Batch, Task, Variables
+from vitax.tasks.task import Batch, Task, Variables
+from vitax.tasks.words import next_words
 
 
 def language(model: nn.Module, format: TextFormat, *, label_smoothing: float = 0.0) -> Task:
@@ -34,15 +35,7 @@ def language(model: nn.Module, format: TextFormat, *, label_smoothing: float = 0
         mask = masking.not_padding(before, pad)
         logits = model.apply(variables, before, mask=mask, train=train, rngs=rngs)
         counted = masking.not_padding(words, pad) & batch["valid"][:, None]
-        plain = losses.masked_words(logits, words)
-        smoothing = label_smoothing if train else 0.0
-        values = losses.smoothed_words(logits, words, smoothing) if smoothing else plain
-        found = {
-            "loss": metrics.masked(values, counted),
-            "perplexity": metrics.masked(plain, counted),
-            "accuracy": metrics.masked(metrics.top_k(logits, words), counted),
-        }
-        return metrics.mean(found["loss"]), Aux(found)
+        return next_words(logits, words, counted, label_smoothing if train else 0.0)
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         given = batch["tokens"][:, 1:]

@@ -4,10 +4,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vitax import losses, masking, metrics
+from vitax import masking
 from vitax.decoding import beam_search, greedy
 from vitax.formats import TextFormat
-from vitax.tasks.task import Aux, Batch, Task, Variables
+from vitax.tasks.task import Batch, Task, Variables
+from vitax.tasks.words import next_words
 
 
 def translation(
@@ -56,15 +57,7 @@ def translation(
         logits = apply(variables, batch, train=train, rngs={"dropout": key} if train else None)
         words = batch["target"][:, 1:]
         counted = masking.not_padding(words, pad) & batch["valid"][:, None]
-        plain = losses.masked_words(logits, words)
-        smoothing = label_smoothing if train else 0.0
-        values = losses.smoothed_words(logits, words, smoothing) if smoothing else plain
-        found = {
-            "loss": metrics.masked(values, counted),
-            "perplexity": metrics.masked(plain, counted),
-            "accuracy": metrics.masked(metrics.top_k(logits, words), counted),
-        }
-        return metrics.mean(found["loss"]), Aux(found)
+        return next_words(logits, words, counted, label_smoothing if train else 0.0)
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         mask = masking.not_padding(batch["source"], pad)
