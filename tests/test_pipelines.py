@@ -449,7 +449,7 @@ def test_a_test_folder_alone_is_not_learned_from(tmp_path):
 
 def test_pieces_of_jpeg_begin_anywhere_in_its_blocks(tmp_path, rng):
     for i in range(2):
-        Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(
+        Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)).resize((80, 80)).save(
             tmp_path / f"{i}.png"
         )
     pipeline = opened("pictures", name="pictures", path=str(tmp_path), patch=16, degradation="jpeg", strength=(5.0,), patches_per_picture=60)  # fmt: skip
