@@ -15,6 +15,10 @@ digit 7.": offline, two CPU cores. It names 0.94 of the 359 test digits without 
 
     python -m vitax.main --config=configs/clip_vit_b32.py:demo
 
+:small is for a folder of small colour images, one folder a class, whose names become captions.
+
+    python -m vitax.main --config=configs/clip_vit_b32.py:small --config.data.path=DIR
+
 Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
 """
 
@@ -22,7 +26,7 @@ from ml_collections import ConfigDict
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    variants = {"": pairs, "demo": demo}
+    variants = {"": pairs, "demo": demo, "small": small}
     if variant not in variants:
         raise ValueError(f"variant {variant!r} is unknown; choose one of {', '.join(variants)}")
     return variants[variant]()
@@ -113,6 +117,55 @@ def demo() -> ConfigDict:
     )
     config.evals = dict(every="10 epochs", best="test/zero_shot_accuracy")
     config.checkpoint = dict(every="10 epochs")
+    config.log = dict(every="50 steps")
+    config.mesh = dict(data=-1, fsdp=1)
+    return config
+
+
+def small() -> ConfigDict:
+    config = ConfigDict()
+    config.seed = 0
+    config.batch_size = 256
+    config.duration = "2 epochs"
+    config.model = dict(
+        name="clip",
+        out_width=64,
+        image_tower="vit",
+        patch_size=4,
+        image_width=128,
+        image_depth=6,
+        image_heads=4,
+        image_mlp_width=256,
+        context_length=16,
+        text_width=64,
+        text_depth=2,
+        text_heads=4,
+    )
+    config.task = dict(name="contrastive")
+    config.data = dict(
+        name="folder",
+        path="",
+        image_size=(32, 32),
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        crop="pad",
+        crop_padding=4,
+        flip=True,
+        test_crop_fraction=1.0,
+        length=16,
+        vocab_size=300,
+        templates=("a photo of a {}.", "a small picture of the {}.", "this is a {}."),
+    )
+    config.optim = dict(
+        name="adamw",
+        learning_rate=1e-3,
+        warmup="100 steps",
+        weight_decay=0.1,
+        b2=0.98,
+        clip_norm=1.0,
+    )
+    config.evals = dict(every="1 epoch", batch_size=500, best="test/zero_shot_accuracy")
+    config.checkpoint = dict(every="1 epoch")
     config.log = dict(every="50 steps")
     config.mesh = dict(data=-1, fsdp=1)
     return config

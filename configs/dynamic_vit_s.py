@@ -15,6 +15,11 @@ The weights that it starts from are its teacher too; a run of ``vit`` with a cla
     python -m vitax.main --config=configs/vit_l16.py:demo --workdir=runs/dense
     python -m vitax.main --config=configs/dynamic_vit_s.py:demo --config.init_from=runs/dense
 
+:small is for a folder of small labelled colour images, from a run of ``vit_b16.py:small`` on them.
+
+    python -m vitax.main --config=configs/vit_b16.py:small --config.data.path=DIR --workdir=runs/dense
+    python -m vitax.main --config=configs/dynamic_vit_s.py:small --config.data.path=DIR --config.init_from=runs/dense
+
 Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
 """
 
@@ -22,7 +27,7 @@ from ml_collections import ConfigDict
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    variants = {"": imagenet, "demo": demo}
+    variants = {"": imagenet, "demo": demo, "small": small}
     if variant not in variants:
         raise ValueError(f"variant {variant!r} is unknown; choose one of {', '.join(variants)}")
     return variants[variant]()
@@ -117,6 +122,51 @@ def demo() -> ConfigDict:
     )
     config.evals = dict(every="10 epochs", best="test/accuracy", throughput=(1, 8, 64))
     config.checkpoint = dict(every="10 epochs")
+    config.log = dict(every="50 steps")
+    config.mesh = dict(data=-1, fsdp=1)
+    return config
+
+
+def small() -> ConfigDict:
+    config = ConfigDict()
+    config.seed = 0
+    config.batch_size = 128
+    config.duration = "1 epoch"
+    config.init_from = ""  # the folder of the pre-training, or a file of weights
+    config.model = dict(
+        name="dynamic_vit",
+        patch_size=4,
+        width=128,
+        depth=6,
+        num_heads=4,
+        mlp_width=256,
+        stages=(1, 3, 4),
+        keep_ratios=(0.7, 0.49, 0.343),
+    )
+    config.task = dict(name="token_pruning", ratio_weight=2.0, logit_weight=0.5, token_weight=0.5)
+    config.data = dict(
+        name="folder",
+        path="",
+        image_size=(32, 32),
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        crop="pad",
+        crop_padding=4,
+        flip=True,
+        test_crop_fraction=1.0,
+    )
+    config.optim = dict(
+        name="adamw",
+        learning_rate=1e-3,
+        warmup="50 steps",
+        weight_decay=0.05,
+        lr_factors={r"^(?!predictor)": 0.2},
+        clip_norm=1.0,
+    )
+    config.evals = dict(
+        every="1 epoch", batch_size=500, best="test/accuracy", throughput=(1, 8, 64)
+    )
+    config.checkpoint = dict(every="1 epoch")
     config.log = dict(every="50 steps")
     config.mesh = dict(data=-1, fsdp=1)
     return config

@@ -129,7 +129,7 @@ def small() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.batch_size = 128
-    config.duration = "5 epochs"
+    config.duration = "10 epochs"
     config.init_from = ""  # the folder of the pre-training, or a file of weights; "" = from scratch
     config.model = dict(
         name="vit",
@@ -162,7 +162,7 @@ def small() -> ConfigDict:
         layer_decay=0.75,
         clip_norm=1.0,
     )
-    config.evals = dict(every="1 epoch", batch_size=500, best="test/accuracy")
+    config.evals = dict(every="5 epochs", batch_size=500, best="test/accuracy")
     config.checkpoint = dict(every="1 epoch")
     config.log = dict(every="50 steps")
     config.mesh = dict(data=-1, fsdp=1)

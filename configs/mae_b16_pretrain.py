@@ -163,7 +163,7 @@ def small() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.batch_size = 256
-    config.duration = "20 epochs"
+    config.duration = "10 epochs"
     config.model = dict(
         name="mae",
         patch_size=4,

@@ -113,7 +113,7 @@ def small() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.batch_size = 128
-    config.duration = "8 epochs"
+    config.duration = "3 epochs"
     config.model = dict(
         name="swin",
         patch_size=2,
@@ -138,7 +138,7 @@ def small() -> ConfigDict:
     config.optim = dict(
         name="adamw",
         learning_rate=1e-3,
-        warmup="1 epoch",
+        warmup="200 steps",
         weight_decay=0.05,
         b2=0.95,
         clip_norm=1.0,

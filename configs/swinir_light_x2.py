@@ -102,9 +102,9 @@ def demo() -> ConfigDict:
 def small() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
-    config.batch_size = 16
-    config.duration = "6000 steps"
-    config.model = dict(name="swinir", size="light_x2", depths=(4, 4), num_heads=(6, 6))
+    config.batch_size = 8
+    config.duration = "2000 steps"
+    config.model = dict(name="swinir", size="light_x2", depths=(2, 2), num_heads=(6, 6))
     config.task = dict(name="restoration", loss="l1")
     config.data = dict(
         name="pictures",
@@ -118,7 +118,7 @@ def small() -> ConfigDict:
     config.optim = dict(
         name="adamw",
         learning_rate=5e-4,
-        warmup="200 steps",
+        warmup="100 steps",
         final_learning_rate=1e-5,
         weight_decay=0.0,
         b2=0.99,

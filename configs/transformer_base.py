@@ -107,15 +107,15 @@ def small() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.batch_size = 128
-    config.duration = "15 epochs"
+    config.duration = "8 epochs"
     config.model = dict(
         name="transformer",
-        width=256,
-        encoder_depth=3,
-        decoder_depth=3,
+        width=128,
+        encoder_depth=2,
+        decoder_depth=2,
         num_heads=4,
         mlp_width=512,
-        dropout=0.2,
+        dropout=0.1,
     )
     config.task = dict(name="translation", label_smoothing=0.1, beam=4, length_penalty=0.6)
     config.data = dict(
@@ -123,21 +123,21 @@ def small() -> ConfigDict:
         path="",
         source="en",
         target="de",
-        vocab_size=6000,
-        length=48,
+        vocab_size=4000,
+        length=40,
         truncate=True,
     )
     config.optim = dict(
         name="adamw",
-        learning_rate=1.5e-3,
+        learning_rate=2e-3,
         schedule="inverse_sqrt",
-        warmup="4 epochs",
+        warmup="2 epochs",
         weight_decay=0.0,
         b1=0.9,
         b2=0.98,
         epsilon=1e-9,
     )
-    config.evals = dict(every="5 epochs", best="test/bleu")
+    config.evals = dict(every="4 epochs", best="test/bleu")
     config.checkpoint = dict(every="1 epoch", keep=3)
     config.log = dict(every="50 steps")
     config.mesh = dict(data=-1, fsdp=1)

@@ -110,11 +110,8 @@ def small() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.batch_size = 128
-    config.duration = "8 epochs"
-    config.model = dict(
-        name="vit", patch_size=4, width=128, depth=6, num_heads=4, mlp_width=256, class_token=False,
-        pooling="mean",
-    )  # fmt: skip
+    config.duration = "3 epochs"
+    config.model = dict(name="vit", patch_size=4, width=128, depth=6, num_heads=4, mlp_width=256)
     config.task = dict(name="classification", label_smoothing=0.1)
     config.data = dict(
         name="folder",
@@ -130,7 +127,7 @@ def small() -> ConfigDict:
     config.optim = dict(
         name="adamw",
         learning_rate=1e-3,
-        warmup="1 epoch",
+        warmup="200 steps",
         weight_decay=0.05,
         b2=0.95,
         clip_norm=1.0,

@@ -41,6 +41,11 @@ def some_data(tmp_path, monkeypatch):
             names = [str(k) for k in range(1000)]
             few = Arrays({"image": pixels, "label": np.zeros(4, np.int32)}, names, "fake")
             monkeypatch.setattr(images, "open_source", lambda *_, **__: Splits(few, few, "fake"))
+        elif objective.data == "captions" and data["name"] == "folder":
+            for name in ("train/a", "train/b", "test/a", "test/b"):
+                (tmp_path / name).mkdir(parents=True)
+                (tmp_path / name / "0.png").write_bytes(jpeg(0))
+            data |= dict(path=str(tmp_path))
         elif objective.data == "captions":
             pairs = [
                 (f"{i}.{e}", jpeg(i) if e == "png" else b"a caption")

@@ -56,7 +56,7 @@ ALLOWED = {
     ),
     "build": None,  # everything
     "cli": ("schema", "config", "errors", "workdir"),
-    "restore": ("tasks", "training"),
+    "restore": ("tasks", "training", "errors"),
     "start": None,
     "prediction": None,
     "main": None,

@@ -1,131 +1,16 @@
 """The loop on a task of three numbers: what is logged, evaluated, saved, resumed, and how it stops."""
 
-import json
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import AxisType
+from points import BATCH, PLAN, batch_of, line, run, timeless
 
-from vitax import metrics
+from vitax import restore
 from vitax.errors import TrainingError, UserError
-from vitax.mesh import AXES, batch_sharding, make_mesh
-from vitax.tasks import Aux, Task
-from vitax.training import checkpoint, evaluate, log, loop, step
-
-BATCH = 8
-
-
-def line(poison_step=-1, where="loss"):
-    """Least squares through points; may go wrong on purpose at one step."""
-
-    def init(key, batch):
-        return {"params": {"slope": jax.random.normal(key, (1,)), "offset": jnp.zeros(1)}}
-
-    @jax.custom_vjp
-    def poison(x, bad):
-        return x
-
-    poison.defvjp(lambda x, bad: (x, bad), lambda bad, g: (jnp.where(bad, jnp.nan, g), None))
-
-    def loss(variables, batch, key, train):
-        params = variables["params"]
-        bad = (batch["step"] == poison_step).any()
-        offset = poison(params["offset"], bad) if where == "gradient" else params["offset"]
-        error = params["slope"] * batch["x"] + offset - batch["y"]
-        if where == "loss":
-            error = jnp.where(bad & train, jnp.nan, error)
-        values = jnp.square(error)
-        if train:
-            values = values + 0.01 * jax.random.normal(key, values.shape)
-        found = {"loss": metrics.masked(values, batch["valid"])}
-        return metrics.mean(found["loss"]), Aux(found)
-
-    def predict(variables, batch):
-        return {"y": variables["params"]["slope"] * batch["x"] + variables["params"]["offset"]}
-
-    return Task(init, loss, predict)
-
-
-def batch_of(n):
-    x = np.random.default_rng(n % 1000).normal(size=BATCH).astype(np.float32)
-    valid = np.arange(BATCH) < BATCH - 1
-    return {"x": x, "y": 3 * x + 1, "valid": valid, "step": np.full(BATCH, n, np.int32)}
-
-
-def evaluation():
-    return iter([{**batch_of(n), "index": np.arange(BATCH)} for n in (-1, -2)])
-
-
-def batches(start):
-    n = start
-    while True:
-        n += 1
-        yield {**batch_of(n), "index": np.arange(BATCH)}
-
-
-class Outcome(NamedTuple):
-    state: step.TrainState
-    results: dict
-    lines: list
-    checkpoints: checkpoint.Checkpoints
-
-
-def run(
-    folder,
-    plan,
-    task=None,
-    stop=lambda step: False,
-    optimizer=None,
-    ema=0.9,
-    data=None,
-    points=None,
-    devices=8,
-):
-    grid = np.array(jax.devices()[:devices]).reshape(-1, 1)
-    mesh = jax.sharding.Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 2)
-    task, optimizer = task or line(), optimizer or optax.adam(0.05)
-    shapes = {
-        name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=batch_sharding(mesh))
-        for name, x in batch_of(0).items()
-    }
-    program = step.compile_step(
-        step.make_init(task, optimizer, 0, ema=bool(ema)),
-        step.make_step(task, optimizer, 0, 1, ema),
-        shapes,
-        mesh,
-    )
-    evaluator = evaluate.mean_metrics(task, points or evaluation, mesh)
-    data = data or {"points": 8}
-    inputs = loop.Inputs(
-        batches,
-        set(),
-        {"test": evaluator},
-        lambda n: jnp.asarray(0.05),
-        BATCH,
-        "points",
-        data,
-        stop,
-    )
-    folder.mkdir(exist_ok=True)
-    saved = checkpoint.Checkpoints(folder / "checkpoints", keep=2, best="test/loss", mode="min")
-    file = log.MetricsLog(folder)
-    meta = {"config": {}}
-    profile = folder / "profile"
-    state, results, _ = loop.train(program, inputs, plan, mesh, saved, file, meta, profile)
-    lines = [json.loads(text) for text in (folder / "metrics.jsonl").read_text().splitlines()]
-    return Outcome(jax.device_get(state), results, lines, saved)
-
-
-def timeless(lines):
-    clocks = ("per_second", "data_wait", "seconds")
-    return [{k: v for k, v in one.items() if not k.endswith(clocks)} for one in lines]
-
-
-PLAN = loop.Plan(total=23, log_every=4, eval_every=10, save_every=5)
+from vitax.mesh import make_mesh
+from vitax.training import checkpoint, loop, step
 
 
 def test_a_run_logs_evaluates_and_saves_when_it_should(tmp_path):
@@ -203,13 +88,13 @@ def test_the_best_checkpoint_outlives_the_newest(tmp_path):
     steps = sorted(out.checkpoints.manager.all_steps())
     assert steps == [5, 35, 40]
     assert out.checkpoints.best() == 5
-    assert checkpoint.choose(out.checkpoints, "best") == 5
-    assert checkpoint.choose(out.checkpoints, "last") == 40
+    assert restore.choose(out.checkpoints, "best") == 5
+    assert restore.choose(out.checkpoints, "last") == 40
     with pytest.raises(
         UserError,
         match="--checkpoint=7 is not there; choose best, last, average or one of 5, 35, 40",
     ):
-        checkpoint.choose(out.checkpoints, "7")
+        restore.choose(out.checkpoints, "7")
 
 
 @pytest.mark.parametrize("where", ["loss", "gradient"])
@@ -241,11 +126,13 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     out = run(tmp_path, PLAN)
     mesh = make_mesh(data=-1, fsdp=1)
     other = {"params": {"slope": jnp.zeros(1), "offset": jnp.zeros(1), "curve": jnp.zeros(1)}}
-    with pytest.raises(UserError, match="checkpoint 23 in .* curve is not in the checkpoint"):
+    with pytest.raises(
+        UserError, match="checkpoint 23 in .* params/curve is not in the checkpoint"
+    ):
         out.checkpoints.restore(23, step.abstract(jax.eval_shape(lambda: other), mesh))
     larger = {"params": {"slope": jnp.zeros(2), "offset": jnp.zeros(1)}}
     with pytest.raises(
-        UserError, match=r"slope is \(1,\) in the checkpoint and \(2,\) in the model"
+        UserError, match=r"slope is float32\[1\] in the checkpoint and float32\[2\] in the model"
     ):
         out.checkpoints.restore(23, step.abstract(jax.eval_shape(lambda: larger), mesh))
 

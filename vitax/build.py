@@ -32,7 +32,15 @@ from vitax.training.step import TrainState, make_init, make_step
 from vitax.workdir import TOKENIZER
 
 # What may differ between two starts of one run: none of it changes what is computed.
-MAY_CHANGE = ("mesh.", "log.", "checkpoint.", "data.threads", "data.workers", "data.cache_gib")
+MAY_CHANGE = (
+    "mesh.",
+    "log.",
+    "on_nan",
+    "checkpoint.",
+    "data.threads",
+    "data.workers",
+    "data.cache_gib",
+)
 
 
 class Run(NamedTuple):
@@ -95,7 +103,8 @@ def build(config: Config, folder: Path | None = None) -> Run:
     optimizer = call(make_optimizer, "optim", config["optim"], params, curve)
     init = make_init(task, optimizer, top.seed, ema=bool(ema_decay))
     frozen = call(frozen_mask, "optim", config["optim"], params)
-    step = make_step(task, optimizer, top.seed, top.accumulate, ema_decay, frozen)
+    skip = top.on_nan == "skip"
+    step = make_step(task, optimizer, top.seed, top.accumulate, ema_decay, frozen, skip)
     shapes = _shapes(init, mesh, batch)
     _shapes(
         step, mesh, shapes, batch
@@ -231,6 +240,8 @@ def _check_scalars(top: Top, evals: Evals, saving: Saving, devices: int) -> None
     ):
         if not least <= value < 2**31:
             raise UserError(f"config.{name}={value} must lie in {least}..2^31-1")
+    if top.on_nan not in ("stop", "skip"):
+        raise UserError(f"config.on_nan={top.on_nan!r} is unknown; choose 'stop' or 'skip'")
     if evals.mode not in ("max", "min"):
         raise UserError(f"config.evals.mode={evals.mode!r} is unknown; choose 'max' or 'min'")
     unit = devices * top.accumulate

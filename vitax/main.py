@@ -6,7 +6,7 @@ python -m vitax.main --workdir=RUN                    continue a run where it st
 python -m vitax.main --workdir=RUN --mode=eval        evaluate its best checkpoint
 """
 
-import os
+import contextlib
 import signal
 import sys
 import time
@@ -20,15 +20,17 @@ from vitax import __version__, cli, workdir
 from vitax.build import MAY_CHANGE, Run, build
 from vitax.config import differences, from_json, to_json
 from vitax.data.source import identity
-from vitax.errors import UserError
+from vitax.errors import TrainingError, UserError
 from vitax.prediction import PREDICTORS
-from vitax.restore import restore
+from vitax.restore import open_run, restore
 from vitax.start import initial_variables
 from vitax.training import log
-from vitax.training.checkpoint import Checkpoints, open_run
+from vitax.training.checkpoint import Checkpoints
+from vitax.training.hosts import Hosts
 from vitax.training.log import say
-from vitax.training.loop import Inputs, evaluate_all, one_line, train
+from vitax.training.loop import Inputs, Outcome, evaluate_all, one_line, train
 from vitax.training.step import compile_step
+from vitax.training.stop import Stop
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -63,11 +65,17 @@ def start(argv: list[str]) -> None:
 def train_run(config: dict[str, Any], folder: str, spec: str, overwrite: bool) -> None:
     """Builds, checks and compiles everything first, then writes."""
     first, alone = jax.process_index() == 0, jax.process_count() == 1
+    stop = Stop() if alone else None
     if not alone and (overwrite or not folder):
         raise UserError("several hosts need one --workdir that all of them see, and no --overwrite")
     path = workdir.locate(folder, spec)
-    if first and not overwrite:
+    lock = workdir.Lock(path)
+    if first and overwrite:
+        workdir.check_clear(path)
+    elif first:
         workdir.check_owner(path, config, MAY_CHANGE)
+    if first and (path / "config.json").is_file():
+        lock.take()
     run = build(config, None if overwrite or not workdir.has_checkpoint(path) else path)
     description = describe(run, spec, path)
     say(description)
@@ -84,14 +92,16 @@ def train_run(config: dict[str, Any], folder: str, spec: str, overwrite: bool) -
     say(f"compile  {time.monotonic() - began:.0f} s")
 
     if first:
-        occupy(path, config, overwrite)
+        occupy(path, lock, config, overwrite)
         if tokenizer := run.pipeline.reader.record.get("tokenizer"):
             workdir.write_text(path / workdir.TOKENIZER, tokenizer)
         log.LOGGER.info("%s\n%s\n%s", " ".join(sys.argv), workdir.versions(), description)
     checkpoints = open_checkpoints(run, path)
-    signals = catch_signals() if alone else []
-    # Several hosts have to stop at one step: Orbax agrees with them when one of them is told to end.
-    stop = (lambda step: bool(signals)) if alone else checkpoints.manager.reached_preemption
+    hosts = None
+    if stop:
+        stop.begin()
+    else:
+        hosts = Hosts(path / ".hosts", jax.process_index(), jax.process_count())
     inputs = Inputs(
         batches=run.train.train,
         corrupt=run.train.corrupt,
@@ -103,32 +113,45 @@ def train_run(config: dict[str, Any], folder: str, spec: str, overwrite: bool) -
             "train": identity(run.pipeline.splits.train),
             "test": identity(run.pipeline.splits.test),
         },
-        stop=stop,
+        # Several hosts have to stop at one step: Orbax agrees with them when one of them is told to end.
+        stop=(lambda step: bool(stop.caught)) if stop else checkpoints.told_to_stop,
+        interrupting=stop.interrupting if stop else contextlib.nullcontext,
         start_from=start_from,
+        reading=run.train.reading,
+        skip=run.top.on_nan == "skip",
     )
-    state, results, seconds = train(
-        compiled,
-        inputs,
-        run.plan,
-        run.mesh,
-        checkpoints,
-        metrics_log=log.MetricsLog(path if first else None),
-        meta=meta(config, run),
-        profile_dir=path / "profile",
-    )
-    step = int(state.step)
-    if step < run.plan.total:
-        number = signals[0] if signals else signal.SIGTERM
+    try:
+        outcome = train(
+            compiled,
+            inputs,
+            run.plan,
+            run.mesh,
+            checkpoints,
+            metrics_log=log.MetricsLog(path if first else None),
+            meta=meta(config, run),
+            profile_dir=path / "profile",
+        )
+    except jax.errors.JaxRuntimeError as error:
+        if hosts and (gone := hosts.who_is_gone()):
+            raise TrainingError(f"{gone}; what was saved is kept: start all hosts again") from error
+        raise
+    finally:
+        if hosts:
+            hosts.close()
+    if outcome.done:
+        finish(run, path, checkpoints, outcome)
+    if not outcome.done or (stop and stop.caught):
+        number = stop.caught[0] if stop else signal.SIGTERM
         raise cli.Interrupted(number, f"python -m vitax.main --workdir={path}")
-    finish(run, path, checkpoints, step, results, seconds)
 
 
-def occupy(path: Path, config: dict[str, Any], overwrite: bool) -> None:
+def occupy(path: Path, lock: workdir.Lock, config: dict[str, Any], overwrite: bool) -> None:
     """Makes the folder that of this run."""
     try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock.take()
         if overwrite:
             workdir.clear(path)
-        path.mkdir(parents=True, exist_ok=True)
         workdir.write_json(path / "config.json", config)
     except OSError as error:
         raise UserError(f"workdir {path} cannot be written: {error}") from error
@@ -138,21 +161,6 @@ def occupy(path: Path, config: dict[str, Any], overwrite: bool) -> None:
 def meta(config: dict[str, Any], run: Run) -> dict[str, Any]:
     """What every checkpoint of the run says of itself, besides what the loop adds."""
     return {"config": config, "versions": workdir.versions(), **run.pipeline.reader.record}
-
-
-def catch_signals() -> list[int]:
-    """A list that Ctrl-C and SIGTERM are added to; the second one ends the process at once."""
-    caught: list[int] = []
-
-    def catch(number: int, _: Any) -> None:
-        if caught:
-            os._exit(128 + number)
-        caught.append(number)
-        print("\nsaving after this step; once more to quit at once", file=sys.stderr, flush=True)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, catch)
-    return caught
 
 
 def open_checkpoints(run: Run, path: Path) -> Checkpoints:
@@ -177,28 +185,22 @@ steps    {run.plan.total:,} of batch {run.top.batch_size:,} ({run.top.duration})
 workdir  {path}"""
 
 
-def finish(
-    run: Run,
-    path: Path,
-    checkpoints: Checkpoints,
-    step: int,
-    results: dict[str, float],
-    seconds: float,
-) -> None:
+def finish(run: Run, path: Path, checkpoints: Checkpoints, outcome: Outcome) -> None:
     """summary.json, and what a person wants to know at the end."""
+    step, results = int(outcome.state.step), outcome.results
     best = checkpoints.best()
     best_value = checkpoints.meta(best)["metrics"][run.evals.best] if best is not None else None
     summary = {
         "step": step,
         "metrics": results,
         "best": {"step": best, "metric": run.evals.best, "value": best_value},
-        "seconds": round(seconds, 1),
+        "seconds": round(outcome.seconds, 1),
         "versions": workdir.versions(),
         "hardware": workdir.hardware(),
     }
     workdir.write_json(path / "summary.json", summary)
     checkpoints.close()
-    say(f"\ndone: {step:,} steps in {log.duration(seconds)}; {one_line(results)}")
+    say(f"\ndone: {step:,} steps in {log.duration(outcome.seconds)}; {one_line(results)}")
     if best is not None:
         say(f"best: {run.evals.best} {best_value:.4f} at step {best:,}")
     say(

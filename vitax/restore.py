@@ -1,11 +1,16 @@
 """Variables out of the checkpoints of a run."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from vitax.errors import UserError
 from vitax.tasks import Variables
-from vitax.training.checkpoint import Checkpoints, choose
+from vitax.training.checkpoint import Checkpoints, Damaged
 from vitax.training.step import abstract
 
 
@@ -25,7 +30,12 @@ def restore_variables(
     wanted = {"params": shapes["params"], "collections": collections}
     wanted |= {"ema": shapes["params"]} if ema else {}
     wanted = {name: abstract(tree, mesh) for name, tree in wanted.items() if tree}
-    found = checkpoints.restore(step, wanted)
+    try:
+        found = checkpoints.restore(step, wanted)
+    except Damaged as error:
+        others = [str(other) for other in checkpoints.steps() if other != step]
+        more = f"; others are {', '.join(others)}, see --checkpoint" if others else ""
+        raise UserError(f"{error}{more}") from error
     rest = found.get("collections", {})
     return {"params": found["params"], **rest}, {"params": found["ema"], **rest} if ema else None
 
@@ -33,7 +43,7 @@ def restore_variables(
 def restore(
     checkpoints: Checkpoints, which: str, shapes: Variables, ema: bool, mesh: Mesh
 ) -> tuple[int, Variables, Variables | None]:
-    """The variables that ``which`` means, see `vitax.training.checkpoint.choose`; "average" is the mean of the
+    """The variables that ``which`` means, see `choose`; "average" is the mean of the
     parameters of all checkpoints that are kept (arXiv:1706.03762, section 6.1), the best one among them; running
     statistics are the last one's.
 
@@ -59,3 +69,33 @@ def restore(
         for total in sums
     )
     return steps[-1], plain, averaged
+
+
+def choose(checkpoints: Checkpoints, which: str) -> int:
+    """The step that "best", "last" or a number means; without any measured one, the best is the last.
+
+    Raises:
+        UserError: there is no such checkpoint.
+    """
+    steps = checkpoints.steps()
+    if not steps:
+        raise UserError(f"{checkpoints.folder} holds no checkpoint; train the run first")
+    if which == "best":
+        best = checkpoints.best()
+        return steps[-1] if best is None else best
+    if which == "last":
+        return steps[-1]
+    if which.isdigit() and int(which) in steps:
+        return int(which)
+    raise UserError(
+        f"--checkpoint={which} is not there; choose best, last, average or one of {', '.join(map(str, steps))}"
+    )
+
+
+def open_run(path: Path, evals: Mapping[str, Any]) -> Checkpoints:
+    """The checkpoints in the folder of a run, to read.
+
+    Args:
+        evals: that section of its config.
+    """
+    return Checkpoints(path / "checkpoints", best=evals["best"], mode=evals["mode"], read_only=True)

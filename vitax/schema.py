@@ -31,6 +31,7 @@ class Top(NamedTuple):
     init_from: weights to start from: a file that `vitax.pretrained` reads, or the folder of a run; "" = at random.
     init_new: patterns of parameters that are made anew, though ``init_from`` does not have them, or not so.
     init_skip: patterns of parameters that ``init_from`` has and the model has no place for.
+    on_nan: "stop" or "skip" a step whose loss, gradient or update is not finite; skipped ones are told and counted.
     """
 
     batch_size: int
@@ -40,6 +41,7 @@ class Top(NamedTuple):
     init_from: str = ""
     init_new: tuple[str, ...] = ()
     init_skip: tuple[str, ...] = ()
+    on_nan: str = "stop"
 
 
 def cached(source: Source, *, cache_gib: float = 1.0) -> Source:

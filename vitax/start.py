@@ -13,10 +13,9 @@ from vitax.build import Run, build_model, read_pipeline
 from vitax.errors import UserError
 from vitax.formats import channels_of
 from vitax.models import MODELS, variable_shapes
-from vitax.restore import restore_variables
+from vitax.restore import choose, open_run, restore_variables
 from vitax.schema import Config, resolve
 from vitax.tasks import Variables
-from vitax.training.checkpoint import choose, open_run
 
 Params = dict[str, Any]
 

@@ -1,10 +1,14 @@
 """The folder of a run: what lies where, to whom it belongs, and what is written into it besides logs."""
 
+import fcntl
 import hashlib
 import json
+import logging
 import os
 import platform
+import re
 import shutil
+import socket
 import time
 from collections.abc import Mapping
 from importlib import metadata
@@ -17,10 +21,11 @@ from vitax.config import differences, from_json, to_json
 from vitax.errors import UserError
 from vitax.schema import resolve
 
+LOGGER = logging.getLogger("vitax")
 # All that a run leaves in its folder.
 WRITTEN = (
+    ".hosts",
     "checkpoints",
-    "config.json",
     "evaluations.jsonl",
     "example.png",
     "example.txt",
@@ -31,8 +36,42 @@ WRITTEN = (
     "predictions",
     "tensorboard",
     "tokenizer.json",
+    "config.json",  # last: a folder that is only half cleared is still that of a run
 )
 TOKENIZER = "tokenizer.json"
+LOCK = ".lock"
+
+
+class Lock:
+    """One run at a time in a folder. The lock is the kernel's: it ends with the process, however that ends."""
+
+    def __init__(self, workdir: Path):
+        self.path = workdir / LOCK
+        self.file: int | None = None  # its descriptor, never closed
+
+    def take(self) -> None:
+        """Takes the lock, if it is not ours already.
+
+        Raises:
+            UserError: another run has it; the message says which.
+        """
+        if self.file is not None:
+            return
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = os.read(file, 1000).decode(errors="replace").strip()
+            os.close(file)
+            raise UserError(
+                f"workdir {self.path.parent} is in use by {owner or 'another run'}; end that run, or choose another "
+                "folder"
+            ) from error
+        except OSError as error:
+            LOGGER.warning("%s cannot be locked (%s): start only one run in it", self.path, error)
+        os.truncate(file, 0)
+        os.write(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        self.file = file
 
 
 def fresh(spec: str) -> Path:
@@ -62,7 +101,8 @@ def read_config(workdir: Path) -> dict[str, Any]:
 
 def has_checkpoint(workdir: Path) -> bool:
     """Whether the run in a folder has saved anything to continue from."""
-    return any(entry.name.isdigit() for entry in (workdir / "checkpoints").glob("*"))
+    entries = (workdir / "checkpoints").glob("*")
+    return any(re.fullmatch(r"\d+(\.replaced)?", entry.name) for entry in entries)
 
 
 def locate(given: str, spec: str) -> Path:
@@ -85,7 +125,7 @@ def check_owner(workdir: Path, config: Mapping[str, Any], may_change: tuple[str,
         return
     if not workdir.is_dir():
         raise UserError(f"workdir {workdir} is a file; choose a folder")
-    if not any(workdir.iterdir()):
+    if _empty(workdir):
         return
     old = resolve(read_config(workdir))  # keys that are newer than the run have their defaults
     new = from_json(to_json(config))
@@ -98,15 +138,23 @@ def check_owner(workdir: Path, config: Mapping[str, Any], may_change: tuple[str,
         )
 
 
-def clear(workdir: Path) -> None:
-    """Deletes what a run has written into a folder, and nothing else.
+def _empty(workdir: Path) -> bool:
+    """Whether nothing is in a folder but what a run leaves that was killed before it began."""
+    return all(entry.name in (LOCK, "config.tmp") for entry in workdir.iterdir())
+
+
+def check_clear(workdir: Path) -> None:
+    """Refuses to delete what is no run.
 
     Raises:
         UserError: the folder is not empty and holds no run.
     """
-    if not workdir.exists() or not any(workdir.iterdir()):
-        return
-    resolve(read_config(workdir))
+    if workdir.is_dir() and not _empty(workdir):
+        resolve(read_config(workdir))
+
+
+def clear(workdir: Path) -> None:
+    """Deletes what a run has written into a folder, and nothing else."""
     for name in WRITTEN:
         path = workdir / name
         if path.is_dir() and not path.is_symlink():

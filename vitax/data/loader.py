@@ -82,6 +82,7 @@ class Loader:
         self.workers, self.max_corrupt = workers, max_corrupt
         self.shuffle_window = shuffle_window
         self.corrupt: set[int] = set()  # indices met so far, on this host
+        self.being_read: dict[int, int] = {}  # thread -> index
         self.blank = self._blank()
 
     def _blank(self) -> Example:
@@ -100,10 +101,13 @@ class Loader:
     def _read(self, i: int, rng: np.random.Generator) -> Example:
         inside = i < len(self.source)
         index = np.int64(i if inside else -1)
+        self.being_read[threading.get_ident()] = i
         try:
             raw = self.source[i] if inside else None
         except UNREADABLE:  # the reason is found again, and told, by `_account`
             raw = None
+        finally:
+            del self.being_read[threading.get_ident()]
         example = self.blank if raw is None else self.transform(raw, rng)
         return {**example, "valid": np.bool_(raw is not None), "index": index}
 
@@ -122,6 +126,10 @@ class Loader:
         padded = -(-len(self.source) // self.batch_size) * self.batch_size
         rng = np.random.default_rng(0)  # test transforms draw nothing
         return self._iterate(grain.MapDataset.range(padded).map(lambda i: self._read(i, rng)), 0)
+
+    def reading(self) -> list[str]:
+        """Names of the examples that this process's threads are reading now."""
+        return [self.source.name(i) for i in list(self.being_read.values()) if i < len(self.source)]
 
     def _iterate(self, examples: grain.MapDataset, start: int) -> Iterator[Example]:
         # Batched first and dealt out second: host h holds rows h*local .. (h+1)*local of each global batch,

@@ -13,10 +13,9 @@ from vitax import workdir
 from vitax.build import build_model, build_task, read_pipeline
 from vitax.mesh import make_mesh
 from vitax.pipelines import Reader
-from vitax.restore import restore
+from vitax.restore import open_run, restore
 from vitax.schema import Config, resolve
 from vitax.tasks import Task, Variables
-from vitax.training.checkpoint import open_run
 from vitax.training.sharding import to_device
 
 BATCH = 64  # examples at a time, rounded up to a multiple of the devices

@@ -4,9 +4,13 @@ A checkpoint holds the full state as arrays and ``meta``, a JSON object: config,
 names, position of the logs. Arrays are restored onto whatever mesh the caller has.
 """
 
+import contextlib
+import hashlib
 import json
+import logging
 import math
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +19,24 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from vitax.errors import UserError
+from vitax.training.fingerprint import fingerprints, mismatches
+from vitax.training.sharding import all_hosts
 from vitax.training.step import TrainState
+
+LOGGER = logging.getLogger("vitax")
+ARRAYS, DIGEST = "arrays", "digest"  # keys of meta that are added here
+REPLACED = ".replaced"
+
+
+class Damaged(UserError):
+    """A checkpoint that is not what was saved."""
 
 
 class Checkpoints:
     """The checkpoints of one run.
+
+    Each says which arrays it holds and what their checksums are, so that what was cut off, mixed up or flipped on disk
+    is never taken for a state.
 
     Args:
         directory: made if it does not exist (unless read_only).
@@ -38,24 +55,32 @@ class Checkpoints:
         mode: str = "max",
         read_only: bool = False,
     ):
-        self.best_metric, self.mode = best, mode
-        preserve = [policies.LatestN(keep)]
-        if best:
+        self.folder = Path(directory).absolute()
+        self.best_metric, self.mode, self.keep, self.read_only = best, mode, keep, read_only
+        self.saving: int | None = None  # the step that is being written
+        self.problem = ""  # with the newest save
+        if not read_only:
+            self._finish_replacing()
+        self.manager = self._open()
+
+    def _open(self) -> ocp.CheckpointManager:
+        preserve = [policies.LatestN(self.keep)]
+        if self.best_metric:
             preserve.append(
                 policies.BestN(
-                    get_metric_fn=lambda found: found[best],
-                    reverse=mode == "min",
+                    get_metric_fn=lambda found: found[self.best_metric],
+                    reverse=self.mode == "min",
                     n=1,
                     keep_checkpoints_without_metrics=False,
                 )
             )
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy(preserve),
-            read_only=read_only,
-            cleanup_tmp_directories=not read_only,
+            read_only=self.read_only,
+            cleanup_tmp_directories=not self.read_only,
         )
-        self.manager = ocp.CheckpointManager(
-            Path(directory).absolute(),
+        return ocp.CheckpointManager(
+            self.folder,
             options=options,
             item_names=("state", "meta"),
             item_handlers={
@@ -65,35 +90,83 @@ class Checkpoints:
         )
 
     def save(self, step: int, state: TrainState, meta: Mapping[str, Any]) -> None:
-        """Starts to save; returns as soon as the arrays are copied.
+        """Starts to save; returns as soon as the arrays are copied. What goes wrong, here or in the background, is a
+        warning: training goes on, and `wait` tells it.
 
         Args:
             step: updates done.
             state: all of it.
             meta: JSON; its "metrics" {name: value} decide which checkpoint is the best.
         """
+        self.wait()  # Orbax would raise the failure of the last save in this one
+        self.saving, self.problem = step, ""
+        arrays = state._asdict()
         # Written in the background: the caller may change its own objects meanwhile.
-        meta = json.loads(json.dumps(dict(meta)))
+        meta = json.loads(json.dumps({**meta, ARRAYS: fingerprints(arrays)}))
+        meta[DIGEST] = _digest(meta)
         metrics = meta["metrics"]
         ranked = math.isfinite(metrics.get(self.best_metric, math.nan))
-        self.manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.PyTreeSave(state._asdict()), meta=ocp.args.JsonSave(meta)
-            ),
-            metrics=metrics if ranked else None,
-            force=True,
-        )
+        try:
+            self.manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.PyTreeSave(arrays), meta=ocp.args.JsonSave(meta)
+                ),
+                metrics=metrics if ranked else None,
+                force=True,
+            )
+        except Exception as error:
+            self._failed(error)
+
+    def replace(self, step: int, state: TrainState, meta: Mapping[str, Any]) -> None:
+        """Saves a step again; whenever the process may be killed, one of the two is there."""
+        self.wait()
+        if jax.process_index() == 0:
+            (self.folder / str(step)).rename(self.folder / f"{step}{REPLACED}")
+        all_hosts(True)
+        self.manager.reload()
+        self.save(step, state, meta)
+        if not self.wait() and jax.process_index() == 0:
+            self._finish_replacing()
+
+    def _finish_replacing(self) -> None:
+        """Deletes what was replaced, where the new one is whole; otherwise puts it back."""
+        for old in self.folder.glob(f"*{REPLACED}"):
+            new = old.with_suffix("")
+            if _whole(new):
+                shutil.rmtree(old)
+            else:
+                shutil.rmtree(new, ignore_errors=True)
+                old.rename(new)
+
+    def wait(self) -> str:
+        """Until all saves are on disk; says what went wrong with the newest, "" = nothing."""
+        try:
+            self.manager.wait_until_finished()
+        except Exception as error:
+            self._failed(error)
+        return self.problem
+
+    def _failed(self, error: Exception) -> None:
+        """Says that a save failed, and begins anew: Orbax would raise the same in the next one. What was written of it
+        is deleted."""
+        full = "No space left" in str(error)
+        told = f"no space left on the disk of {self.folder}" if full else _reason(error)
+        self.problem = f"checkpoint {self.saving} could not be saved: {told}"
+        LOGGER.warning(self.problem)
+        for _ in range(3):  # each of its threads raises once
+            with contextlib.suppress(Exception):
+                self.manager.close()
+                break
+        self.manager = self._open()
+
+    def told_to_stop(self, step: int) -> bool:
+        """Whether one of several hosts got a SIGTERM. All of them ask after each step, and hear the same."""
+        return self.manager.reached_preemption(step)
 
     def steps(self) -> list[int]:
         """The whole checkpoints, oldest first. A run killed while it deletes an old one leaves a part of it."""
-        folder = Path(self.manager.directory)
-        return [
-            step
-            for step in sorted(self.manager.all_steps())
-            if (folder / str(step) / "state" / "_METADATA").exists()
-            and (folder / str(step) / "meta" / "metadata").exists()
-        ]
+        return [s for s in sorted(self.manager.all_steps()) if _whole(self.folder / str(s))]
 
     def latest(self) -> int | None:
         """The newest step, None where nothing was saved."""
@@ -101,14 +174,32 @@ class Checkpoints:
 
     def best(self) -> int | None:
         """The step with the best metric, the later one of equals; None where none was measured."""
-        found = {step: self.meta(step)["metrics"].get(self.best_metric) for step in self.steps()}
-        values = {s: v for s, v in found.items() if v is not None and math.isfinite(v)}
+        values = {}
+        for step in self.steps():
+            try:
+                value = self.meta(step)["metrics"].get(self.best_metric)
+            except Damaged as error:
+                LOGGER.warning("%s; the best one is chosen among the others", error)
+                continue
+            if value is not None and math.isfinite(value):
+                values[step] = value
         sign = 1 if self.mode == "max" else -1
         return max(values, key=lambda step: (sign * values[step], step), default=None)
 
     def meta(self, step: int) -> dict[str, Any]:
-        """What a checkpoint says of itself."""
-        return self.manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
+        """What a checkpoint says of itself.
+
+        Raises:
+            Damaged: it is not what was written.
+        """
+        try:
+            arguments = ocp.args.Composite(meta=ocp.args.JsonRestore())
+            meta = self.manager.restore(step, args=arguments).meta
+            if meta.pop(DIGEST) != _digest(meta):
+                raise ValueError("meta is not what was written")
+        except Exception as error:
+            raise Damaged(f"{self._name(step)} is damaged: {_reason(error)}") from error
+        return meta
 
     def restore(self, step: int, wanted: Mapping[str, Any]) -> dict[str, Any]:
         """Arrays of a step, laid out on the caller's mesh.
@@ -119,85 +210,91 @@ class Checkpoints:
                 read.
 
         Raises:
-            UserError: the checkpoint does not fit the model, or cannot be read.
+            UserError: the checkpoint does not fit the model.
+            Damaged: it cannot be read, or is not what was written.
         """
         wanted = dict(wanted)
-        where = f"checkpoint {step} in {self.manager.directory}"
+        saved = self.meta(step)[ARRAYS]
+        if found := mismatches(wanted, saved):
+            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+            raise UserError(
+                f"{self._name(step)} does not fit the model: {'; '.join(found[:3])}{more}"
+            )
         arguments = ocp.args.PyTreeRestore(
             wanted,
             restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
             partial_restore=True,
         )
+        reason = ""
         try:
-            stored = self.manager.item_metadata(step).state.tree
-            if found := _mismatches(wanted, stored):
-                more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-                raise UserError(f"{where} does not fit the model: {'; '.join(found[:3])}{more}")
-            return self.manager.restore(step, args=ocp.args.Composite(state=arguments)).state
-        except UserError:
-            raise
+            found = self.manager.restore(step, args=ocp.args.Composite(state=arguments)).state
+            if any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(found)):
+                reason = "an array is missing"  # Orbax hands back the request
         except Exception as error:
-            raise UserError(f"{where} cannot be restored: {error}") from error
+            reason = _reason(error)
+        if not all_hosts(not reason):
+            told = reason or "another host cannot read it"
+            raise Damaged(f"{self._name(step)} is damaged: {told}")
+        for name, value in fingerprints(found).items():
+            if saved[name] != value:
+                raise Damaged(
+                    f"{self._name(step)} is damaged: {name} is {value}, {saved[name]} was written"
+                )
+        return found
 
-    def wait(self) -> None:
-        """Until all saves are on disk; raises what went wrong with them."""
-        self.manager.wait_until_finished()
+    def newest(
+        self, read: Callable[[int], dict[str, Any]]
+    ) -> tuple[int, dict[str, Any], dict[str, Any]] | None:
+        """The newest checkpoint that is what was saved; None where there is none at all.
+
+        Damaged ones that are newer are told, and renamed to ``STEP.damaged``, so that their steps can be saved again.
+
+        Args:
+            read: step -> its arrays; raises `Damaged`.
+
+        Returns:
+            Step, meta and arrays.
+
+        Raises:
+            UserError: all of them are damaged.
+        """
+        there = sorted(self.manager.all_steps(), reverse=True)
+        damaged: list[tuple[int, str]] = []
+        for step in there:
+            try:
+                meta, arrays = self.meta(step), read(step)
+            except Damaged as error:
+                damaged.append((step, str(error)))
+                continue
+            for bad, told in damaged:
+                LOGGER.warning("%s; it is now %d.damaged, and checkpoint %d used", told, bad, step)
+                if jax.process_index() == 0:
+                    shutil.rmtree(self.folder / f"{bad}.damaged", ignore_errors=True)
+                    (self.folder / str(bad)).rename(self.folder / f"{bad}.damaged")
+            all_hosts(True)
+            self.manager.reload()
+            return step, meta, arrays
+        if there:
+            raise UserError(
+                f"{damaged[0][1]}; nor is any other whole: start anew, with --overwrite"
+            )
+        return None
+
+    def _name(self, step: int) -> str:
+        return f"checkpoint {step} in {self.folder}"
 
     def close(self) -> None:
         self.manager.close()
 
 
-def _mismatches(wanted: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:
-    """What differs between the parameters asked for and those stored: names, then shapes.
-
-    Orbax itself hands back the request where an array is absent, and says little where a shape differs.
-    """
-    found = []
-    for part in ("params", "collections", "ema"):
-        if part not in wanted:
-            continue
-        here, there = (
-            {
-                jax.tree_util.keystr(path, simple=True, separator="/"): tuple(x.shape)
-                for path, x in jax.tree_util.tree_leaves_with_path(tree.get(part) or {})
-            }
-            for tree in (wanted, stored)
-        )
-        found += [f"{name} is not in the checkpoint" for name in sorted(here.keys() - there.keys())]
-        found += [f"{name} is not in the model" for name in sorted(there.keys() - here.keys())]
-        found += [
-            f"{name} is {there[name]} in the checkpoint and {here[name]} in the model"
-            for name in sorted(here.keys() & there.keys())
-            if here[name] != there[name]
-        ]
-    return found
+def _whole(folder: Path) -> bool:
+    return (folder / "state" / "_METADATA").exists() and (folder / "meta" / "metadata").exists()
 
 
-def choose(checkpoints: Checkpoints, which: str) -> int:
-    """The step that "best", "last" or a number means; without any measured one, the best is the last.
-
-    Raises:
-        UserError: there is no such checkpoint.
-    """
-    steps = checkpoints.steps()
-    if not steps:
-        raise UserError(f"{checkpoints.manager.directory} holds no checkpoint; train the run first")
-    if which == "best":
-        best = checkpoints.best()
-        return steps[-1] if best is None else best
-    if which == "last":
-        return steps[-1]
-    if which.isdigit() and int(which) in steps:
-        return int(which)
-    raise UserError(
-        f"--checkpoint={which} is not there; choose best, last, average or one of {', '.join(map(str, steps))}"
-    )
+def _digest(meta: Mapping[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(meta, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def open_run(path: Path, evals: Mapping[str, Any]) -> Checkpoints:
-    """The checkpoints in the folder of a run, to read.
-
-    Args:
-        evals: that section of its config.
-    """
-    return Checkpoints(path / "checkpoints", best=evals["best"], mode=evals["mode"], read_only=True)
+def _reason(error: BaseException) -> str:
+    """The beginning of what is wrong: TensorStore tells pages."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

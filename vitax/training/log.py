@@ -1,9 +1,11 @@
 """What a run writes: metrics.jsonl, TensorBoard events, log.txt, and a progress bar."""
 
 import contextlib
+import errno
 import json
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
 from tqdm import tqdm
 
 from vitax.metrics import reported
+from vitax.training.watchdog import Watchdog
 
 LOGGER = logging.getLogger("vitax")
 
@@ -28,6 +33,7 @@ def start_logging(file: Path | None) -> None:
     handlers: list[logging.Handler] = [_StderrHandler(logging.WARNING)]
     if file:
         handlers.append(logging.FileHandler(file))
+        logging.raiseExceptions = False  # a full disk must not fill the screen with tracebacks
     for handler in handlers:
         handler.setFormatter(
             logging.Formatter(
@@ -37,7 +43,7 @@ def start_logging(file: Path | None) -> None:
     root.handlers = handlers
     LOGGER.setLevel(logging.INFO)
     for noisy in ("absl", "orbax", "jax"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
 
 
 def say(text: str) -> None:
@@ -58,7 +64,8 @@ class _StderrHandler(logging.Handler):
 class MetricsLog:
     """metrics.jsonl and TensorBoard. Only the first process writes.
 
-    A line of metrics.jsonl is one JSON object with "step" and flat names; numbers that are not finite are null.
+    A line of metrics.jsonl is one JSON object with "step" and flat names; numbers that are not finite are null. While
+    the disk is full, lines wait in memory and are written once there is space again.
     """
 
     def __init__(self, workdir: Path | None):
@@ -66,12 +73,13 @@ class MetricsLog:
         if not self.writing:
             return
         self.path = workdir / "metrics.jsonl"
-        self.events_dir = workdir / "tensorboard"
-        self.file: Any = None
-        self.events: Any = None
+        self.events = Events(workdir / "tensorboard")
+        self.waiting: list[str] = []  # lines that are not in the file yet
+        self.size = 0  # of the file, up to the last whole line
+        self.failing = False
 
     def start(self, step: int) -> None:
-        """Opens the files for what follows ``step``, and drops what an interrupted run wrote beyond it."""
+        """Drops what an interrupted run wrote beyond a step."""
         if not self.writing:
             return
         kept = []
@@ -82,25 +90,90 @@ class MetricsLog:
                         kept.append(line + "\n")
                 except (ValueError, KeyError, TypeError):
                     break  # the line that was being written when the run died
+        text = "".join(kept)
         temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(kept))
+        temporary.write_text(text)
         temporary.replace(self.path)
-        self.file = self.path.open("a")
-        self.events = SummaryWriter(str(self.events_dir), purge_step=step + 1)
+        self.size = len(text.encode())
+        self.events.forget_after(step)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         if not self.writing:
             return
         finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
-        self.file.write(json.dumps({"step": step, **finite}) + "\n")
-        self.file.flush()
-        for name, value in values.items():
-            self.events.add_scalar(name, value, step)
+        self.waiting.append(json.dumps({"step": step, **finite}) + "\n")
+        self._flush()
+        self.events.write(step, values)
+
+    def _flush(self) -> None:
+        data = "".join(self.waiting).encode()
+        try:
+            with self.path.open("r+b", buffering=0) as file:
+                file.truncate(self.size)  # a part of a line, from when the disk was full
+                file.seek(self.size)
+                written = file.write(data)
+            if written != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        except OSError as error:
+            if not self.failing:
+                LOGGER.warning(
+                    "%s; training goes on, the lines are kept until it can be written", error
+                )
+            self.failing = True
+            return
+        self.size, self.waiting, self.failing = self.size + len(data), [], False
+
+    def close(self) -> str:
+        """Writes what waits; says what is wrong where that is still impossible, "" = nothing."""
+        if not self.writing:
+            return ""
+        self.events.close()
+        if self.waiting:
+            self._flush()
+        return f"{len(self.waiting)} lines of {self.path} are not written" if self.waiting else ""
+
+
+class Events:
+    """TensorBoard's file of events, written in this thread: the writer of tensorboardX waits for ever once its own
+    thread has met a full disk."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.writer: EventsWriter | None = None
+        self.purge: int | None = None
+        self.failing = False
+
+    def forget_after(self, step: int) -> None:
+        """TensorBoard leaves out what it knows of later steps."""
+        self.purge = step + 1
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        now = time.time()
+        try:
+            if self.writer is None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self.writer = EventsWriter(str(self.folder / "events"))
+                if self.purge is not None:
+                    start = SessionLog(status=SessionLog.START)
+                    self.writer.write_event(
+                        Event(wall_time=now, step=self.purge, session_log=start)
+                    )
+                    self.purge = None
+            for name, value in values.items():
+                found = Summary(value=[Summary.Value(tag=name, simple_value=value)])
+                self.writer.write_event(Event(wall_time=now, step=step, summary=found))
+            self.writer.flush()
+        except OSError as error:
+            if not self.failing:
+                LOGGER.warning("TensorBoard: %s; it misses what comes until there is space", error)
+            self.failing = True
+            self.close()
 
     def close(self) -> None:
-        if self.writing and self.file:
-            self.file.close()
-            self.events.close()
+        if self.writer is not None:
+            with contextlib.suppress(OSError):
+                self.writer.close()
+            self.writer = None
 
 
 class Recorder:
@@ -109,6 +182,7 @@ class Recorder:
     Args:
         log: where the lines go.
         progress: the bar.
+        watchdog: told what is waited for.
         check: ``(step, reported) -> {name: (sum, count)}``; raises where something is not finite.
         sums: of the metrics since the last line; they are part of a checkpoint, so that a resumed run averages over
             the same steps.
@@ -118,18 +192,26 @@ class Recorder:
         self,
         log: MetricsLog,
         progress: "Progress",
+        watchdog: Watchdog,
         check: Callable[[int, Any], dict[str, tuple[float, float]]],
         sums: Mapping[str, Sequence[float]],
     ):
-        self.log, self.progress, self.check = log, progress, check
+        self.log, self.progress, self.watchdog, self.check = log, progress, watchdog, check
         self.sums = {name: list(pair) for name, pair in sums.items()}
         self.unread: tuple[int, Any] | None = None
         self.examples, self.waited, self.since = 0, 0.0, time.perf_counter()
 
-    def wait_for(self, batches: Iterator[Any]) -> Any:
-        """The next batch, the wait for it counted."""
+    def wait_for(self, batches: Iterator[Any], reading: Callable[[], Sequence[str]]) -> Any:
+        """The next batch, the wait for it counted.
+
+        Args:
+            reading: names of the examples that are being read now.
+        """
         before = time.perf_counter()
-        batch = next(batches)
+        with self.watchdog.waiting_for(
+            lambda: f"the next batch ({', '.join(reading()) or 'data'})"
+        ):
+            batch = next(batches)
         self.waited += time.perf_counter() - before
         return batch
 
@@ -153,7 +235,9 @@ class Recorder:
             return
         step, reported = self.unread
         self.unread = None
-        for name, (total, count) in self.check(step, jax.device_get(reported)).items():
+        with self.watchdog.waiting_for(lambda: f"the devices, in step {step:,}"):
+            reported = jax.device_get(reported)
+        for name, (total, count) in self.check(step, reported).items():
             pair = self.sums.setdefault(name, [0.0, 0.0])
             pair[0] += total
             pair[1] += count
@@ -168,7 +252,7 @@ class Recorder:
         values[f"train/{self.progress.unit}_per_second"] = rate
         values["train/data_wait"] = self.waited / seconds
         self.log.write(step, values | extra)
-        self.progress.update(step, values["train/loss"], rate)
+        self.progress.update(step, values.get("train/loss", math.nan), rate)
         self.sums, self.examples, self.waited, self.since = {}, 0, 0.0, now
 
 

@@ -1,8 +1,9 @@
 """The training loop: next batch, step, log, evaluate, save. It works for any Task and names none."""
 
-import functools
+import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,12 +13,15 @@ from jax.sharding import Mesh
 
 from vitax.errors import TrainingError, UserError
 from vitax.tasks.task import Variables
+from vitax.training.check import Check
 from vitax.training.checkpoint import Checkpoints
 from vitax.training.evaluate import Evaluator
 from vitax.training.log import MetricsLog, Progress, Recorder, say
 from vitax.training.optim import Schedule
 from vitax.training.sharding import prefetch
-from vitax.training.step import Compiled, Health, StepMetrics, TrainState, parameter_paths
+from vitax.training.step import Compiled, TrainState, parameter_paths
+from vitax.training.stop import Stopped
+from vitax.training.watchdog import Watchdog
 
 
 class Plan(NamedTuple):
@@ -42,7 +46,24 @@ class Inputs(NamedTuple):
     unit: str  # what an example is called in the log: "images"
     identity: Mapping[str, Any]  # of the data; a checkpoint made with other data is refused
     stop: Callable[[int], bool] = lambda step: False  # asked after each step; True = save, return
+    interrupting: Callable[[], AbstractContextManager] = contextlib.nullcontext  # may raise Stopped
     start_from: Variables | None = None  # of a new run, in place of the initial ones
+    reading: Callable[[], Sequence[str]] = tuple  # names of the examples that are being read
+    skip: bool = False  # steps that are not finite, which the step itself then undoes
+
+
+class Outcome(NamedTuple):
+    """How a run ended.
+
+    results: the last value of each evaluated metric.
+    seconds: spent so far, earlier starts included.
+    done: all steps, and the last evaluation; otherwise it was told to stop, and is saved.
+    """
+
+    state: TrainState
+    results: dict[str, float]
+    seconds: float
+    done: bool
 
 
 def train(
@@ -54,7 +75,7 @@ def train(
     metrics_log: MetricsLog,
     meta: Mapping[str, Any],
     profile_dir: Path | None = None,
-) -> tuple[TrainState, dict[str, float], float]:
+) -> Outcome:
     """Trains to ``plan.total``, from the newest checkpoint if there is one.
 
     Args:
@@ -62,99 +83,131 @@ def train(
         meta: what each checkpoint says of itself, besides what the loop adds.
         profile_dir: where the trace of the chosen steps goes.
 
-    Returns:
-        The state, the last value of each evaluated metric, and the seconds spent so far, earlier starts included.
-
     Raises:
-        TrainingError: a loss, gradient, update or parameter that is not finite; nothing of that step is saved.
-        UserError: the newest checkpoint does not fit the model or the data.
+        TrainingError: a loss, gradient, update or parameter that is not finite; nothing of that step is saved. Or the
+            last checkpoint could not be written.
+        UserError: the newest checkpoint does not fit the model or the data, or all of them are damaged.
     """
     began = time.monotonic()
     start, state, saved = _begin(compiled, inputs, mesh, checkpoints)
+    watchdog = Watchdog()
     began -= saved["seconds"]
     inputs.corrupt.update(saved["corrupt"])
     results = dict(saved["metrics"])
-    check = functools.partial(_checked, names=parameter_paths(state.params))
+    check = Check(parameter_paths(state.params), inputs.skip, saved["skipped"])
     progress = Progress(plan.total, start, inputs.unit)
-    recorder = Recorder(metrics_log, progress, check, saved["window"])
+    recorder = Recorder(metrics_log, progress, watchdog, check, saved["window"])
     batches = prefetch(inputs.batches(start), mesh)
     tracer = Tracer(profile_dir)
 
     def due(step: int, every: int) -> bool:
         return step == plan.total or (bool(every) and step % every == 0)
 
-    def save(step: int, metrics: Mapping[str, float]) -> None:
+    def save(step: int, metrics: Mapping[str, float], pending: bool, again: bool = False) -> None:
         recorder.read()  # raises where the step is not finite, before anything is saved
         found = {
             "data": inputs.identity,
             "metrics": metrics,
+            "pending": pending,  # its evaluation was due and is not done
             "window": recorder.sums,
             "corrupt": sorted(inputs.corrupt),
+            "skipped": check.skipped,
             "seconds": time.monotonic() - began,
         }
-        checkpoints.save(step, state, {**meta, **found})
+        (checkpoints.replace if again else checkpoints.save)(step, state, {**meta, **found})
+
+    def evaluate(step: int) -> dict[str, float] | None:
+        """None where a signal came first."""
+        recorder.read()
+        try:
+            with inputs.interrupting():
+                found = evaluate_all(inputs.evaluators, state.variables, state.ema_variables)
+        except Stopped:
+            return None
+        metrics_log.write(step, found)
+        say(f"step {step:,}  {one_line(found)}")
+        return found
+
+    def rest(step: int) -> tuple[dict[str, float] | None, bool]:
+        """What is due after a step: evaluation and checkpoint. Returns the results, and whether to stop."""
+        stopping, evaluating, found = inputs.stop(step), due(step, plan.eval_every), None
+        if evaluating and not stopping:
+            try:
+                found = evaluate(step)
+            except Exception:
+                save(
+                    step, {}, pending=True
+                )  # what was learned is not lost to what cannot be tested
+                raise
+            stopping = found is None
+        if due(step, plan.save_every) or stopping:
+            save(step, found or {}, pending=evaluating and found is None)
+        return found, stopping
 
     try:
         metrics_log.start(start)
+        stopping = False
+        if saved["pending"]:
+            found = evaluate(start)
+            stopping, results = found is None, found or results
+            if found is not None:
+                save(start, found, pending=False, again=True)
         for step in range(start + 1, plan.total + 1):
+            if stopping:
+                break
             if step == plan.profile_at:
                 tracer.start()
             with jax.set_mesh(mesh):
-                state, reported = compiled.step(state, recorder.wait_for(batches))
+                batch = recorder.wait_for(batches, inputs.reading)
+                state, reported = compiled.step(state, batch)
                 recorder.step(step, reported, inputs.batch_size)
             if plan.profile_at and step == plan.profile_at + plan.profile_steps - 1:
                 jax.block_until_ready(state)
                 tracer.stop()
             if plan.log_every and due(step, plan.log_every):
-                rate = float(inputs.schedule(step - 1))
-                recorder.line(
-                    step, {"train/learning_rate": rate, "data/corrupt": len(inputs.corrupt)}
-                )
+                extra = {
+                    "train/learning_rate": float(inputs.schedule(step - 1)),
+                    "data/corrupt": len(inputs.corrupt),
+                }
+                recorder.read()
+                recorder.line(step, extra | check.counts())
             with recorder.pause():
-                evaluating, stopping = due(step, plan.eval_every), inputs.stop(step)
-                if evaluating:
-                    recorder.read()
-                    try:
-                        results = evaluate_all(
-                            inputs.evaluators, state.variables, state.ema_variables
-                        )
-                    except Exception:
-                        save(step, {})  # what was learned is not lost to what cannot be tested
-                        raise
-                    metrics_log.write(step, results)
-                    say(f"step {step:,}  {one_line(results)}")
-                if due(step, plan.save_every) or stopping:
-                    save(step, results if evaluating else {})
-            if stopping:
-                break
+                found, stopping = rest(step)
+                results = results if found is None else found
     finally:
         progress.close()
         batches.close()
-        metrics_log.close()
+        watchdog.close()
         tracer.stop()
-        checkpoints.wait()  # what was being saved when a later step failed is still good
-    return state, results, time.monotonic() - began
+        # Also where a later step failed: what was being saved is still good.
+        problems = [told for told in (checkpoints.wait(), metrics_log.close()) if told]
+    if problems:
+        raise TrainingError(
+            f"{'; '.join(problems)}; once that is mended, the same command continues from the newest checkpoint"
+        )
+    return Outcome(state, results, time.monotonic() - began, done=not stopping)
 
 
 def _begin(
     compiled: Compiled, inputs: Inputs, mesh: Mesh, checkpoints: Checkpoints
 ) -> tuple[int, TrainState, dict[str, Any]]:
     """The step to start from, the state there, and what `train` had saved beside it."""
-    start = checkpoints.latest()
-    if start is None:
+    wanted = compiled.abstract_state._asdict()
+    there = checkpoints.newest(lambda step: checkpoints.restore(step, wanted))
+    if there is None:
         with jax.set_mesh(mesh):
             state = compiled.init()
         if inputs.start_from is not None:
             state = state.starting_from(inputs.start_from)
-        return 0, state, {"window": {}, "metrics": {}, "corrupt": [], "seconds": 0}
-    saved = checkpoints.meta(start)
+        nothing = {"window": {}, "metrics": {}, "corrupt": [], "skipped": 0}
+        return 0, state, {**nothing, "seconds": 0, "pending": False}
+    start, saved, arrays = there
     if saved["data"] != inputs.identity:
         raise UserError(
             f"the data are not those of checkpoint {start}: {_changes(saved['data'], inputs.identity)}; "
             "restore them, or start another run"
         )
-    state = TrainState(**checkpoints.restore(start, compiled.abstract_state._asdict()))
-    return start, state, saved
+    return start, TrainState(**arrays), saved
 
 
 class Tracer:
@@ -199,27 +252,4 @@ def evaluate_all(
         for suffix, chosen in (("", variables), ("_ema", ema)):
             if chosen is not None:
                 found |= {f"{split}{suffix}/{name}": v for name, v in evaluator(chosen).items()}
-    return found
-
-
-def _checked(step: int, reported: StepMetrics, names: list[str]) -> dict[str, tuple[float, float]]:
-    """The metrics of a step as numbers, once nothing in it is NaN or infinite."""
-    health: Health = reported.health
-    for kind in Health._fields:  # causes before effects
-        values = np.atleast_1d(getattr(health, kind))
-        bad = np.flatnonzero(~np.isfinite(values))
-        if bad.size:
-            where = "" if kind == "loss" else f" of {names[bad[0]]}"
-            more = f" and {bad.size - 1} more" if bad.size > 1 else ""
-            raise TrainingError(
-                f"the {kind}{where}{more} is not finite at step {step}; "
-                "the last checkpoint is kept. Usual remedies: a lower learning rate, a longer warm-up, "
-                "optim.clip_norm=1.0, model.dtype=float32"
-            )
-    found = {
-        name: (float(total), float(count)) for name, (total, count) in reported.metrics.items()
-    }
-    for kind in ("gradient", "parameter"):
-        norm = float(np.sqrt(np.square(getattr(health, kind).astype(np.float64)).sum()))
-        found[f"{kind}_norm"] = (norm, 1.0)
     return found

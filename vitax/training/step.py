@@ -96,6 +96,7 @@ def make_step(
     accumulate: int = 1,
     ema_decay: float = 0.0,
     frozen: Any = None,
+    skip: bool = False,
 ):
     """``(state, batch) -> (state, StepMetrics)``, a pure function.
 
@@ -107,6 +108,7 @@ def make_step(
         ema_decay: of the moving average, 0 = none. It warms up as
             min(decay, (1 + step) / (10 + step)), TensorFlow's rule: short runs would otherwise keep their beginning.
         frozen: tree of bools like the parameters; where True, no gradient is computed. None = nowhere.
+        skip: leave everything but ``step`` as it was where loss, gradient or update is not finite.
     """
 
     def gradients(state: TrainState, collections, batch: Batch, key: jax.Array):
@@ -165,6 +167,12 @@ def make_step(
             state.step + 1, params, state.collections | aux.updates, opt_state, ema
         )
         health = Health(_norms(state.params), loss, _norms(grads), _norms(updates))
+        if skip:
+            good = jnp.isfinite(jnp.stack([x.sum() for x in health[1:]])).all()
+            old_state = state._replace(step=new_state.step)
+            new_state = jax.tree.map(
+                lambda new, old: jnp.where(good, new, old), new_state, old_state
+            )
         return new_state, StepMetrics(aux.metrics, health)
 
     return step
