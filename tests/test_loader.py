@@ -29,8 +29,12 @@ class Broken(Arrays):
         return super().__getitem__(i)
 
 
+def take_open(iterator, n):
+    return [next(iterator) for _ in range(n)]
+
+
 def take(iterator, n):
-    found = [next(iterator) for _ in range(n)]
+    found = take_open(iterator, n)
     iterator.close()
     return found
 
@@ -84,6 +88,22 @@ def test_worker_processes_change_nothing_and_end():
     for child in multiprocessing.active_children():
         child.join(timeout=10)
     assert not multiprocessing.active_children()
+
+
+def test_a_worker_that_is_killed_is_replaced_and_no_batch_is_missing_or_twice(caplog):
+    import multiprocessing
+    import os
+    import signal
+
+    before = {child.pid for child in multiprocessing.active_children()}
+    loader = Loader(numbered(20), noisy, 4, seed=1, workers=2)
+    iterator = loader.train()
+    found = take_open(iterator, 3)
+    victim = next(c.pid for c in multiprocessing.active_children() if c.pid not in before)
+    os.kill(victim, signal.SIGKILL)
+    found += take(iterator, 40)
+    same(found, take(Loader(numbered(20), noisy, 4, seed=1).train(), 43))
+    assert "a data worker died" in caplog.text
 
 
 @pytest.mark.parametrize("hosts", [2, 3])

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -298,12 +299,18 @@ def test_debug_shows_the_traceback_and_help_helps(command):
     assert "--overwrite" in helped.stdout
 
 
-def test_two_hosts_equal_one(command, tmp_path):
-    import socket
+def free_ports(count):
+    found = [socket.socket() for _ in range(count)]
+    for one in found:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in found]
+    for one in found:
+        one.close()
+    return ports
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+
+def test_two_hosts_equal_one(command, tmp_path):
+    (port,) = free_ports(1)
     short = [
         *TINY,
         "--config.duration=12steps",
@@ -332,6 +339,45 @@ def test_two_hosts_equal_one(command, tmp_path):
     # What two hosts saved, one continues.
     evaluated = command("main", f"--workdir={tmp_path / 'two'}", "--mode=eval", "--checkpoint=last")
     assert evaluated.returncode == 0, evaluated.stderr
+
+
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_host_that_is_gone_is_named_and_the_others_leave(command, tmp_path, fault):
+    workdir = tmp_path / "run"
+    own = ("duration", "checkpoint", "evals")
+    given = [x for x in TINY if not any(name in x for name in own)]
+    given += ["--config.duration=300steps", "--config.checkpoint.every=20steps"]
+
+    def start(port):
+        return [
+            command.start(
+                "main", DEMO, *given, f"--workdir={workdir}", "--host_timeout=6",
+                f"--coordinator=127.0.0.1:{port}", "--num_processes=2", f"--process_id={i}",
+            )
+            for i in range(2)
+        ]  # fmt: skip
+
+    first, second = free_ports(2)
+    hosts = start(first)
+    log = workdir / "metrics.jsonl"
+    while not log.exists() or len(log.read_text().splitlines()) < 6:
+        assert all(host.poll() is None for host in hosts), [h.communicate() for h in hosts]
+        time.sleep(0.02)
+    hosts[1].send_signal(fault)
+    began = time.time()
+    _, err = hosts[0].communicate(timeout=60)
+    seconds = time.time() - began
+    hosts[1].kill()
+    hosts[1].communicate()
+    assert hosts[0].returncode == 1, err
+    assert "(process 1) has not answered for" in err
+    assert "start all hosts again" in err
+    assert seconds < 30
+    again = start(second)
+    ends = [host.communicate(timeout=200) for host in again]
+    assert [host.returncode for host in again] == [0, 0], ends
+    steps = [one["step"] for one in lines(workdir) if "train/loss" in one]
+    assert steps == list(range(4, 301, 4))
 
 
 def test_a_run_starts_from_another_run_or_from_a_file(command, tmp_path):

@@ -5,7 +5,7 @@ Which keys there are, and what they mean, stands in `vitax.schema`.
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,21 +64,28 @@ class Run(NamedTuple):
     saving: Saving
 
 
-def build(config: Config, folder: Path | None = None) -> Run:
+def build(
+    config: Config,
+    folder: Path | None = None,
+    pipeline: Pipeline | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> Run:
     """Builds a run from a resolved config, and checks it as far as can be done without compiling.
 
     Args:
         folder: of a run that there is already; its tokenizer is kept, whatever has become of the data.
+        pipeline: in place of the data that config.data describes.
+        devices: in place of those that are here.
 
     Raises:
         UserError: whatever is wrong with the config or the data.
     """
     top = call(Top, "", config)
-    mesh = call(make_mesh, "mesh", config["mesh"])
+    mesh = call(make_mesh, "mesh", config["mesh"], devices)
     evals = call(Evals, "evals", config["evals"])
     saving = call(Saving, "checkpoint", config["checkpoint"])
     _check_scalars(top, evals, saving, mesh.size)
-    pipeline = open_pipeline(config, folder)
+    pipeline = pipeline or open_pipeline(config, folder)
     test_size = math.ceil((evals.batch_size or top.batch_size) / mesh.size) * mesh.size
     augment, plain = pipeline.augment, pipeline.reader.transform
     train = build_loader(config, pipeline.splits.train, augment, top.batch_size, top.seed)

@@ -45,6 +45,9 @@ def define_flags(values: flags.FlagValues) -> None:
     text("coordinator", "", "several hosts: HOST:PORT of process 0, or auto")
     flags.DEFINE_integer("num_processes", 0, "several hosts: how many", flag_values=values)
     flags.DEFINE_integer("process_id", -1, "several hosts: which one", flag_values=values)
+    flags.DEFINE_float(
+        "host_timeout", 60.0, "several hosts: seconds of silence before all stop", flag_values=values
+    )
 
 
 def start(argv: list[str]) -> None:
@@ -59,11 +62,16 @@ def start(argv: list[str]) -> None:
             raise UserError("--mode=eval needs --workdir=RUN, the folder of a trained run")
         evaluate_run(config, Path(values.workdir), values.checkpoint)
     else:
-        train_run(config, values.workdir, cli.value_of(argv, "config"), values.overwrite)
+        spec = cli.value_of(argv, "config")
+        train_run(config, values.workdir, spec, values.overwrite, values.host_timeout)
 
 
-def train_run(config: dict[str, Any], folder: str, spec: str, overwrite: bool) -> None:
+def train_run(
+    config: dict[str, Any], folder: str, spec: str, overwrite: bool, host_timeout: float
+) -> None:
     """Builds, checks and compiles everything first, then writes."""
+    if host_timeout < 5:
+        raise UserError(f"--host_timeout={host_timeout} must be at least 5 seconds")
     first, alone = jax.process_index() == 0, jax.process_count() == 1
     stop = Stop() if alone else None
     if not alone and (overwrite or not folder):
@@ -101,7 +109,8 @@ def train_run(config: dict[str, Any], folder: str, spec: str, overwrite: bool) -
     if stop:
         stop.begin()
     else:
-        hosts = Hosts(path / ".hosts", jax.process_index(), jax.process_count())
+        folder, this, count = path / ".hosts", jax.process_index(), jax.process_count()
+        hosts = Hosts(folder, this, count, host_timeout)
     inputs = Inputs(
         batches=run.train.train,
         corrupt=run.train.corrupt,

@@ -4,8 +4,10 @@
 """
 
 import math
+from collections.abc import Sequence
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -15,17 +17,20 @@ AXES = ("data", "fsdp")
 BATCH = P(AXES)  # the leading axis of every batch and activation, split over all devices
 
 
-def make_mesh(*, data: int = -1, fsdp: int = 1) -> Mesh:
+def make_mesh(
+    described: Sequence[jax.Device] | None = None, *, data: int = -1, fsdp: int = 1
+) -> Mesh:
     """All devices of all processes as a (data, fsdp) grid.
 
     Args:
+        described: devices to compile for in place of those that are here.
         data: copies of the parameters; -1 = as many as the devices allow.
         fsdp: devices that share one copy of the parameters; -1 = as many as the devices allow.
 
     Raises:
         UserError: the product of the two is not the number of devices.
     """
-    devices = jax.device_count()
+    devices = jax.device_count() if described is None else len(described)
     if data == -1 and fsdp > 0:
         data = devices // fsdp
     elif fsdp == -1 and data > 0:
@@ -36,7 +41,10 @@ def make_mesh(*, data: int = -1, fsdp: int = 1) -> Mesh:
             f"set mesh.data=-1 and mesh.fsdp to a divisor of {devices}"
         )
     # Auto: the compiler propagates shardings. The default of jax.make_mesh wants them in the types.
-    return jax.make_mesh((data, fsdp), AXES, axis_types=(AxisType.Auto,) * 2)
+    kinds = (AxisType.Auto,) * 2
+    if described is not None:
+        return Mesh(np.array(described).reshape(data, fsdp), AXES, axis_types=kinds)
+    return jax.make_mesh((data, fsdp), AXES, axis_types=kinds)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

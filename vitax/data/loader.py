@@ -23,6 +23,7 @@ Example = dict[str, np.ndarray]
 Transform = Callable[[Example, np.random.Generator], Example]
 
 LOGGER = logging.getLogger("vitax")
+RESTARTS = 3
 UNREADABLE = (
     ValueError,
     OSError,
@@ -132,6 +133,23 @@ class Loader:
         return [self.source.name(i) for i in list(self.being_read.values()) if i < len(self.source)]
 
     def _iterate(self, examples: grain.MapDataset, start: int) -> Iterator[Example]:
+        """Batches from one on; a worker process that dies is replaced, up to RESTARTS times for one batch."""
+        deaths = 0
+        while True:
+            try:
+                for batch in self._batches(examples, start):
+                    yield batch
+                    start, deaths = start + 1, 0
+                return
+            except RuntimeError as error:  # grain's word for a worker that was killed
+                deaths += 1
+                if "Worker process was terminated" not in str(error) or deaths > RESTARTS:
+                    raise
+                LOGGER.warning(
+                    "a data worker died (out of memory?): %s; started again at batch %d", error, start
+                )
+
+    def _batches(self, examples: grain.MapDataset, start: int) -> Iterator[Example]:
         # Batched first and dealt out second: host h holds rows h*local .. (h+1)*local of each global batch,
         # so that the global batch is the same array on any number of hosts.
         batches = examples.batch(self.batch_size // self.hosts)

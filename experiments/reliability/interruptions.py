@@ -1,0 +1,120 @@
+"""Ends a run at random moments, starts it again with the same command, and asks whether anything has changed.
+
+    python experiments/reliability/interruptions.py --signal=KILL --count=50
+    python experiments/reliability/interruptions.py --signal=TERM --count=20
+    python experiments/reliability/interruptions.py --signal=INT --count=20
+
+Afterwards the run goes to its end and is compared with one that nothing happened to: the checksums of all arrays of the
+last checkpoint (parameters, optimizer, average, step) and every line of metrics.jsonl, clocks left out. Exit code 1
+where anything differs, or where a run ends with another exit code than the signal's.
+"""
+
+import argparse
+import collections
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TINY = (
+    f"--config={ROOT}/configs/vit_b16.py:demo", "--config.duration=6000steps", "--config.optim.warmup=5steps",
+    "--config.log.every=20steps", "--config.evals.every=250steps", "--config.checkpoint.every=100steps",
+    "--config.evals.batch_size=8", "--config.model.depth=1", "--config.model.width=16",
+    "--config.model.mlp_width=16", "--config.model.num_heads=2", "--config.optim.ema_decay=0.9",
+)  # fmt: skip
+CLOCKS = ("per_second", "data_wait", "seconds")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--signal", default="KILL", choices=["KILL", "TERM", "INT"])
+    parser.add_argument("--count", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    number = getattr(signal, f"SIG{given.signal}")
+    draw = random.Random(given.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        whole, ended = Path(folder) / "whole", Path(folder) / "ended"
+        done = start(whole)
+        began = time.monotonic()
+        while not (whole / "metrics.jsonl").exists():
+            time.sleep(0.05)
+        until_training = time.monotonic() - began
+        assert done.wait() == 0, done.told
+        phases, waits, wrong = collections.Counter(), [], []
+        for _ in range(given.count):
+            process = start(ended)
+            try:
+                process.wait(draw.uniform(0, 2 * until_training))
+                phases["had ended"] += 1
+                continue
+            except subprocess.TimeoutExpired:
+                pass
+            phase = phase_of(process, ended)
+            phases[phase] += 1
+            began = time.monotonic()
+            process.send_signal(number)
+            code = process.wait(120)
+            waits.append(time.monotonic() - began)
+            # Before Python has come to the handlers, the signal itself ends the process.
+            if code not in (-number, 128 + number) or (
+                phase == "training" and code == -number != -9
+            ):
+                wrong.append((phase, code, process.told[-3:]))
+            if any("Traceback" in line for line in process.told) and phase != "imports":
+                wrong.append((phase, "traceback", process.told[-3:]))
+        last = start(ended)
+        assert last.wait() == 0, last.told
+        same = outcome(whole) == outcome(ended)
+    print(f"{given.count} x SIG{given.signal}: {dict(phases)}")
+    print(
+        f"from signal to end: {max(waits):.1f} s at most, {sorted(waits)[len(waits) // 2]:.2f} s median"
+    )
+    print(
+        f"state and metrics.jsonl {'are bit-identical' if same else 'DIFFER'}; surprises: {wrong or 'none'}"
+    )
+    return int(bool(wrong) or not same)
+
+
+def start(workdir: Path) -> subprocess.Popen:
+    """The command; what it tells is collected in ``told``."""
+    line = [sys.executable, "-m", "vitax.main", *TINY, f"--workdir={workdir}"]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    process = subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=ROOT
+    )
+    process.told = []
+    threading.Thread(target=lambda: process.told.extend(process.stdout), daemon=True).start()
+    return process
+
+
+def phase_of(process: subprocess.Popen, workdir: Path) -> str:
+    """What the run is doing, from what it has said and written."""
+    told = "".join(process.told)
+    if "workdir " not in told:
+        return "imports" if not told else "start-up"
+    if "compile " not in told:
+        return "compilation"
+    if list((workdir / "checkpoints").glob("*tmp*")):
+        return "saving"
+    return "ending" if "done:" in told else "training"
+
+
+def outcome(workdir: Path) -> tuple[dict, list]:
+    """Checksums of the last checkpoint, and the lines of the log."""
+    last = max(int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
+    meta = json.loads((workdir / "checkpoints" / str(last) / "meta" / "metadata").read_text())
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    timeless = [{k: v for k, v in one.items() if not k.endswith(CLOCKS)} for one in lines]
+    return {"step": last, **meta["arrays"]}, timeless
+
+
+if __name__ == "__main__":
+    sys.exit(main())

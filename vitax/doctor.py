@@ -1,0 +1,241 @@
+"""Looks for what will go wrong: versions, devices, memory, data, disk. Exit code 1 where something is wrong.
+
+    python -m vitax.doctor
+    python -m vitax.doctor --config=configs/vit_b16.py --config.data.path=DIR --workdir=RUN
+
+Without a config it looks at the machine only. Nothing is written but, and deleted again, an empty file in each folder
+that has to be writable.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from absl import flags
+from packaging.requirements import Requirement
+
+from vitax import build, cli
+from vitax.errors import UserError
+from vitax.schema import Config
+from vitax.training import log
+
+GIB = 2**30
+
+
+class Finding(NamedTuple):
+    """good: False = something that will go wrong; ``told`` then says what to do."""
+
+    good: bool
+    told: str
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("workdir", "", "folder of the run, planned or there", flag_values=values)
+    flags.DEFINE_bool("debug", False, "show tracebacks", flag_values=values)
+
+
+def start(argv: list[str]) -> int:
+    given = bool(cli.value_of(argv, "config"))
+    values, extra = cli.parse(argv, define_flags, __doc__, with_config=given)
+    if extra:
+        raise UserError(f"{' '.join(extra)!r} is not understood; options begin with --")
+    cli.start_jax()
+    log.start_logging(None)
+    workdir = Path(values.workdir or "runs").expanduser()
+    found = [*versions(), *devices(), *folders(workdir)]
+    if given:
+        found += run(values.config.to_dict(), workdir)
+    for finding in found:
+        print(f"{'ok   ' if finding.good else 'WRONG'}  {finding.told}")
+    wrong = sum(not finding.good for finding in found)
+    print(f"\n{wrong} of {len(found)} are wrong" if wrong else "\nnothing is wrong")
+    return int(bool(wrong))
+
+
+def versions() -> Iterator[Finding]:
+    """Python and every package that vitax needs, against the versions it is tested with."""
+    yield Finding(True, f"python {platform.python_version()} on {platform.platform()}")
+    try:
+        wanted = [Requirement(text) for text in metadata.requires("vitax") or []]
+    except metadata.PackageNotFoundError:
+        yield Finding(False, "vitax is not installed: pip install -e .")
+        return
+    there = []
+    for one in wanted:
+        if one.marker and not one.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            version = metadata.version(one.name)
+        except metadata.PackageNotFoundError:
+            yield Finding(False, f'{one.name} is not installed: pip install "{one}"')
+            continue
+        if one.specifier.contains(version, prereleases=True):
+            there.append(f"{one.name} {version}")
+        else:
+            yield Finding(
+                False, f'{one.name} {version} is not {one.specifier}: pip install "{one}"'
+            )
+    yield Finding(True, ", ".join(there))
+    if (jax_version := metadata.version("jax")) != (lib := metadata.version("jaxlib")):
+        yield Finding(
+            False, f"jax {jax_version} and jaxlib {lib} differ: pip install -U jax jaxlib"
+        )
+
+
+def devices() -> Iterator[Finding]:
+    """What JAX computes on, and why not on an accelerator that is there."""
+    found = jax.devices()
+    backend = jax.default_backend()
+    yield Finding(
+        True, f"{len(found)} x {found[0].device_kind} ({backend}), {os.cpu_count()} CPU cores"
+    )
+    nvidia = _output(
+        "nvidia-smi", "--query-gpu=name,memory.total,memory.used", "--format=csv,noheader"
+    )
+    if nvidia and backend != "gpu":
+        why = (
+            f"JAX_PLATFORMS={os.environ['JAX_PLATFORMS']} keeps JAX from it"
+            if os.environ.get("JAX_PLATFORMS")
+            else 'JAX has no plugin for it: pip install "jax[cuda12]"'
+            if not util.find_spec("jax_cuda12_plugin") and not util.find_spec("jax_cuda13_plugin")
+            else "JAX's plugin does not start; JAX_PLATFORMS=cuda python -c 'import jax; jax.devices()' tells why"
+        )
+        yield Finding(False, f"an NVIDIA GPU is not used ({nvidia.splitlines()[0]}): {why}")
+    if Path("/dev/accel0").exists() and backend != "tpu":
+        yield Finding(False, 'a TPU is not used: pip install "jax[tpu]"')
+    if backend == "gpu":
+        yield from memory_of_gpus(nvidia)
+    if util.find_spec("tensorflow"):
+        told = f"tensorflow {_version('tensorflow')} is installed; vitax never imports it"
+        if backend == "gpu" and "tensorflow" in sys.modules:
+            yield Finding(
+                False, "TensorFlow is loaded and takes the memory of the GPU; do not import it"
+            )
+        else:
+            yield Finding(True, told)
+
+
+def memory_of_gpus(nvidia: str) -> Iterator[Finding]:
+    """How much JAX takes at its start, and whether somebody else has taken it before."""
+    if os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE", "true").lower() in ("false", "0"):
+        yield Finding(True, "memory is allocated as needed (XLA_PYTHON_CLIENT_PREALLOCATE=false)")
+    else:
+        share = os.environ.get("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.75")
+        yield Finding(True, f"{share} of each GPU's memory is taken at the start")
+    users = _output("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader")
+    others = [line for line in users.splitlines() if line.split(",")[0].strip() != str(os.getpid())]
+    if others:
+        yield Finding(
+            False, f"other programs use the GPU (pid, memory): {'; '.join(others)}; end them"
+        )
+
+
+def folders(workdir: Path) -> Iterator[Finding]:
+    """Whether what will be written can be."""
+    cache = Path(jax.config.jax_compilation_cache_dir)
+    temporary = Path(tempfile.gettempdir())
+    for what, folder in (("runs", workdir), ("compiled programs", cache), ("temporary", temporary)):
+        there = _existing(folder)
+        free = shutil.disk_usage(there).free / GIB
+        try:
+            with tempfile.TemporaryFile(dir=there):
+                yield Finding(True, f"{what}: {folder} can be written, {free:.1f} GiB are free")
+        except OSError as error:
+            yield Finding(False, f"{what}: {folder} cannot be written: {error}")
+
+
+def run(config: Config, workdir: Path) -> Iterator[Finding]:
+    """Data and model of a config, and whether its checkpoints and its cache will fit."""
+    try:
+        pipeline = build.open_pipeline(config)
+    except UserError as error:
+        yield Finding(False, f"data: {error}")
+        return
+    splits = pipeline.splits
+    counts = f"{len(splits.train):,} train, {len(splits.test):,} test"
+    yield Finding(True, f"data: {splits.origin}: {counts}, {pipeline.about}")
+    try:
+        made = build.build(config, None, pipeline)
+    except UserError as error:
+        yield Finding(False, f"config: {error}")
+        return
+    yield Finding(
+        True, f"config: {made.plan.total:,} steps of {made.top.batch_size:,} {pipeline.unit}"
+    )
+    state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(made.shapes))
+    kept = made.saving.keep + bool(made.evals.best) + 1  # the best one, and the one being written
+    free = shutil.disk_usage(_existing(workdir)).free
+    told = f"checkpoints: {kept} x {state / GIB:.2f} GiB, {free / GIB:.1f} GiB are free"
+    yield (
+        Finding(True, told)
+        if kept * state < free
+        else Finding(
+            False, f"{told} on the disk of {workdir}: choose another, or a smaller checkpoint.keep"
+        )
+    )
+    sources = 2 * max(1, config["data"].get("workers", 0))
+    cache = sources * config["data"].get("cache_gib", 0.0) * GIB
+    memory = available_memory()
+    told = (
+        f"memory: up to {(cache + state) / GIB:.1f} GiB for cached examples and a copy of the state"
+    )
+    if memory is not None:
+        told += f", {memory / GIB:.1f} GiB are available"
+    yield (
+        Finding(True, told)
+        if memory is None or cache + state < memory
+        else Finding(False, f"{told}: lower data.cache_gib (per source and worker) or data.workers")
+    )
+
+
+def available_memory() -> int | None:
+    """Bytes that this process may still take; None where that cannot be told."""
+    found = []
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        lines = dict(line.split(":") for line in meminfo.read_text().splitlines())
+        found.append(int(lines["MemAvailable"].split()[0]) * 1024)
+    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+    if limit.is_file() and (text := limit.read_text().strip()).isdigit():
+        found.append(int(text) - int(used.read_text()))
+    return min(found, default=None)
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the first one above it that is there."""
+    folder = folder.absolute()
+    while not folder.is_dir():
+        folder = folder.parent
+    return folder
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "(version unknown)"
+
+
+def _output(*command: str) -> str:
+    """What a program prints; "" where it is not there or fails."""
+    try:
+        done: Any = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def main() -> None:
+    cli.exit_with(lambda: start(sys.argv), debug="--debug" in sys.argv)
+
+
+if __name__ == "__main__":
+    main()

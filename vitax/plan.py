@@ -1,0 +1,342 @@
+"""Says what a run will need before anything is allocated: parameters, FLOPs, steps, memory on each device.
+
+    python -m vitax.plan --config=configs/vit_b16.py --devices=8 --memory=40GiB
+    python -m vitax.plan --config=configs/vit_l16.py --topology=v5e:4x4 --step_seconds=0.4
+
+The real step is compiled: for the devices that are here, for so many CPU devices (--devices), or for a TPU pod that is
+not here (--topology; needs libtpu, no TPU). Where the data are not at hand, --examples and --classes stand in for a set
+of images. With --memory, the smallest change that fits is looked for: more micro-batches, recomputation, split states.
+"""
+
+import math
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from absl import flags
+
+from vitax import build, cli
+from vitax.data.source import Splits
+from vitax.errors import UserError
+from vitax.macs import count_macs
+from vitax.pipelines import Pipeline
+from vitax.schema import Config
+from vitax.training import log
+from vitax.training.log import duration, say
+from vitax.training.step import abstract, compile_step
+
+GIB = 2**30
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_integer(
+        "devices", 0, "plan for so many CPU devices; 0: those that are here", flag_values=values
+    )
+    flags.DEFINE_string(
+        "topology",
+        "",
+        "plan for TPUs that are not here: v5e:4x4, v5p:2x2x2, ...",
+        flag_values=values,
+    )
+    flags.DEFINE_string("memory", "", "of one device: 40GiB, 80GB, ...", flag_values=values)
+    flags.DEFINE_float("step_seconds", 0.0, "measured, for the hours", flag_values=values)
+    flags.DEFINE_integer("examples", 0, "where the data are not here: training", flag_values=values)
+    flags.DEFINE_integer("classes", 1000, "where the data are not here", flag_values=values)
+    flags.DEFINE_bool("compile", True, "compile the step, or only count", flag_values=values)
+    flags.DEFINE_bool("debug", False, "show tracebacks", flag_values=values)
+
+
+class Needs(NamedTuple):
+    """Of one step on one device, in bytes.
+
+    residuals: what the backward pass reads, before the compiler; parameters that it reads are left out.
+    program: all that the compiled step holds at once; None = not compiled.
+    """
+
+    params: int
+    optimizer: int
+    average: int
+    gradients: int
+    batch: int
+    residuals: int
+    program: int | None
+
+    @property
+    def total(self) -> int:
+        counted = sum(self[:6])
+        return counted if self.program is None else self.program
+
+
+def start(argv: list[str]) -> int:
+    values, extra = cli.parse(argv, define_flags, __doc__)
+    if extra:
+        raise UserError(f"{' '.join(extra)!r} is not understood; options begin with --")
+    limit = in_bytes(values.memory)
+    if values.devices and values.topology:
+        raise UserError("--devices and --topology exclude each other: a topology has its devices")
+    if values.devices or values.topology:
+        jax.config.update("jax_platforms", "cpu")
+    if values.devices:
+        jax.config.update("jax_num_cpu_devices", values.devices)
+    cli.start_jax()
+    log.start_logging(None)
+    config = values.config.to_dict()
+    devices = described(values.topology) if values.topology else None
+    pipeline = stand_in(config, values.examples, values.classes) if values.examples else None
+    run = build.build(config, None, pipeline, devices)
+    say(overview(config, run))
+    needs = measure(run, values.compile)
+    say(table(needs, values.compile, run, limit))
+    if values.step_seconds:
+        say(hours(run, values.step_seconds))
+    if limit and needs.total > limit:
+        return search(config, run, pipeline, devices, limit, needs, values.compile)
+    return 0
+
+
+def in_bytes(text: str) -> int:
+    """``40GiB``, ``80GB``, ``16 gib`` -> bytes; "" = 0."""
+    if not text:
+        return 0
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt])(i?)b\s*", text.lower())
+    if not found or not float(found[1]):
+        raise UserError(f"--memory={text} is no size; write 40GiB or 80GB")
+    return round(float(found[1]) * (1024 if found[3] else 1000) ** ("kmgt".index(found[2]) + 1))
+
+
+def described(topology: str) -> Sequence[jax.Device]:
+    """The devices of a TPU pod that is not here."""
+    from jax.experimental import topologies  # no public name yet
+
+    # No metadata server here, and several plans at a time are no error.
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    os.environ.setdefault("TPU_MIN_LOG_LEVEL", "3")
+    try:
+        return topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"--topology={topology}: {reason}; names are like v5e:4x4, v5p:2x2x2, v6e:8x8, and need libtpu: "
+            'pip install "jax[tpu]"'
+        ) from error
+
+
+class Blank:
+    """So many examples that are never read."""
+
+    def __init__(self, example: dict[str, Any], count: int, class_names: Sequence[str]):
+        self.example, self.count, self.class_names = example, count, class_names
+        self.labels = None
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        return self.example
+
+    def name(self, i: int) -> str:
+        return str(i)
+
+
+def stand_in(config: Config, examples: int, classes: int) -> Pipeline:
+    """What `vitax.build.open_pipeline` would give for images, without any."""
+    if "image_size" not in config["data"] or "length" in config["data"]:
+        raise UserError(
+            "--examples stands in for images only; texts need their tokenizer: give data"
+        )
+    if min(examples, classes) < 1:
+        raise UserError(f"--examples={examples} and --classes={classes} must be at least 1")
+    names = [str(k) for k in range(classes)]
+    reader = build.read_pipeline(config, {"class_names": names})
+    source = Blank(reader.blank, examples, names)
+    reader = reader._replace(transform=lambda example, rng: example)
+    splits = Splits(source, source, f"{examples:,} images that are not here")
+    return Pipeline(splits, reader.transform, reader, "images", f"{classes:,} classes")
+
+
+def overview(config: Config, run: build.Run) -> str:
+    """What is computed, in all."""
+    parameters = sum(x.size for x in jax.tree.leaves(run.shapes.params))
+    with jax.set_mesh(run.mesh):
+        flops = 2 * count_macs(run.step, run.shapes, run.abstract_batch)
+    total = flops * run.plan.total
+    device = run.mesh.devices.flat[0]
+    mesh = " x ".join(f"{axis}={size}" for axis, size in run.mesh.shape.items())
+    rows = run.top.batch_size // (run.mesh.size * run.top.accumulate)
+    unit = run.pipeline.unit
+    return f"""\
+model    {type(run.model).__name__}, {parameters:,} parameters, {run.model.dtype.__name__}
+data     {run.pipeline.splits.origin}: {len(run.pipeline.splits.train):,} train
+devices  {run.mesh.size} x {device.device_kind} as {mesh}
+batch    {run.top.batch_size:,} {unit} = {run.mesh.size} devices x {run.top.accumulate} micro-batches x {rows}
+steps    {run.plan.total:,} ({config["duration"]})
+FLOPs    {flops:.3e} a step ({flops / run.top.batch_size:.3e} for one of the {unit}), {total:.3e} in all
+         (matrix products and convolutions, 2 for a multiply-accumulate, forward and backward)"""
+
+
+def measure(run: build.Run, compiling: bool) -> Needs:
+    """Bytes on each device, counted and (where wanted) of the compiled step."""
+    state = abstract(run.shapes, run.mesh)
+    grads = shard_bytes(state.params)
+    program = None
+    if compiling:
+        began = time.monotonic()
+        try:
+            compiled = compile_step(run.init, run.step, run.abstract_batch, run.mesh)
+            memory = compiled.step.memory_analysis()
+        except jax.errors.JaxRuntimeError as error:  # a TPU's compiler refuses what does not fit
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            found = re.search(r"([\d.]+)([KMGT])", str(error).split("RESOURCE_EXHAUSTED")[1])
+            units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+            program = round(float(found[1]) * units[found[2]]) if found else sys.maxsize
+        else:
+            # Arguments are given back as results, in place: they count once.
+            kept = memory.argument_size_in_bytes + memory.output_size_in_bytes
+            counted = kept - memory.alias_size_in_bytes + memory.temp_size_in_bytes
+            program = max(counted, getattr(memory, "peak_memory_in_bytes", 0) or 0)
+        say(f"compile  {time.monotonic() - began:.0f} s")
+    return Needs(
+        params=shard_bytes((state.params, state.collections)),
+        optimizer=shard_bytes(state.opt_state),
+        average=shard_bytes(state.ema),
+        gradients=grads,
+        batch=shard_bytes(run.abstract_batch),
+        residuals=residual_bytes(run),
+        program=program,
+    )
+
+
+def shard_bytes(tree: Any) -> int:
+    """Of a tree of `jax.ShapeDtypeStruct`s with shardings: bytes on one device."""
+    return sum(
+        math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree)
+    )
+
+
+def residual_bytes(run: build.Run) -> int:
+    """What the backward pass of one micro-batch reads on one device, without the parameters themselves."""
+    rows = run.top.batch_size // run.top.accumulate
+    batch = {
+        name: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype)
+        for name, x in run.abstract_batch.items()
+    }
+
+    def pull_back(params: Any, collections: Any, batch: Any) -> Any:
+        def loss(params: Any) -> Any:
+            return run.task.loss({"params": params, **collections}, batch, jax.random.key(0), True)
+
+        return jax.vjp(loss, params, has_aux=True)[1]
+
+    # Without a mesh: a function of shapes alone.
+    found = jax.eval_shape(pull_back, run.shapes.params, run.shapes.collections, batch)
+    weights = {x.shape for x in jax.tree.leaves(run.shapes.params)}
+    return sum(
+        x.size * x.dtype.itemsize // run.mesh.size
+        for x in jax.tree.leaves(found)
+        if x.ndim and x.shape[0] % rows == 0 and x.shape not in weights
+    )
+
+
+def table(needs: Needs, compiling: bool, run: build.Run, limit: int) -> str:
+    """Bytes on each device, for a person."""
+    lines = [
+        f"{name:<22}{size(value)}"
+        for name, value in (
+            ("parameters", needs.params),
+            ("optimizer", needs.optimizer),
+            ("moving average", needs.average),
+            ("gradients", needs.gradients),
+            ("batch", needs.batch),
+            ("activations, at most", needs.residuals),
+        )
+    ]
+    lines.append(f"{'sum':<22}{size(sum(needs[:6]))}")
+    if compiling:
+        kind = run.mesh.devices.flat[0].device_kind
+        lines.append(f"{'compiled step':<22}{size(needs.total)}, for {kind}")
+        if kind == "cpu":
+            lines.append(
+                "(compiled for CPU: another backend's program needs more or less; see docs/scale.md)"
+            )
+    else:
+        lines.append("(not compiled: an analysis only)")
+    if limit:
+        word = "fits" if needs.total <= limit else "does not fit"
+        lines.append(f"{word} into {size(limit).strip()}")
+    return "on each device:\n  " + "\n  ".join(lines)
+
+
+def size(count: int) -> str:
+    """``  1.234 GiB`` or ``123.456 MiB``."""
+    return f"{count / GIB:>9.3f} GiB" if count >= GIB else f"{count / 2**20:>9.3f} MiB"
+
+
+def hours(run: build.Run, step_seconds: float) -> str:
+    if step_seconds < 0:
+        raise UserError(f"--step_seconds={step_seconds} must not be negative")
+    seconds = step_seconds * run.plan.total
+    return (
+        f"time     {duration(seconds)} at {step_seconds} s a step, {seconds / 3600 * run.mesh.size:,.1f} device-hours "
+        "(without evaluations)"
+    )
+
+
+def candidates(
+    config: Config, run: build.Run, limit: int, needs: Needs
+) -> Iterator[dict[str, Any]]:
+    """Changes that leave the recipe as it is, the smallest first."""
+    devices, rows = run.mesh.size, run.top.batch_size // run.mesh.size
+    parts = [n for n in range(2, rows + 1) if rows % n == 0 and n > run.top.accumulate]
+    parts = [n for i, n in enumerate(parts) if i == 0 or n >= 2 * parts[i - 1] or n == rows]
+    remat = [{"model.remat": True}] if config["model"].get("remat") is False else []
+    state = needs.params + needs.optimizer + needs.average + needs.gradients
+    if state < limit:
+        yield from ({"accumulate": n} for n in parts[:3])
+        yield from remat
+        yield from ({"accumulate": n, **change} for n in parts[:4] for change in remat)
+    if devices > 1 and run.mesh.shape["fsdp"] == 1:
+        split = {"mesh.data": 1, "mesh.fsdp": devices}
+        for n in [run.top.accumulate, *parts]:
+            for change in ({}, *remat):
+                yield {**split, "accumulate": n, **change}
+    elif state < limit:
+        yield from ({"accumulate": n, **change} for n in parts[4:] for change in remat or [{}])
+
+
+def search(
+    config: Config,
+    run: build.Run,
+    pipeline: Pipeline | None,
+    devices: Sequence[jax.Device] | None,
+    limit: int,
+    needs: Needs,
+    compiling: bool,
+) -> int:
+    """Tries changes until one fits; the exit code is 1 where none does."""
+    for changes in candidates(config, run, limit, needs):
+        changed = {k: dict(v) if isinstance(v, dict) else v for k, v in config.items()}
+        for key, value in changes.items():
+            section, _, name = key.rpartition(".")
+            (changed[section] if section else changed)[name] = value
+        found = measure(build.build(changed, None, pipeline, devices), compiling)
+        told = " ".join(f"--config.{key}={value}" for key, value in changes.items())
+        fits = found.total <= limit
+        say(f"{'fits' if fits else 'no':<9}{size(found.total)} with {told}")
+        if fits:
+            return 0
+    say("nothing that was tried fits: more devices, a smaller model or smaller images are left")
+    return 1
+
+
+def main() -> None:
+    cli.exit_with(lambda: start(sys.argv), debug="--debug" in sys.argv)
+
+
+if __name__ == "__main__":
+    main()
