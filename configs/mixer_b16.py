@@ -117,9 +117,9 @@ def small() -> ConfigDict:
         name="mlp_mixer",
         patch_size=4,
         width=128,
-        depth=8,
+        depth=6,
         token_mlp_width=64,
-        mlp_width=512,
+        mlp_width=256,
         drop_path=0.1,
     )
     config.task = dict(name="classification", label_smoothing=0.1)

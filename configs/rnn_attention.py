@@ -107,7 +107,7 @@ def small() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.batch_size = 128
-    config.duration = "8 epochs"
+    config.duration = "6 epochs"
     config.model = dict(name="rnn_seq2seq", width=128, depth=1, dropout=0.1)
     config.task = dict(name="translation", label_smoothing=0.1, beam=4, length_penalty=0.6)
     config.data = dict(
@@ -130,7 +130,7 @@ def small() -> ConfigDict:
         epsilon=1e-9,
         clip_norm=1.0,
     )
-    config.evals = dict(every="4 epochs", best="test/bleu")
+    config.evals = dict(every="3 epochs", best="test/bleu")
     config.checkpoint = dict(every="1 epoch", keep=3)
     config.log = dict(every="50 steps")
     config.mesh = dict(data=-1, fsdp=1)

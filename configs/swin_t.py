@@ -116,10 +116,10 @@ def small() -> ConfigDict:
     config.duration = "3 epochs"
     config.model = dict(
         name="swin",
-        patch_size=2,
-        width=64,
+        patch_size=4,
+        width=96,
         depths=(2, 4),
-        num_heads=(2, 4),
+        num_heads=(3, 6),
         window=4,
         drop_path=0.1,
     )

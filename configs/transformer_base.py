@@ -107,7 +107,7 @@ def small() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.batch_size = 128
-    config.duration = "8 epochs"
+    config.duration = "6 epochs"
     config.model = dict(
         name="transformer",
         width=128,
@@ -137,7 +137,7 @@ def small() -> ConfigDict:
         b2=0.98,
         epsilon=1e-9,
     )
-    config.evals = dict(every="4 epochs", best="test/bleu")
+    config.evals = dict(every="3 epochs", best="test/bleu")
     config.checkpoint = dict(every="1 epoch", keep=3)
     config.log = dict(every="50 steps")
     config.mesh = dict(data=-1, fsdp=1)

@@ -20,6 +20,8 @@ from jax.sharding import PartitionSpec as P
 from points import PLAN, batches, evaluation, line, run, timeless
 
 from vitax import workdir
+from vitax.data.folder import folder
+from vitax.data.loader import Loader
 from vitax.errors import TrainingError, UserError
 from vitax.training import checkpoint, fingerprint, loop
 from vitax.training.stop import Stopped
@@ -376,6 +378,36 @@ def test_a_folder_is_that_of_one_run_until_its_process_ends(tmp_path):
     lock.take()
     lock.take()  # ours already
     assert str(os.getpid()) in (tmp_path / ".lock").read_text()
+
+
+def test_a_read_only_folder_is_refused_before_anything_is_done(small_disk):
+    run(small_disk / "run", PLAN._replace(total=5))
+    remount = ["mount", "-o", "remount,ro", str(small_disk)]
+    subprocess.run(remount, check=True)
+    with pytest.raises(UserError, match="cannot be written: .*Read-only"):
+        workdir.Lock(small_disk / "run").take()
+    assert saved(small_disk / "run").meta(5)
+
+
+def test_an_image_that_is_deleted_while_training_is_skipped_and_named(image_folder, caplog):
+    def unchanged(example, rng):
+        return example
+
+    train = folder(
+        path=str(image_folder), train="train", test="test", test_fraction=0.2, channels=3
+    ).train
+    loader = Loader(train, unchanged, 4, threads=1, max_corrupt=0.2)
+    found = loader.train()
+    next(found)
+    gone = image_folder / "train" / "day" / "03.png"
+    gone.unlink()
+    seen = [next(found) for _ in range(18)]  # three epochs
+    found.close()
+    index = next(i for i in range(len(train)) if train.name(i) == str(gone))
+    for batch in seen[3:]:
+        assert not batch["valid"][batch["index"] == index].any()
+    assert caplog.text.count(str(gone)) >= 1
+    assert loader.corrupt == {index}
 
 
 def test_what_a_run_waits_for_is_named(caplog):

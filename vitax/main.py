@@ -46,7 +46,10 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("num_processes", 0, "several hosts: how many", flag_values=values)
     flags.DEFINE_integer("process_id", -1, "several hosts: which one", flag_values=values)
     flags.DEFINE_float(
-        "host_timeout", 60.0, "several hosts: seconds of silence before all stop", flag_values=values
+        "host_timeout",
+        60.0,
+        "several hosts: seconds of silence before all stop",
+        flag_values=values,
     )
 
 
@@ -253,7 +256,10 @@ def evaluate_run(config: dict[str, Any], path: Path, which: str) -> None:
             "config_changes": changed,
             **results,
         }
-        workdir.append_json(path / "evaluations.jsonl", found)
+        try:
+            workdir.append_json(path / "evaluations.jsonl", found)
+        except OSError as error:  # the results were printed; a run may be read-only by now
+            log.LOGGER.warning("not added to the run: %s", error)
 
 
 def main() -> None:

@@ -8,13 +8,11 @@ not here (--topology; needs libtpu, no TPU). Where the data are not at hand, --e
 of images. With --memory, the smallest change that fits is looked for: more micro-batches, recomputation, split states.
 """
 
-import math
 import os
 import re
 import sys
-import time
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 from absl import flags
@@ -23,11 +21,11 @@ from vitax import build, cli
 from vitax.data.source import Splits
 from vitax.errors import UserError
 from vitax.macs import count_macs
+from vitax.needs import Needs, measure
 from vitax.pipelines import Pipeline
 from vitax.schema import Config
 from vitax.training import log
 from vitax.training.log import duration, say
-from vitax.training.step import abstract, compile_step
 
 GIB = 2**30
 
@@ -48,27 +46,6 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("classes", 1000, "where the data are not here", flag_values=values)
     flags.DEFINE_bool("compile", True, "compile the step, or only count", flag_values=values)
     flags.DEFINE_bool("debug", False, "show tracebacks", flag_values=values)
-
-
-class Needs(NamedTuple):
-    """Of one step on one device, in bytes.
-
-    residuals: what the backward pass reads, before the compiler; parameters that it reads are left out.
-    program: all that the compiled step holds at once; None = not compiled.
-    """
-
-    params: int
-    optimizer: int
-    average: int
-    gradients: int
-    batch: int
-    residuals: int
-    program: int | None
-
-    @property
-    def total(self) -> int:
-        counted = sum(self[:6])
-        return counted if self.program is None else self.program
 
 
 def start(argv: list[str]) -> int:
@@ -179,70 +156,6 @@ FLOPs    {flops:.3e} a step ({flops / run.top.batch_size:.3e} for one of the {un
          (matrix products and convolutions, 2 for a multiply-accumulate, forward and backward)"""
 
 
-def measure(run: build.Run, compiling: bool) -> Needs:
-    """Bytes on each device, counted and (where wanted) of the compiled step."""
-    state = abstract(run.shapes, run.mesh)
-    grads = shard_bytes(state.params)
-    program = None
-    if compiling:
-        began = time.monotonic()
-        try:
-            compiled = compile_step(run.init, run.step, run.abstract_batch, run.mesh)
-            memory = compiled.step.memory_analysis()
-        except jax.errors.JaxRuntimeError as error:  # a TPU's compiler refuses what does not fit
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            found = re.search(r"([\d.]+)([KMGT])", str(error).split("RESOURCE_EXHAUSTED")[1])
-            units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-            program = round(float(found[1]) * units[found[2]]) if found else sys.maxsize
-        else:
-            # Arguments are given back as results, in place: they count once.
-            kept = memory.argument_size_in_bytes + memory.output_size_in_bytes
-            counted = kept - memory.alias_size_in_bytes + memory.temp_size_in_bytes
-            program = max(counted, getattr(memory, "peak_memory_in_bytes", 0) or 0)
-        say(f"compile  {time.monotonic() - began:.0f} s")
-    return Needs(
-        params=shard_bytes((state.params, state.collections)),
-        optimizer=shard_bytes(state.opt_state),
-        average=shard_bytes(state.ema),
-        gradients=grads,
-        batch=shard_bytes(run.abstract_batch),
-        residuals=residual_bytes(run),
-        program=program,
-    )
-
-
-def shard_bytes(tree: Any) -> int:
-    """Of a tree of `jax.ShapeDtypeStruct`s with shardings: bytes on one device."""
-    return sum(
-        math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree)
-    )
-
-
-def residual_bytes(run: build.Run) -> int:
-    """What the backward pass of one micro-batch reads on one device, without the parameters themselves."""
-    rows = run.top.batch_size // run.top.accumulate
-    batch = {
-        name: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype)
-        for name, x in run.abstract_batch.items()
-    }
-
-    def pull_back(params: Any, collections: Any, batch: Any) -> Any:
-        def loss(params: Any) -> Any:
-            return run.task.loss({"params": params, **collections}, batch, jax.random.key(0), True)
-
-        return jax.vjp(loss, params, has_aux=True)[1]
-
-    # Without a mesh: a function of shapes alone.
-    found = jax.eval_shape(pull_back, run.shapes.params, run.shapes.collections, batch)
-    weights = {x.shape for x in jax.tree.leaves(run.shapes.params)}
-    return sum(
-        x.size * x.dtype.itemsize // run.mesh.size
-        for x in jax.tree.leaves(found)
-        if x.ndim and x.shape[0] % rows == 0 and x.shape not in weights
-    )
-
-
 def table(needs: Needs, compiling: bool, run: build.Run, limit: int) -> str:
     """Bytes on each device, for a person."""
     lines = [
@@ -266,6 +179,8 @@ def table(needs: Needs, compiling: bool, run: build.Run, limit: int) -> str:
             )
     else:
         lines.append("(not compiled: an analysis only)")
+    for kind, (count, total) in needs.collectives.items():
+        lines.append(f"{kind:<22}{size(total)} in {count} of them, each step")
     if limit:
         word = "fits" if needs.total <= limit else "does not fit"
         lines.append(f"{word} into {size(limit).strip()}")

@@ -138,7 +138,7 @@ def schema(config: Config) -> dict[str, tuple[Callable[..., Any], ...]]:
 def _look_up(section: str, config: Config, table: Mapping[str, Any]) -> Any:
     values = config.get(section)
     name = values.get("name") if isinstance(values, Mapping) else None
-    if name not in table:
+    if not isinstance(name, str) or name not in table:
         raise UserError(
             f"config.{section}.name={name!r} is unknown{did_you_mean(str(name), table)}"
         )
@@ -173,7 +173,7 @@ def resolve(config: Config, chosen: Mapping[str, str] = MappingProxyType({})) ->
             own["name"] = values.pop("name")
         if name == "model":
             size, sizes = values.pop("size", ""), MODELS[own["name"]].sizes
-            if size and size not in sizes:
+            if not isinstance(size, str) or (size and size not in sizes):
                 raise UserError(
                     f"config.model.size={size!r} is unknown; choose one of {', '.join(sizes)}"
                 )

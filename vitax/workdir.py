@@ -53,11 +53,14 @@ class Lock:
         """Takes the lock, if it is not ours already.
 
         Raises:
-            UserError: another run has it; the message says which.
+            UserError: another run has it; the message says which. Or nothing can be written here.
         """
         if self.file is not None:
             return
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise UserError(f"workdir {self.path.parent} cannot be written: {error}") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -146,7 +146,9 @@ class Loader:
                 if "Worker process was terminated" not in str(error) or deaths > RESTARTS:
                     raise
                 LOGGER.warning(
-                    "a data worker died (out of memory?): %s; started again at batch %d", error, start
+                    "a data worker died (out of memory?): %s; started again at batch %d",
+                    error,
+                    start,
                 )
 
     def _batches(self, examples: grain.MapDataset, start: int) -> Iterator[Example]:

@@ -1,0 +1,100 @@
+"""The same 20 steps on 1 and 8 devices, data-parallel, with split parameters, both, and as 2 and 4 processes.
+
+    python experiments/reliability/layouts.py
+
+Prints the largest relative difference of the loss of any step to one device, and how far a run that was saved on 8
+devices after 10 steps and goes on elsewhere is from one that stays. Exit code 1 above 1e-5.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+RUN = (
+    f"--config={ROOT}/configs/vit_b16.py:demo", "--config.optim.warmup=5steps", "--config.log.every=1steps",
+    "--config.checkpoint.every=10steps", "--config.checkpoint.keep=3", "--config.evals.best=",
+    "--config.duration=20steps", "--config.model.width=128",
+)  # fmt: skip
+BOUND = 1e-5
+ONE = (1, 1, 1)
+LAYOUTS = {  # processes, devices of each, fsdp
+    "1 device": ONE,
+    "8 devices, data-parallel": (1, 8, 1),
+    "8 devices, parameters split over 8": (1, 8, 8),
+    "8 devices, 2 copies split over 4": (1, 8, 4),
+    "2 processes": (2, 1, 1),
+    "2 processes, parameters split over both": (2, 1, 2),
+    "4 processes": (4, 1, 1),
+}
+
+
+def train(workdir: Path, layout: tuple[int, int, int]) -> list[float]:
+    """Runs, or continues, and gives the loss of each step."""
+    processes, devices, fsdp = layout
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
+    line = [
+        sys.executable,
+        "-m",
+        "vitax.main",
+        *RUN,
+        f"--config.mesh.fsdp={fsdp}",
+        f"--workdir={workdir}",
+    ]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    several = [f"--coordinator={address}", f"--num_processes={processes}"]
+    started = [
+        subprocess.Popen(
+            line + ([*several, f"--process_id={i}"] if processes > 1 else []),
+            env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )
+        for i in range(processes)
+    ]  # fmt: skip
+    for process in started:
+        _, err = process.communicate(timeout=500)
+        if process.returncode:
+            raise RuntimeError(err)
+    lines = [json.loads(x) for x in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [one["train/loss"] for one in lines if "train/loss" in one]
+
+
+def difference(a: list[float], b: list[float]) -> float:
+    assert len(a) == len(b) == 20, (len(a), len(b))
+    return max(abs(x - y) / abs(y) for x, y in zip(a, b, strict=True))
+
+
+def main() -> int:
+    worst = 0.0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        reference = train(folder / "1 device", ONE)
+        for told, layout in LAYOUTS.items():
+            if layout == ONE:
+                continue
+            found = difference(train(folder / told, layout), reference)
+            worst = max(worst, found)
+            print(f"{told:<42}{found:.1e}", flush=True)
+        stayed = train(folder / "8 devices, 2 copies split over 4", (1, 8, 4))
+        for told, layout in (
+            ("1 device", ONE),
+            ("2 devices", (1, 2, 2)),
+            ("4 processes", (4, 1, 1)),
+        ):
+            moved = folder / f"moved to {told}"
+            shutil.copytree(folder / "8 devices, 2 copies split over 4", moved)
+            shutil.rmtree(moved / "checkpoints" / "20")  # back to step 10
+            found = difference(train(moved, layout), stayed)
+            worst = max(worst, found)
+            print(f"{'saved on 8 at step 10, continued on ' + told:<42}{found:.1e}", flush=True)
+    return int(worst > BOUND)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

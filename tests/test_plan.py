@@ -1,0 +1,151 @@
+"""The plan of a run, and what the doctor finds."""
+
+from types import SimpleNamespace
+
+import jax
+import pytest
+
+from vitax import build, cli, doctor, needs, plan, schema
+from vitax.errors import UserError
+
+DEMO = "configs/vit_b16.py:demo"
+
+
+def demo(**changes):
+    config = schema.resolve(cli.load_config(DEMO))
+    for key, value in changes.items():
+        section, _, name = key.rpartition("__")
+        (config[section] if section else config)[name] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("", 0), ("40GiB", 40 * 2**30), ("80GB", 80 * 10**9), ("1.5 mib", 1572864)]
+)
+def test_sizes(text, count):
+    assert plan.in_bytes(text) == count
+
+
+@pytest.mark.parametrize("text", ["40", "-1GiB", "0GB", "GB", "12 bytes", "1e9GB"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(UserError, match="40GiB"):
+        plan.in_bytes(text)
+
+
+def test_bytes_are_counted_by_hand():
+    run = build.build(demo(batch_size=64, optim__ema_decay=0.9))
+    found = needs.measure(run, compiling=False)
+    parameters = sum(x.size for x in jax.tree.leaves(run.shapes.params))
+    assert found.params == found.gradients == found.average == 4 * parameters
+    assert found.optimizer == 8 * parameters + 4 * 2  # two moments and two counters
+    images, labels, valid = 8 * 8 * 1, 4, 1  # bytes of one example
+    assert found.batch == (images + labels + valid) * 64 // 8
+    assert found.program is None
+    assert found.total == sum(found[:6])
+
+
+def test_splitting_halves_what_is_split():
+    whole = needs.measure(build.build(demo(batch_size=64, model__width=256)), False)
+    half = needs.measure(
+        build.build(demo(batch_size=64, model__width=256, mesh__data=4, mesh__fsdp=2)), False
+    )
+    assert half.params < 0.6 * whole.params
+    assert half.residuals == whole.residuals
+    more = needs.measure(build.build(demo(batch_size=64, accumulate=4)), False)
+    once = needs.measure(build.build(demo(batch_size=64)), False)
+    assert once.residuals == pytest.approx(4 * more.residuals, rel=0.02)
+    again = needs.measure(build.build(demo(batch_size=64, model__remat=True)), False)
+    assert again.residuals < 0.5 * once.residuals
+
+
+def test_the_compiled_step_is_about_what_was_counted():
+    run = build.build(demo(batch_size=256))
+    found = needs.measure(run, compiling=True)
+    counted = sum(found[:6])
+    assert 0.4 * counted < found.program < 1.5 * counted
+    kind, (count, size) = next(iter(found.collectives.items()))
+    assert kind == "all-reduce"
+    assert count >= 1
+    assert size >= found.gradients  # of every device's part of the batch
+
+
+def test_exchanges_are_read_from_a_program():
+    text = """
+  %a = f32[768,64]{1,0} all-gather(f32[96,64]{1,0} %p), dimensions={0}
+  %b = (f32[96,64]{1,0}, f32[768,64]{1,0}) all-gather-start(f32[96,64]{1,0} %p)
+  %c = f32[768,64]{1,0} all-gather-done((f32[96,64]{1,0}, f32[768,64]{1,0}) %b)
+  %d = (f32[10]{0}, bf16[4]{0}) all-reduce(f32[10]{0} %x, bf16[4]{0} %y)
+  %e = f32[] add(f32[] %all-reduce.1, f32[] %z)
+"""
+    assert needs.collectives(text) == {
+        "all-gather": (2, 2 * 768 * 64 * 4),
+        "all-reduce": (1, 10 * 4 + 4 * 2),
+    }
+
+
+def test_images_that_are_not_here_are_planned_with(capsys):
+    config = schema.resolve(cli.load_config("configs/vit_b16.py"))
+    pipeline = plan.stand_in(config, 1_281_167, 1000)
+    run = build.build(config, None, pipeline)
+    assert run.plan.total == 93_835
+    told = plan.overview(config, run)
+    assert "86,567,656 parameters" in told
+    # 17.58 GMACs forward (Dosovitskiy et al., timm), thrice that for a step: without the first layer's input gradient.
+    per_image = float(told.split("step (")[1].split()[0])
+    assert per_image == pytest.approx(3 * 2 * 17.58e9, rel=0.01)
+    with pytest.raises(UserError, match="texts need their tokenizer"):
+        plan.stand_in(schema.resolve(cli.load_config("configs/bert_base.py")), 10, 10)
+
+
+def test_the_smallest_change_that_fits_is_found(capsys):
+    config = demo(batch_size=512)
+    run = build.build(config)
+    found = needs.measure(run, False)
+    for n in (2, 4):
+        limit = needs.measure(build.build(demo(batch_size=512, accumulate=n)), False).total
+        assert plan.search(config, run, None, None, limit, found, False) == 0
+        last = capsys.readouterr().out.splitlines()[-1]
+        assert last.startswith("fits")
+        assert last.endswith(f"with --config.accumulate={n}")
+    assert plan.search(config, run, None, None, 1000, found, False) == 1
+    assert "nothing that was tried fits" in capsys.readouterr().out
+
+
+def told(findings, good):
+    return "\n".join(one.told for one in findings if one.good is good)
+
+
+def test_a_healthy_machine_has_nothing_wrong(tmp_path):
+    found = [
+        *doctor.devices(),
+        *doctor.folders(tmp_path),
+        *doctor.run(demo(batch_size=32), tmp_path),
+    ]
+    assert told(found, False) == ""
+    assert "1,438 train, 359 test" in told(found, True)
+
+
+def test_a_gpu_that_is_not_used_is_found(monkeypatch):
+    monkeypatch.setattr(doctor, "_output", lambda *command: "NVIDIA H100, 81559 MiB, 3 MiB")
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    assert 'pip install "jax[cuda12]"' in told(doctor.devices(), False)
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert "JAX_PLATFORMS=cpu keeps JAX from it" in told(doctor.devices(), False)
+
+
+def test_wrong_versions_are_found(monkeypatch):
+    wanted = ["numpy>=99", "nothing-of-that-name>=1", "jax>=0.1"]
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: wanted)
+    wrong = told(doctor.versions(), False)
+    assert 'is not >=99: pip install "numpy>=99"' in wrong
+    assert "nothing-of-that-name is not installed" in wrong
+    assert "jax" not in wrong
+
+
+def test_data_disk_and_memory_are_looked_at(tmp_path, monkeypatch):
+    wrong = told(doctor.run(demo(data__name="folder", data__path="nowhere"), tmp_path), False)
+    assert "nowhere is not a folder" in wrong
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: SimpleNamespace(free=10**6))
+    assert "smaller checkpoint.keep" in told(doctor.run(demo(), tmp_path), False)
+    monkeypatch.setattr(doctor, "available_memory", lambda: 10**6)
+    assert "lower data.cache_gib" in told(doctor.run(demo(), tmp_path), False)

@@ -1,0 +1,119 @@
+"""What one training step needs on each device: bytes by counting, bytes and exchanges by compiling."""
+
+import math
+import re
+import sys
+import time
+from typing import Any, NamedTuple
+
+import jax
+
+from vitax.build import Run
+from vitax.training.log import say
+from vitax.training.step import abstract, compile_step
+
+
+class Needs(NamedTuple):
+    """Of one step on one device, in bytes.
+
+    residuals: what the backward pass reads, before the compiler; parameters that it reads are left out.
+    program: all that the compiled step holds at once; None = not compiled.
+    collectives: what the devices exchange in a step, by name: how often, and bytes of the results on each.
+    """
+
+    params: int
+    optimizer: int
+    average: int
+    gradients: int
+    batch: int
+    residuals: int
+    program: int | None
+    collectives: dict[str, tuple[int, int]]
+
+    @property
+    def total(self) -> int:
+        counted = sum(self[:6])
+        return counted if self.program is None else self.program
+
+
+def measure(run: Run, compiling: bool) -> Needs:
+    """Bytes on each device, counted and (where wanted) of the compiled step."""
+    state = abstract(run.shapes, run.mesh)
+    grads = shard_bytes(state.params)
+    program, exchanged = None, {}
+    if compiling:
+        began = time.monotonic()
+        try:
+            compiled = compile_step(run.init, run.step, run.abstract_batch, run.mesh)
+            memory = compiled.step.memory_analysis()
+            exchanged = collectives(compiled.step.as_text())
+        except jax.errors.JaxRuntimeError as error:  # a TPU's compiler refuses what does not fit
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            found = re.search(r"([\d.]+)([KMGT])", str(error).split("RESOURCE_EXHAUSTED")[1])
+            units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+            program = round(float(found[1]) * units[found[2]]) if found else sys.maxsize
+        else:
+            # Arguments are given back as results, in place: they count once.
+            kept = memory.argument_size_in_bytes + memory.output_size_in_bytes
+            counted = kept - memory.alias_size_in_bytes + memory.temp_size_in_bytes
+            program = max(counted, getattr(memory, "peak_memory_in_bytes", 0) or 0)
+        say(f"compile  {time.monotonic() - began:.0f} s")
+    return Needs(
+        params=shard_bytes((state.params, state.collections)),
+        optimizer=shard_bytes(state.opt_state),
+        average=shard_bytes(state.ema),
+        gradients=grads,
+        batch=shard_bytes(run.abstract_batch),
+        residuals=residual_bytes(run),
+        program=program,
+        collectives=exchanged,
+    )
+
+
+def collectives(program: str) -> dict[str, tuple[int, int]]:
+    """What the devices exchange in a compiled program (its text), as `Needs` has it."""
+    found: dict[str, tuple[int, int]] = {}
+    kinds = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute"
+    for result, kind, begun in re.findall(rf"= (\S.*?) ({kinds})(-start)?\(", program):
+        sizes = [
+            math.prod(map(int, filter(None, dims.split(",")))) * int(bits or 8) // 8
+            for bits, dims in re.findall(r"[a-z]+(\d*)\[([\d,]*)\]", result)
+        ]
+        # What was only begun lists its arguments too, before its results.
+        both = begun and kind != "all-reduce" and len(sizes) > 1
+        size = sum(sizes[len(sizes) // 2 :] if both else sizes)
+        count, total = found.get(kind, (0, 0))
+        found[kind] = (count + 1, total + size)
+    return found
+
+
+def shard_bytes(tree: Any) -> int:
+    """Of a tree of `jax.ShapeDtypeStruct`s with shardings: bytes on one device."""
+    return sum(
+        math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree)
+    )
+
+
+def residual_bytes(run: Run) -> int:
+    """What the backward pass of one micro-batch reads on one device, without the parameters themselves."""
+    rows = run.top.batch_size // run.top.accumulate
+    batch = {
+        name: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype)
+        for name, x in run.abstract_batch.items()
+    }
+
+    def pull_back(params: Any, collections: Any, batch: Any) -> Any:
+        def loss(params: Any) -> Any:
+            return run.task.loss({"params": params, **collections}, batch, jax.random.key(0), True)
+
+        return jax.vjp(loss, params, has_aux=True)[1]
+
+    # Without a mesh: a function of shapes alone.
+    found = jax.eval_shape(pull_back, run.shapes.params, run.shapes.collections, batch)
+    weights = {x.shape for x in jax.tree.leaves(run.shapes.params)}
+    return sum(
+        x.size * x.dtype.itemsize // run.mesh.size
+        for x in jax.tree.leaves(found)
+        if x.ndim and x.shape[0] % rows == 0 and x.shape not in weights
+    )
