@@ -62,9 +62,11 @@ ALLOWED = {
     "main": None,
     "predict": None,
     "folds": None,
+    "blank": None,
     "needs": None,
     "plan": None,
     "doctor": None,
+    "bench": None,
 }
 ONLY = {  # third-party packages that may be imported in some places only
     "flax": (

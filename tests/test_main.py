@@ -288,6 +288,36 @@ def test_wrong_input_is_one_sentence_and_nothing_is_written(command, tmp_path, a
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("mode", ["train", "infer", "data"])
+def test_a_config_is_timed(command, mode):
+    done = command("bench", DEMO, *TINY, f"--mode={mode}", "--steps=3", "--batch=16")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["images_per_second"] > 0
+    assert found["batch"] == 16
+    if mode != "data":
+        assert found["images_per_second"] == pytest.approx(16 / found["step_seconds"])
+        assert 0 < found["share_of_peak"] < 1
+        assert found["compile_seconds_warm"] < found["compile_seconds_cold"]
+    if mode == "train":
+        assert 0 <= found["data_wait"] <= 1
+        assert found["memory_bytes"] > 0
+
+
+def test_a_run_is_planned_and_the_machine_looked_at(command, tmp_path):
+    planned = command("plan", DEMO, *TINY, "--devices=4", "--step_seconds=0.5")
+    assert planned.returncode == 0, planned.stderr
+    assert "4 x cpu as data=4 x fsdp=1" in planned.stdout
+    assert "0:20 at 0.5 s a step" in planned.stdout
+    looked = command("doctor", DEMO, *TINY, f"--workdir={tmp_path / 'run'}")
+    assert looked.returncode == 0, looked.stdout
+    assert "nothing is wrong" in looked.stdout
+    looked = command("doctor", DEMO, *TINY, "--workdir=/proc/run")
+    assert looked.returncode == 1
+    assert "WRONG  runs: /proc/run cannot be written" in looked.stdout
+    refused(command("plan", DEMO, "--memory=lots"), "--memory=lots is no size")
+
+
 def test_debug_shows_the_traceback_and_help_helps(command):
     shown = command("main", DEMO, "--config.batch_size=0", "--debug")
     assert shown.returncode == 2

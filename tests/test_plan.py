@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from vitax import build, cli, doctor, needs, plan, schema
+from vitax import blank, build, cli, doctor, needs, plan, schema
 from vitax.errors import UserError
 
 DEMO = "configs/vit_b16.py:demo"
@@ -85,7 +85,7 @@ def test_exchanges_are_read_from_a_program():
 
 def test_images_that_are_not_here_are_planned_with(capsys):
     config = schema.resolve(cli.load_config("configs/vit_b16.py"))
-    pipeline = plan.stand_in(config, 1_281_167, 1000)
+    pipeline = blank.stand_in(config, 1_281_167, 1000)
     run = build.build(config, None, pipeline)
     assert run.plan.total == 93_835
     told = plan.overview(config, run)
@@ -94,7 +94,7 @@ def test_images_that_are_not_here_are_planned_with(capsys):
     per_image = float(told.split("step (")[1].split()[0])
     assert per_image == pytest.approx(3 * 2 * 17.58e9, rel=0.01)
     with pytest.raises(UserError, match="texts need their tokenizer"):
-        plan.stand_in(schema.resolve(cli.load_config("configs/bert_base.py")), 10, 10)
+        blank.stand_in(schema.resolve(cli.load_config("configs/bert_base.py")), 10, 10)
 
 
 def test_the_smallest_change_that_fits_is_found(capsys):

@@ -36,7 +36,7 @@ class Needs(NamedTuple):
         return counted if self.program is None else self.program
 
 
-def measure(run: Run, compiling: bool) -> Needs:
+def measure(run: Run, compiling: bool, quiet: bool = False) -> Needs:
     """Bytes on each device, counted and (where wanted) of the compiled step."""
     state = abstract(run.shapes, run.mesh)
     grads = shard_bytes(state.params)
@@ -58,7 +58,8 @@ def measure(run: Run, compiling: bool) -> Needs:
             kept = memory.argument_size_in_bytes + memory.output_size_in_bytes
             counted = kept - memory.alias_size_in_bytes + memory.temp_size_in_bytes
             program = max(counted, getattr(memory, "peak_memory_in_bytes", 0) or 0)
-        say(f"compile  {time.monotonic() - began:.0f} s")
+        if not quiet:
+            say(f"compile  {time.monotonic() - began:.0f} s")
     return Needs(
         params=shard_bytes((state.params, state.collections)),
         optimizer=shard_bytes(state.opt_state),

@@ -1,0 +1,229 @@
+"""Measures how fast a config trains, predicts, or reads its data.
+
+    python -m vitax.bench --config=configs/vit_b16.py --examples=1000 --batch=64
+    python -m vitax.bench --config=configs/vit_b16.py:demo --mode=infer
+    python -m vitax.bench --config=configs/vit_b16.py --config.data.name=folder --config.data.path=DIR --mode=data
+
+Prints a table and, as the last line, the same as one JSON object. A step is timed from its start until its results are
+there, on one batch that lies on the devices already; what data cost is measured beside it, in steps that fetch theirs.
+--examples stands in for images that are not here.
+"""
+
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from absl import flags
+
+from vitax import build, cli, workdir
+from vitax.blank import stand_in
+from vitax.errors import UserError
+from vitax.macs import count_macs
+from vitax.needs import measure
+from vitax.training import log
+from vitax.training.sharding import prefetch, to_device
+from vitax.training.step import compile_step
+
+MODES = ("train", "infer", "data")
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_enum("mode", "train", MODES, "what to time", flag_values=values)
+    flags.DEFINE_integer("batch", 0, "batch size; 0: that of the config", flag_values=values)
+    flags.DEFINE_integer("steps", 20, "timed steps", flag_values=values)
+    flags.DEFINE_integer("warmup", 3, "steps before them", flag_values=values)
+    flags.DEFINE_integer("examples", 0, "where the data are not here: how many", flag_values=values)
+    flags.DEFINE_integer("classes", 1000, "where the data are not here", flag_values=values)
+    flags.DEFINE_bool("debug", False, "show tracebacks", flag_values=values)
+
+
+def start(argv: list[str]) -> int:
+    values, extra = cli.parse(argv, define_flags, __doc__)
+    if extra:
+        raise UserError(f"{' '.join(extra)!r} is not understood; options begin with --")
+    if values.steps < 1 or values.warmup < 1 or values.batch < 0:
+        raise UserError("--steps and --warmup must be at least 1, --batch not negative")
+    cli.start_jax()
+    log.start_logging(None)
+    config = values.config.to_dict()
+    if values.batch:
+        config["batch_size"] = values.batch
+    pipeline = stand_in(config, values.examples, values.classes) if values.examples else None
+    run = build.build(config, None, pipeline)
+    time_it = {"train": bench_train, "infer": bench_infer, "data": bench_data}[values.mode]
+    found = {
+        "config": cli.value_of(argv, "config"),
+        "mode": values.mode,
+        "batch": run.top.batch_size,
+        "dtype": run.model.dtype.__name__,
+        **time_it(run, values.steps, values.warmup),
+        **workdir.hardware(),
+        "versions": workdir.versions(),
+    }
+    for name, value in found.items():
+        if name != "versions":
+            print(f"{name:<28}{value:.4g}" if isinstance(value, float) else f"{name:<28}{value}")
+    print(json.dumps(found))
+    return 0
+
+
+def timed(step: Callable[[], Any], steps: int, warmup: int) -> list[float]:
+    """Seconds of each of so many calls, each waited for."""
+    seconds = []
+    for i in range(warmup + steps):
+        began = time.perf_counter()
+        jax.block_until_ready(step())
+        if i >= warmup:
+            seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def summary(seconds: list[float], examples: int, unit: str) -> dict[str, float]:
+    """Median and spread of a step, and the rate at the median."""
+    median = statistics.median(seconds)
+    low, high = (median, median)
+    if len(seconds) > 1:
+        low, _, high = statistics.quantiles(seconds, n=4, method="inclusive")
+    return {
+        f"{unit}_per_second": examples / median,
+        "step_seconds": median,
+        "step_seconds_iqr": high - low,
+    }
+
+
+def bench_train(run: build.Run, steps: int, warmup: int) -> dict[str, Any]:
+    """The step, its compilation with an empty and a filled cache, and its wait for data."""
+    size = run.top.batch_size
+    compiled, compiling = compile_twice(
+        lambda: compile_step(run.init, run.step, run.abstract_batch, run.mesh)
+    )
+    host = next(iter(run.train.train()))
+    with jax.set_mesh(run.mesh):
+        batch, state = to_device(host, run.mesh), compiled.init()
+
+        def step() -> Any:
+            nonlocal state
+            state, reported = compiled.step(state, batch)
+            return state, reported
+
+        seconds = timed(step, steps, warmup)
+        fetched = prefetch(run.train.train(), run.mesh)
+        waited, began = 0.0, 0.0
+        for i in range(warmup + steps):
+            if i == warmup:
+                jax.block_until_ready(state)
+                waited, began = 0.0, time.perf_counter()
+            before = time.perf_counter()
+            batch = next(fetched)
+            waited += time.perf_counter() - before
+            state, _ = compiled.step(state, batch)
+        jax.block_until_ready(state)
+        with_data = time.perf_counter() - began
+        fetched.close()
+
+        def forward(variables: Any, batch: Any) -> Any:
+            return run.task.loss(variables, batch, jax.random.key(0), True)[0]
+
+        flops = 3 * 2 * count_macs(forward, run.shapes.variables, run.abstract_batch)
+    unit = run.pipeline.unit
+    return {
+        **summary(seconds, size, unit),
+        f"{unit}_per_second_with_data": size * steps / with_data,
+        "data_wait": waited / with_data,
+        **compiling,
+        **utilisation(flops, statistics.median(seconds), run),
+        "memory_bytes": peak_memory(run),
+    }
+
+
+def bench_infer(run: build.Run, steps: int, warmup: int) -> dict[str, Any]:
+    """`Task.predict` on one batch."""
+    size = run.top.batch_size
+    host = next(iter(run.train.train()))
+    with jax.set_mesh(run.mesh):
+        batch = to_device(host, run.mesh)
+        variables = jax.jit(run.task.init)(jax.random.key(0), batch)
+        predict, compiling = compile_twice(
+            lambda: jax.jit(run.task.predict).lower(variables, batch).compile()
+        )
+        seconds = timed(lambda: predict(variables, batch), steps, warmup)
+        flops = 2 * count_macs(run.task.predict, variables, batch)
+    return {
+        **summary(seconds, size, run.pipeline.unit),
+        **compiling,
+        **utilisation(flops, statistics.median(seconds), run),
+    }
+
+
+def bench_data(run: build.Run, steps: int, warmup: int) -> dict[str, Any]:
+    """Batches on the host, as fast as they can be made."""
+    batches = run.train.train()
+    for _ in range(warmup):
+        next(batches)
+    seconds = []
+    for _ in range(steps):
+        began = time.perf_counter()
+        next(batches)
+        seconds.append(time.perf_counter() - began)
+    batches.close()
+    # Several batches are made at a time: the rate over all of them, not the median of one.
+    rate = run.top.batch_size / run.train.hosts * steps / sum(seconds)
+    return {f"{run.pipeline.unit}_per_second": rate, "threads": run.train.threads}
+
+
+def compile_twice(compiling: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
+    """Compiles with an empty and with a filled persistent cache; gives the program and both times."""
+    kept = jax.config.jax_compilation_cache_dir
+    with tempfile.TemporaryDirectory() as folder:
+        jax.config.update("jax_compilation_cache_dir", folder)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        found = []
+        for _ in range(2):
+            jax.clear_caches()
+            began = time.perf_counter()
+            compiled = compiling()
+            found.append(time.perf_counter() - began)
+        jax.config.update("jax_compilation_cache_dir", kept)
+    return compiled, {"compile_seconds_cold": found[0], "compile_seconds_warm": found[1]}
+
+
+def utilisation(flops: int, seconds: float, run: build.Run) -> dict[str, float]:
+    """Model FLOPs of a step (a multiply-accumulate is 2, training thrice the forward pass) against what the devices do
+    in matrix products of the model's type."""
+    peak = matmul_peak(run.model.dtype) * run.mesh.size
+    return {
+        "model_flops_per_step": float(flops),
+        "flops_per_second": flops / seconds,
+        "matmul_peak_flops_per_second": peak,
+        "share_of_peak": flops / seconds / peak,
+    }
+
+
+def matmul_peak(dtype: Any) -> float:
+    """FLOPs a second of one device in a large square matrix product: the best of ten."""
+    side = 2048 if jax.default_backend() == "cpu" else 8192
+    x = jnp.ones((side, side), dtype)
+    product = jax.jit(lambda a: a @ a)
+    return 2 * side**3 / min(timed(lambda: product(x), 10, 2))
+
+
+def peak_memory(run: build.Run) -> int:
+    """Bytes on one device: as the device has counted them, else as the compiler has."""
+    counted = jax.local_devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in counted:
+        return counted["peak_bytes_in_use"]
+    return measure(run, compiling=True, quiet=True).total
+
+
+def main() -> None:
+    cli.exit_with(lambda: start(sys.argv), debug="--debug" in sys.argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Images that are not there, for plans and timings without data."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from vitax import build
+from vitax.data.source import Splits
+from vitax.errors import UserError
+from vitax.pipelines import Pipeline
+from vitax.schema import Config
+
+
+class Blank:
+    """So many examples that are never read."""
+
+    def __init__(self, example: dict[str, Any], count: int, class_names: Sequence[str]):
+        self.example, self.count, self.class_names = example, count, class_names
+        self.labels = None
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        return self.example
+
+    def name(self, i: int) -> str:
+        return str(i)
+
+
+def stand_in(config: Config, examples: int, classes: int) -> Pipeline:
+    """What `vitax.build.open_pipeline` would give for images, without any."""
+    if "image_size" not in config["data"] or "length" in config["data"]:
+        raise UserError(
+            "--examples stands in for images only; texts need their tokenizer: give data"
+        )
+    if min(examples, classes) < 1:
+        raise UserError(f"--examples={examples} and --classes={classes} must be at least 1")
+    names = [str(k) for k in range(classes)]
+    reader = build.read_pipeline(config, {"class_names": names})
+    source = Blank(reader.blank, examples, names)
+    reader = reader._replace(transform=lambda example, rng: example)
+    splits = Splits(source, source, f"{examples:,} images that are not here")
+    return Pipeline(splits, reader.transform, reader, "images", f"{classes:,} classes")
