@@ -205,7 +205,11 @@ def available_memory() -> int | None:
         found.append(int(lines["MemAvailable"].split()[0]) * 1024)
     limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
     if limit.is_file() and (text := limit.read_text().strip()).isdigit():
-        found.append(int(text) - int(used.read_text()))
+        stat = dict(
+            line.split() for line in (limit.parent / "memory.stat").read_text().splitlines()
+        )
+        files = int(stat.get("inactive_file", 0))  # cached, and given up when needed
+        found.append(int(text) - int(used.read_text()) + files)
     return min(found, default=None)
 
 

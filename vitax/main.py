@@ -29,8 +29,11 @@ from vitax.training.checkpoint import Checkpoints
 from vitax.training.hosts import Hosts
 from vitax.training.log import say
 from vitax.training.loop import Inputs, Outcome, evaluate_all, one_line, train
+from vitax.training.sharding import all_hosts
 from vitax.training.step import compile_step
 from vitax.training.stop import Stop
+
+ASK_EVERY = 10  # steps after which several hosts ask each other whether one was told to end
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -76,7 +79,7 @@ def train_run(
     if host_timeout < 5:
         raise UserError(f"--host_timeout={host_timeout} must be at least 5 seconds")
     first, alone = jax.process_index() == 0, jax.process_count() == 1
-    stop = Stop() if alone else None
+    stop = Stop()
     if not alone and (overwrite or not folder):
         raise UserError("several hosts need one --workdir that all of them see, and no --overwrite")
     path = workdir.locate(folder, spec)
@@ -87,7 +90,8 @@ def train_run(
         workdir.check_owner(path, config, MAY_CHANGE)
     if first and (path / "config.json").is_file():
         lock.take()
-    run = build(config, None if overwrite or not workdir.has_checkpoint(path) else path)
+    there = not overwrite and workdir.has_checkpoint(path)
+    run = build(config, path if there else None)
     description = describe(run, spec, path)
     say(description)
     start_from = None
@@ -95,7 +99,7 @@ def train_run(
         raise UserError(
             "this objective needs a teacher: set config.init_from to a trained model, see the config"
         )
-    if run.top.init_from and (overwrite or not workdir.has_checkpoint(path)):
+    if run.top.init_from and not there:
         start_from, report = initial_variables(config, run)
         say(f"weights  {run.top.init_from}: {report}")
     began = time.monotonic()
@@ -103,15 +107,14 @@ def train_run(
     say(f"compile  {time.monotonic() - began:.0f} s")
 
     if first:
-        occupy(path, lock, config, overwrite)
+        occupy(path, lock, config, overwrite, there)
         if tokenizer := run.pipeline.reader.record.get("tokenizer"):
             workdir.write_text(path / workdir.TOKENIZER, tokenizer)
         log.LOGGER.info("%s\n%s\n%s", " ".join(sys.argv), workdir.versions(), description)
     checkpoints = open_checkpoints(run, path)
+    stop.begin()
     hosts = None
-    if stop:
-        stop.begin()
-    else:
+    if not alone:
         folder, this, count = path / ".hosts", jax.process_index(), jax.process_count()
         hosts = Hosts(folder, this, count, host_timeout)
     inputs = Inputs(
@@ -125,9 +128,11 @@ def train_run(
             "train": identity(run.pipeline.splits.train),
             "test": identity(run.pipeline.splits.test),
         },
-        # Several hosts have to stop at one step: Orbax agrees with them when one of them is told to end.
-        stop=(lambda step: bool(stop.caught)) if stop else checkpoints.told_to_stop,
-        interrupting=stop.interrupting if stop else contextlib.nullcontext,
+        # Several hosts have to stop at one step: they ask each other now and then.
+        stop=lambda step: (
+            step % (1 if alone else ASK_EVERY) == 0 and not all_hosts(not stop.caught)
+        ),
+        interrupting=stop.interrupting if alone else contextlib.nullcontext,
         start_from=start_from,
         reading=run.train.reading,
         skip=run.top.on_nan == "skip",
@@ -152,18 +157,30 @@ def train_run(
             hosts.close()
     if outcome.done:
         finish(run, path, checkpoints, outcome)
-    if not outcome.done or (stop and stop.caught):
-        number = stop.caught[0] if stop else signal.SIGTERM
+    if not outcome.done or stop.caught:
+        number = stop.caught[0] if stop.caught else signal.SIGTERM  # another host's
         raise cli.Interrupted(number, f"python -m vitax.main --workdir={path}")
 
 
-def occupy(path: Path, lock: workdir.Lock, config: dict[str, Any], overwrite: bool) -> None:
-    """Makes the folder that of this run."""
+def occupy(
+    path: Path, lock: workdir.Lock, config: dict[str, Any], overwrite: bool, there: bool
+) -> None:
+    """Makes the folder that of this run.
+
+    Args:
+        there: whether it held checkpoints when this process began.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock.take()
         if overwrite:
             workdir.clear(path)
+        elif workdir.has_checkpoint(path) != there:
+            raise UserError(
+                f"another run has saved in {path} meanwhile; start again to continue it"
+            )
+        else:
+            workdir.check_owner(path, config, MAY_CHANGE)
         workdir.write_json(path / "config.json", config)
     except OSError as error:
         raise UserError(f"workdir {path} cannot be written: {error}") from error
@@ -210,7 +227,12 @@ def finish(run: Run, path: Path, checkpoints: Checkpoints, outcome: Outcome) -> 
         "versions": workdir.versions(),
         "hardware": workdir.hardware(),
     }
-    workdir.write_json(path / "summary.json", summary)
+    try:
+        workdir.write_json(path / "summary.json", summary)
+    except OSError as error:
+        raise TrainingError(
+            f"all is saved but summary.json: {error}; the same command writes it"
+        ) from error
     checkpoints.close()
     say(f"\ndone: {step:,} steps in {log.duration(outcome.seconds)}; {one_line(results)}")
     if best is not None:

@@ -64,7 +64,8 @@ def measure(run: Run, compiling: bool, quiet: bool = False) -> Needs:
         params=shard_bytes((state.params, state.collections)),
         optimizer=shard_bytes(state.opt_state),
         average=shard_bytes(state.ema),
-        gradients=grads,
+        gradients=grads
+        * (1 if run.top.accumulate == 1 else 2),  # the sum, and those of a micro-batch
         batch=shard_bytes(run.abstract_batch),
         residuals=residual_bytes(run),
         program=program,
@@ -73,13 +74,14 @@ def measure(run: Run, compiling: bool, quiet: bool = False) -> Needs:
 
 
 def collectives(program: str) -> dict[str, tuple[int, int]]:
-    """What the devices exchange in a compiled program (its text), as `Needs` has it."""
+    """What the devices exchange in a compiled program (its text), as `Needs` has it; what stands in a loop counts once."""
     found: dict[str, tuple[int, int]] = {}
     kinds = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute"
     for result, kind, begun in re.findall(rf"= (\S.*?) ({kinds})(-start)?\(", program):
         sizes = [
             math.prod(map(int, filter(None, dims.split(",")))) * int(bits or 8) // 8
             for bits, dims in re.findall(r"[a-z]+(\d*)\[([\d,]*)\]", result)
+            if dims or not begun  # the numbers of a transfer are none of its results
         ]
         # What was only begun lists its arguments too, before its results.
         both = begun and kind != "all-reduce" and len(sizes) > 1
@@ -116,5 +118,5 @@ def residual_bytes(run: Run) -> int:
     return sum(
         x.size * x.dtype.itemsize // run.mesh.size
         for x in jax.tree.leaves(found)
-        if x.ndim and x.shape[0] % rows == 0 and x.shape not in weights
+        if any(length % rows == 0 for length in x.shape) and x.shape not in weights
     )

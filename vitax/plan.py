@@ -147,7 +147,7 @@ def table(needs: Needs, compiling: bool, run: build.Run, limit: int) -> str:
     else:
         lines.append("(not compiled: an analysis only)")
     for kind, (count, total) in needs.collectives.items():
-        lines.append(f"{kind:<22}{size(total)} in {count} of them, each step")
+        lines.append(f"{kind:<22}{size(total)} in {count} of them (in a loop: each time)")
     if limit:
         word = "fits" if needs.total <= limit else "does not fit"
         lines.append(f"{word} into {size(limit).strip()}")
@@ -174,7 +174,11 @@ def candidates(
 ) -> Iterator[dict[str, Any]]:
     """Changes that leave the recipe as it is, the smallest first."""
     devices, rows = run.mesh.size, run.top.batch_size // run.mesh.size
-    parts = [n for n in range(2, rows + 1) if rows % n == 0 and n > run.top.accumulate]
+    # The contrastive loss compares within a micro-batch, and running statistics are those of one.
+    bound = config["task"]["name"] == "contrastive" or bool(run.shapes.collections)
+    parts = (
+        [] if bound else [n for n in range(2, rows + 1) if rows % n == 0 and n > run.top.accumulate]
+    )
     parts = [n for i, n in enumerate(parts) if i == 0 or n >= 2 * parts[i - 1] or n == rows]
     remat = [{"model.remat": True}] if config["model"].get("remat") is False else []
     state = needs.params + needs.optimizer + needs.average + needs.gradients

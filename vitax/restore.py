@@ -10,7 +10,8 @@ from jax.sharding import Mesh
 
 from vitax.errors import UserError
 from vitax.tasks import Variables
-from vitax.training.checkpoint import Checkpoints, Damaged
+from vitax.training.checkpoint import Checkpoints
+from vitax.training.damage import Damaged
 from vitax.training.step import abstract
 
 

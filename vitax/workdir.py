@@ -1,5 +1,6 @@
 """The folder of a run: what lies where, to whom it belongs, and what is written into it besides logs."""
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -72,8 +73,11 @@ class Lock:
             ) from error
         except OSError as error:
             LOGGER.warning("%s cannot be locked (%s): start only one run in it", self.path, error)
-        os.truncate(file, 0)
-        os.write(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        with contextlib.suppress(
+            OSError
+        ):  # who it is, for a message: not worth an end on a full disk
+            os.truncate(file, 0)
+            os.write(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         self.file = file
 
 

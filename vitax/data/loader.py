@@ -8,6 +8,7 @@ import itertools
 import logging
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -202,7 +203,10 @@ class Loader:
 
 
 def _die_with_parent(worker: int, workers: int) -> None:
-    """Ends a worker whose trainer was killed; without it, workers live for ever."""
+    """Ends a worker whose trainer was killed; without it, workers live for ever. A signal to all of a terminal's
+    processes is the trainer's to answer."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
     def wait() -> None:
         parent: Any = multiprocessing.parent_process()

@@ -17,11 +17,11 @@ class Check:
     Args:
         names: of the parameters, in the order of `Health`.
         skip: count such steps instead of stopping, up to MOST_SKIPPED in a row.
-        skipped: how many there were before.
+        skipped, in_a_row: how many there were before, and how many of them were the last steps.
     """
 
-    def __init__(self, names: list[str], skip: bool, skipped: int):
-        self.names, self.skip, self.skipped, self.in_a_row = names, skip, skipped, 0
+    def __init__(self, names: list[str], skip: bool, skipped: int, in_a_row: int):
+        self.names, self.skip, self.skipped, self.in_a_row = names, skip, skipped, in_a_row
 
     def __call__(self, step: int, reported: StepMetrics) -> dict[str, tuple[float, float]]:
         """The metrics of a step as numbers.

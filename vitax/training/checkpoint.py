@@ -5,20 +5,19 @@ names, position of the logs. Arrays are restored onto whatever mesh the caller h
 """
 
 import contextlib
-import hashlib
 import json
 import logging
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers as policies
 
 from vitax.errors import UserError
+from vitax.training.damage import Damaged, digest, fault, reason, whole
 from vitax.training.fingerprint import fingerprints, mismatches
 from vitax.training.sharding import all_hosts
 from vitax.training.step import TrainState
@@ -26,10 +25,7 @@ from vitax.training.step import TrainState
 LOGGER = logging.getLogger("vitax")
 ARRAYS, DIGEST = "arrays", "digest"  # keys of meta that are added here
 REPLACED = ".replaced"
-
-
-class Damaged(UserError):
-    """A checkpoint that is not what was saved."""
+ELSEWHERE = "another host cannot read it"
 
 
 class Checkpoints:
@@ -62,20 +58,19 @@ class Checkpoints:
         if not read_only:
             self._finish_replacing()
         self.manager = self._open()
+        self.values = self._values() if best and not read_only else {}
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Orbax's question which checkpoints stay: the newest and the best. Its own policy forgets the metrics of all
+        checkpoints as soon as a run is continued."""
+        steps = [info.step for info in checkpoints]
+        newest = sorted(steps)[-self.keep :]
+        best = self._best({step: v for step, v in self.values.items() if step in steps})
+        return [step in newest or step == best for step in steps]
 
     def _open(self) -> ocp.CheckpointManager:
-        preserve = [policies.LatestN(self.keep)]
-        if self.best_metric:
-            preserve.append(
-                policies.BestN(
-                    get_metric_fn=lambda found: found[self.best_metric],
-                    reverse=self.mode == "min",
-                    n=1,
-                    keep_checkpoints_without_metrics=False,
-                )
-            )
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=policies.AnyPreservationPolicy(preserve),
+            preservation_policy=self,
             read_only=self.read_only,
             cleanup_tmp_directories=not self.read_only,
         )
@@ -103,20 +98,10 @@ class Checkpoints:
         arrays = state._asdict()
         # Written in the background: the caller may change its own objects meanwhile.
         meta = json.loads(json.dumps({**meta, ARRAYS: fingerprints(arrays)}))
-        meta[DIGEST] = _digest(meta)
-        metrics = meta["metrics"]
-        ranked = math.isfinite(metrics.get(self.best_metric, math.nan))
-        try:
-            self.manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.PyTreeSave(arrays), meta=ocp.args.JsonSave(meta)
-                ),
-                metrics=metrics if ranked else None,
-                force=True,
-            )
-        except Exception as error:
-            self._failed(error)
+        meta[DIGEST] = digest(meta)
+        self.values[step] = meta["metrics"].get(self.best_metric)
+        items = ocp.args.Composite(state=ocp.args.PyTreeSave(arrays), meta=ocp.args.JsonSave(meta))
+        self._all_try(lambda: self.manager.save(step, args=items, force=True))
 
     def replace(self, step: int, state: TrainState, meta: Mapping[str, Any]) -> None:
         """Saves a step again; whenever the process may be killed, one of the two is there."""
@@ -126,32 +111,43 @@ class Checkpoints:
         all_hosts(True)
         self.manager.reload()
         self.save(step, state, meta)
-        if not self.wait() and jax.process_index() == 0:
-            self._finish_replacing()
+        self.wait()
+        self._finish_replacing()
+        self.manager.reload()
 
     def _finish_replacing(self) -> None:
         """Deletes what was replaced, where the new one is whole; otherwise puts it back."""
-        for old in self.folder.glob(f"*{REPLACED}"):
+        first = jax.process_index() == 0
+        for old in self.folder.glob(f"*{REPLACED}") if first else ():
             new = old.with_suffix("")
-            if _whole(new):
+            if whole(new):
                 shutil.rmtree(old)
             else:
                 shutil.rmtree(new, ignore_errors=True)
                 old.rename(new)
+        all_hosts(True)
 
     def wait(self) -> str:
         """Until all saves are on disk; says what went wrong with the newest, "" = nothing."""
-        try:
-            self.manager.wait_until_finished()
-        except Exception as error:
-            self._failed(error)
+        self._all_try(lambda: self.manager.wait_until_finished())
         return self.problem
+
+    def _all_try(self, write: Callable[[], Any]) -> None:
+        """Where it fails on one host, it has failed on all: their managers count their meetings."""
+        error: Exception = OSError("another host could not write its part")
+        good = True
+        try:
+            write()
+        except Exception as own:
+            good, error = False, own
+        if not all_hosts(good):
+            self._failed(error)
 
     def _failed(self, error: Exception) -> None:
         """Says that a save failed, and begins anew: Orbax would raise the same in the next one. What was written of it
         is deleted."""
         full = "No space left" in str(error)
-        told = f"no space left on the disk of {self.folder}" if full else _reason(error)
+        told = f"no space left on the disk of {self.folder}" if full else reason(error)
         self.problem = f"checkpoint {self.saving} could not be saved: {told}"
         LOGGER.warning(self.problem)
         for _ in range(3):  # each of its threads raises once
@@ -160,13 +156,9 @@ class Checkpoints:
                 break
         self.manager = self._open()
 
-    def told_to_stop(self, step: int) -> bool:
-        """Whether one of several hosts got a SIGTERM. All of them ask after each step, and hear the same."""
-        return self.manager.reached_preemption(step)
-
     def steps(self) -> list[int]:
         """The whole checkpoints, oldest first. A run killed while it deletes an old one leaves a part of it."""
-        return [s for s in sorted(self.manager.all_steps()) if _whole(self.folder / str(s))]
+        return [s for s in sorted(self.manager.all_steps()) if whole(self.folder / str(s))]
 
     def latest(self) -> int | None:
         """The newest step, None where nothing was saved."""
@@ -174,17 +166,24 @@ class Checkpoints:
 
     def best(self) -> int | None:
         """The step with the best metric, the later one of equals; None where none was measured."""
+        return self._best(self._values())
+
+    def _values(self) -> dict[int, float | None]:
+        """The metric of each checkpoint, None where it was not measured."""
         values = {}
         for step in self.steps():
             try:
-                value = self.meta(step)["metrics"].get(self.best_metric)
+                values[step] = self.meta(step)["metrics"].get(self.best_metric)
             except Damaged as error:
                 LOGGER.warning("%s; the best one is chosen among the others", error)
-                continue
-            if value is not None and math.isfinite(value):
-                values[step] = value
+        return values
+
+    def _best(self, values: Mapping[int, float | None]) -> int | None:
         sign = 1 if self.mode == "max" else -1
-        return max(values, key=lambda step: (sign * values[step], step), default=None)
+        good = [
+            (sign * v, step) for step, v in values.items() if v is not None and math.isfinite(v)
+        ]
+        return max(good)[1] if good else None
 
     def meta(self, step: int) -> dict[str, Any]:
         """What a checkpoint says of itself.
@@ -195,10 +194,10 @@ class Checkpoints:
         try:
             arguments = ocp.args.Composite(meta=ocp.args.JsonRestore())
             meta = self.manager.restore(step, args=arguments).meta
-            if meta.pop(DIGEST) != _digest(meta):
+            if meta.pop(DIGEST) != digest(meta):
                 raise ValueError("meta is not what was written")
         except Exception as error:
-            raise Damaged(f"{self._name(step)} is damaged: {_reason(error)}") from error
+            raise fault(self._name(step), error) from error
         return meta
 
     def restore(self, step: int, wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,16 +224,15 @@ class Checkpoints:
             restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
             partial_restore=True,
         )
-        reason = ""
+        wrong: Exception | None = None
         try:
             found = self.manager.restore(step, args=ocp.args.Composite(state=arguments)).state
             if any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(found)):
-                reason = "an array is missing"  # Orbax hands back the request
+                raise ValueError("an array is missing")  # Orbax hands back the request
         except Exception as error:
-            reason = _reason(error)
-        if not all_hosts(not reason):
-            told = reason or "another host cannot read it"
-            raise Damaged(f"{self._name(step)} is damaged: {told}")
+            wrong = error
+        if not all_hosts(wrong is None):
+            raise fault(self._name(step), wrong or ValueError(ELSEWHERE)) from wrong
         for name, value in fingerprints(found).items():
             if saved[name] != value:
                 raise Damaged(
@@ -262,7 +260,8 @@ class Checkpoints:
         damaged: list[tuple[int, str]] = []
         for step in there:
             try:
-                meta, arrays = self.meta(step), read(step)
+                meta = self._meta_everywhere(step)
+                arrays = read(step)
             except Damaged as error:
                 damaged.append((step, str(error)))
                 continue
@@ -276,25 +275,23 @@ class Checkpoints:
             return step, meta, arrays
         if there:
             raise UserError(
-                f"{damaged[0][1]}; nor is any other whole: start anew, with --overwrite"
+                f"{damaged[0][1]}; no other is whole. All is left as it is: choose another workdir"
             )
         return None
+
+    def _meta_everywhere(self, step: int) -> dict[str, Any]:
+        """`meta`; damaged for all hosts where it is for one."""
+        wrong, meta = None, {}
+        try:
+            meta = self.meta(step)
+        except Damaged as error:
+            wrong = error
+        if not all_hosts(wrong is None):
+            raise wrong or fault(self._name(step), ValueError(ELSEWHERE))
+        return meta
 
     def _name(self, step: int) -> str:
         return f"checkpoint {step} in {self.folder}"
 
     def close(self) -> None:
         self.manager.close()
-
-
-def _whole(folder: Path) -> bool:
-    return (folder / "state" / "_METADATA").exists() and (folder / "meta" / "metadata").exists()
-
-
-def _digest(meta: Mapping[str, Any]) -> str:
-    return hashlib.blake2b(json.dumps(meta, sort_keys=True).encode(), digest_size=8).hexdigest()
-
-
-def _reason(error: BaseException) -> str:
-    """The beginning of what is wrong: TensorStore tells pages."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

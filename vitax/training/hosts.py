@@ -18,6 +18,7 @@ from typing import Any
 from vitax.training.sharding import all_hosts
 
 BEAT = 1.0  # seconds between two counts
+RECORD = 2000  # bytes of each file
 LOGGER = logging.getLogger("vitax")
 
 
@@ -36,6 +37,8 @@ class Hosts:
         self.seen: dict[int, tuple[Any, float]] = {}  # host -> its last count, when it was new
         self.names: dict[int, str] = {}
         self.closed = threading.Event()
+        self.path, self.start = folder / f"{host}.json", f"{os.getpid()} {time.time()}"
+        self.can_write = True
         folder.mkdir(parents=True, exist_ok=True)
         self._write(0)
         all_hosts(True)  # nobody reads what an earlier start has left
@@ -43,6 +46,7 @@ class Hosts:
 
     def who_is_gone(self, seconds: float = 5.0) -> str:
         """The hosts that do not count any more, as words; waits so long to be sure. "" = all go on."""
+        self._read(range(self.hosts))
         began = time.monotonic()
         time.sleep(seconds)
         self._read(range(self.hosts))
@@ -61,7 +65,7 @@ class Hosts:
             self._read(others)
             now = time.monotonic()
             late = [h for h in others if h in self.seen and now - self.seen[h][1] > self.patience]
-            if late and not self.verdict:
+            if late and self.can_write and not self.verdict:  # else the shared disk is the trouble
                 self.verdict = self._told(late, self.patience)
                 self._write(count)
             if self.verdict:
@@ -76,12 +80,14 @@ class Hosts:
         return f"{names} has not answered for {seconds:.0f} s" if hosts else ""
 
     def _write(self, count: int) -> None:
-        found = {"name": socket.gethostname(), "count": count, "start": id(self)}
-        try:
-            temporary = self.folder / f"{self.host}.tmp"
-            temporary.write_text(json.dumps({**found, "verdict": self.verdict}))
-            temporary.replace(self.folder / f"{self.host}.json")
-        except OSError as error:  # a full disk is no reason to give up a host that trains
+        found = {"name": socket.gethostname(), "count": count, "start": self.start}
+        text = json.dumps({**found, "verdict": self.verdict}).ljust(RECORD)
+        try:  # in place and of one length: that works on a full disk too
+            with self.path.open("r+b" if self.path.exists() else "wb", buffering=0) as file:
+                file.write(text.encode())
+            self.can_write = True
+        except OSError as error:
+            self.can_write = False
             LOGGER.debug("%s", error)
 
     def _read(self, hosts: range) -> None:

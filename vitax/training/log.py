@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
 from tqdm import tqdm
 
 from vitax.metrics import reported
+from vitax.training.events import Events
 from vitax.training.watchdog import Watchdog
 
 LOGGER = logging.getLogger("vitax")
@@ -78,19 +76,26 @@ class MetricsLog:
         self.size = 0  # of the file, up to the last whole line
         self.failing = False
 
-    def start(self, step: int) -> None:
-        """Drops what an interrupted run wrote beyond a step."""
+    def start(self, step: int, pending: bool = False, missing: Sequence[str] = ()) -> None:
+        """Drops what an interrupted run wrote beyond a step.
+
+        Args:
+            pending: the evaluation of that step will be made again: its line goes too.
+            missing: lines that could not be written when the checkpoint was.
+        """
         if not self.writing:
             return
         kept = []
         if self.path.exists():
-            for line in self.path.read_text().splitlines():
+            for line in self.path.read_text(errors="replace").splitlines():
                 try:
-                    if json.loads(line)["step"] <= step:
+                    one = json.loads(line)
+                    again = pending and one["step"] == step and "train/loss" not in one
+                    if one["step"] <= step and not again:
                         kept.append(line + "\n")
                 except (ValueError, KeyError, TypeError):
                     break  # the line that was being written when the run died
-        text = "".join(kept)
+        text = "".join(kept + [line for line in missing if line not in kept])
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text(text)
         temporary.replace(self.path)
@@ -123,6 +128,12 @@ class MetricsLog:
             return
         self.size, self.waiting, self.failing = self.size + len(data), [], False
 
+    def unwritten(self) -> list[str]:
+        """The lines that only this process knows; tries to write them first."""
+        if self.writing and self.waiting:
+            self._flush()
+        return list(self.waiting) if self.writing else []
+
     def close(self) -> str:
         """Writes what waits; says what is wrong where that is still impossible, "" = nothing."""
         if not self.writing:
@@ -131,49 +142,6 @@ class MetricsLog:
         if self.waiting:
             self._flush()
         return f"{len(self.waiting)} lines of {self.path} are not written" if self.waiting else ""
-
-
-class Events:
-    """TensorBoard's file of events, written in this thread: the writer of tensorboardX waits for ever once its own
-    thread has met a full disk."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.writer: EventsWriter | None = None
-        self.purge: int | None = None
-        self.failing = False
-
-    def forget_after(self, step: int) -> None:
-        """TensorBoard leaves out what it knows of later steps."""
-        self.purge = step + 1
-
-    def write(self, step: int, values: Mapping[str, float]) -> None:
-        now = time.time()
-        try:
-            if self.writer is None:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                self.writer = EventsWriter(str(self.folder / "events"))
-                if self.purge is not None:
-                    start = SessionLog(status=SessionLog.START)
-                    self.writer.write_event(
-                        Event(wall_time=now, step=self.purge, session_log=start)
-                    )
-                    self.purge = None
-            for name, value in values.items():
-                found = Summary(value=[Summary.Value(tag=name, simple_value=value)])
-                self.writer.write_event(Event(wall_time=now, step=step, summary=found))
-            self.writer.flush()
-        except OSError as error:
-            if not self.failing:
-                LOGGER.warning("TensorBoard: %s; it misses what comes until there is space", error)
-            self.failing = True
-            self.close()
-
-    def close(self) -> None:
-        if self.writer is not None:
-            with contextlib.suppress(OSError):
-                self.writer.close()
-            self.writer = None
 
 
 class Recorder:
@@ -234,13 +202,13 @@ class Recorder:
         if self.unread is None:
             return
         step, reported = self.unread
-        self.unread = None
         with self.watchdog.waiting_for(lambda: f"the devices, in step {step:,}"):
             reported = jax.device_get(reported)
         for name, (total, count) in self.check(step, reported).items():
             pair = self.sums.setdefault(name, [0.0, 0.0])
             pair[0] += total
             pair[1] += count
+        self.unread = None  # not before: what the check has refused, it refuses again
 
     def line(self, step: int, extra: Mapping[str, float]) -> None:
         """Writes the means since the last line, the rate, and the share of the time that data were waited for."""

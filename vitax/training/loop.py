@@ -94,7 +94,7 @@ def train(
     began -= saved["seconds"]
     inputs.corrupt.update(saved["corrupt"])
     results = dict(saved["metrics"])
-    check = Check(parameter_paths(state.params), inputs.skip, saved["skipped"])
+    check = Check(parameter_paths(state.params), inputs.skip, *saved["skipped"])
     progress = Progress(plan.total, start, inputs.unit)
     recorder = Recorder(metrics_log, progress, watchdog, check, saved["window"])
     batches = prefetch(inputs.batches(start), mesh)
@@ -111,14 +111,14 @@ def train(
             "pending": pending,  # its evaluation was due and is not done
             "window": recorder.sums,
             "corrupt": sorted(inputs.corrupt),
-            "skipped": check.skipped,
+            "skipped": [check.skipped, check.in_a_row],
             "seconds": time.monotonic() - began,
+            "unwritten": metrics_log.unwritten(),
         }
         (checkpoints.replace if again else checkpoints.save)(step, state, {**meta, **found})
 
     def evaluate(step: int) -> dict[str, float] | None:
         """None where a signal came first."""
-        recorder.read()
         try:
             with inputs.interrupting():
                 found = evaluate_all(inputs.evaluators, state.variables, state.ema_variables)
@@ -132,12 +132,13 @@ def train(
         """What is due after a step: evaluation and checkpoint. Returns the results, and whether to stop."""
         stopping, evaluating, found = inputs.stop(step), due(step, plan.eval_every), None
         if evaluating and not stopping:
+            recorder.read()  # raises where the step is not finite
             try:
                 found = evaluate(step)
             except Exception:
-                save(
-                    step, {}, pending=True
-                )  # what was learned is not lost to what cannot be tested
+                if jax.process_count() == 1:  # the others may be anywhere
+                    # What was learned is not lost to what cannot be tested.
+                    save(step, {}, pending=True)
                 raise
             stopping = found is None
         if due(step, plan.save_every) or stopping:
@@ -145,7 +146,7 @@ def train(
         return found, stopping
 
     try:
-        metrics_log.start(start)
+        metrics_log.start(start, saved["pending"], saved["unwritten"])
         stopping = False
         if saved["pending"]:
             found = evaluate(start)
@@ -174,13 +175,17 @@ def train(
             with recorder.pause():
                 found, stopping = rest(step)
                 results = results if found is None else found
-    finally:
-        progress.close()
-        batches.close()
-        watchdog.close()
-        tracer.stop()
-        # Also where a later step failed: what was being saved is still good.
         problems = [told for told in (checkpoints.wait(), metrics_log.close()) if told]
+    except BaseException:
+        if jax.process_count() == 1:  # what was being saved when a later step failed is still good
+            checkpoints.wait()
+        raise
+    finally:
+        metrics_log.close()
+        progress.close()
+        watchdog.close()
+        batches.close()
+        tracer.stop()
     if problems:
         raise TrainingError(
             f"{'; '.join(problems)}; once that is mended, the same command continues from the newest checkpoint"
@@ -199,7 +204,7 @@ def _begin(
             state = compiled.init()
         if inputs.start_from is not None:
             state = state.starting_from(inputs.start_from)
-        nothing = {"window": {}, "metrics": {}, "corrupt": [], "skipped": 0}
+        nothing = {"window": {}, "metrics": {}, "corrupt": [], "skipped": [0, 0], "unwritten": []}
         return 0, state, {**nothing, "seconds": 0, "pending": False}
     start, saved, arrays = there
     if saved["data"] != inputs.identity:

@@ -1,13 +1,16 @@
 """Being told to end: Ctrl-C and SIGTERM save and leave, in whatever the run is doing; the second one leaves at once."""
 
 import contextlib
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+AT_ONCE = 0.2  # seconds within which two signals are one
 
 
 class Stopped(Exception):
@@ -24,6 +27,7 @@ class Stop:
     def __init__(self) -> None:
         self.caught: list[int] = []  # by the main thread
         self.received = 0  # by the other one, which is never late
+        self.last = -math.inf  # when
         self.begun = self.interruptible = self.told = False
         # Python runs its handlers between two of its own instructions, which a compilation keeps waiting for minutes;
         # a thread that reads the signals' numbers from a pipe does not wait.
@@ -65,7 +69,10 @@ class Stop:
             if number not in SIGNALS:
                 continue
             name = signal.Signals(number).name
-            self.received += 1
+            now = time.monotonic()
+            if now - self.last < AT_ONCE:  # a terminal and a wrapper may both pass one on
+                continue
+            self.received, self.last = self.received + 1, now
             if not self.begun or self.received > 1:
                 told = "before the first step" if self.received == 1 else "again: left at once"
                 print(f"\nstopped by {name} {told}", file=sys.stderr, flush=True)

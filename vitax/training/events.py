@@ -1,0 +1,56 @@
+"""TensorBoard."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
+
+LOGGER = logging.getLogger("vitax")
+
+
+class Events:
+    """TensorBoard's file of events, written in this thread: the writer of tensorboardX waits for ever once its own
+    thread has met a full disk."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.writer: EventsWriter | None = None
+        self.purge: int | None = None
+        self.failing = False
+
+    def forget_after(self, step: int) -> None:
+        """TensorBoard leaves out what it knows of later steps."""
+        self.purge = step + 1
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        now = time.time()
+        try:
+            if self.writer is None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self.writer = EventsWriter(str(self.folder / "events"))
+                if self.purge is not None:
+                    start = SessionLog(status=SessionLog.START)
+                    self.writer.write_event(
+                        Event(wall_time=now, step=self.purge, session_log=start)
+                    )
+                    self.purge = None
+            for name, value in values.items():
+                found = Summary(value=[Summary.Value(tag=name, simple_value=value)])
+                self.writer.write_event(Event(wall_time=now, step=step, summary=found))
+            self.writer.flush()
+        except OSError as error:
+            if not self.failing:
+                LOGGER.warning("TensorBoard: %s; it misses what comes until there is space", error)
+            self.failing = True
+            self.close()
+
+    def close(self) -> None:
+        if self.writer is not None:
+            with contextlib.suppress(OSError):
+                self.writer.close()
+            self.writer = None
