@@ -3,6 +3,7 @@
 Where things are
 ----------------
     main, predict, folds    what a user types: ``python -m vitax.main``, ``python -m vitax.predict``
+    plan, doctor, bench     ... before: what it will need, what will go wrong, how fast it is
     schema                  every key of a config: its meaning, its default
     build                   the only reader of a config: config -> model, task, data, optimizer
     losses, masking,
@@ -13,13 +14,14 @@ Where things are
     macs                    multiply-accumulates of any function
     pretrained/             weights of other projects, in and out; one table a family
     start, restore          weights that a run starts from; variables of a checkpoint
+    needs, blank            bytes of a step, by counting and compiling; images that are not there, for plans
     tasks/                  one objective, one file; the table is ``vitax.tasks.TASKS``
     data/                   sources, transforms, loader: NumPy only; the table is ``vitax.data.SOURCES``
     pipelines/              one kind of data, one file: from files to examples; the table is ``vitax.pipelines.KINDS``
     formats                 what data, objective and model have to agree on: image size, special tokens
     evals/                  evaluations that are not a mean: zero-shot, retrieval, k-NN, BLEU, whole pictures
     prediction/             what ``vitax.predict`` does for each task
-    training/               step, loop, optimizer, sharding, checkpoints, logs: know a Task, never a model
+    training/               step, loop, optimizer, sharding, checkpoints, logs, signals: know a Task, never a model
 
 The way of a batch
 ------------------
