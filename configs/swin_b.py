@@ -12,9 +12,6 @@ on the 359 test digits.
 
     python -m vitax.main --config=configs/swin_b.py:demo
 
-:small is a small model for a folder of small colour images, from scratch, on a laptop.
-
-    python -m vitax.main --config=configs/swin_b.py:small --config.data.path=DIR
 Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
 """
 
@@ -22,7 +19,7 @@ from ml_collections import ConfigDict
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    variants = {"": imagenet, "demo": demo, "small": small}
+    variants = {"": imagenet, "demo": demo}
     if variant not in variants:
         raise ValueError(f"variant {variant!r} is unknown; choose one of {', '.join(variants)}")
     return variants[variant]()
@@ -104,47 +101,6 @@ def demo() -> ConfigDict:
     )
     config.evals = dict(every="20 epochs", best="test/accuracy")
     config.checkpoint = dict(every="20 epochs")
-    config.log = dict(every="50 steps")
-    config.mesh = dict(data=-1, fsdp=1)
-    return config
-
-
-def small() -> ConfigDict:
-    config = ConfigDict()
-    config.seed = 0
-    config.batch_size = 128
-    config.duration = "8 epochs"
-    config.model = dict(
-        name="swin",
-        patch_size=2,
-        width=64,
-        depths=(2, 4),
-        num_heads=(2, 4),
-        window=4,
-        drop_path=0.1,
-    )
-    config.task = dict(name="classification", label_smoothing=0.1)
-    config.data = dict(
-        name="folder",
-        path="",
-        image_size=(32, 32),
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
-        crop="pad",
-        crop_padding=4,
-        flip=True,
-        test_crop_fraction=1.0,
-    )
-    config.optim = dict(
-        name="adamw",
-        learning_rate=1e-3,
-        warmup="1 epoch",
-        weight_decay=0.05,
-        b2=0.95,
-        clip_norm=1.0,
-    )
-    config.evals = dict(every="1 epoch", batch_size=500, best="test/accuracy")
-    config.checkpoint = dict(every="1 epoch")
     config.log = dict(every="50 steps")
     config.mesh = dict(data=-1, fsdp=1)
     return config

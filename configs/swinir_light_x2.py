@@ -103,7 +103,7 @@ def small() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.batch_size = 8
-    config.duration = "2000 steps"
+    config.duration = "1200 steps"
     config.model = dict(name="swinir", size="light_x2", depths=(2, 2), num_heads=(6, 6))
     config.task = dict(name="restoration", loss="l1")
     config.data = dict(
@@ -117,7 +117,7 @@ def small() -> ConfigDict:
     )
     config.optim = dict(
         name="adamw",
-        learning_rate=5e-4,
+        learning_rate=2e-3,
         warmup="100 steps",
         final_learning_rate=1e-5,
         weight_decay=0.0,
@@ -125,8 +125,8 @@ def small() -> ConfigDict:
         clip_norm=1.0,
         ema_decay=0.999,
     )
-    config.evals = dict(every="1000 steps", tile=64, overlap=16, best="test_ema/psnr_y")
-    config.checkpoint = dict(every="1000 steps")
+    config.evals = dict(every="600 steps", tile=64, overlap=16, best="test_ema/psnr_y")
+    config.checkpoint = dict(every="600 steps")
     config.log = dict(every="50 steps")
     config.mesh = dict(data=-1, fsdp=1)
     return config
