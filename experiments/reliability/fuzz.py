@@ -96,6 +96,7 @@ def folder_trees(draw, folder):
     config = resolve(cli.load_config(f"{ROOT}/configs/vit_b16.py:small"))
     config["data"]["path"] = str(tree)
     config["data"]["name"] = draw.choice(["folder", "pictures", "arrays", "tars", "folder"])
+    config["duration"] = "500 steps"
     config["model"] |= dict(width=16, depth=1, mlp_width=16, num_heads=2)
     build.build(config)
 
