@@ -44,9 +44,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def start(argv: list[str]) -> int:
-    values, extra = cli.parse(argv, define_flags, __doc__)
-    if extra:
-        raise UserError(f"{' '.join(extra)!r} is not understood; options begin with --")
+    values, _ = cli.parse(argv, define_flags, __doc__)
     if values.steps < 1 or values.warmup < 1 or values.batch < 0:
         raise UserError("--steps and --warmup must be at least 1, --batch not negative")
     cli.start_jax()

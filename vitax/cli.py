@@ -1,6 +1,5 @@
 """What all commands share: errors as one sentence with an exit code, the config from the command line, start-up."""
 
-import contextlib
 import importlib.util
 import logging
 import os
@@ -59,10 +58,12 @@ def exit_with(command: Callable[[], int | None], *, debug: bool) -> None:
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()
-    with contextlib.suppress(RuntimeError):
-        if code and jax.process_count() > 1:
-            os._exit(code)  # at exit, JAX would wait minutes for hosts that never come
-    sys.exit(code)
+    if code:
+        # Not sys.exit: JAX would wait minutes for hosts that never come, and threads that still read data crash an
+        # interpreter that takes itself apart.
+        logging.shutdown()
+        os._exit(code)
+    sys.exit(0)
 
 
 def value_of(argv: Sequence[str], name: str) -> str:
@@ -82,6 +83,7 @@ def parse(
     usage: str,
     *,
     with_config: bool = True,
+    positional: bool = False,
 ) -> tuple[flags.FlagValues, list[str]]:
     """Flags and positional arguments of a command.
 
@@ -93,6 +95,7 @@ def parse(
         define: adds the command's own flags.
         usage: printed for --help, the flags after it, and the keys of the config if one is given.
         with_config: False for a command that takes no config.
+        positional: whether arguments without -- mean something.
 
     Returns:
         The flags, ``.config`` among them, and the positional arguments.
@@ -127,7 +130,7 @@ def parse(
         if config is not None:
             complete = ConfigDict(config).lock()
             config_flags.DEFINE_config_dict("config", complete, flag_values=values, sys_argv=rest)
-        return values, values(rest)[1:]
+        given = values(rest)[1:]
     except (AttributeError, KeyError) as error:  # an unknown key; the hint is ConfigDict's own
         hint = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', str(error))
         named = re.search(r"[\w.]+", str(error))
@@ -138,6 +141,9 @@ def parse(
         ) from error
     except (flags.Error, TypeError, ValueError, IndexError) as error:
         raise UserError(" ".join(str(error).split())) from error
+    if given and not positional:
+        raise UserError(f"{' '.join(given)!r} is not understood; options begin with --")
+    return values, given
 
 
 def _help(values: flags.FlagValues, usage: str, config: dict[str, Any] | None) -> None:

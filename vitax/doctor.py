@@ -44,9 +44,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def start(argv: list[str]) -> int:
     given = bool(cli.value_of(argv, "config"))
-    values, extra = cli.parse(argv, define_flags, __doc__, with_config=given)
-    if extra:
-        raise UserError(f"{' '.join(extra)!r} is not understood; options begin with --")
+    values, _ = cli.parse(argv, define_flags, __doc__, with_config=given)
     cli.start_jax()
     log.start_logging(None)
     workdir = Path(values.workdir or "runs").expanduser()

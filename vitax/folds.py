@@ -30,9 +30,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def start(argv: list[str]) -> int:
-    values, extra = cli.parse(argv, define_flags, __doc__)
-    if extra:
-        raise UserError(f"{' '.join(extra)!r} is not understood; options begin with --")
+    values, _ = cli.parse(argv, define_flags, __doc__)
     count = values.config.data.get("num_folds", 0)
     if count < 2:
         raise UserError("give --config.data.num_folds=N, 2 at least, and labelled data")

@@ -57,9 +57,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def start(argv: list[str]) -> None:
-    values, extra = cli.parse(argv, define_flags, __doc__)
-    if extra:
-        raise UserError(f"{' '.join(extra)!r} is not understood; options begin with --")
+    values, _ = cli.parse(argv, define_flags, __doc__)
     cli.start_jax(values.coordinator, values.num_processes, values.process_id)
     log.start_logging(None)
     config = values.config.to_dict()

@@ -49,9 +49,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def start(argv: list[str]) -> int:
-    values, extra = cli.parse(argv, define_flags, __doc__)
-    if extra:
-        raise UserError(f"{' '.join(extra)!r} is not understood; options begin with --")
+    values, _ = cli.parse(argv, define_flags, __doc__)
     limit = in_bytes(values.memory)
     if values.devices and values.topology:
         raise UserError("--devices and --topology exclude each other: a topology has its devices")

@@ -37,7 +37,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def start(argv: list[str]) -> int:
-    values, given = cli.parse(argv, define_flags, __doc__, with_config=False)
+    values, given = cli.parse(argv, define_flags, __doc__, with_config=False, positional=True)
     if not values.workdir:
         raise UserError("give --workdir=RUN, the folder of a trained run")
     cli.start_jax()
