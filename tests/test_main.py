@@ -222,6 +222,19 @@ def test_a_signal_saves_and_the_same_command_continues(command, tmp_path):
     assert steps == list(range(4, steps[-1] + 1, 4))  # nothing twice, nothing left out
 
 
+def test_a_damaged_run_is_refused_in_a_sentence(command, tmp_path):
+    workdir = tmp_path / "run"
+    assert command("main", DEMO, *TINY, f"--workdir={workdir}").returncode == 0
+    for path in (workdir / "checkpoints").glob("*/meta/metadata"):
+        path.write_text(path.read_text()[:-40])
+    for verb, *arguments in (("main",), ("main", "--mode=eval"), ("predict",)):
+        done = command(verb, f"--workdir={workdir}", *arguments)
+        assert done.returncode == 2, done.stderr
+        assert "Traceback" not in done.stderr
+        (message,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert "is damaged" in message
+
+
 def test_a_workdir_is_never_mixed_up(command, tmp_path):
     workdir = tmp_path / "run"
     assert command("main", DEMO, *TINY, f"--workdir={workdir}").returncode == 0

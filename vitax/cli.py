@@ -47,8 +47,7 @@ def exit_with(command: Callable[[], int | None], *, debug: bool) -> None:
         told = str(error) if isinstance(error, Interrupted) else f"error: {error}"
         print(told, file=sys.stderr)
         LOGGER.info(told)  # to log.txt, once there is one
-        codes = {UserError: 2, TrainingError: 1}
-        code = error.exit_code if isinstance(error, Interrupted) else codes[type(error)]
+        code = 2 if isinstance(error, UserError) else getattr(error, "exit_code", 1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130

@@ -6,8 +6,13 @@ python -m vitax.main --workdir=RUN                    continue a run where it st
 python -m vitax.main --workdir=RUN --mode=eval        evaluate its best checkpoint
 """
 
-import contextlib
 import signal
+
+if __name__ == "__main__":
+    # There is nothing to save yet, and a KeyboardInterrupt in the middle of an import gets lost in it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+import contextlib
 import sys
 import time
 from pathlib import Path
