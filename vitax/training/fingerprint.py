@@ -24,7 +24,8 @@ def fingerprints(tree: Any) -> dict[str, str]:
 
     Any change of one element changes the checksum or, with 1 chance in 2^32, does not.
     """
-    sums = jax.device_get([_checksum(x) for x in jax.tree.leaves(tree)])
+    # One after the other: many devices that are one CPU deadlock where several programs sum over them at a time.
+    sums = [jax.device_get(_checksum(x)) for x in jax.tree.leaves(tree)]
     names = described(tree).items()
     return {path: f"{told} {int(sum):08x}" for (path, told), sum in zip(names, sums, strict=True)}
 
