@@ -86,13 +86,19 @@ def main() -> int:
     return int(bool(wrong) or same < runs)
 
 
+def heed() -> None:
+    """What a script starts in the background is born deaf to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(workdir: Path) -> subprocess.Popen:
     """The command; what it tells is collected in ``told``."""
     line = [sys.executable, "-m", "vitax.main", *TINY, f"--workdir={workdir}"]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     process = subprocess.Popen(
-        line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=ROOT
-    )
+        line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=ROOT,
+        preexec_fn=heed,
+    )  # fmt: skip
     process.told = []
     threading.Thread(target=lambda: process.told.extend(process.stdout), daemon=True).start()
     return process
