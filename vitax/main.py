@@ -29,6 +29,7 @@ from vitax.errors import TrainingError, UserError
 from vitax.prediction import PREDICTORS
 from vitax.restore import open_run, restore
 from vitax.start import initial_variables
+from vitax.tasks import Variables
 from vitax.training import log
 from vitax.training.checkpoint import Checkpoints
 from vitax.training.hosts import Hosts
@@ -120,30 +121,10 @@ def train_run(
     if not alone:
         folder, this, count = path / ".hosts", jax.process_index(), jax.process_count()
         hosts = Hosts(folder, this, count, host_timeout)
-    inputs = Inputs(
-        batches=run.train.train,
-        corrupt=run.train.corrupt,
-        evaluators=run.evaluators,
-        schedule=run.schedule,
-        batch_size=run.top.batch_size,
-        unit=run.pipeline.unit,
-        identity={
-            "train": identity(run.pipeline.splits.train),
-            "test": identity(run.pipeline.splits.test),
-        },
-        # Several hosts have to stop at one step: they ask each other now and then.
-        stop=lambda step: (
-            step % (1 if alone else ASK_EVERY) == 0 and not all_hosts(not stop.caught)
-        ),
-        interrupting=stop.interrupting if alone else contextlib.nullcontext,
-        start_from=start_from,
-        reading=run.train.reading,
-        skip=run.top.on_nan == "skip",
-    )
     try:
         outcome = train(
             compiled,
-            inputs,
+            inputs_of(run, stop, start_from),
             run.plan,
             run.mesh,
             checkpoints,
@@ -163,6 +144,31 @@ def train_run(
     if not outcome.done or stop.caught:
         number = stop.caught[0] if stop.caught else signal.SIGTERM  # another host's
         raise cli.Interrupted(number, f"python -m vitax.main --workdir={path}")
+
+
+def inputs_of(run: Run, stop: Stop, start_from: Variables | None) -> Inputs:
+    """What the loop is given besides the programs."""
+    alone = jax.process_count() == 1
+    return Inputs(
+        batches=run.train.train,
+        corrupt=run.train.corrupt,
+        evaluators=run.evaluators,
+        schedule=run.schedule,
+        batch_size=run.top.batch_size,
+        unit=run.pipeline.unit,
+        identity={
+            "train": identity(run.pipeline.splits.train),
+            "test": identity(run.pipeline.splits.test),
+        },
+        # Several hosts have to stop at one step: they ask each other now and then.
+        stop=lambda step: (
+            step % (1 if alone else ASK_EVERY) == 0 and not all_hosts(not stop.caught)
+        ),
+        interrupting=stop.interrupting if alone else contextlib.nullcontext,
+        start_from=start_from,
+        reading=run.train.reading,
+        skip=run.top.on_nan == "skip",
+    )
 
 
 def occupy(
