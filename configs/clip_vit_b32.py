@@ -15,7 +15,8 @@ digit 7.": offline, two CPU cores. It names 0.94 of the 359 test digits without 
 
     python -m vitax.main --config=configs/clip_vit_b32.py:demo
 
-:small is for a folder of small colour images, one folder a class, whose names become captions.
+:small is for a folder of small colour images, one folder a class, whose names become captions. On
+re-encoded CIFAR-10 it names 0.504 of the test images after 2 epochs: 17 minutes on two CPU cores.
 
     python -m vitax.main --config=configs/clip_vit_b32.py:small --config.data.path=DIR
 

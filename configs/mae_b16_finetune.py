@@ -14,7 +14,8 @@ on the 359 test digits; 0.48 from scratch.
     python -m vitax.main --config=configs/mae_b16_pretrain.py:demo --workdir=runs/mae
     python -m vitax.main --config=configs/mae_b16_finetune.py:demo --config.init_from=runs/mae
 
-:small is for a folder of small labelled colour images.
+:small is for a folder of small labelled colour images. On 5,000 labelled images of re-encoded CIFAR-10 it reaches
+0.536 from ``mae_b16_pretrain.py:small`` on all 50,000, 0.418 from scratch (5 minutes each on two CPU cores).
 
     python -m vitax.main --config=configs/mae_b16_finetune.py:small --config.data.path=DIR --config.init_from=runs/mae
 

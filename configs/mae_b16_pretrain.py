@@ -21,7 +21,8 @@ the start.
 
     python -m vitax.main --config=configs/mae_b16_pretrain.py:photos
 
-:small is for a folder of small colour pictures.
+:small is for a folder of small colour pictures: 10 epochs of re-encoded CIFAR-10 took 18 minutes on two CPU cores.
+What it is worth: see ``mae_b16_finetune.py:small``.
 
     python -m vitax.main --config=configs/mae_b16_pretrain.py:small --config.data.path=DIR
 

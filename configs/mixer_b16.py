@@ -13,9 +13,11 @@ on the 359 test digits.
 
     python -m vitax.main --config=configs/mixer_b16.py:demo
 
-:small is a small model for a folder of small colour images, from scratch, on a laptop.
+:small is a small model for a folder of small colour images, from scratch, on a laptop. On re-encoded CIFAR-10 it
+reaches 0.556 in 3 epochs: 13 minutes on two CPU cores.
 
     python -m vitax.main --config=configs/mixer_b16.py:small --config.data.path=DIR
+
 Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
 """
 

@@ -12,9 +12,11 @@ on the 359 test digits, enlarged to 32x32 pixels.
 
     python -m vitax.main --config=configs/nat_t.py:demo
 
-:small is a small model for a folder of small colour images, from scratch, on a laptop.
+:small is a small model for a folder of small colour images, from scratch, on a laptop. On re-encoded CIFAR-10 it
+reaches 0.549 in 3 epochs: 9 minutes on two CPU cores.
 
     python -m vitax.main --config=configs/nat_t.py:small --config.data.path=DIR
+
 Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
 """
 

@@ -17,7 +17,8 @@ numbers of the test are not among the 7,500 of the training. It says all of them
 
     python -m vitax.main --config=configs/rnn_attention.py:demo
 
-:small is for 30,000 pairs of short sentences on a laptop.
+:small is for 30,000 pairs of short sentences on a laptop: 32.3 BLEU on Multi30k's test of 2016, English to German,
+after 6 epochs: 14 minutes on two CPU cores.
 
     python -m vitax.main --config=configs/rnn_attention.py:small --config.data.path=DIR
 

@@ -15,6 +15,11 @@ the fly.
 
     python -m vitax.main --config=configs/swinir_light_x2.py:demo
 
+:small is for a folder of some 50 photographs, on a laptop: trained on BSD50, it restores Set5 with 34.90 dB on Y in
+8 minutes on two CPU cores; bicubic: 33.67 dB.
+
+    python -m vitax.main --config=configs/swinir_light_x2.py:small --config.data.path=DIR
+
 Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
 """
 
