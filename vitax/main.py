@@ -119,8 +119,7 @@ def train_run(
     stop.begin()
     hosts = None
     if not alone:
-        folder, this, count = path / ".hosts", jax.process_index(), jax.process_count()
-        hosts = Hosts(folder, this, count, host_timeout)
+        hosts = Hosts(path / ".hosts", jax.process_index(), jax.process_count(), host_timeout)
     try:
         outcome = train(
             compiled,
@@ -149,6 +148,7 @@ def train_run(
 def inputs_of(run: Run, stop: Stop, start_from: Variables | None) -> Inputs:
     """What the loop is given besides the programs."""
     alone = jax.process_count() == 1
+    every = 1 if alone else ASK_EVERY
     return Inputs(
         batches=run.train.train,
         corrupt=run.train.corrupt,
@@ -161,9 +161,7 @@ def inputs_of(run: Run, stop: Stop, start_from: Variables | None) -> Inputs:
             "test": identity(run.pipeline.splits.test),
         },
         # Several hosts have to stop at one step: they ask each other now and then.
-        stop=lambda step: (
-            step % (1 if alone else ASK_EVERY) == 0 and not all_hosts(not stop.caught)
-        ),
+        stop=lambda step: step % every == 0 and not all_hosts(not stop.caught),
         interrupting=stop.interrupting if alone else contextlib.nullcontext,
         start_from=start_from,
         reading=run.train.reading,
