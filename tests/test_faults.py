@@ -269,11 +269,11 @@ if sys.argv[1] == "evaluating":
         with stop.interrupting():
             time.sleep(60)
     except Stopped:
-        sys.exit(stop.exit_code())
+        sys.exit(128 + stop.caught[0])
 deadline = time.time() + 60
 while time.time() < deadline and not (stop.caught and sys.argv[1] == "training"):
     sum(range(100_000))
-sys.exit(stop.exit_code() if stop.caught else 1)
+sys.exit(128 + stop.caught[0] if stop.caught else 1)
 """
 
 

@@ -25,7 +25,7 @@ from vitax import build, cli, workdir
 from vitax.blank import stand_in
 from vitax.errors import UserError
 from vitax.macs import count_macs
-from vitax.needs import measure
+from vitax.needs import program_bytes
 from vitax.training import log
 from vitax.training.sharding import prefetch, to_device
 from vitax.training.step import compile_step
@@ -136,7 +136,7 @@ def bench_train(run: build.Run, steps: int, warmup: int) -> dict[str, Any]:
         "data_wait": waited / with_data,
         **compiling,
         **utilisation(flops, statistics.median(seconds), run),
-        "memory_bytes": peak_memory(run),
+        "memory_bytes": peak_memory(compiled.step),
     }
 
 
@@ -211,12 +211,12 @@ def matmul_peak(dtype: Any) -> float:
     return 2 * side**3 / min(timed(lambda: product(x), 10, 2))
 
 
-def peak_memory(run: build.Run) -> int:
+def peak_memory(program: Any) -> int:
     """Bytes on one device: as the device has counted them, else as the compiler has."""
     counted = jax.local_devices()[0].memory_stats() or {}
     if "peak_bytes_in_use" in counted:
         return counted["peak_bytes_in_use"]
-    return measure(run, compiling=True, quiet=True).total
+    return program_bytes(program)
 
 
 def main() -> None:

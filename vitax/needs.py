@@ -36,16 +36,16 @@ class Needs(NamedTuple):
         return counted if self.program is None else self.program
 
 
-def measure(run: Run, compiling: bool, quiet: bool = False) -> Needs:
+def measure(run: Run, compiling: bool) -> Needs:
     """Bytes on each device, counted and (where wanted) of the compiled step."""
     state = abstract(run.shapes, run.mesh)
-    grads = shard_bytes(state.params)
+    trees = 1 if run.top.accumulate == 1 else 2  # the sum, and those of a micro-batch
     program, exchanged = None, {}
     if compiling:
         began = time.monotonic()
         try:
             compiled = compile_step(run.init, run.step, run.abstract_batch, run.mesh)
-            memory = compiled.step.memory_analysis()
+            program = program_bytes(compiled.step)
             exchanged = collectives(compiled.step.as_text())
         except jax.errors.JaxRuntimeError as error:  # a TPU's compiler refuses what does not fit
             if "RESOURCE_EXHAUSTED" not in str(error):
@@ -53,24 +53,26 @@ def measure(run: Run, compiling: bool, quiet: bool = False) -> Needs:
             found = re.search(r"([\d.]+)([KMGT])", str(error).split("RESOURCE_EXHAUSTED")[1])
             units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
             program = round(float(found[1]) * units[found[2]]) if found else sys.maxsize
-        else:
-            # Arguments are given back as results, in place: they count once.
-            kept = memory.argument_size_in_bytes + memory.output_size_in_bytes
-            counted = kept - memory.alias_size_in_bytes + memory.temp_size_in_bytes
-            program = max(counted, getattr(memory, "peak_memory_in_bytes", 0) or 0)
-        if not quiet:
-            say(f"compile  {time.monotonic() - began:.0f} s")
+        say(f"compile  {time.monotonic() - began:.0f} s")
     return Needs(
         params=shard_bytes((state.params, state.collections)),
         optimizer=shard_bytes(state.opt_state),
         average=shard_bytes(state.ema),
-        gradients=grads
-        * (1 if run.top.accumulate == 1 else 2),  # the sum, and those of a micro-batch
+        gradients=trees * shard_bytes(state.params),
         batch=shard_bytes(run.abstract_batch),
         residuals=residual_bytes(run),
         program=program,
         collectives=exchanged,
     )
+
+
+def program_bytes(program: Any) -> int:
+    """All that a compiled program holds at once on each device, as the compiler has planned it."""
+    memory = program.memory_analysis()
+    # Arguments are given back as results, in place: they count once.
+    kept = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    counted = kept - memory.alias_size_in_bytes + memory.temp_size_in_bytes
+    return max(counted, getattr(memory, "peak_memory_in_bytes", 0) or 0)
 
 
 def collectives(program: str) -> dict[str, tuple[int, int]]:

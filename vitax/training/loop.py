@@ -170,7 +170,7 @@ def train(
                     "train/learning_rate": float(inputs.schedule(step - 1)),
                     "data/corrupt": len(inputs.corrupt),
                 }
-                recorder.read()
+                recorder.read()  # first: what it finds is counted in this line
                 recorder.line(step, extra | check.counts())
             with recorder.pause():
                 found, stopping = rest(step)

@@ -42,10 +42,6 @@ class Stop:
         """From here on there is something to save."""
         self.begun = True
 
-    def exit_code(self) -> int:
-        """As a shell has it: 130 or 143."""
-        return 128 + self.caught[0]
-
     @contextlib.contextmanager
     def interrupting(self) -> Iterator[None]:
         """Inside, a signal raises `Stopped`: for what may take long and changes nothing."""
