@@ -1,16 +1,18 @@
 """The loop on a task of three numbers: what is logged, evaluated, saved, resumed, and how it stops."""
 
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from points import BATCH, PLAN, batch_of, line, run, timeless
+from points import BATCH, PLAN, batch_of, batches, line, run, timeless
 
 from vitax import restore
 from vitax.errors import TrainingError, UserError
 from vitax.mesh import make_mesh
-from vitax.training import checkpoint, loop, step
+from vitax.training import checkpoint, log, loop, step
 
 
 def test_a_run_logs_evaluates_and_saves_when_it_should(tmp_path):
@@ -198,3 +200,44 @@ def test_what_is_saved_is_what_was_true_at_the_time(tmp_path, monkeypatch):
 def test_a_profile_of_the_chosen_steps_is_written(tmp_path):
     run(tmp_path, PLAN._replace(total=6, profile_at=2, profile_steps=2))
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+
+
+def test_nothing_is_compiled_after_the_second_step(tmp_path):
+    compiled, at = [], []
+
+    def note(event, *_, **__):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(event)
+
+    def source(start):
+        for batch in batches(start):
+            at.append(len(compiled))
+            yield batch
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        plan = loop.Plan(total=12, log_every=1, eval_every=0, save_every=4)
+        run(tmp_path, plan, source=source)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
+    assert at[0] > 0  # it does count
+    assert set(at[4:12]) == {
+        at[3]
+    }  # batches are fetched two steps ahead; evaluation comes after the 12th
+
+
+def test_a_run_that_waits_for_its_data_says_so_once(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(log, "STARVED_SECONDS", 0.2)
+
+    def slow(start):
+        for batch in batches(start):
+            time.sleep(0.05)
+            yield batch
+
+    plan = loop.Plan(total=12, log_every=3, eval_every=0, save_every=0)
+    with caplog.at_level("WARNING", "vitax"):
+        out = run(tmp_path, plan, source=slow)
+    assert [one["train/data_wait"] > 0.25 for one in out.lines if "train/loss" in one] == [True] * 4
+    told = [one for one in caplog.messages if "have waited for data" in one]
+    assert len(told) == 1
+    assert "step 9" in told[0]  # the first line is not counted, and one window is too short

@@ -16,6 +16,7 @@ from vitax import masking
 from vitax.models.modified_resnet import ModifiedResNet
 from vitax.models.vit import ViT
 from vitax.nn.blocks import Block, LayerNorm
+from vitax.nn.dense import Dense
 
 
 def _resnet(out_width, depths, width, text_width, text_heads):
@@ -128,9 +129,9 @@ class BagOfWords(nn.Module):
         return _projection(self.out_width, self.width, self.dtype)(x)
 
 
-def _projection(out_width: int, width: int, dtype: Dtype) -> nn.Dense:
+def _projection(out_width: int, width: int, dtype: Dtype) -> Dense:
     init = nn.initializers.normal(width**-0.5)
-    return nn.Dense(out_width, use_bias=False, dtype=dtype, kernel_init=init, name="projection")
+    return Dense(out_width, use_bias=False, dtype=dtype, kernel_init=init, name="projection")
 
 
 class CLIP(nn.Module):
@@ -201,7 +202,7 @@ class CLIP(nn.Module):
                 **vit,
             )
             init = nn.initializers.normal(self.image_width**-0.5)
-            self.image_projection = nn.Dense(
+            self.image_projection = Dense(
                 self.out_width, use_bias=False, dtype=self.dtype, kernel_init=init
             )
         elif self.image_tower == "plain_vit":

@@ -16,6 +16,7 @@ from jax.tree_util import Partial
 from vitax.mesh import constrain_batch
 from vitax.models import vit
 from vitax.nn.blocks import ACTIVATIONS, Block, LayerNorm, drop_path_rates
+from vitax.nn.dense import Dense
 from vitax.nn.patches import PatchEmbed
 from vitax.nn.positions import Positions
 
@@ -79,7 +80,7 @@ class Predictor(nn.Module):
     def __call__(self, x: jax.Array, kept: jax.Array) -> jax.Array:
         """[B, N, D] tokens and [B, N] 1 = kept so far, to [B, N, 2] float32 log-probabilities; column 0 = keep."""
         dense = functools.partial(
-            nn.Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform()
+            Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform()
         )
         gelu, d = ACTIVATIONS["gelu"], x.shape[-1]
         x = LayerNorm(epsilon=1e-5, dtype=self.dtype, name="norm")(x)
@@ -163,7 +164,7 @@ class DynamicViT(nn.Module):
                     kept = jnp.ones(best.shape)
                     index = jnp.take_along_axis(index, best, axis=1)
                     self.sow("intermediates", f"kept{stage}", index)
-            softmax = jax.nn.softmax
+            softmax = None
             if train:
                 policy = jnp.concatenate([jnp.ones((b, 1)), kept], axis=1)
                 softmax = Partial(policy_softmax, policy)
@@ -175,12 +176,12 @@ class DynamicViT(nn.Module):
                 drop_path=drop_path,
                 dtype=self.dtype,
                 name=f"block{i}",
-            )(x, train, softmax=Partial(softmax))
+            )(x, train, softmax=softmax)
         x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
         self.sow("intermediates", "tokens", x)
         logits = x[:, 0].astype(jnp.float32)
         if self.num_classes:
-            head = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")
+            head = Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")
             logits = head(logits)
         pruned = train and self.stages
         return Pruned(logits, x[:, 1:], jnp.stack(decisions)) if pruned else logits

@@ -14,6 +14,7 @@ from flax.typing import Dtype
 
 from vitax.mesh import constrain_batch
 from vitax.nn.blocks import MLP, Block, LayerNorm
+from vitax.nn.dense import Dense
 from vitax.nn.patches import PatchEmbed
 from vitax.nn.positions import Positions
 from vitax.nn.text import TextEmbed, TextHeads
@@ -204,4 +205,4 @@ class FNetImage(nn.Module):
         x = x.mean(axis=1).astype(jnp.float32)
         if not self.num_classes:
             return x
-        return nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(x)
+        return Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(x)

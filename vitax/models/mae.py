@@ -15,6 +15,7 @@ from flax.typing import Dtype
 from vitax.mesh import constrain_batch
 from vitax.models import vit
 from vitax.nn.blocks import Block, LayerNorm
+from vitax.nn.dense import Dense
 from vitax.nn.positions import Positions
 
 SIZES = {
@@ -44,7 +45,7 @@ class MAEDecoder(nn.Module):
     ) -> jax.Array:
         """[B, 1+n, D] encoded tokens of the places ``keep`` [B, n] of a grid, to [B, h*w, out_width]."""
         dense = functools.partial(
-            nn.Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform()
+            Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform()
         )
         x = dense(self.width, name="embed")(x)
         b, places = len(x), grid[0] * grid[1]

@@ -15,6 +15,7 @@ from flax.typing import Dtype
 
 from vitax.mesh import constrain_batch
 from vitax.nn.blocks import MLP, DropPath, LayerNorm, drop_path_rates
+from vitax.nn.dense import Dense
 from vitax.nn.patches import PatchEmbed
 
 # Table 1 of the paper; the letters go with a patch_size of 32, 16 or 14.
@@ -107,4 +108,4 @@ class MlpMixer(nn.Module):
         x = x.mean(axis=1).astype(jnp.float32)
         if not self.num_classes:
             return x
-        return nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(x)
+        return Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(x)

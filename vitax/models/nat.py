@@ -14,6 +14,7 @@ from flax.typing import Dtype
 from vitax.mesh import constrain_batch
 from vitax.nn.attention import stacked
 from vitax.nn.blocks import MLP, DropPath, LayerNorm, drop_path_rates
+from vitax.nn.dense import Dense
 from vitax.nn.neighborhood import neighborhood_attention
 
 _SMALL = dict(width=96, depths=(3, 4, 18, 5), num_heads=(3, 6, 12, 24), mlp_ratio=2.0)
@@ -68,7 +69,7 @@ class NeighborhoodAttention(nn.Module):
         below, right = max(0, least - height), max(0, least - width)
         x = jnp.pad(x, ((0, 0), (0, below), (0, right), (0, 0)))
         xavier = nn.initializers.xavier_uniform()
-        qkv = nn.Dense(
+        qkv = Dense(
             3 * d,
             use_bias=self.qkv_bias,
             dtype=self.dtype,
@@ -83,7 +84,7 @@ class NeighborhoodAttention(nn.Module):
             *jnp.moveaxis(qkv, 3, 0), table, kernel=self.kernel, dilation=self.dilation
         )
         out = out[:, :height, :width].reshape(-1, height, width, d)
-        return nn.Dense(d, dtype=self.dtype, kernel_init=xavier, name="out")(constrain_batch(out))
+        return Dense(d, dtype=self.dtype, kernel_init=xavier, name="out")(constrain_batch(out))
 
 
 class NeighborhoodBlock(nn.Module):
@@ -204,4 +205,4 @@ class NAT(nn.Module):
         x = x.mean(axis=(1, 2)).astype(jnp.float32)
         if not self.num_classes:
             return x
-        return nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(x)
+        return Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(x)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 
 from vitax.mesh import constrain_batch
+from vitax.nn.dense import Dense
 
 CELLS = {"gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell}
 SIZES = {
@@ -32,7 +33,7 @@ class AttentionCell(nn.Module):
 
         The scores are v . tanh(W q + keys), equation 6 and appendix A.1.2; mask [B, M] bool, False = padding.
         """
-        dense = lambda width, name: nn.Dense(width, use_bias=False, dtype=self.dtype, name=name)
+        dense = lambda width, name: Dense(width, use_bias=False, dtype=self.dtype, name=name)
         query = self._top(carry)
         scores = dense(1, "score")(jnp.tanh(dense(self.width, "query")(query)[:, None] + keys))
         scores = scores[:, :, 0].astype(jnp.float32)  # [B, M]
@@ -46,7 +47,7 @@ class AttentionCell(nn.Module):
             cell = CELLS[self.cell](self.width, dtype=self.dtype, name=f"cell{i}")
             state, h = cell(state, h)
             states.append(state)
-        out = nn.Dense(self.width, dtype=self.dtype, name="out")(
+        out = Dense(self.width, dtype=self.dtype, name="out")(
             jnp.concatenate([h, context, x], axis=-1)
         )
         return tuple(states), out
@@ -84,8 +85,8 @@ class RNNSeq2Seq(nn.Module):
             self.encoder = [nn.Bidirectional(make(), make()) for _ in layers]
         else:
             self.encoder = [make() for _ in layers]
-        self.keys = nn.Dense(self.width, use_bias=False, dtype=self.dtype)
-        self.start = [nn.Dense(self.width, dtype=self.dtype) for _ in layers]
+        self.keys = Dense(self.width, use_bias=False, dtype=self.dtype)
+        self.start = [Dense(self.width, dtype=self.dtype) for _ in layers]
         scanned = nn.scan(
             AttentionCell,
             variable_broadcast="params",

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 
 from vitax.nn.blocks import LayerNorm, drop_path_rates
+from vitax.nn.dense import Dense
 from vitax.nn.patches import PatchEmbed
 from vitax.nn.windows import WindowBlock
 
@@ -37,7 +38,7 @@ class PatchMerging(nn.Module):
         # The row runs faster than the column.
         x = jnp.concatenate([x[:, i::2, j::2] for j in (0, 1) for i in (0, 1)], axis=-1)
         x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
-        return nn.Dense(
+        return Dense(
             2 * d,
             use_bias=False,
             dtype=self.dtype,
@@ -128,7 +129,7 @@ class Swin(nn.Module):
         x = x.mean(axis=(1, 2)).astype(jnp.float32)
         if not self.num_classes:
             return x
-        return nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(x)
+        return Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(x)
 
     def window_of(self, stage: int) -> int:
         """Side of the windows of a stage: not larger than its map at the native image size, if windows shrink."""

@@ -21,6 +21,7 @@ from flax.typing import Dtype
 from vitax.mesh import constrain_batch
 from vitax.nn.attention import CrossAttention
 from vitax.nn.blocks import MLP, Block, LayerNorm, drop_path_rates
+from vitax.nn.dense import Dense
 from vitax.nn.patches import PatchEmbed
 from vitax.nn.positions import FIXED, LEARNED, Positions, RelativeBias
 
@@ -149,7 +150,7 @@ class ViT(nn.Module):
             x = norm(name="fc_norm")(x)
         x = x.astype(jnp.float32)
         if self.pre_logits:
-            x = nn.tanh(nn.Dense(self.pre_logits, name="pre_logits")(x))
+            x = nn.tanh(Dense(self.pre_logits, name="pre_logits")(x))
         if not self.num_classes:
             return x
         if self.head_norm:
@@ -162,7 +163,7 @@ class ViT(nn.Module):
                 name="head_norm",
             )(x)
         # Zeros, as in the official code: an untrained head gives every class the same chance.
-        head = functools.partial(nn.Dense, self.num_classes, kernel_init=nn.initializers.zeros)
+        head = functools.partial(Dense, self.num_classes, kernel_init=nn.initializers.zeros)
         if self.distillation_token:
             return (head(name="head")(x[:, 0]) + head(name="head_dist")(x[:, 1])) / 2
         return head(name="head")(x)

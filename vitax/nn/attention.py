@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 
 from vitax.mesh import constrain_batch
+from vitax.nn.dense import Dense
 
 Softmax = Callable[[jax.Array], jax.Array]
 
@@ -19,7 +20,7 @@ def dot_product_attention(
     *,
     bias: jax.Array | None = None,
     mask: jax.Array | None = None,
-    softmax: Softmax = jax.nn.softmax,
+    softmax: Softmax | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Attention of Vaswani et al. 2017 (arXiv:1706.03762), equation 1, with the softmax in float32.
 
@@ -29,7 +30,7 @@ def dot_product_attention(
         v: [..., M, A, E] values.
         bias: broadcastable to [..., A, N, M], added to the scaled scores.
         mask: bool, broadcastable to [..., A, N, M], True = the query may see the key.
-        softmax: what makes weights of scores [..., A, N, M].
+        softmax: what makes weights of scores [..., A, N, M]; None = `jax.nn.softmax`.
 
     Returns:
         out: [..., N, A, E] in the dtype of v.
@@ -43,7 +44,15 @@ def dot_product_attention(
         scores = scores + bias
     if mask is not None:
         scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
-    weights = softmax(scores)
+    if softmax is None and jax.default_backend() == "cpu":
+        # Divided after the product with v: the division, and what broadcasts its divisor, are then [N, E], not [N, M].
+        # Accelerators fuse the whole softmax instead.
+        powers = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
+        total = powers.sum(axis=-1)
+        out = jnp.einsum("...anm,...mae->...ane", powers.astype(v.dtype), v)
+        out = (out / total[..., None]).astype(v.dtype)
+        return jnp.moveaxis(out, -3, -2), powers / total[..., None]
+    weights = (softmax or jax.nn.softmax)(scores)
     return jnp.einsum("...anm,...mae->...nae", weights.astype(v.dtype), v), weights
 
 
@@ -79,7 +88,7 @@ class _Attention(nn.Module):
         if self.num_heads < 1 or width % self.num_heads:
             raise ValueError(f"width {width} is not divisible by num_heads {self.num_heads}")
         count = len(names)
-        dense = nn.Dense(
+        dense = Dense(
             count * width,
             use_bias=self.qkv_bias,
             dtype=self.dtype,
@@ -97,17 +106,17 @@ class _Attention(nn.Module):
         v: jax.Array,
         bias: jax.Array | None,
         mask: jax.Array | None,
-        softmax: Softmax,
+        softmax: Softmax | None,
         train: bool,
     ) -> jax.Array:
         """[..., N, A, E] and [..., M, A, E] to [..., N, D]."""
-        drop = nn.Dropout(self.dropout, deterministic=not train)
-        out, weights = dot_product_attention(
-            q, k, v, bias=bias, mask=mask, softmax=lambda scores: drop(softmax(scores))
-        )
+        if train and self.dropout:
+            plain, drop = softmax or jax.nn.softmax, nn.Dropout(self.dropout, deterministic=False)
+            softmax = lambda scores: drop(plain(scores))
+        out, weights = dot_product_attention(q, k, v, bias=bias, mask=mask, softmax=softmax)
         self.sow("intermediates", "weights", weights)
         out = constrain_batch(out).reshape(*q.shape[:-2], -1)
-        return nn.Dense(
+        return Dense(
             self.out_width or out.shape[-1],
             use_bias=self.out_bias,
             dtype=self.dtype,
@@ -130,7 +139,7 @@ class SelfAttention(_Attention):
         *,
         bias: jax.Array | None = None,
         mask: jax.Array | None = None,
-        softmax: Softmax = jax.nn.softmax,
+        softmax: Softmax | None = None,
         position: jax.Array | None = None,
         cache_length: int = 0,
     ) -> jax.Array:
@@ -184,4 +193,4 @@ class CrossAttention(_Attention):
             k, v = self.project(memory, "kv")
             if cached:
                 self.put_variable("cache", "memory", (k, v))
-        return self.attend(q, k, v, None, mask, jax.nn.softmax, train)
+        return self.attend(q, k, v, None, mask, None, train)

@@ -5,13 +5,27 @@ import functools
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.typing import Dtype
 
 from vitax.mesh import constrain_batch
 from vitax.nn.attention import SelfAttention, Softmax
+from vitax.nn.dense import Dense
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """x times the standard normal distribution function (Hendrycks & Gimpel 2016, arXiv:1606.08415), in float32 at least.
+
+    By erf, as PyTorch does, not by erfc, as `jax.nn.gelu` does: more than twice as fast on CPUs, where erfc needs an exponential.
+    """
+    wide = jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
+    return (0.5 * wide * (1 + jax.lax.erf(wide * np.float32(np.sqrt(0.5))))).astype(
+        jnp.result_type(x)
+    )
+
 
 ACTIVATIONS = {
-    "gelu": functools.partial(jax.nn.gelu, approximate=False),  # erf: timm, DeiT, MAE, Swin
+    "gelu": gelu,  # timm, DeiT, MAE, Swin
     "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),  # Google's JAX ViT, Mixer, BERT
     "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),  # OpenAI's CLIP
     "relu": jax.nn.relu,
@@ -72,7 +86,7 @@ class MLP(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         check_activation(self.activation)
         dense = functools.partial(
-            nn.Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform()
+            Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform()
         )
         h = constrain_batch(dense(self.width, name="dense1")(x))  # [..., N, F]
         h = ACTIVATIONS[self.activation](h)
@@ -113,7 +127,7 @@ class Block(nn.Module):
         *,
         bias: jax.Array | None = None,
         mask: jax.Array | None = None,
-        softmax: Softmax = jax.nn.softmax,
+        softmax: Softmax | None = None,
     ) -> jax.Array:
         """[B, N, D] to [B, N, D]; ``bias``, ``mask`` and ``softmax`` as in `dot_product_attention`."""
         norm = functools.partial(LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)

@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from flax.typing import Dtype
 
+from vitax.nn.dense import Dense
+
 
 def patchify(images: jax.Array, patch_size: int) -> jax.Array:
     """Cuts images into patches, row by row; inside a patch the order is (row, column, channel).
@@ -52,7 +54,7 @@ class PatchEmbed(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:  # [B, H, W, C] -> [B, H/P, W/P, D]
         patches = patchify(images.astype(self.dtype), self.patch_size)
-        return nn.Dense(
+        return Dense(
             self.width,
             use_bias=self.use_bias,
             dtype=self.dtype,

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 
 from vitax.nn.blocks import ACTIVATIONS, LayerNorm, check_activation
+from vitax.nn.dense import Dense
 
 INIT = nn.initializers.truncated_normal(0.02)
 
@@ -33,7 +34,7 @@ class TextEmbed(nn.Module):
         self.segment = self.param("segment_embed", INIT, (self.num_segments, self.width))
         self.norm = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype)
         if self.projection:
-            self.dense = nn.Dense(self.width, dtype=self.dtype, kernel_init=INIT)
+            self.dense = Dense(self.width, dtype=self.dtype, kernel_init=INIT)
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(
@@ -59,7 +60,7 @@ class Pooler(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        dense = nn.Dense(x.shape[-1], dtype=self.dtype, kernel_init=INIT, name="dense")
+        dense = Dense(x.shape[-1], dtype=self.dtype, kernel_init=INIT, name="dense")
         return jnp.tanh(dense(x[:, 0]))
 
 
@@ -74,7 +75,7 @@ class MaskedWordHead(nn.Module):
     def __call__(self, x: jax.Array, words: jax.Array) -> jax.Array:
         """[B, M, D] hidden states and the table [V, D] to [B, M, V] float32."""
         check_activation(self.activation)
-        x = nn.Dense(x.shape[-1], dtype=self.dtype, kernel_init=INIT, name="dense")(x)
+        x = Dense(x.shape[-1], dtype=self.dtype, kernel_init=INIT, name="dense")(x)
         x = ACTIVATIONS[self.activation](x)
         x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
         bias = self.param("bias", nn.initializers.zeros, (words.shape[0],))
@@ -120,11 +121,9 @@ class TextHeads(nn.Module):
             head = MaskedWordHead(self.activation, self.norm_epsilon, self.dtype, name="words")
             out["word_logits"] = head(chosen, words)
         if self.kind == "pretraining":
-            out["next_logits"] = nn.Dense(2, kernel_init=INIT, name="next")(
-                pooled.astype(jnp.float32)
-            )
+            out["next_logits"] = Dense(2, kernel_init=INIT, name="next")(pooled.astype(jnp.float32))
         if self.kind == "classes":
             pooled = nn.Dropout(self.dropout, deterministic=not train)(pooled)
-            head = nn.Dense(self.num_classes, kernel_init=INIT, name="head")
+            head = Dense(self.num_classes, kernel_init=INIT, name="head")
             out["logits"] = head(pooled.astype(jnp.float32))
         return out

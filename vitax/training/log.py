@@ -20,6 +20,8 @@ from vitax.training.events import Events
 from vitax.training.watchdog import Watchdog
 
 LOGGER = logging.getLogger("vitax")
+# Share of the time spent waiting for data above which a run says so, and the seconds that it must have waited.
+STARVED, STARVED_SECONDS = 0.25, 10.0
 
 
 def start_logging(file: Path | None) -> None:
@@ -168,6 +170,7 @@ class Recorder:
         self.sums = {name: list(pair) for name, pair in sums.items()}
         self.unread: tuple[int, Any] | None = None
         self.examples, self.waited, self.since = 0, 0.0, time.perf_counter()
+        self.lines, self.all_waited, self.all_seconds, self.starved = 0, 0.0, 0.0, False
 
     def wait_for(self, batches: Iterator[Any], reading: Callable[[], Sequence[str]]) -> Any:
         """The next batch, the wait for it counted.
@@ -218,10 +221,29 @@ class Recorder:
         rate = self.examples / seconds
         values = {f"train/{name}": reported(name, s, n) for name, (s, n) in self.sums.items()}
         values[f"train/{self.progress.unit}_per_second"] = rate
-        values["train/data_wait"] = self.waited / seconds
+        values["train/data_wait"] = waited = self.waited / seconds
         self.log.write(step, values | extra)
-        self.progress.update(step, values.get("train/loss", math.nan), rate)
+        self.progress.update(step, values.get("train/loss", math.nan), rate, waited)
+        if self.lines:  # until the first one, the first batches were being made
+            self._complain(step, seconds)
+        self.lines += 1
         self.sums, self.examples, self.waited, self.since = {}, 0, 0.0, now
+
+    def _complain(self, step: int, seconds: float) -> None:
+        """Says once that the devices wait for data, if they do."""
+        self.all_waited, self.all_seconds = (
+            self.all_waited + self.waited,
+            self.all_seconds + seconds,
+        )
+        share = self.all_waited / self.all_seconds
+        if share > STARVED and self.all_waited > STARVED_SECONDS and not self.starved:
+            self.starved = True
+            LOGGER.warning(
+                "step %d: the devices have waited for data %.0f %% of the time. `python -m vitax.bench --mode=data` "
+                "measures what reading alone gives; smaller pictures, a nearer disk, more cores or data.workers raise it",
+                step,
+                100 * share,
+            )
 
 
 class Progress:
@@ -238,17 +260,21 @@ class Progress:
             else None
         )
 
-    def update(self, step: int, loss: float | None = None, rate: float | None = None) -> None:
+    def update(
+        self, step: int, loss: float | None = None, rate: float = 0.0, waited: float = 0.0
+    ) -> None:
+        """A step is done; with a loss, what the last line of the log said."""
+        starved = f", waits for data {waited:.0%}" if waited > STARVED else ""
         if self.bar is not None:
             self.bar.update(step - self.bar.n)
             if loss is not None:
-                self.bar.set_postfix_str(f"loss {loss:.4f}, {rate:,.0f} {self.unit}/s")
+                self.bar.set_postfix_str(f"loss {loss:.4f}, {rate:,.0f} {self.unit}/s{starved}")
         elif self.first and loss is not None and time.monotonic() - self.printed > 10:
             self.printed = time.monotonic()
             left = (self.printed - self.began) / (step - self.start) * (self.total - step)
             say(
                 f"step {step:,}/{self.total:,}  loss {loss:.4f}  {rate:,.0f} {self.unit}/s  "
-                f"ETA {duration(left)}"
+                f"ETA {duration(left)}{starved}"
             )
 
     def close(self) -> None:
