@@ -118,8 +118,8 @@ def our_translation(beam: int) -> Callable[..., Any]:
         from vitax.formats import TextFormat
         from vitax.tasks.translation import translation
 
-        format = TextFormat(37000, GENERATED, pad=36999, begin=36999, end=0)
-        task = translation(apply.model, format, beam=beam)
+        format = TextFormat(GENERATED, 37000, pad=36999, begin=36999, end=0, mask=-1)
+        task = translation(apply.model, format, beam=beam, length_penalty=0.0)
         return task.predict(apply.variables, {"source": source})["tokens"]
 
     return translate

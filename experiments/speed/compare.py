@@ -1,15 +1,18 @@
 """Is vitax as fast as what its users would pick instead? The same weights, the same input, both in turn.
 
     python experiments/speed/compare.py vit_b16 swin_t --mode=forward --batch=8
-    python experiments/speed/compare.py bert_base --mode=train --batch=2 --peer=compiled
+    python experiments/speed/compare.py vit_b16 --mode=train --peer=flax          # plain Flax layers
+    python experiments/speed/compare.py fnet_base --against=bert_base --mode=train  # two models of ours
 
 Both programs are started, load, compile and warm up; then they run in turn, A B, B A, A B, ..., so that whatever else the
-machine does falls on both. A speed counts only where the outputs agree (float32: 1e-4 of the largest value). Appends one
-JSON object for each comparison to experiments/speed/results.jsonl. Needs PyTorch and the peers, see cases.py.
+machine does falls on both. A speed counts only where the outputs agree (float32: 1e-4 of the largest value, texts: every
+token, bfloat16: a cosine above 0.999). Appends one JSON object for each comparison to experiments/speed/results.jsonl.
+Needs PyTorch and the peers, see cases.py.
 """
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -17,10 +20,11 @@ import sys
 import tempfile
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
-AGREE = 1e-4
-PACKAGES = ("vitax", "jax", "jaxlib", "flax", "torch", "timm", "transformers")
+AGREE = {"float32": 1e-4, "bfloat16": 1e-3}
+PACKAGES = ("vitax", "jax", "jaxlib", "flax", "torch", "timm", "transformers", "open_clip_torch", "spandrel")  # fmt: skip
 
 
 def main() -> int:
@@ -29,7 +33,8 @@ def main() -> int:
     )
     parser.add_argument("cases", nargs="+")
     parser.add_argument("--mode", default="forward", choices=["forward", "train"])
-    parser.add_argument("--peer", default="eager", choices=["eager", "compiled"])
+    parser.add_argument("--peer", default="eager", choices=["eager", "compiled", "flax"])
+    parser.add_argument("--against", help="another case of ours in place of the peer")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--rounds", type=int, default=6)
@@ -39,60 +44,81 @@ def main() -> int:
     wrong = 0
     for case in given.cases:
         found = compare(case, given)
-        wrong += not found["agrees"]
+        wrong += found["agrees"] is False
         with given.out.open("a") as file:
             file.write(json.dumps(found) + "\n")
-        told = (
-            "" if found["agrees"] else f"  OUTPUTS DIFFER by {found['error']:.1e}: does not count"
-        )
+        told = "" if found["agrees"] is not False else f"  OUTPUTS DIFFER by {found['error']:.1e}: does not count"  # fmt: skip
         print(
-            f"{case:<12}{given.mode:<9}batch {given.batch:<4}ours {found['ours_per_second']:.2f}/s  "
-            f"{given.peer} {found['theirs_per_second']:.2f}/s  ratio {found['ratio']:.2f} "
+            f"{case:<16}{given.mode:<9}batch {given.batch:<4}ours {found['ours_per_second']:.2f}/s  "
+            f"{found['peer']} {found['theirs_per_second']:.2f}/s  ratio {found['ratio']:.2f} "
             f"({found['ratio_low']:.2f} to {found['ratio_high']:.2f}){told}",
             flush=True,
         )
     return int(bool(wrong))
 
 
-def compare(case: str, given: argparse.Namespace) -> dict:
+def compare(case: str, given: argparse.Namespace) -> dict[str, Any]:
     """Both programs in turn."""
     with tempfile.TemporaryDirectory() as folder:
-        common = [case, f"--mode={given.mode}", f"--batch={given.batch}", f"--dtype={given.dtype}"]
-        common.append(f"--folder={folder}")
-        theirs, _ = start(given.peer, common)  # first: it makes the weights
-        ours, ready = start("ours", common)
+        common = [f"--mode={given.mode}", f"--batch={given.batch}", f"--dtype={given.dtype}"]
+        # The peer first: it makes the weights.
+        if given.against:
+            before = start(["eager", given.against, *common, f"--folder={folder}"]) if has_peer(given.against) else None  # fmt: skip
+            theirs, other = start(["ours", given.against, *common, f"--folder={folder}"])
+            stop(before)
+            before = start(["eager", case, *common, f"--folder={folder}"]) if has_peer(case) else None  # fmt: skip
+            stop(before)
+        elif given.peer == "flax":
+            stop(start(["eager", case, *common, f"--folder={folder}"]))
+            theirs, other = start(["flax", case, *common, f"--folder={folder}"])
+        else:
+            theirs, other = start([given.peer, case, *common, f"--folder={folder}"])
+        ours, told = start(["ours", case, *common, f"--folder={folder}"])
         seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
         for number in range(given.rounds):
             turns = [("ours", ours), ("theirs", theirs)]
             for name, process in turns if number % 2 else reversed(turns):
                 seconds[name].append(run(process, given.steps))
-        for process in (ours, theirs):
-            process.stdin.close()
-            process.wait()
+        stop((ours, told))
+        stop((theirs, other))
     ratios = sorted(b / a for a, b in zip(seconds["ours"], seconds["theirs"], strict=True))
     rate = {k: given.batch * given.steps / statistics.median(v) for k, v in seconds.items()}
+    errors = [one["error"] for one in (told, other) if one.get("error") is not None]
     return {
         "case": case,
-        **{
-            name: getattr(given, name)
-            for name in ("mode", "peer", "batch", "dtype", "rounds", "steps")
-        },
-        "error": ready["error"],
-        "agrees": ready["error"] <= AGREE,
+        "mode": given.mode,
+        "peer": f"own {given.against}" if given.against else given.peer,
+        **{name: getattr(given, name) for name in ("batch", "dtype", "rounds", "steps")},
+        "error": max(errors, default=None),
+        "agrees": max(errors) <= AGREE[given.dtype] if errors else None,
         "ratio": statistics.median(ratios),
         "ratio_low": ratios[0],
         "ratio_high": ratios[-1],
         "ours_per_second": rate["ours"],
         "theirs_per_second": rate["theirs"],
-        "machine": platform.machine(),
+        "ours_macs": told["macs"],
+        "theirs_macs": other.get("macs"),
+        "machine": f"{os.cpu_count()} x {processor()}",
         "versions": {name: version(name) for name in PACKAGES},
     }
 
 
-def start(side: str, arguments: list[str]) -> tuple[subprocess.Popen, dict]:
-    line = [sys.executable, str(HERE / "side.py"), side, *arguments]
+def has_peer(case: str) -> bool:
+    from cases import CASES
+
+    return CASES[case].peer is not None
+
+
+def start(arguments: list[str]) -> tuple[subprocess.Popen, dict[str, Any]]:
+    line = [sys.executable, str(HERE / "side.py"), *arguments]
     process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     return process, json.loads(read(process))
+
+
+def stop(started: tuple[subprocess.Popen, Any] | None) -> None:
+    if started:
+        started[0].stdin.close()
+        started[0].wait()
 
 
 def run(process: subprocess.Popen, steps: int) -> float:
@@ -102,10 +128,17 @@ def run(process: subprocess.Popen, steps: int) -> float:
 
 
 def read(process: subprocess.Popen) -> str:
-    line = process.stdout.readline()
-    if not line:
-        raise RuntimeError(f"{' '.join(process.args[1:3])} ended with code {process.wait()}")
-    return line
+    """The next line of JSON; what libraries print is passed over."""
+    while line := process.stdout.readline():
+        if line[0] in "{0123456789":
+            return line
+    raise RuntimeError(f"{' '.join(process.args[1:4])} ended with code {process.wait()}")
+
+
+def processor() -> str:
+    info = Path("/proc/cpuinfo")
+    names = [x.split(":")[1].strip() for x in info.read_text().splitlines() if x.startswith("model name")] if info.exists() else []  # fmt: skip
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def version(name: str) -> str:

@@ -1,57 +1,64 @@
-"""One of the two programs that `compare.py` lets take turns; not for hand use.
+"""One of the programs that `compare.py` lets take turns; not for hand use.
 
-It builds its model, says "ready", and for each line on stdin runs so many steps and answers with their seconds.
+It builds its model, says what there is to know of it, and for each line on stdin runs so many steps and answers with
+their seconds.
 """
 
 import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from cases import CASES
+from cases import CASES, Case
 
-parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("side", choices=["ours", "eager", "compiled"])
-parser.add_argument("case", choices=list(CASES))
-parser.add_argument("--mode", choices=["forward", "train"], required=True)
-parser.add_argument("--batch", type=int, required=True)
-parser.add_argument("--dtype", choices=["float32", "bfloat16"], required=True)
-parser.add_argument("--folder", type=Path, required=True)
+Steps = Callable[[int], None]
 
 
-def theirs(given: Any) -> Any:
+class Applied(NamedTuple):
+    """A model with its variables, called as `cases` writes it: ``apply(*inputs)``."""
+
+    model: Any
+    variables: Any
+    more: dict[str, Any]
+
+    def __call__(self, *inputs: Any) -> Any:
+        return self.model.apply(self.variables, *inputs, **self.more)
+
+
+def theirs(given: argparse.Namespace, case: Case) -> tuple[Steps, dict[str, Any]]:
     """PyTorch: forward without gradients, or forward, backward and AdamW."""
     import torch
 
     torch.manual_seed(0)
-    case = CASES[given.case]
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = case.make()
+    model = case.peer()
     weights = {name: x.detach().float().numpy() for name, x in model.state_dict().items()}
     np.savez(given.folder / "weights.npz", **weights)
     inputs = [torch.from_numpy(x) for x in case.inputs(given.batch)]
     with torch.no_grad():
-        np.save(given.folder / "output.npy", case.output(model(*inputs)).float().numpy())
+        np.save(given.folder / "output.npy", case.theirs(model, *inputs).float().numpy())
     model, inputs = model.to(device), [x.to(device) for x in inputs]
     run = torch.compile(model) if given.side == "compiled" else model
     half = torch.autocast(device, torch.bfloat16, enabled=given.dtype == "bfloat16")
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-4, weight_decay=0.05)
 
     def forward() -> None:
         with torch.no_grad(), half:
-            case.output(run(*inputs))
+            case.theirs(run, *inputs)
 
-    def train() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        with half:
-            loss = case.output(run(*inputs)).float().square().mean()
-        loss.backward()
-        optimizer.step()
+    step = forward
+    if given.mode == "train":
+        optimizer = torch.optim.AdamW(model.parameters(), 1e-4, weight_decay=0.05)
 
-    step = forward if given.mode == "forward" else train
+        def step() -> None:
+            optimizer.zero_grad(set_to_none=True)
+            with half:
+                loss = case.theirs(run, *inputs).float().square().mean()
+            loss.backward()
+            optimizer.step()
 
     def steps(count: int) -> None:
         for _ in range(count):
@@ -59,50 +66,74 @@ def theirs(given: Any) -> Any:
         if device == "cuda":
             torch.cuda.synchronize()
 
-    return steps
+    return steps, {}
 
 
-def ours(given: Any) -> Any:
-    """vitax: the same, from the same weights."""
+def ours(given: argparse.Namespace, case: Case) -> tuple[Steps, dict[str, Any]]:
+    """vitax: the same, from the same weights; or, where there is no peer, from its own."""
     import jax
     import jax.numpy as jnp
-    import optax
-    from cases import apply_images
 
-    from vitax import metrics, pretrained
-    from vitax.tasks import Aux, Task
-    from vitax.training.step import make_init, make_step
+    from vitax import pretrained
+    from vitax.macs import count_macs
 
-    case = CASES[given.case]
-    apply = case.ours or apply_images
-    stored = np.load(given.folder / "weights.npz")
-    weights = {name: stored[name] for name in stored.files}
-    model, variables, _ = pretrained.load(weights, **case.fields)
-    inputs = [
-        jnp.asarray(x.transpose(0, 2, 3, 1) if x.ndim == 4 else x.astype(np.int32))
-        for x in case.inputs(given.batch)
-    ]
-    found = jax.jit(lambda v, x: apply(model, v, x, False, None))(variables, inputs)
-    expected = np.load(given.folder / "output.npy")
-    scale = float(np.abs(expected).max())
-    error = float(np.abs(np.asarray(found) - expected).max()) / max(1.0, scale)
-    model = model.clone(dtype=jnp.dtype(given.dtype).type)
+    inputs = [for_us(x) for x in case.inputs(given.batch)]
+    if case.peer is None:
+        model = case.model()
+        start = lambda key: case.ours(Initial(model, key), *inputs)
+        variables = jax.jit(start)(jax.random.key(0))
+    else:
+        stored = np.load(given.folder / "weights.npz")
+        model, variables, _ = pretrained.load({name: stored[name] for name in stored.files}, **case.fields)  # fmt: skip
+    if given.side == "flax":
+        from plain_vit import PlainViT, plain_variables
+
+        model, variables = PlainViT(), plain_variables(variables, model.num_heads)
+    told = {"macs": None, "error": None}
+    output = lambda model, more: lambda v, x: case.ours(Applied(model, v, more), *x)
+    if case.trains:
+        told["macs"] = count_macs(output(model, {}), variables, inputs) // given.batch
+    model_in = lambda dtype: model if dtype == "float32" else model.clone(dtype=jnp.dtype(dtype).type)  # fmt: skip
+    model = model_in(given.dtype)
+    forward = jax.jit(output(model, {})).lower(variables, inputs).compile()
+    if case.peer is not None:
+        told["error"] = difference(
+            np.asarray(forward(variables, inputs), np.float32), np.load(given.folder / "output.npy"), given.dtype,
+        )  # fmt: skip
     if given.mode == "forward":
-        forward = (
-            jax.jit(lambda v, x: apply(model, v, x, False, None)).lower(variables, inputs).compile()
-        )
 
         def steps(count: int) -> None:
             for _ in range(count):
                 out = forward(variables, inputs)
             jax.block_until_ready(out)
 
-        return steps, error
+        return steps, told
+    training = {"train": True, "rngs": {"dropout": jax.random.key(0)}}
+    return training_steps(output(model, training), variables, inputs), told
+
+
+class Initial(NamedTuple):
+    """Makes the variables where `Applied` would use them."""
+
+    model: Any
+    key: Any
+
+    def __call__(self, *inputs: Any) -> Any:
+        return self.model.init(self.key, *inputs)
+
+
+def training_steps(output: Callable[..., Any], variables: Any, inputs: list[Any]) -> Steps:
+    """The step that `vitax.main` runs, with AdamW and all that it reports, on the mean square of the output."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    from vitax import metrics
+    from vitax.tasks import Aux, Task
+    from vitax.training.step import make_init, make_step
 
     def loss(variables: Any, batch: Any, key: Any, train: bool) -> Any:
-        rngs = {"dropout": key}
-        out = apply(model, variables, batch["inputs"], train, rngs).astype(jnp.float32)
-        value = jnp.square(out).mean()
+        value = jnp.square(output(variables, batch["inputs"]).astype(jnp.float32)).mean()
         return value, Aux({"loss": metrics.masked(value[None], jnp.ones(1, bool))})
 
     task = Task(lambda key, batch: variables, loss, lambda variables, batch: {})
@@ -117,18 +148,43 @@ def ours(given: Any) -> Any:
             state, reported = step(state, batch)
         jax.block_until_ready(reported)
 
-    return steps, error
+    return steps
+
+
+def for_us(x: np.ndarray) -> Any:
+    """Channels last, and integers of 32 bits."""
+    import jax.numpy as jnp
+
+    if x.ndim == 4:
+        return jnp.asarray(x.transpose(0, 2, 3, 1))
+    return jnp.asarray(x.astype(np.int32) if x.dtype == np.int64 else x)
+
+
+def difference(found: np.ndarray, expected: np.ndarray, dtype: str) -> float:
+    """float32: the largest difference over the largest value, integers: the share that differs; bfloat16: 1 - cosine."""
+    if expected.ndim == 4 and found.shape != expected.shape:
+        expected = expected.transpose(0, 2, 3, 1)
+    if expected.dtype.kind == "i" or np.array_equal(expected, np.round(expected)):
+        return float((found != expected).mean())
+    if dtype == "bfloat16":
+        a, b = found.ravel().astype(np.float64), expected.ravel().astype(np.float64)
+        return float(1 - a @ b / np.sqrt((a @ a) * (b @ b)))
+    return float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("side", choices=["ours", "flax", "eager", "compiled"])
+    parser.add_argument("case", choices=list(CASES))
+    parser.add_argument("--mode", choices=["forward", "train"], required=True)
+    parser.add_argument("--batch", type=int, required=True)
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], required=True)
+    parser.add_argument("--folder", type=Path, required=True)
     given = parser.parse_args()
-    error = None
-    if given.side == "ours":
-        steps, error = ours(given)
-    else:
-        steps = theirs(given)
+    side = ours if given.side in ("ours", "flax") else theirs
+    steps, told = side(given, CASES[given.case])
     steps(1)
-    print(json.dumps({"ready": True, "error": error}), flush=True)
+    print(json.dumps(told), flush=True)
     for line in sys.stdin:
         began = time.perf_counter()
         steps(int(line))
