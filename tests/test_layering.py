@@ -59,6 +59,8 @@ ALLOWED = {
     "restore": ("tasks", "training", "errors"),
     "start": None,
     "prediction": None,
+    "explain": ("nn",),
+    "explain.__main__": None,
     "main": None,
     "predict": None,
     "folds": None,
@@ -91,6 +93,7 @@ ONLY = {  # third-party packages that may be imported in some places only
     "scipy": ("evals",),
     "sklearn": ("data", "evals"),
     "PIL": ("data",),
+    "matplotlib": ("explain",),
     "tensorflow_datasets": ("data",),
 }
 NOWHERE = ("tensorflow", "torch", "chex", "configs", "experiments", "tests", "notebooks")
@@ -101,7 +104,8 @@ def files():
 
 
 def layer(path):
-    return path.relative_to(ROOT).with_suffix("").parts[0]
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts) if parts == ("explain", "__main__") else parts[0]
 
 
 def imports(path):

@@ -96,5 +96,5 @@ def test_drop_path_drops_whole_examples_and_keeps_the_mean(key):
 
 def test_gelu_is_the_exact_one_by_default():
     # Values of the three forms at x = 1: erf 0.84134475, tanh 0.84119199.
-    chex.assert_trees_all_close(blocks.ACTIVATIONS["gelu"](1.0), 0.84134475, atol=1e-7)
+    chex.assert_trees_all_close(blocks.ACTIVATIONS["gelu"](jnp.float32(1.0)), 0.84134475, atol=1e-7)
     chex.assert_trees_all_close(blocks.ACTIVATIONS["gelu_tanh"](1.0), 0.84119199, atol=1e-7)

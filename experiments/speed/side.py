@@ -85,6 +85,9 @@ def ours(given: argparse.Namespace, case: Case) -> tuple[Steps, dict[str, Any]]:
     else:
         stored = np.load(given.folder / "weights.npz")
         model, variables, _ = pretrained.load({name: stored[name] for name in stored.files}, **case.fields)  # fmt: skip
+    # Off on both sides: random numbers are another question.
+    off = {name: 0.0 for name in model.__dataclass_fields__ if name.endswith("dropout")}
+    model = model.clone(**off)
     if given.side == "flax":
         from plain_vit import PlainViT, plain_variables
 

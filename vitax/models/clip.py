@@ -263,9 +263,10 @@ class CLIP(nn.Module):
     def __call__(self, images: jax.Array, tokens: jax.Array, *, train: bool = False) -> Embeddings:
         image, text = self.encode_image(images, train), self.encode_text(tokens, train)
         scale, bias = jnp.exp(self.log_scale), jnp.asarray(self.bias, jnp.float32)
-        return Embeddings(_unit(image), _unit(text), scale, bias)
+        return Embeddings(unit_length(image), unit_length(text), scale, bias)
 
 
-def _unit(x: jax.Array) -> jax.Array:
+@jax.jit
+def unit_length(x: jax.Array) -> jax.Array:
     # A text of nothing but padding is a bag without words: 0, and not the NaN of 0 / 0.
     return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(axis=-1, keepdims=True), 1e-12))

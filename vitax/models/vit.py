@@ -21,7 +21,7 @@ from flax.typing import Dtype
 from vitax.mesh import constrain_batch
 from vitax.nn.attention import CrossAttention
 from vitax.nn.blocks import MLP, Block, LayerNorm, drop_path_rates
-from vitax.nn.dense import Dense
+from vitax.nn.dense import Dense, wide
 from vitax.nn.patches import PatchEmbed
 from vitax.nn.positions import FIXED, LEARNED, Positions, RelativeBias
 
@@ -148,7 +148,7 @@ class ViT(nn.Module):
         x = self._pool(x, len(prefix))
         if self.norm_after_pooling:
             x = norm(name="fc_norm")(x)
-        x = x.astype(jnp.float32)
+        x = wide(x)
         if self.pre_logits:
             x = nn.tanh(Dense(self.pre_logits, name="pre_logits")(x))
         if not self.num_classes:

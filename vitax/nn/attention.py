@@ -36,24 +36,53 @@ def dot_product_attention(
         out: [..., N, A, E] in the dtype of v.
         weights: [..., A, N, M] float32.
     """
-    scores = jnp.einsum("...nae,...mae->...anm", q, k, preferred_element_type=jnp.float32)
+    scores = jnp.einsum(
+        "...nae,...mae->...anm",
+        q,
+        k,
+        preferred_element_type=jnp.promote_types(q.dtype, jnp.float32),
+    )
     # The scale goes on the scores, not on q: some XLA:GPU versions drop it from the bias of a projection
     # (openxla/xla#46110).
     scores = scores * q.shape[-1] ** -0.5
+    hidden = jnp.finfo(scores.dtype).min
+    if bias is not None and mask is not None:
+        # What is the same for all examples is put together first: one pass over the scores, not two.
+        bias, mask = jnp.where(mask, bias, hidden), None
     if bias is not None:
         scores = scores + bias
     if mask is not None:
-        scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
-    if softmax is None and jax.default_backend() == "cpu":
-        # Divided after the product with v: the division, and what broadcasts its divisor, are then [N, E], not [N, M].
-        # Accelerators fuse the whole softmax instead.
-        powers = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
-        total = powers.sum(axis=-1)
-        out = jnp.einsum("...anm,...mae->...ane", powers.astype(v.dtype), v)
-        out = (out / total[..., None]).astype(v.dtype)
-        return jnp.moveaxis(out, -3, -2), powers / total[..., None]
-    weights = (softmax or jax.nn.softmax)(scores)
-    return jnp.einsum("...anm,...mae->...nae", weights.astype(v.dtype), v), weights
+        scores = jnp.where(mask, scores, hidden)
+    if softmax is not None:
+        weights = softmax(scores)
+        return _average(weights, v), weights
+    # Accelerators fuse the whole softmax.
+    return (attend_late if jax.default_backend() == "cpu" else attend)(scores, v)
+
+
+def attend(scores: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Scores [..., A, N, M] float32 and values [..., M, A, E] to the output [..., N, A, E] and the weights."""
+    weights = softmax(scores)
+    return _average(weights, v), weights
+
+
+@jax.jit
+def softmax(scores: jax.Array) -> jax.Array:
+    """Over the last axis. A function with a name of its own: explanations know it by that."""
+    return jax.nn.softmax(scores)
+
+
+@jax.jit
+def attend_late(scores: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The same, divided after the product with v: the division, and what broadcasts its divisor, are [N, E], not [N, M]."""
+    powers = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
+    total = powers.sum(axis=-1)[..., None]
+    out = jnp.einsum("...anm,...mae->...ane", powers.astype(v.dtype), v)
+    return jnp.moveaxis((out / total).astype(v.dtype), -3, -2), powers / total
+
+
+def _average(weights: jax.Array, v: jax.Array) -> jax.Array:
+    return jnp.einsum("...anm,...mae->...nae", weights.astype(v.dtype), v)
 
 
 def stacked(init: nn.initializers.Initializer, copies: int) -> nn.initializers.Initializer:

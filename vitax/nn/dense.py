@@ -1,10 +1,11 @@
-"""The linear layer, as one product of two matrices where that is faster."""
+"""The linear layer, as one product of two matrices where that is faster; and what is never computed in less than float32."""
 
 from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 
 def product(
@@ -38,3 +39,8 @@ class Dense(nn.Dense):
     """Flax's, with `product`."""
 
     dot_general: Callable[..., jax.Array] | None = product
+
+
+def wide(x: jax.Array) -> jax.Array:
+    """In float32, or float64 if it is that already."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -20,15 +20,7 @@ def zero_shot(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[d
     """{"file", "label", "probability", "top"} over the classes that --labels names, or else those of the training;
     each is the mean of the run's prompt templates."""
     files = image_files(given)
-    names = [name.strip() for name in options.labels.split(",") if name.strip()]
-    names = names or run.reader.record["class_names"]
-    if len(names) < 2:
-        raise UserError('name two classes at least: --labels="a dog, a cat"')
-    data, vocab = run.config["data"], from_json(run.reader.record["tokenizer"])
-    tokens = prompts(vocab, names, {**data, "truncate": True})  # [templates, classes, L]
-    encode = text_encoder(run.task)
-    texts = np.stack([encode_texts(encode, run.variables, run.reader.blank, t) for t in tokens])
-    classes = class_weights(texts)
+    names, classes = label_weights(run, options.labels)
 
     def predict(variables, batch):
         out = run.task.predict(variables, batch)
@@ -42,6 +34,20 @@ def zero_shot(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[d
         logits = row["scale"] * (classes @ row["image"])
         probabilities = np.exp(logits - logits.max())
         yield {"file": file, **ranked(probabilities / probabilities.sum(), names, options.top)}
+
+
+def label_weights(run: TrainedRun, labels: str) -> tuple[list[str], np.ndarray]:
+    """The classes that ``labels`` names, with commas between them, or else those of the training, and for each the mean
+    of the run's prompt templates [K, E]."""
+    names = [name.strip() for name in labels.split(",") if name.strip()]
+    names = names or run.reader.record["class_names"]
+    if len(names) < 2:
+        raise UserError('name two classes at least: --labels="a dog, a cat"')
+    data, vocab = run.config["data"], from_json(run.reader.record["tokenizer"])
+    tokens = prompts(vocab, names, {**data, "truncate": True})  # [templates, classes, L]
+    encode = text_encoder(run.task)
+    texts = np.stack([encode_texts(encode, run.variables, run.reader.blank, t) for t in tokens])
+    return names, class_weights(texts)
 
 
 def example_pair(source: Source, path: Path) -> str:

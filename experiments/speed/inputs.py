@@ -1,0 +1,137 @@
+"""From JPEG files to batches: how many images a second?
+
+Files of 500x375 pixels, as ImageNet has on average, to random crops of 224x224, flipped at random. vitax (bytes, which the
+device normalises) against torch's DataLoader with torchvision's transforms (Pillow; floats, normalised on
+the host), and against decoding alone (libjpeg-turbo through simplejpeg), which is the floor.
+
+    python experiments/speed/inputs.py --cores=1
+    python experiments/speed/inputs.py --cores=2 --folder=DIR      # own files, in folders of classes
+
+Needs torch, torchvision and simplejpeg beside vitax. The programs take turns, each on the same cores.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).parent
+SIDES = ("ours", "dataloader", "decode")
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+BATCH = 32
+
+
+def make_files(folder: Path, count: int) -> None:
+    """Crops of two photographs, saved as photographs usually are."""
+    from PIL import Image
+    from sklearn.datasets import load_sample_images
+
+    rng = np.random.default_rng(0)
+    photos = [Image.fromarray(photo) for photo in load_sample_images().images]
+    for i in range(count):
+        photo = photos[i % 2]
+        left, top = (int(n) for n in rng.integers(0, (photo.width - 500, photo.height - 375)))
+        place = folder / f"class{i % 2}"
+        place.mkdir(exist_ok=True)
+        photo.crop((left, top, left + 500, top + 375)).save(place / f"{i:05}.jpg", quality=90)
+
+
+def ours(folder: Path, cores: int) -> Callable[[], int]:
+    from vitax.data import open_source
+    from vitax.data.loader import Loader
+    from vitax.data.transforms import train_transform
+
+    splits = open_source("folder", path=str(folder), train="train", test="test", test_fraction=0.1, channels=3)  # fmt: skip
+    transform = train_transform((224, 224), MEAN, STD)
+    batches = Loader(splits.train, transform, BATCH, threads=cores).train()
+    return lambda: len(next(batches)["image"])
+
+
+def dataloader(folder: Path, cores: int) -> Callable[[], int]:
+    import torch
+    from torchvision import datasets, transforms
+
+    torch.set_num_threads(1)
+    steps = [transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip(), transforms.ToTensor(), transforms.Normalize(MEAN, STD)]  # fmt: skip
+    data = datasets.ImageFolder(folder, transforms.Compose(steps))
+    loader = torch.utils.data.DataLoader(data, BATCH, shuffle=True, num_workers=cores, drop_last=True, persistent_workers=True)  # fmt: skip
+
+    def forever():
+        while True:
+            yield from loader
+
+    batches = forever()
+    return lambda: len(next(batches)[0])
+
+
+def decode(folder: Path, cores: int) -> Callable[[], int]:
+    from concurrent.futures import ThreadPoolExecutor
+
+    import simplejpeg
+
+    files = sorted(folder.rglob("*.jpg"))
+    pool, at = ThreadPoolExecutor(cores), 0
+
+    def one(file: Path) -> None:
+        simplejpeg.decode_jpeg(file.read_bytes())
+
+    def batch() -> int:
+        nonlocal at
+        chosen = [files[(at + i) % len(files)] for i in range(BATCH)]
+        at += BATCH
+        list(pool.map(one, chosen))
+        return BATCH
+
+    return batch
+
+
+def side(name: str, folder: Path, cores: int) -> None:
+    """Answers each line on stdin, a number of seconds, with images per second."""
+    os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:cores])
+    batch = {"ours": ours, "dataloader": dataloader, "decode": decode}[name](folder, cores)
+    for _ in range(3):
+        batch()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        began, images = time.perf_counter(), 0
+        while (passed := time.perf_counter() - began) < float(line):
+            images += batch()
+        print(images / passed, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
+    parser.add_argument("--cores", type=int, default=1)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each program in each round")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.side:
+        side(given.side, given.folder, given.cores)
+        return
+    with tempfile.TemporaryDirectory() as made:
+        folder = given.folder or Path(made)
+        if not given.folder:
+            make_files(folder, 400)
+        line = [sys.executable, __file__, f"--cores={given.cores}", f"--folder={folder}"]
+        rates: dict[str, list[float]] = {name: [] for name in SIDES}
+        for number in range(given.rounds):
+            for name in SIDES if number % 2 else SIDES[::-1]:
+                # Started anew each time: threads that read ahead would otherwise work during the others' turns.
+                process = subprocess.run([*line, f"--side={name}"], input=f"{given.seconds}\n", capture_output=True, text=True, check=True)  # fmt: skip
+                rates[name].append(float(process.stdout.split()[-1]))
+    found = {name: statistics.median(values) for name, values in rates.items()}
+    print(json.dumps({"cores": given.cores, **found, "over_dataloader": found["ours"] / found["dataloader"], "of_decoding": found["ours"] / found["decode"]}))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

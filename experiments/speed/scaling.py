@@ -1,0 +1,124 @@
+"""How does the time per image grow with the image?
+
+Liu et al. 2021 (arXiv:2103.14030), equations 1 and 2: attention over all tokens costs Omega(MSA) = 4 N D^2 + 2 N^2 D, in
+windows of M x M Omega(W-MSA) = 4 N D^2 + 2 M^2 N D: linear in the number of tokens N. So time per image against the
+number of pixels should be a line of slope 1 in log-log for Swin, NAT and SwinIR, and steeper for ViT.
+
+    python experiments/speed/scaling.py --sides=224,448,672,896
+
+Forward passes, batch 1. Writes scaling.csv and scaling.png beside this file, and prints the slopes.
+"""
+
+import argparse
+import csv
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+from vitax.models import MODELS
+from vitax.nn.attention import dot_product_attention
+
+HERE = Path(__file__).parent
+
+
+def make(name: str, side: int) -> Any:
+    size = (side, side)
+    fields = {
+        "vit": MODELS["vit"].sizes["B"] | dict(image_size=size),
+        # Windows of 7 on maps of side/4, side/8, ...: all sides are multiples of 224, so nothing is padded.
+        "swin": MODELS["swin"].sizes["T"] | dict(image_size=size),
+        "nat": MODELS["nat"].sizes["Tiny"],
+        "swinir": MODELS["swinir"].sizes["light"] | dict(scale=2),
+    }[name]
+    return MODELS[name].module(**fields)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
+    parser.add_argument("--models", default="vit,swin,nat,swinir")
+    parser.add_argument("--sides", default="224,448,672,896")
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    sides = [int(side) for side in given.sides.split(",")]
+    rows = []
+    for name in given.models.split(","):
+        for side in sides:
+            rows.append({"model": name, "side": side, "seconds": forward(name, side, given.rounds)})
+            if name == "vit":
+                rows[-1]["attention_seconds"] = attention(side, given.rounds)
+            print(rows[-1], flush=True)
+    write(rows)
+    for name in dict.fromkeys(row["model"] for row in rows):
+        print(f"{name:<8} slope of log(time) over log(pixels): {slope(rows, name):.2f}")
+
+
+def seconds_of(call: Any, rounds: int) -> float:
+    """Median of calls that are waited for; the first one is left out."""
+    found = []
+    for _ in range(rounds + 1):
+        began = time.perf_counter()
+        jax.block_until_ready(call())
+        found.append(time.perf_counter() - began)
+    return statistics.median(found[1:])
+
+
+def forward(name: str, side: int, rounds: int) -> float:
+    model = make(name, side)
+    image = jax.random.normal(jax.random.key(0), (1, side, side, 3))
+    # Parameters do not depend on the side, but for tables: made at the side itself.
+    variables = jax.jit(model.init)(jax.random.key(1), image)
+    program = jax.jit(lambda v, x: model.apply(v, x)).lower(variables, image).compile()
+    return seconds_of(lambda: program(variables, image), rounds)
+
+
+def attention(side: int, rounds: int) -> float:
+    """The twelve attentions of ViT-B, without their projections."""
+    n = (side // 16) ** 2 + 1
+    q, k, v = jax.random.normal(jax.random.key(0), (3, 1, n, 12, 64))
+    program = jax.jit(lambda q, k, v: dot_product_attention(q, k, v)[0]).lower(q, k, v).compile()
+    return 12 * seconds_of(lambda: program(q, k, v), rounds)
+
+
+def slope(rows: list[dict], name: str) -> float:
+    """Of a line through the points of a model."""
+    points = [(row["side"] ** 2, row["seconds"]) for row in rows if row["model"] == name]
+    return float(np.polyfit(*np.log(np.asarray(points)).T, 1)[0])
+
+
+def omega(side: int, patch: int, width: int, window: int | None) -> float:
+    """Equations 1 and 2, multiply-accumulates of one layer."""
+    n = (side / patch) ** 2
+    return 4 * n * width**2 + 2 * (n if window is None else window**2) * n * width
+
+
+def write(rows: list[dict]) -> None:
+    with (HERE / "scaling.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["model", "side", "seconds", "attention_seconds"])
+        writer.writeheader()
+        writer.writerows(rows)
+    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    for name in dict.fromkeys(row["model"] for row in rows):
+        mine = [row for row in rows if row["model"] == name]
+        axes.plot([r["side"] for r in mine], [r["seconds"] / mine[0]["seconds"] for r in mine], "o-",
+                  label=f"{name}: slope {slope(rows, name):.2f}")  # fmt: skip
+    sides = np.linspace(min(r["side"] for r in rows), max(r["side"] for r in rows), 50)
+    for label, window, style in (("Omega(MSA), width 96, patch 4", None, "k--"), ("Omega(W-MSA), the same, M = 7", 7, "k:")):  # fmt: skip
+        values = np.array([omega(side, 4, 96, window) for side in sides])
+        axes.plot(sides, values / values[0], style, label=label)
+    axes.set(xscale="log", yscale="log", xlabel="side of the image in pixels", ylabel="time over that of the smallest",
+             title="Time per image, forward pass, batch 1")  # fmt: skip
+    axes.set_xticks([r["side"] for r in rows[: len({r["side"] for r in rows})]])
+    axes.get_xaxis().set_major_formatter("{x:.0f}")
+    axes.minorticks_off()
+    axes.legend()
+    figure.savefig(HERE / "scaling.png")
+
+
+if __name__ == "__main__":
+    main()

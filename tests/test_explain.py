@@ -1,0 +1,211 @@
+"""Explanations: equal to the official code, conserved, and true on functions whose answer is known."""
+
+import chex
+import flax.linen as nn
+import golden
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import SMALL, variables_of
+
+from vitax import pretrained
+from vitax.explain import maps
+from vitax.explain.gradients import gradient_x_input, integrated_gradients
+from vitax.explain.methods import METHODS, applicable, heat_map, subject
+from vitax.explain.perturbation import area, without
+from vitax.explain.program import gradients, run, trace
+from vitax.explain.relevance import relevance
+from vitax.nn.blocks import layer_norm
+
+
+def final_epsilon(next_function, arguments, options, context):
+    """The official ViT with relevance has 1e-5 in its last norm, and 1e-6 in all others."""
+    module = context.module
+    if module.name != "norm" or context.method_name != "__call__":
+        return next_function(*arguments, **options)
+    scale, bias = (module.get_variable("params", name) for name in ("scale", "bias"))
+    return layer_norm(*arguments, scale, bias, epsilon=1e-5, dtype=module.dtype)
+
+
+@pytest.fixture(scope="module")
+def official():
+    """The golden ViT in float64: (its program, image, its outputs)."""
+    case = golden.case("explain_lrp_vit")
+    data = np.load(golden.FOLDER / "explain_lrp_vit.npz")
+    expected = {name.removeprefix("out64/"): data[name] for name in data.files if name.startswith("out64/")}  # fmt: skip
+    with jax.enable_x64(True):
+        model, variables, _ = pretrained.load(case.weights, num_heads=4, image_size=(32, 32))
+        model = model.clone(dtype=jnp.float64)
+        variables = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), variables)
+        image = jnp.asarray(golden.nhwc(case.inputs["image"]), jnp.float64)
+
+        def scores(x):
+            with nn.intercept_methods(final_epsilon):
+                return model.apply(variables, x)
+
+        yield trace(scores, image), image, expected
+
+
+@pytest.mark.parametrize("which", ["argmax", "class2"])
+def test_relevance_is_that_of_the_official_code(official, which):
+    program, image, expected = official
+    with jax.enable_x64(True):
+        logits = run(program, [image])[program.outputs[0]]
+        chex.assert_trees_all_close(logits, expected["logits"], atol=1e-12)
+        label = int(np.argmax(logits)) if which == "argmax" else 2
+        seed = jnp.zeros_like(logits).at[0, label].set(1)
+        found = relevance(program, [image], seed)
+        shares = [found.slots[slot] for slot in program.attention]
+        slopes = gradients(program, [image], seed, program.attention)
+        for i, (share, slope) in enumerate(zip(shares, slopes, strict=True)):
+            close(share, expected[f"attn_cam{i}_{which}"])
+            close(slope, expected[f"attn_grad{i}_{which}"])
+        for start in (0, 1):
+            layers = [maps.attributed(g, r)[0] for g, r in zip(slopes, shares, strict=True)]
+            row = maps.rollout(layers, start=start, normalise=False)[:1, 1:]
+            close(row, expected[f"transformer_attribution_start{start}_{which}"])
+            layers = [jax.nn.relu(r).mean(axis=1)[0] for r in shares]
+            row = maps.rollout(layers, start=start, normalise=False)[:1, 1:]
+            close(row, expected[f"rollout_start{start}_{which}"])
+        close(found.arguments[0].sum(axis=-1), expected[f"full_{which}"])
+
+
+def close(found, expected):
+    """Within 1e-7 of the largest value: the code divides by sums near 0, which makes 1e-16 grow."""
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() < 1e-7 * np.abs(expected).max()
+
+
+def test_rollout_is_that_of_the_official_code():
+    case = golden.case("explain_rollout_vit")
+    model, variables, _ = pretrained.load(case.weights, num_heads=4, image_size=(32, 32))
+    image = jnp.asarray(golden.nhwc(case.inputs["image"]))
+    program = trace(lambda x: model.apply(variables, x), image)
+    values = run(program, [image])
+    for i, slot in enumerate(program.attention):
+        case.check(f"attn{i}", values[slot])
+    layers = [values[slot].mean(axis=1) for slot in program.attention]
+    case.check("rollout", maps.rollout(layers)[:, 0, 1:])
+    case.check("rollout_start1", maps.rollout(layers, start=1)[:, 0, 1:])
+
+
+def small_scores(name):
+    """(scores of one example, the example) of a small model."""
+    case = SMALL[name]
+    model, example = case.model, case.inputs[0][:1]
+    if name in ("swin", "nat"):  # at a size that needs no padding: what padded tokens get is lost
+        side = {"swin": 16, "nat": 24}[name]
+        model = case.replaced(image_size=(side, side)) if name == "swin" else model
+        example = np.random.default_rng(1).normal(size=(1, side, side, 3)).astype(np.float32)
+    variables = variables_of(model, case.inputs if name == "clip" else (example,))
+    if name == "clip":
+        text = model.apply(variables, case.inputs[1], method="encode_text")
+        return lambda x: model.apply(variables, x, method="encode_image") @ text.T, example
+    if name in ("bert", "fnet-hybrid"):
+        return lambda x: model.apply(variables, x)["next_logits"], example
+    return lambda x: model.apply(variables, x), example
+
+
+@pytest.mark.parametrize("name", ["vit", "vit-map", "vit-relative", "swin", "nat", "dynamic_vit", "clip", "bert", "mlp_mixer"])  # fmt: skip
+def test_relevance_is_conserved_in_every_block(name):
+    with jax.enable_x64(True):  # it is divided by sums that may be near 0
+        scores, example = small_scores(name)
+        program = trace(scores, example)
+        shape = jax.eval_shape(scores, example)
+        seed = jnp.zeros(shape.shape, shape.dtype).at[0, 1].set(1)
+        found = jax.jit(lambda x: relevance(program, [x], seed))(example)
+        # Where the two branches of a residual come together.
+        sums = [
+            float(found.slots[step.outputs[0]].sum())
+            for step in program.steps
+            if step.name == "add" and step.outputs[0] in found.slots and both_vary(program, step)
+        ]
+        assert len(sums) >= 4
+        np.testing.assert_allclose(sums, 1, atol=2e-3)
+        assert all(np.isfinite(x).all() for x in found.slots.values())
+
+
+def both_vary(program, step):
+    return not set(step.inputs) & set(program.constants)
+
+
+IMAGES = ["vit", "vit-map", "swin", "nat", "dynamic_vit", "mlp_mixer", "fnet_image"]
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_every_method_gives_a_map_or_says_why_not(name):
+    case = SMALL[name]
+    model, variables, image = case.model, variables_of(case.model, case.inputs), case.inputs[0][:1]
+    patch = getattr(model, "patch_size", 4)
+    grid = (image.shape[1] // patch, image.shape[2] // patch)
+
+    def kept(x):
+        _, state = model.apply(variables, x, mutable=["intermediates"])
+        return [x[0][0] for k, x in sorted(state["intermediates"].items()) if k.startswith("kept")]
+
+    pooled = "token" if name in ("vit", "dynamic_vit") else "mean"
+    prunes = {"kept": kept} if name == "dynamic_vit" else {}
+    it = subject(lambda x: model.apply(variables, x), image, grid, pooled=pooled, **prunes)
+    possible = applicable(it)
+    for method in METHODS:
+        if method in possible:
+            heat = heat_map(method, it, image, 1)
+            assert heat.ndim == 2
+            assert np.isfinite(heat).all()
+            assert (
+                heat.std() > 0 or method == "gradcam"
+            )  # it may find nothing that speaks for a class
+        else:
+            with pytest.raises(ValueError, match="choose one of|by gradients"):
+                heat_map(method, it, image, 1)
+    windows = name in ("swin", "nat", "dinat")
+    assert ("rollout" in possible) == (not windows and name not in ("mlp_mixer", "fnet_image"))
+    assert ("relevance" in possible) == (name != "fnet_image")
+
+
+def test_pruned_patches_get_nothing_from_layers_that_do_not_have_them():
+    layer = jnp.asarray([[0.5, 0.5], [0.2, 0.8]])
+    found = maps.placed(layer, jnp.asarray([0, 2]), 3)
+    chex.assert_trees_all_close(found, jnp.asarray([[0.5, 0, 0.5], [0, 0, 0], [0.2, 0, 0.8]]))
+    joint = maps.rollout([found], normalise=False)
+    chex.assert_trees_all_close(joint[0], jnp.asarray([1.5, 0, 0.5]))
+
+
+def test_attention_distance_of_known_attention():
+    here, uniform = jnp.eye(6)[None], jnp.full((1, 6, 6), 1 / 6)
+    distance = maps.attention_distance(jnp.concatenate([here, uniform]), (2, 3))
+    places = np.array([(r, c) for r in range(2) for c in range(3)])
+    mean = np.mean([np.hypot(*(a - b)) for a in places for b in places])
+    chex.assert_trees_all_close(distance, jnp.asarray([0, mean], jnp.float32), atol=1e-6)
+    with pytest.raises(ValueError, match="7 tokens are not 0"):
+        maps.attention_distance(jnp.ones((1, 7, 7)), (2, 3))
+
+
+def test_position_similarity_and_filters(rng):
+    positions = jnp.asarray(rng.normal(size=(2, 3, 8)), jnp.float32)
+    found = maps.position_similarity(positions)
+    chex.assert_trees_all_close(jnp.einsum("hwhw->hw", found), jnp.ones((2, 3)), atol=1e-6)
+    pictures = maps.embedding_filters(jnp.asarray(rng.normal(size=(4 * 4 * 3, 20)), jnp.float32), 4, 5)  # fmt: skip
+    assert pictures.shape == (5, 4, 4, 3)
+    assert pictures.min() == 0
+    assert pictures.max() == 1
+
+
+def test_integrated_gradients_are_complete(rng):
+    x = jnp.asarray(rng.normal(size=(4, 5)), jnp.float32)
+    score = lambda x: jnp.sum(jnp.sin(x)) ** 2
+    found = integrated_gradients(score, x, steps=200)
+    chex.assert_trees_all_close(found.sum(), score(x) - score(jnp.zeros_like(x)), rtol=1e-3)
+    linear = lambda x: 3 * x.sum()
+    chex.assert_trees_all_close(gradient_x_input(linear, x), 3 * x)
+    chex.assert_trees_all_close(integrated_gradients(linear, x, steps=2), 3 * x, rtol=1e-5)
+
+
+def test_perturbation_takes_the_most_or_the_least_relevant():
+    image, heat = np.ones((2, 2, 3), np.float32), np.array([[4, 1], [3, 2]])
+    gone = lambda **options: without(image, heat, 0.5, **options)[..., 0] == 0
+    np.testing.assert_array_equal(gone(most=True), [[True, False], [True, False]])
+    np.testing.assert_array_equal(gone(most=False), [[False, True], [False, True]])
+    assert area([1, 1], (0.1, 0.9)) == 1
+    assert area([1, 0], (0.1, 0.9)) == 0.5

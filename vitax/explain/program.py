@@ -1,0 +1,181 @@
+"""A function as a list of steps, which explanations walk forwards and backwards.
+
+No model is written a second time to be explained: it is traced, and what explanations need to know of (softmax, norms,
+activations) are functions with names of their own in the trace, its `UNITS`. Attention weights, their gradients and
+relevance then exist for whatever the model does between them: windows, shifts, merges, pruned tokens.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.extend import core
+
+from vitax.nn.attention import attend, attend_late
+
+# Functions of a trace that are one step: what is inside them is not looked at.
+UNITS = ("softmax", "layer_norm", "gelu", "quick_gelu", "relu", "silu", "unit_length")
+# Forms that are only faster, and the plain form that is walked in their place.
+PLAIN = {"attend_late": (attend_late, attend)}
+
+
+class Step(NamedTuple):
+    """One operation.
+
+    name: of its primitive, or of its unit.
+    inputs, outputs: slots.
+    apply: (values of the inputs) -> list of values of the outputs.
+    scope: the modules that it stands in, as "ViT/block0/attention".
+    """
+
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    apply: Callable[..., list[jax.Array]]
+    scope: str
+
+
+class Program(NamedTuple):
+    """steps: in the order of computation.
+    inputs, outputs: slots of the arguments and of the results.
+    constants: {slot: value} of what does not depend on the arguments: parameters, masks.
+    example: the shapes of the arguments.
+    """
+
+    steps: tuple[Step, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    constants: dict[int, Any]
+    example: tuple[jax.ShapeDtypeStruct, ...]
+
+    @property
+    def attention(self) -> list[int]:
+        """Slots of the weights of each attention [..., A, N, M], first layer first."""
+        return [step.outputs[0] for step in self.steps if step.name == "softmax"]
+
+    def slots(self, name: str) -> list[int]:
+        """Slots of the results of all steps of a name."""
+        return [step.outputs[0] for step in self.steps if step.name == name]
+
+
+def trace(function: Callable[..., jax.Array], *arguments: Any) -> Program:
+    """The program of a function of arrays that returns one array.
+
+    Args:
+        function: without control flow that depends on the arguments; inference, not training.
+        arguments: arrays, or `jax.ShapeDtypeStruct`s.
+    """
+    closed = jax.make_jaxpr(function)(*arguments)
+    steps: list[Step] = []
+    constants: dict[int, Any] = {}
+    count = 0
+
+    def new() -> int:
+        nonlocal count
+        count += 1
+        return count - 1
+
+    def constant(value: Any) -> int:
+        slot = new()
+        constants[slot] = jnp.asarray(value)
+        return slot
+
+    def flatten(jaxpr: Any, slots: dict[Any, int], scope: str) -> tuple[int, ...]:
+        """Appends the steps of a jaxpr whose inputs are in ``slots``; returns the slots of its results."""
+
+        def read(atom: Any) -> int:
+            return constant(atom.val) if isinstance(atom, core.Literal) else slots[atom]
+
+        for equation in jaxpr.eqns:
+            inputs = tuple(read(atom) for atom in equation.invars)
+            here = "/".join(part for part in (scope, str(equation.source_info.name_stack)) if part)
+            name, inner = equation.params.get("name"), _inner(equation)
+            if inner is not None and name not in UNITS:
+                if name in PLAIN:
+                    shapes = [atom.aval for atom in equation.invars]
+                    inner = jax.make_jaxpr(PLAIN[name][1])(*shapes)
+                starts = {var: constant(x) for var, x in zip(inner.jaxpr.constvars, inner.consts, strict=True)}  # fmt: skip
+                starts |= dict(zip(inner.jaxpr.invars, inputs, strict=True))
+                results = flatten(inner.jaxpr, starts, here)
+                slots |= dict(zip(equation.outvars, results, strict=True))
+                continue
+            outputs = tuple(new() for _ in equation.outvars)
+            slots |= dict(zip(equation.outvars, outputs, strict=True))
+            unit = inner is not None
+            apply = core.jaxpr_as_fun(inner) if unit else _primitive(equation)
+            steps.append(Step(name if unit else equation.primitive.name, inputs, outputs, apply, here))  # fmt: skip
+        return tuple(read(atom) for atom in jaxpr.outvars)
+
+    slots = {var: constant(x) for var, x in zip(closed.jaxpr.constvars, closed.consts, strict=True)}
+    inputs = tuple(new() for _ in closed.jaxpr.invars)
+    slots |= dict(zip(closed.jaxpr.invars, inputs, strict=True))
+    outputs = flatten(closed.jaxpr, slots, "")
+    shapes = tuple(
+        jax.ShapeDtypeStruct(var.aval.shape, var.aval.dtype) for var in closed.jaxpr.invars
+    )
+    return _fold(Program(tuple(steps), inputs, outputs, constants, shapes))
+
+
+def run(
+    program: Program, arguments: Sequence[jax.Array], added: Mapping[int, jax.Array] | None = None
+) -> dict[int, jax.Array]:
+    """The values of all slots.
+
+    Args:
+        added: {slot: array} is added to the value of a slot; with zeros, and a gradient with respect to them, the
+            gradient of anything inside.
+    """
+    values = dict(program.constants) | dict(zip(program.inputs, arguments, strict=True))
+    for step in program.steps:
+        results = step.apply(*(values[slot] for slot in step.inputs))
+        for slot, value in zip(step.outputs, results, strict=True):
+            values[slot] = value + added[slot] if added and slot in added else value
+    return values
+
+
+def gradients(
+    program: Program, arguments: Sequence[jax.Array], seed: jax.Array, slots: Sequence[int]
+) -> list[jax.Array]:
+    """Of the sum of seed * result, with respect to the values of slots."""
+    values = run(program, arguments)
+    zeros = {slot: jnp.zeros_like(values[slot]) for slot in slots}
+
+    def scalar(added: dict[int, jax.Array]) -> jax.Array:
+        return jnp.sum(seed * run(program, arguments, added)[program.outputs[0]])
+
+    found = jax.grad(scalar)(zeros)
+    return [found[slot] for slot in slots]
+
+
+def _inner(equation: Any) -> Any:
+    """The jaxpr of an equation that only calls it; None for others, loops and branches among them."""
+    if equation.primitive.name in ("scan", "while", "cond"):
+        return None
+    for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
+        found = equation.params.get(key)
+        if isinstance(found, core.ClosedJaxpr):
+            return found
+        if isinstance(found, core.Jaxpr):
+            return core.ClosedJaxpr(found, ())
+    return None
+
+
+def _primitive(equation: Any) -> Callable[..., list[jax.Array]]:
+    def apply(*values: jax.Array) -> list[jax.Array]:
+        out = equation.primitive.bind(*values, **equation.params)
+        return list(out) if equation.primitive.multiple_results else [out]
+
+    return apply
+
+
+def _fold(program: Program) -> Program:
+    """Computes once what does not depend on the arguments."""
+    constants, steps = dict(program.constants), []
+    for step in program.steps:
+        if all(slot in constants for slot in step.inputs):
+            results = step.apply(*(constants[slot] for slot in step.inputs))
+            constants |= dict(zip(step.outputs, results, strict=True))
+        else:
+            steps.append(step)
+    return program._replace(constants=constants, steps=tuple(steps))
