@@ -50,7 +50,7 @@ def ours(folder: Path, cores: int) -> Callable[[], int]:
     from vitax.data.transforms import train_transform
 
     splits = open_source("folder", path=str(folder), train="train", test="test", test_fraction=0.1, channels=3)  # fmt: skip
-    transform = train_transform((224, 224), MEAN, STD)
+    transform = train_transform((224, 224), MEAN, STD, interpolation="bilinear")  # as torchvision
     batches = Loader(splits.train, transform, BATCH, threads=cores).train()
     return lambda: len(next(batches)["image"])
 

@@ -42,12 +42,14 @@ def decode_image(data: bytes, channels: int = 3) -> np.ndarray:
 def _to_array(image: Image.Image, channels: int) -> np.ndarray:
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(f"{image.width}x{image.height} is above {MAX_PIXELS:,} pixels")
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)  # otherwise it copies what is upright already
     if image.mode.startswith("I") or image.mode == "F":
         image = Image.fromarray(_to_uint8(np.asarray(image)))
     elif image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
-    image = image.convert("RGB" if channels == 3 else "L")
+    mode = "RGB" if channels == 3 else "L"
+    if image.mode != mode:  # it would copy
+        image = image.convert(mode)
     return np.asarray(image).reshape(image.height, image.width, channels)
 
 

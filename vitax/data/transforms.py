@@ -44,6 +44,9 @@ def resize(
     height, width, channels = image.shape
     if (height, width) == size and box in (None, (0, 0, width, height)):
         return image
+    if box and all(side == int(side) for side in box):  # whole pixels: the rest need not be copied
+        left, top, right, bottom = (int(side) for side in box)
+        image, box = image[top:bottom, left:right], None
     squeezed = image[..., 0] if channels == 1 else image
     resized = Image.fromarray(squeezed).resize(size[::-1], INTERPOLATIONS[interpolation], box)
     return np.asarray(resized).reshape(*size, channels)
