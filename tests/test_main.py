@@ -155,6 +155,16 @@ def test_a_run_leaves_what_it_says_and_its_commands_work(command, tmp_path):
     assert row["label"] in [str(k) for k in range(10)]
     assert row["probability"] == row["top"][0]["probability"]
 
+    explained = command("explain", f"--workdir={workdir}", "--method=relevance,rollout", "--class=3", *printed["predict"][2:])  # fmt: skip
+    assert explained.returncode == 0, explained.stderr
+    (row,) = [json.loads(line) for line in explained.stdout.splitlines()]
+    assert (row["class"], row["output"]) == ("3", str(workdir / "explanations" / "example.png"))
+    with Image.open(row["output"]) as picture:
+        assert picture.width > 2.5 * picture.height  # the image and two maps
+        assert len(picture.convert("RGB").getcolors(1 << 20)) > 100
+    for wrong, told in (("--method=gaze", "gaze is unknown"), ("--class=ten", "none of the 10 classes")):  # fmt: skip
+        refused(command("explain", f"--workdir={workdir}", wrong, *printed["predict"][2:]), told)
+
 
 def test_own_images_train_evaluate_and_predict_in_spite_of_a_corrupt_one(
     command, tmp_path, image_folder

@@ -2,7 +2,8 @@
 
 Where things are
 ----------------
-    main, predict, folds    what a user types: ``python -m vitax.main``, ``python -m vitax.predict``
+    main, predict, folds,
+    explain                 what a user types: ``python -m vitax.main``, ``python -m vitax.predict``
     plan, doctor, bench     ... before: what it will need, what will go wrong, how fast it is
     schema                  every key of a config: its meaning, its default
     build                   the only reader of a config: config -> model, task, data, optimizer
@@ -21,6 +22,7 @@ Where things are
     formats                 what data, objective and model have to agree on: image size, special tokens
     evals/                  evaluations that are not a mean: zero-shot, retrieval, k-NN, BLEU, whole pictures
     prediction/             what ``vitax.predict`` does for each task
+    explain/                what a model looks at: traced, and walked back; the table is ``vitax.explain.methods.METHODS``
     training/               step, loop, optimizer, sharding, checkpoints, logs, signals: know a Task, never a model
 
 The way of a batch

@@ -66,7 +66,7 @@ def start(argv: list[str]) -> int:
     }
     for name, value in found.items():
         if name != "versions":
-            print(f"{name:<28}{value:.4g}" if isinstance(value, float) else f"{name:<28}{value}")
+            print(f"{name:<30}{value:.4g}" if isinstance(value, float) else f"{name:<30}{value}")
     print(json.dumps(found))
     return 0
 

@@ -58,8 +58,13 @@ def images_and_texts(batch: int) -> tuple[np.ndarray, ...]:
 def timm_model(name: str) -> Callable[[], Any]:
     def make() -> Any:
         import timm
+        import torch
 
-        return timm.create_model(name, drop_path_rate=0.0).eval()
+        model = timm.create_model(name, drop_path_rate=0.0).eval()
+        for weights in model.parameters():  # a head of zeros would agree with anything
+            if not weights.any():
+                torch.nn.init.normal_(weights, std=0.02)
+        return model
 
     return make
 

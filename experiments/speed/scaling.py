@@ -33,7 +33,7 @@ def make(name: str, side: int) -> Any:
         # Windows of 7 on maps of side/4, side/8, ...: all sides are multiples of 224, so nothing is padded.
         "swin": MODELS["swin"].sizes["T"] | dict(image_size=size),
         "nat": MODELS["nat"].sizes["Tiny"],
-        "swinir": MODELS["swinir"].sizes["light"] | dict(scale=2),
+        "swinir": MODELS["swinir"].sizes["light_x2"],
     }[name]
     return MODELS[name].module(**fields)
 

@@ -27,6 +27,7 @@ from vitax.errors import UserError
 from vitax.explain.methods import METHODS, Subject, applicable, heat_map, subject
 from vitax.explain.picture import draw
 from vitax.formats import ImageFormat, PairFormat
+from vitax.models.clip import unit_length
 from vitax.prediction import TrainedRun, load_run
 from vitax.prediction.images import image_files, ranked, read_images
 from vitax.prediction.pairs import label_weights
@@ -107,12 +108,11 @@ def classifier(
     variables, format = run.variables, run.reader.format
     if isinstance(format, PairFormat):
         names, classes = label_weights(run, options.labels)
-        encode = lambda image: run.model.apply(variables, image, method="encode_image")
-        scale = jnp.exp(variables["params"]["log_scale"])
+        scale = jnp.exp(variables["params"]["logit_scale"])
 
         def compare(image: jax.Array) -> jax.Array:
-            found = encode(image)
-            return scale * (found / jnp.linalg.norm(jax.lax.stop_gradient(found))) @ classes.T
+            found = run.model.apply(variables, image, method="encode_image")
+            return scale * unit_length(found) @ classes.T
 
         return compare, names, format.image
     if not isinstance(format, ImageFormat) or not getattr(run.model, "num_classes", 0):
