@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vitax.nn import attention, blocks, patches, positions
+from vitax.nn import attention, blocks, dense, patches, positions
 
 
 def softmax(x):
@@ -98,3 +98,39 @@ def test_gelu_is_the_exact_one_by_default():
     # Values of the three forms at x = 1: erf 0.84134475, tanh 0.84119199.
     chex.assert_trees_all_close(blocks.ACTIVATIONS["gelu"](jnp.float32(1.0)), 0.84134475, atol=1e-7)
     chex.assert_trees_all_close(blocks.ACTIVATIONS["gelu_tanh"](1.0), 0.84119199, atol=1e-7)
+
+
+def test_the_late_division_is_the_softmax_in_value_and_gradient(rng):
+    scores = jnp.asarray(3 * rng.normal(size=(2, 4, 5, 7)), jnp.float32)
+    scores = scores.at[0, 0, 0].set(jnp.finfo(jnp.float32).min)  # a query that may see nothing
+    v = jnp.asarray(rng.normal(size=(2, 7, 4, 3)), jnp.float32)
+
+    def both(function):
+        total = lambda s, v: sum(jnp.sum(jnp.sin(3 * x)) for x in function(s, v))
+        return function(scores, v), jax.grad(total, (0, 1))(scores, v)
+
+    chex.assert_trees_all_close(both(attention.attend_late), both(attention.attend), atol=1e-5)
+
+
+def test_a_flat_product_is_the_product_in_value_and_gradient(rng):
+    x = jnp.asarray(rng.normal(size=(2, 3, 4, 8)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(8, 5)), jnp.float32)
+    dimensions = (((3,), (0,)), ((), ()))
+
+    def both(function):
+        apply = lambda x, k: function(x, k, dimensions)
+        return apply(x, kernel), jax.grad(lambda x, k: jnp.sin(apply(x, k)).sum(), (0, 1))(x, kernel)  # fmt: skip
+
+    chex.assert_trees_all_close(both(dense.product), both(jax.lax.dot_general), atol=1e-5)
+    flat = jax.make_jaxpr(lambda x, k: dense.product(x, k, dimensions))(x, kernel)
+    assert "reshape" in str(flat)
+
+
+def test_gelu_is_the_one_of_jax_in_value_and_gradient():
+    x = jnp.linspace(-9, 9, 1001)
+    ours, theirs = blocks.gelu, lambda x: jax.nn.gelu(x, approximate=False)
+    chex.assert_trees_all_close(ours(x), theirs(x), atol=1e-6)
+    chex.assert_trees_all_close(jax.vmap(jax.grad(ours))(x), jax.vmap(jax.grad(theirs))(x), atol=1e-6)  # fmt: skip
+    # In bfloat16 it is computed in float32: where it is small, 1 + erf would have no digits left.
+    low = jnp.asarray([-3.0], jnp.bfloat16)
+    chex.assert_trees_all_close(ours(low), theirs(jnp.float32(low)).astype(jnp.bfloat16))
