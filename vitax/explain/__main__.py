@@ -24,7 +24,7 @@ from absl import flags
 
 from vitax import cli, images
 from vitax.errors import UserError
-from vitax.explain.methods import METHODS, Subject, applicable, heat_map, subject
+from vitax.explain.methods import METHODS, Subject, applicable, explainer, subject
 from vitax.explain.picture import draw
 from vitax.formats import ImageFormat, PairFormat
 from vitax.models.clip import unit_length
@@ -71,7 +71,7 @@ def start(argv: list[str]) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out={folder} cannot be made a folder: {error}") from error
-    it: Subject | None = None
+    explain: dict[str, Callable[[jax.Array, int], jax.Array]] = {}
     rng, broken = np.random.default_rng(0), 0
     for file, example in read_images(files, run.reader.blank, format.channels):
         if isinstance(example, Exception):
@@ -80,21 +80,31 @@ def start(argv: list[str]) -> int:
             continue
         picture = run.reader.transform(example, rng)["image"]
         image = images.normalize(jnp.asarray(picture)[None], format.mean, format.std)
-        it = it or describe(run, scores, image)
-        possible = applicable(it)
-        methods = possible if "all" in values.method else values.method
-        if wrong := sorted(set(methods) - set(possible)):
-            raise UserError(
-                f"{', '.join(wrong)} has no meaning for {type(run.model).__name__}; choose of {', '.join(possible)}"
-            )
+        explain = explain or explainers(values.method, describe(run, scores, image))
         probabilities = np.asarray(jax.nn.softmax(scores(image)[0]))
         label = chosen(values["class"].value, names, probabilities)
-        heats = {name: heat_map(name, it, image, label) for name in methods}
+        heats = {name: np.asarray(method(image, label)) for name, method in explain.items()}
         output = output_path(folder, file)
         draw(output, picture, heats, f"{names[label]} {probabilities[label]:.2f}")
         found = {"file": file, "class": names[label], "output": str(output)}
         print(json.dumps(found | {"top": ranked(probabilities, names, values.top)["top"]}, ensure_ascii=False), flush=True)  # fmt: skip
     return 2 if broken else 0
+
+
+def explainers(
+    wanted: Sequence[str], it: Subject
+) -> dict[str, Callable[[jax.Array, int], jax.Array]]:
+    """{method: what makes its maps}; all that have a meaning for the model, if wanted.
+
+    Raises:
+        UserError: one that has none was asked for.
+    """
+    try:
+        return {
+            name: explainer(name, it) for name in (applicable(it) if "all" in wanted else wanted)
+        }
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def classifier(

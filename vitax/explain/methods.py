@@ -47,19 +47,28 @@ def subject(
     return Subject(scores, program, grid, count, pooled, kept)
 
 
-def heat_map(method: str, it: Subject, image: jax.Array, label: int) -> np.ndarray:
-    """[h, w] float: how much each patch, or each pixel, speaks for a class; of what does not know the class, how much
+def explainer(method: str, it: Subject) -> Callable[[jax.Array, int], jax.Array]:
+    """What makes heat maps by a method: (image [1, H, W, C], label) -> [h, w] float, compiled once.
+
+    A map says how much each patch, or each pixel, speaks for the class; of methods that do not know the class, how much
     it is looked at.
 
     Args:
         method: key of METHODS.
-        image: [1, H, W, C], normalised.
-        label: the class, 0..K-1.
 
     Raises:
         ValueError: the method has no meaning for the model.
     """
-    return np.asarray(METHODS[method](it, image, label), np.float64)
+    possible = applicable(it)
+    if method not in possible:
+        raise ValueError(f"{method} has no meaning for this model; choose of {', '.join(possible)}")
+    scores = jax.eval_shape(it.scores, *it.program.example)
+
+    def explain(image: jax.Array, label: jax.Array) -> jax.Array:
+        seed = jax.nn.one_hot(label, scores.shape[-1], dtype=scores.dtype)[None]
+        return METHODS[method](it, image, seed)
+
+    return jax.jit(explain)
 
 
 def applicable(it: Subject) -> list[str]:
@@ -73,7 +82,7 @@ def applicable(it: Subject) -> list[str]:
 
 def _is_global(it: Subject) -> bool:
     """Whether every layer attends from all tokens to all tokens: weights [1, A, N, N]."""
-    program, shapes = it.program, []
+    program = it.program
     if not program.attention:
         return False
     values = jax.eval_shape(lambda x: run(program, [x]), *it.program.example)
@@ -82,18 +91,9 @@ def _is_global(it: Subject) -> bool:
     return all(len(shape) == 4 for shape in shapes) and shapes[0][-1] >= tokens
 
 
-def _seed(it: Subject, label: int) -> jax.Array:
-    shape = jax.eval_shape(it.scores, *it.program.example)
-    return jnp.zeros(shape.shape, shape.dtype).at[0, label].set(1)
-
-
 def _attention(it: Subject, image: jax.Array) -> list[jax.Array]:
-    if not _is_global(it):
-        raise ValueError(
-            "attention maps need attention from all tokens to all tokens, which this model has not; "
-            f"choose one of {', '.join(applicable(it))}"
-        )
-    values = jax.jit(lambda x: run(it.program, [x]))(image)
+    """[A, N, M] of each layer."""
+    values = run(it.program, [image])
     return [values[slot][0] for slot in it.program.attention[: it.layers]]
 
 
@@ -120,24 +120,24 @@ def _in_place(it: Subject, image: jax.Array, layers: list[jax.Array]) -> list[ja
     return [place(layer) for layer in layers]
 
 
-def _rollout(it: Subject, image: jax.Array, label: int) -> jax.Array:
+def _rollout(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
     layers = _in_place(it, image, [layer.mean(axis=0) for layer in _attention(it, image)])
     return _row(it, maps.rollout(layers))
 
 
-def _last_attention(it: Subject, image: jax.Array, label: int) -> jax.Array:
+def _last_attention(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
     layers = _in_place(it, image, [layer.mean(axis=0) for layer in _attention(it, image)])
     return _row(it, layers[-1])
 
 
-def _grad_cam(it: Subject, image: jax.Array, label: int) -> jax.Array:
+def _grad_cam(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
     """On the attention of the classified token in the last layer or, where there is none, on the last tokens that are
     normalised before they are averaged."""
-    seed, program = _seed(it, label), it.program
+    program = it.program
     if it.pooled == "token" and _is_global(it):
         slot = program.attention[: it.layers][-1]
         weights = _attention(it, image)[-1][:, 0]  # [A, N]
-        (gradient,) = jax.jit(lambda x: gradients(program, [x], seed, [slot]))(image)
+        (gradient,) = gradients(program, [image], seed, [slot])
         rows = maps.grad_cam(weights, gradient[0][:, 0])
         placed = _in_place(it, image, [_attention(it, image)[0][0], jnp.diag(rows)])[-1]
         return _row(it, jnp.diag(placed)[None])
@@ -145,8 +145,8 @@ def _grad_cam(it: Subject, image: jax.Array, label: int) -> jax.Array:
     tokens = it.grid[0] * it.grid[1]
     sizes = {slot: values[slot].shape for slot in program.slots("layer_norm")}
     slot = [slot for slot, shape in sizes.items() if np.prod(shape[1:-1]) > 1][-1]
-    (gradient,) = jax.jit(lambda x: gradients(program, [x], seed, [slot]))(image)
-    value = jax.jit(lambda x: run(program, [x])[slot])(image)
+    (gradient,) = gradients(program, [image], seed, [slot])
+    value = run(program, [image])[slot]
     d = value.shape[-1]
     flat = [x.reshape(-1, d).T for x in (value, gradient)]  # [D, N]
     found = maps.grad_cam(*flat)[-tokens:] if flat[0].shape[1] >= tokens else maps.grad_cam(*flat)
@@ -154,26 +154,22 @@ def _grad_cam(it: Subject, image: jax.Array, label: int) -> jax.Array:
     return found.reshape(h, w)
 
 
-def _relevance(it: Subject, image: jax.Array, label: int) -> jax.Array:
+def _relevance(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
     """Chefer et al., equations 13 and 14; where attention is local, relevance of the patches (`_lrp`)."""
     if not _is_global(it):
-        return jax.nn.relu(_patches(it, _lrp(it, image, label)))
+        return jax.nn.relu(_patches(it, _lrp(it, image, seed)))
     program, slots = it.program, it.program.attention[: it.layers]
-    seed = _seed(it, label)
-
-    def layers(x: jax.Array) -> list[jax.Array]:
-        slopes = gradients(program, [x], seed, slots)
-        shares = relevance(program, [x], seed).slots
-        return [maps.attributed(g, shares[s])[0] for g, s in zip(slopes, slots, strict=True)]
-
-    return _row(it, maps.rollout(_in_place(it, image, jax.jit(layers)(image)), normalise=False))
+    slopes, shares = (
+        gradients(program, [image], seed, slots),
+        relevance(program, [image], seed).slots,
+    )
+    layers = [maps.attributed(g, shares[s])[0] for g, s in zip(slopes, slots, strict=True)]
+    return _row(it, maps.rollout(_in_place(it, image, layers), normalise=False))
 
 
-def _lrp(it: Subject, image: jax.Array, label: int) -> jax.Array:
+def _lrp(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
     """Relevance down to the pixels, summed over colours: [H, W]."""
-    seed = _seed(it, label)
-    found = jax.jit(lambda x: relevance(it.program, [x], seed).arguments[0])(image)
-    return found[0].sum(axis=-1)
+    return relevance(it.program, [image], seed).arguments[0][0].sum(axis=-1)
 
 
 def _patches(it: Subject, pixels: jax.Array) -> jax.Array:
@@ -182,17 +178,17 @@ def _patches(it: Subject, pixels: jax.Array) -> jax.Array:
     return pixels[: height // h * h, : width // w * w].reshape(h, height // h, w, width // w).sum((1, 3))  # fmt: skip
 
 
-def _gradient_x_input(it: Subject, image: jax.Array, label: int) -> jax.Array:
-    found = jax.jit(lambda x: gradient_x_input(lambda y: it.scores(y)[0, label], x))(image)
+def _gradient_x_input(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
+    found = gradient_x_input(lambda x: jnp.sum(seed * it.scores(x)), image)
     return _patches(it, jnp.abs(found[0].sum(axis=-1)))
 
 
-def _integrated_gradients(it: Subject, image: jax.Array, label: int) -> jax.Array:
-    found = jax.jit(lambda x: integrated_gradients(lambda y: it.scores(y)[0, label], x))(image)
+def _integrated_gradients(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
+    found = integrated_gradients(lambda x: jnp.sum(seed * it.scores(x)), image)
     return _patches(it, jnp.abs(found[0].sum(axis=-1)))
 
 
-METHODS: dict[str, Callable[[Subject, jax.Array, int], jax.Array]] = {
+METHODS: dict[str, Callable[[Subject, jax.Array, jax.Array], jax.Array]] = {
     "relevance": _relevance,
     "lrp": _lrp,
     "rollout": _rollout,
