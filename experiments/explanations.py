@@ -24,6 +24,7 @@ from vitax.explain.__main__ import classifier, describe
 from vitax.explain.methods import applicable, explainer
 from vitax.explain.perturbation import FRACTIONS, area, without
 from vitax.prediction import load_run
+from vitax.training import log
 
 HERE = Path(__file__).parent
 
@@ -34,6 +35,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--target", action="store_true", help="maps of the true class")
     given = parser.parse_args()
+    log.start_logging(None)
     run = load_run(given.run)
     scores, _, format = classifier(run, None)
     source = build.open_pipeline(run.config).splits.test
