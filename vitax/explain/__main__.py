@@ -31,7 +31,7 @@ from vitax.models.clip import unit_length
 from vitax.prediction import TrainedRun, load_run
 from vitax.prediction.images import image_files, ranked, read_images
 from vitax.prediction.pairs import label_weights
-from vitax.prediction.pictures import output_path
+from vitax.prediction.pictures import output_folder, output_path
 from vitax.training import log
 
 
@@ -66,11 +66,7 @@ def start(argv: list[str]) -> int:
     files = image_files(given)
     run = load_run(Path(values.workdir), values.checkpoint)
     scores, names, format = classifier(run, values)
-    folder = Path(values.out) if values.out else Path(values.workdir) / "explanations"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out={folder} cannot be made a folder: {error}") from error
+    folder, score = output_folder(values, "explanations"), jax.jit(scores)
     explain: dict[str, Callable[[jax.Array, int], jax.Array]] = {}
     rng, broken = np.random.default_rng(0), 0
     for file, example in read_images(files, run.reader.blank, format.channels):
@@ -81,9 +77,12 @@ def start(argv: list[str]) -> int:
         picture = run.reader.transform(example, rng)["image"]
         image = images.normalize(jnp.asarray(picture)[None], format.mean, format.std)
         explain = explain or explainers(values.method, describe(run, scores, image))
-        probabilities = np.asarray(jax.nn.softmax(scores(image)[0]))
+        probabilities = np.asarray(jax.nn.softmax(score(image)[0]))
         label = chosen(values["class"].value, names, probabilities)
-        heats = {name: np.asarray(method(image, label)) for name, method in explain.items()}
+        try:
+            heats = {name: np.asarray(method(image, label)) for name, method in explain.items()}
+        except ValueError as error:  # relevance met a step that it has no rule for
+            raise UserError(str(error)) from error
         output = output_path(folder, file)
         draw(output, picture, heats, f"{names[label]} {probabilities[label]:.2f}")
         found = {"file": file, "class": names[label], "output": str(output)}

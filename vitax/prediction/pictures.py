@@ -20,9 +20,9 @@ from vitax.prediction.run import TrainedRun, predictions
 from vitax.schema import resolve
 
 
-def output_folder(options: Any) -> Path:
-    """The folder that --out names, or RUN/predictions; made if it is not there."""
-    folder = Path(options.out) if options.out else Path(options.workdir) / "predictions"
+def output_folder(options: Any, name: str = "predictions") -> Path:
+    """The folder that --out names, or RUN/NAME; made if it is not there."""
+    folder = Path(options.out) if options.out else Path(options.workdir) / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
