@@ -16,7 +16,7 @@ EVALUATORS: dict[str, tuple[Callable[..., Evaluation | None], ...]] = {
     "classification": (probes,),
     "masked_image": (probes,),
     "token_pruning": (probes, throughput),
-    "contrastive": (zero_shot, retrieval),
+    "contrastive": (zero_shot, retrieval, probes),
     "translation": (bleu,),
     "restoration": (whole_pictures,),
 }

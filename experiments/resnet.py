@@ -1,0 +1,87 @@
+"""A small ResNet (He et al. 2015, arXiv:1512.03385, section 4.2): what `small_data.py` compares with.
+
+It is also how a model that is not vitax's own is trained by vitax: it is put into the table of models, and main does the rest.
+
+    python experiments/resnet.py --config=experiments/resnet.py [--config.data.name=folder --config.data.path=DIR]
+
+Against the paper: group normalisation (Wu & He 2018, arXiv:1803.08494) in place of batches', and AdamW.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.typing import Dtype
+from ml_collections import ConfigDict
+
+from vitax import main
+from vitax.models import MODELS
+
+
+class ResNet(nn.Module):
+    """[B, H, W, C] images to [B, num_classes]; the side is halved before each stage but the first.
+
+    Attributes:
+        widths: channels of each stage.
+        depth: blocks of each stage.
+    """
+
+    num_classes: int = 1000
+    widths: tuple[int, ...] = (16, 32, 64)
+    depth: int = 3
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        x = nn.relu(self._norm("norm")(self._conv(self.widths[0], 1, "stem")(images)))
+        for stage, width in enumerate(self.widths):
+            for i in range(self.depth):
+                stride, name = 2 if stage and not i else 1, f"stage{stage}_block{i}"
+                y = self._conv(width, stride, f"{name}_conv1")(x)
+                y = nn.relu(self._norm(f"{name}_norm1")(y))
+                y = self._norm(f"{name}_norm2")(self._conv(width, 1, f"{name}_conv2")(y))
+                if stride > 1:
+                    x = nn.Conv(width, (1, 1), stride, use_bias=False, name=f"{name}_shortcut")(x)
+                x = nn.relu(x + y)
+        return nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x.mean(axis=(1, 2)))
+
+    def _conv(self, width: int, stride: int, name: str) -> nn.Conv:
+        return nn.Conv(width, (3, 3), stride, use_bias=False, dtype=self.dtype, name=name)
+
+    def _norm(self, name: str) -> nn.GroupNorm:
+        return nn.GroupNorm(8, dtype=self.dtype, name=name)
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """Digits, as ``configs/vit_b16.py:demo`` has them."""
+    config = ConfigDict()
+    config.seed = 0
+    config.batch_size = 32
+    config.duration = "40 epochs"
+    config.model = dict(name="resnet")
+    config.task = dict(name="classification", label_smoothing=0.1)
+    config.data = dict(
+        name="digits",
+        image_size=(8, 8),
+        channels=1,
+        mean=(0.5,),
+        std=(0.5,),
+        crop="random_resized",
+        crop_scale=(0.6, 1.0),
+        flip=False,  # a mirrored 2 is no 2
+        test_crop_fraction=1.0,
+    )
+    config.optim = dict(
+        name="adamw", learning_rate=2e-3, warmup="4 epochs", weight_decay=0.05, clip_norm=1.0
+    )
+    config.evals = dict(every="20 epochs", best="test/accuracy")
+    config.checkpoint = dict(every="20 epochs")
+    config.log = dict(every="50 steps")
+    config.mesh = dict(data=-1, fsdp=1)
+    return config
+
+
+if __name__ == "__main__":
+    MODELS["resnet"] = MODELS["vit"]._replace(
+        module=ResNet, sizes={}, paper="He et al. 2015, arXiv:1512.03385"
+    )
+    main.main()

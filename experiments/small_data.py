@@ -1,0 +1,38 @@
+"""Which family needs the fewest images? Convolutions and windows know that neighbours belong together; a ViT has to learn it.
+
+Dosovitskiy et al. 2020 (arXiv:2010.11929), section 4.3 and figure 4: ResNets are better on small data, ViTs on large. Hypothesis:
+from few images the ResNet is ahead of Swin, and Swin of ViT; with more of them the gap closes.
+
+    python experiments/small_data.py
+
+scikit-learn's digits; every run has 1,000 steps of 32, whatever the number of images, and about 0.2 million parameters.
+"""
+
+from study import Study, conduct
+
+FAMILIES = {
+    "ViT": {"config": "configs/vit_b16.py:demo", "optim.weight_decay": 0.3},
+    "Swin": {"config": "configs/swin_t.py:demo", "optim.weight_decay": 0.3},
+    "ResNet": {"config": "experiments/resnet.py", "program": "experiments/resnet.py"},
+}
+IMAGES = (50, 150, 450, 1350)
+
+STUDY = Study(
+    variants={
+        (family, n): {**overrides, "data.train_examples": n}
+        for family, overrides in FAMILIES.items()
+        for n in IMAGES
+    },
+    metrics={"test/accuracy": "test accuracy"},
+    config="",
+    shared={
+        "duration": "1000 steps",
+        "optim.warmup": "100 steps",
+        "evals.every": "",
+        "checkpoint.every": "",
+    },
+    x="training images",
+)
+
+if __name__ == "__main__":
+    conduct(__file__, __doc__, STUDY)

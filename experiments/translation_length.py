@@ -1,0 +1,58 @@
+"""Do long sentences suffer more from recurrence than from attention alone?
+
+Vaswani et al. 2017 (arXiv:1706.03762), section 4: a path between two words is of length 1 with self-attention, of length n with
+recurrence. Bahdanau et al. 2014 (arXiv:1409.0473), figure 2: attention keeps an RNN from losing long sentences. Hypothesis: BLEU of
+the Transformer falls less with length than that of the RNN with attention.
+
+    python experiments/translation_length.py
+
+Names of numbers, German to English, half of the demo's epochs (after all of them both are nearly perfect). Real text:
+``--config.data.name=parallel --config.data.path=DIR``, with the sizes of the ``:small`` configs.
+"""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import sacrebleu
+from study import Row, Study, conduct
+
+from vitax import build
+from vitax.prediction import PREDICTORS, load_run
+
+SENTENCES = 600  # of the test split
+
+
+def bleu_by_length(run: Path) -> list[Row]:
+    """BLEU of each quarter of the test split by length of the source; x is its mean number of words."""
+    loaded = load_run(run, "last")
+    test = build.open_pipeline(loaded.config).splits.test
+    pairs = [test.source[i] for i in range(min(SENTENCES, len(test)))]
+    lines = run / "lines.txt"
+    lines.write_text("\n".join(source for source, _ in pairs) + "\n", encoding="utf-8")
+    predict = PREDICTORS["translation"].predict
+    found = [row["translation"] for row in predict(loaded, [str(lines)], SimpleNamespace())]
+    order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]))
+    quarter = len(order) // 4
+    rows = []
+    for k in range(4):
+        some = order[k * quarter : (k + 1) * quarter]
+        score = sacrebleu.corpus_bleu([found[i] for i in some], [[pairs[i][1] for i in some]])
+        length = sum(len(pairs[i][0]) for i in some) / quarter
+        rows.append({"x": round(length, 1), "bleu": score.score})
+    return rows
+
+
+STUDY = Study(
+    variants={
+        "Transformer": {"config": "configs/transformer_base.py:demo", "duration": "4 epochs"},
+        "RNN with attention": {"config": "configs/rnn_attention.py:demo", "duration": "4 epochs"},
+    },
+    metrics={"bleu": "BLEU"},
+    config="",
+    shared={"evals.every": "", "checkpoint.every": ""},
+    measure=bleu_by_length,
+    x="characters of the source",
+)
+
+if __name__ == "__main__":
+    conduct(__file__, __doc__, STUDY)
