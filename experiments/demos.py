@@ -66,6 +66,7 @@ SHORT = (
     "--config.optim.warmup=1 steps",
     "--config.evals.every=",
     "--config.checkpoint.every=",
+    "--config.log.report=0",
 )
 
 

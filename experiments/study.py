@@ -121,7 +121,14 @@ def _folder(folder: Path, variant: Any, seed: int) -> Path:
 
 
 def _run(program: Sequence[str], config: str, path: Path, flags: Sequence[str]) -> None:
-    line = [sys.executable, *program, f"--config={config}", f"--workdir={path}", *flags]
+    line = [
+        sys.executable,
+        *program,
+        f"--config={config}",
+        f"--workdir={path}",
+        "--config.log.report=0",
+        *flags,
+    ]
     done = subprocess.run(line, cwd=HERE.parent, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(line)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")

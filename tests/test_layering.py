@@ -61,7 +61,9 @@ ALLOWED = {
     "prediction": None,
     "explain": ("nn",),
     "explain.__main__": None,
+    "report": None,
     "main": None,
+    "finish": None,
     "predict": None,
     "folds": None,
     "blank": None,
@@ -91,9 +93,10 @@ ONLY = {  # third-party packages that may be imported in some places only
     "sacrebleu": ("evals",),
     "num2words": ("data",),
     "scipy": ("evals",),
-    "sklearn": ("data", "evals"),
+    "sklearn": ("data", "evals", "report"),
     "PIL": ("data",),
-    "matplotlib": ("explain",),
+    "threadpoolctl": ("report",),
+    "matplotlib": ("explain", "report"),
     "tensorflow_datasets": ("data",),
 }
 NOWHERE = ("tensorflow", "torch", "chex", "configs", "experiments", "tests", "notebooks")

@@ -21,7 +21,7 @@ TINY = (
     "--config.duration=40steps", "--config.optim.warmup=5steps", "--config.log.every=4steps",
     "--config.evals.every=20steps", "--config.checkpoint.every=5steps", "--config.model.depth=1",
     "--config.model.width=16", "--config.model.mlp_width=16", "--config.model.num_heads=2",
-    "--config.optim.ema_decay=0.9",
+    "--config.optim.ema_decay=0.9", "--config.log.report=0",
 )  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def test_kill_and_resume_equals_the_run_that_was_not_killed(command, tmp_path):
 
 
 def test_a_run_leaves_what_it_says_and_its_commands_work(command, tmp_path):
-    done = command("main", DEMO, *TINY)
+    done = command("main", DEMO, *TINY, "--config.log.report=20")
     assert done.returncode == 0, done.stderr
     (workdir,) = (tmp_path / "runs").iterdir()
     assert workdir.name.startswith("vit_b16-demo-")
@@ -133,6 +133,11 @@ def test_a_run_leaves_what_it_says_and_its_commands_work(command, tmp_path):
     config = json.loads((workdir / "config.json").read_text())
     assert config["model"]["width"] == 16
     assert config["data"]["max_corrupt"] == 0.01
+
+    page = (workdir / "report.html").read_text()
+    for told in ("Confusion matrix", "of 20 examples", "model.width: 64 -&gt; 16", "Features by"):
+        assert told in page
+    assert "could not be made" not in page
 
     # The three commands that it prints at its end.
     printed = {}
@@ -185,6 +190,9 @@ def test_own_images_train_evaluate_and_predict_in_spite_of_a_corrupt_one(
     summary = json.loads((workdir / "summary.json").read_text())
     assert summary["metrics"]["test/examples"] == 10
     assert summary["metrics"]["test/accuracy"] == 1.0  # bright against dark
+    page = (workdir / "report.html").read_text()
+    assert "10 of 10 examples" in page
+    assert "None among these examples" in page
 
     bad = tmp_path / "text.png"
     bad.write_text("no image")

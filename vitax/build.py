@@ -225,6 +225,8 @@ def build_plan(config: Config, in_steps: Callable[[str, str], int]) -> Plan:
             f"config.log.profile_at={log.profile_at} with profile_steps={log.profile_steps} does not lie within "
             f"the {total} steps of the run"
         )
+    if log.report < 0:
+        raise UserError(f"config.log.report={log.report} must not be negative")
     if log.profile_at and log.profile_steps < 1:
         raise UserError(f"config.log.profile_steps={log.profile_steps} must be at least 1")
     return Plan(

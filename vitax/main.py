@@ -26,15 +26,16 @@ from vitax.build import MAY_CHANGE, Run, build
 from vitax.config import differences, from_json, to_json
 from vitax.data.source import identity
 from vitax.errors import TrainingError, UserError
-from vitax.prediction import PREDICTORS
+from vitax.finish import finish, report_on
 from vitax.restore import open_run, restore
+from vitax.schema import resolve
 from vitax.start import initial_variables
 from vitax.tasks import Variables
 from vitax.training import log
 from vitax.training.checkpoint import Checkpoints
 from vitax.training.hosts import Hosts
 from vitax.training.log import say
-from vitax.training.loop import Inputs, Outcome, evaluate_all, one_line, train
+from vitax.training.loop import Inputs, evaluate_all, train
 from vitax.training.sharding import all_hosts
 from vitax.training.step import compile_step
 from vitax.training.stop import Stop
@@ -112,6 +113,9 @@ def train_run(
 
     if first:
         occupy(path, lock, config, overwrite, there)
+        if spec:
+            recipe = {"spec": spec, "config": resolve(cli.load_config(spec))}
+            workdir.write_json(path / workdir.RECIPE, recipe)
         if tokenizer := run.pipeline.reader.record.get("tokenizer"):
             workdir.write_text(path / workdir.TOKENIZER, tokenizer)
         log.LOGGER.info("%s\n%s\n%s", " ".join(sys.argv), workdir.versions(), description)
@@ -140,6 +144,7 @@ def train_run(
             hosts.close()
     if outcome.done:
         finish(run, path, checkpoints, outcome)
+        report_on(run, path, config["log"]["report"])
     if not outcome.done or stop.caught:
         number = stop.caught[0] if stop.caught else signal.SIGTERM  # another host's
         raise cli.Interrupted(number, f"python -m vitax.main --workdir={path}")
@@ -219,39 +224,6 @@ data     {splits.origin}: {len(splits.train):,} train, {len(splits.test):,} test
 devices  {hardware["devices"]} x {hardware["device"]} as {mesh}
 steps    {run.plan.total:,} of batch {run.top.batch_size:,} ({run.top.duration})
 workdir  {path}"""
-
-
-def finish(run: Run, path: Path, checkpoints: Checkpoints, outcome: Outcome) -> None:
-    """summary.json, and what a person wants to know at the end."""
-    step, results = int(outcome.state.step), outcome.results
-    best = checkpoints.best()
-    best_value = checkpoints.meta(best)["metrics"][run.evals.best] if best is not None else None
-    summary = {
-        "step": step,
-        "metrics": results,
-        "best": {"step": best, "metric": run.evals.best, "value": best_value},
-        "seconds": round(outcome.seconds, 1),
-        "versions": workdir.versions(),
-        "hardware": workdir.hardware(),
-    }
-    try:
-        workdir.write_json(path / "summary.json", summary)
-    except OSError as error:
-        raise TrainingError(
-            f"all is saved but summary.json: {error}; the same command writes it"
-        ) from error
-    checkpoints.close()
-    say(f"\ndone: {step:,} steps in {log.duration(outcome.seconds)}; {one_line(results)}")
-    if best is not None:
-        say(f"best: {run.evals.best} {best_value:.4f} at step {best:,}")
-    say(
-        f"all of it lies in {path}: config.json metrics.jsonl summary.json checkpoints/ tensorboard/ log.txt"
-    )
-    say(f"continue  python -m vitax.main --workdir={path}    (all {step:,} steps are done)")
-    say(f"evaluate  python -m vitax.main --workdir={path} --mode=eval")
-    if jax.process_index() == 0:
-        example = PREDICTORS[run.task_name].example(run.pipeline.splits.test, path)
-        say(f"predict   python -m vitax.predict --workdir={path} {example}")
 
 
 def evaluate_run(config: dict[str, Any], path: Path, which: str) -> None:

@@ -112,11 +112,13 @@ class Saving(NamedTuple):
 
 
 class Logging(NamedTuple):
-    """every: duration between lines; profile_at: step at which a profiler trace begins, 0 = none."""
+    """every: duration between lines; profile_at: step at which a profiler trace begins, 0 = none; report: test examples
+    that report.html looks at when the run is done, 0 = no report."""
 
     every: str = "50 steps"
     profile_at: int = 0
     profile_steps: int = 5
+    report: int = 1000
 
 
 def schema(config: Config) -> dict[str, tuple[Callable[..., Any], ...]]:

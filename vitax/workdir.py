@@ -30,16 +30,22 @@ WRITTEN = (
     "evaluations.jsonl",
     "example.png",
     "example.txt",
+    "explanations",
     "log.txt",
     "metrics.jsonl",
     "profile",
-    "summary.json",
     "predictions",
+    "recipe.json",
+    "report.html",
+    "summary.json",
     "tensorboard",
     "tokenizer.json",
     "config.json",  # last: a folder that is only half cleared is still that of a run
 )
 TOKENIZER = "tokenizer.json"
+RECIPE = (
+    "recipe.json"  # the config file that the run began with, and its values before any was changed
+)
 LOCK = ".lock"
 
 

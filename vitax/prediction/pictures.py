@@ -48,20 +48,32 @@ def reconstruct(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator
         if row is None:
             yield {"file": file, "error": str(example)}
             continue
-        rows, columns = (side // patch for side in format.image_size)
-        visible = row["visible"].reshape(rows, columns).repeat(patch, 0).repeat(patch, 1)[..., None]
-        masked = np.where(visible, example["image"], 127).astype(np.uint8)
+        masked, error = masked_and_error(example["image"], row, patch)
         output = output_path(folder, file)
         triple = np.concatenate([example["image"], masked, row["reconstruction"]], axis=1)
         write_png(output, enlarged(triple, format.image_size[0]))
-        wrong = np.square((row["reconstruction"].astype(float) - example["image"]) / 255)
-        hidden = ~np.broadcast_to(visible, wrong.shape)
         yield {
             "file": file,
             "output": str(output),
             "hidden": round(float(1 - row["visible"].mean()), 4),
-            "squared_error": round(float(wrong[hidden].mean()), 6),
+            "squared_error": round(error, 6),
         }
+
+
+def masked_and_error(
+    image: np.ndarray, row: dict[str, np.ndarray], patch: int
+) -> tuple[np.ndarray, float]:
+    """What an MAE saw of an image, the rest grey, and the mean squared error of the hidden pixels on the scale 0..1.
+
+    Args:
+        image: [H, W, C] uint8.
+        row: its predictions, "visible" and "reconstruction".
+    """
+    rows, columns = (side // patch for side in image.shape[:2])
+    visible = row["visible"].reshape(rows, columns).repeat(patch, 0).repeat(patch, 1)[..., None]
+    wrong = np.square((row["reconstruction"].astype(float) - image) / 255)
+    hidden = ~np.broadcast_to(visible, wrong.shape)
+    return np.where(visible, image, 127).astype(np.uint8), float(wrong[hidden].mean())
 
 
 def enlarged(picture: np.ndarray, side: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from vitax import workdir
 from vitax.build import build_model, build_task, read_pipeline
 from vitax.mesh import make_mesh
 from vitax.pipelines import Reader
-from vitax.restore import open_run, restore
+from vitax.restore import choose, open_run, restore
 from vitax.schema import Config, resolve
 from vitax.tasks import Task, Variables
 from vitax.training.sharding import to_device
@@ -46,7 +46,7 @@ def load_run(path: Path, which: str = "best") -> TrainedRun:
     checkpoints = open_run(path, config["evals"])
     mesh = make_mesh()
     batch_size = -(-BATCH // mesh.size) * mesh.size
-    reader = read_pipeline(config, checkpoints.meta(checkpoints.steps()[-1]))
+    reader = read_pipeline(config, checkpoints.meta(choose(checkpoints, "last")))
     model = build_model(config, reader)
     task = build_task(config, model, reader)
     shapes = jax.eval_shape(task.init, jax.random.key(0), pad([], reader, batch_size))

@@ -64,13 +64,18 @@ def translate(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[d
 
 def continue_text(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
     """{"text", "continuation"}: how each line goes on."""
+    return continued(run, lines_of(given))
+
+
+def continued(run: TrainedRun, lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+    """See `continue_text`."""
     vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.format.length
 
     def encode(line: str) -> dict[str, np.ndarray]:
         tokens = framed(vocab, vocab.encode(line), length, False, line, vocab.pad)
         return {**run.reader.blank, "tokens": np.where(tokens == vocab.end, vocab.pad, tokens)}
 
-    for line, example, row in predictions(run, encoded(lines_of(given), encode)):
+    for line, example, row in predictions(run, encoded(lines, encode)):
         if row is None:
             yield {"text": line, "error": str(example)}
             continue
@@ -82,6 +87,11 @@ def continue_text(run: TrainedRun, given: Sequence[str], options: Any) -> Iterat
 
 def fill_in(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
     """{"text", "filled", "masks": for each [MASK] the most probable words}."""
+    return filled_in(run, lines_of(given))
+
+
+def filled_in(run: TrainedRun, lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+    """See `fill_in`."""
     vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.format.length
     mark = vocab.token(vocab.mask)
 
@@ -91,7 +101,7 @@ def fill_in(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dic
             raise ValueError("there is no [MASK] to fill in")
         return {**run.reader.blank, **row}
 
-    for line, example, row in predictions(run, encoded(lines_of(given), encode)):
+    for line, example, row in predictions(run, encoded(lines, encode)):
         if row is None:
             yield {"text": line, "error": str(example)}
             continue

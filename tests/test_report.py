@@ -1,0 +1,227 @@
+"""Reports: pages, curves, and what is shown of each task, from models that have learned nothing."""
+
+import json
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from vitax import build, cli, report
+from vitax.config import to_json
+from vitax.errors import UserError
+from vitax.mesh import make_mesh
+from vitax.prediction import PREDICTORS, TrainedRun
+from vitax.prediction.run import pad
+from vitax.report import page
+from vitax.report.curves import POINTS, final, panels, read_metrics, thinned
+from vitax.report.exhibits import Shown, confusion, embedding, spread_out, worst_mistakes
+from vitax.report.images import middle, only
+from vitax.report.texts import cross_attention
+from vitax.schema import resolve
+
+ROOT = Path(__file__).parent.parent
+TINY = {"depth": 1, "width": 16, "num_heads": 2, "mlp_width": 16}
+# config of a task: what makes its demo small
+DEMOS = {
+    "classification": ("vit_b16", TINY),
+    "token_pruning": ("dynamic_vit_s", {**TINY, "depth": 4, "stages": (1, 2, 3)}),
+    "masked_image": ("mae_b16_pretrain", {**TINY, "decoder_width": 16}),
+    "contrastive": ("clip_vit_b32", {"image_depth": 1, "text_depth": 1}),
+    "restoration": ("swinir_light_x2", {"depths": (1,), "num_heads": (2,), "width": 8}),
+    "translation": ("transformer_base", {**TINY, "encoder_depth": 1, "decoder_depth": 2}),
+    "language": ("lm_small", TINY),
+    "masked_words": ("bert_base", TINY),
+    "text_classification": ("bert_finetune", TINY),
+}
+
+
+def opened(name, fields):
+    """A demo's data, and its model with random weights, as `vitax.prediction.load_run` gives them."""
+    config = cli.load_config(f"{ROOT}/configs/{name}.py:demo")
+    config["model"].update({key: value for key, value in fields.items() if key in config["model"]})
+    config = resolve(config)
+    if "beam" in config["task"]:
+        config["task"]["beam"] = 1
+    pipeline = build.open_pipeline(config)
+    reader = build.read_pipeline(config, pipeline.reader.record)
+    model = build.build_model(config, reader)
+    task = build.build_task(config, model, reader)
+    variables = jax.jit(task.init)(jax.random.key(0), pad([], reader, 8))
+    mesh = make_mesh(jax.devices()[:1])
+    return TrainedRun(config, mesh, reader, model, task, variables, 8), pipeline.splits.test
+
+
+@pytest.fixture(scope="module", params=list(DEMOS))
+def exhibited(request):
+    report.images.PIECE = 64
+    run, source = opened(*DEMOS[request.param])
+    shown = [exhibit for exhibit in report.EXHIBITS[request.param](run, source, 24) if exhibit]
+    return request.param, run, source, {exhibit.title: exhibit.body for exhibit in shown}
+
+
+def pictures(body):
+    return body.count("<img")
+
+
+def test_every_task_has_exhibits():
+    assert report.EXHIBITS.keys() == PREDICTORS.keys()
+
+
+def test_exhibits(exhibited):
+    task, run, source, bodies = exhibited
+    assert all("<img" in body or "<table" in body or "None" in body for body in bodies.values())
+    if task in ("classification", "token_pruning", "text_classification"):
+        assert set(bodies) >= {"Confusion matrix", "Worst mistakes", "Features by class"}
+        assert "of 24 examples" in bodies["Confusion matrix"]
+    if task == "token_pruning":
+        counts = [int(16 * ratio) for ratio in run.model.keep_ratios]
+        assert pictures(bodies["Patches kept"]) == 8 * (1 + len(counts))
+        for count in counts:
+            assert bodies["Patches kept"].count(f">{count} patches<") == 8
+    if task == "masked_image":
+        assert pictures(bodies["Reconstructions"]) == 3 * 8
+    if task == "contrastive":
+        assert "24 test images" in bodies["Images found by caption"]
+        digits = {int(source[i]["label"]) for i in spread_out(source, 24)}
+        assert pictures(bodies["Similarity"]) == len(digits)
+    if task == "restoration":
+        assert pictures(bodies["Before, after, truth"]) == 3
+        assert re.search(r"after: PSNR [\d.]+ dB", bodies["Before, after, truth"])
+    if task == "translation":
+        assert page.text(source.source[0][1]) in bodies["Translations"]
+        assert bodies["Alignment"].count("<table class=heat>") == 3
+    if task == "language":
+        assert source.lines[0].split()[-1] in bodies["Continuations"]
+    if task == "masked_words":
+        assert "[MASK]" in bodies["Hidden words"]
+        assert "%" in bodies["Hidden words"]
+
+
+@pytest.mark.parametrize("name", ["transformer_base", "rnn_attention"])
+def test_alignment_is_attention(name):
+    run, source = opened(name, {**TINY, "decoder_depth": 2})
+    example = source[0]
+    weights = cross_attention(run, example)
+    there = example["source"] != run.reader.format.pad
+    assert weights.shape == (len(example["target"]), len(there))
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
+    assert not weights[:, ~there].any()
+
+
+def test_confusions_are_counted():
+    rows = [
+        Shown(i, {"label": np.int32(label)}, {"probabilities": np.eye(3)[guess]})
+        for i, (label, guess) in enumerate([(0, 0), (0, 1), (1, 1), (2, 1), (2, 1)])
+    ]
+    few = confusion(rows, ["a", "b", "c"])
+    assert "2 of 5 examples" in few.body
+    assert "40.0%" in few.body
+    many = confusion(rows, [*"abc", *map(str, range(40))])
+    assert "<td>c</td><td>b</td><td class=number>2</td><td class=number>2</td>" in many.body
+
+
+def test_worst_mistakes_come_first():
+    chances = ([0.6, 0.4], [0.9, 0.1], [0.3, 0.7])
+    rows = [Shown(i, {"label": 1}, {"probabilities": np.array(p)}) for i, p in enumerate(chances)]
+    found = worst_mistakes(rows, ["cat", "dog"], 5)
+    assert [mistake.item.index for mistake in found] == [1, 0]
+    assert found[0].true == "dog (10%)"
+    assert found[0].guess == "cat (90%)"
+
+
+def test_embedding_needs_enough_labels():
+    rows = [Shown(i, {"label": np.int32(-1)}, {"features": np.ones(4)}) for i in range(30)]
+    assert embedding(rows, ["a"]) is None
+    assert embedding([], ["a"]) is None
+
+
+def test_dropped_patches_fade(rng):
+    image = rng.integers(0, 200, (4, 6, 3), dtype=np.uint8)
+    faded = only(image, np.array([0, 5]), 2)
+    np.testing.assert_array_equal(faded[:2, :2], image[:2, :2])
+    np.testing.assert_array_equal(faded[2:, 4:], image[2:, 4:])
+    assert (faded[:2, 2:] > 190).all()
+
+
+def test_middle_of_a_picture():
+    image = np.arange(9 * 7).reshape(9, 7, 1)
+    np.testing.assert_array_equal(middle(image, 4, 2)[..., 0], image[2:6, 1:5, 0])
+    assert middle(image, 64, 2).shape == (8, 6, 1)
+
+
+def test_examples_are_spread_out():
+    assert spread_out(range(10), 3) == [0, 4, 9]
+    assert spread_out(range(3), 10) == [0, 1, 2]
+
+
+def test_long_curves_are_thinned_to_means():
+    steps, values = thinned(np.arange(1200), np.arange(1200) % 3)
+    assert len(steps) == 400 <= POINTS
+    np.testing.assert_allclose(values, 1)
+    np.testing.assert_allclose(steps[:2], [1, 4])
+
+
+def fake_run(folder, lines, **changed):
+    folder.mkdir()
+    config = resolve(cli.load_config(f"{ROOT}/configs/vit_b16.py:demo"))
+    recipe = {"spec": "configs/vit_b16.py:demo", "config": config}
+    (folder / "recipe.json").write_text(to_json(recipe))
+    (folder / "config.json").write_text(to_json(config | changed))
+    (folder / "metrics.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+def test_damaged_lines_are_left_out(tmp_path):
+    lines = ('{"step": 1, "train/loss": 2.0}', '{"step": 2, "train/lo', '{"step": 3, "train/loss": null, "test/loss": 1.5}')  # fmt: skip
+    found = read_metrics(fake_run(tmp_path / "a", lines))
+    assert {name: (list(steps), list(values)) for name, (steps, values) in found.items()} == {
+        "train/loss": ([1], [2.0]),
+        "test/loss": ([3], [1.5]),
+    }
+    assert final([found, {}]) == {"test/loss": [1.5, None]}
+    assert read_metrics(tmp_path / "none") == {}
+
+
+def test_loss_is_the_first_panel_and_speed_the_last():
+    line = (np.array([1, 2]), np.array([3.0, 4.0]))
+    names = ("train/images_per_second", "train/data_wait", "train/other", "test/accuracy", "train/loss")  # fmt: skip
+    single = {"test/once": (np.array([2]), np.array([1.0]))}
+    figures = panels({"run": dict.fromkeys(names, line) | single}, "test/accuracy")
+    titles = [figure.axes[0].get_title() for figure in figures]
+    assert titles == ["loss", "accuracy", "other", "images per second", "data wait"]
+
+
+def test_report_of_a_run_that_is_not_done(tmp_path):
+    run = fake_run(tmp_path / "a<b>", ['{"step": 1, "train/loss": 2.0}', '{"step": 2, "train/loss": 1.0}'], seed=7)  # fmt: skip
+    text = report.report(run, 0)
+    assert "a&lt;b&gt;" in text
+    assert "<b>" not in text
+    assert "not finished" in text
+    assert text.count("<img") == 1
+    assert "seed: 0 -&gt; 7" in text
+    assert not re.search(r'(src|href)="?(http|/)', text), "something from outside"
+
+
+def test_what_cannot_be_shown_is_told(tmp_path):
+    text = report.report(fake_run(tmp_path / "a", []), 10)
+    assert "The pictures could not be made: UserError" in text
+
+
+def test_comparison(tmp_path):
+    lines = [json.dumps({"step": step, "train/loss": 1 / step, "test/accuracy": step / 10}) for step in (1, 2)]  # fmt: skip
+    runs = [fake_run(tmp_path / "a", lines), fake_run(tmp_path / "b", lines[:1], batch_size=64)]
+    text = report.comparison(runs)
+    assert "<td>batch_size</td><td>32</td><td>64</td>" in text
+    assert "<td>test/accuracy</td><td class=number>0.2</td><td class=number>0.1</td>" in text
+    assert text.count("<img") == 2
+    with pytest.raises(UserError, match="twice"):
+        report.comparison([runs[0], runs[0]])
+
+
+def test_pictures_keep_their_pixels():
+    small = page.picture(np.zeros((8, 8, 1), np.uint8), "a & b", side=100)
+    assert "width=104" in small
+    assert "a &amp; b" in small
+    assert "width=300" in page.picture(np.zeros((200, 300, 3), np.uint8), side=100)

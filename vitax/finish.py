@@ -1,0 +1,65 @@
+"""What a run leaves when it is done: summary.json, report.html, and what to type next."""
+
+from pathlib import Path
+
+import jax
+
+from vitax import workdir
+from vitax.build import Run
+from vitax.errors import TrainingError
+from vitax.prediction import PREDICTORS
+from vitax.training import log
+from vitax.training.checkpoint import Checkpoints
+from vitax.training.log import say
+from vitax.training.loop import Outcome, one_line
+
+
+def finish(run: Run, path: Path, checkpoints: Checkpoints, outcome: Outcome) -> None:
+    """summary.json, and what a person wants to know at the end."""
+    step, results = int(outcome.state.step), outcome.results
+    best = checkpoints.best()
+    best_value = checkpoints.meta(best)["metrics"][run.evals.best] if best is not None else None
+    summary = {
+        "step": step,
+        "metrics": results,
+        "best": {"step": best, "metric": run.evals.best, "value": best_value},
+        "seconds": round(outcome.seconds, 1),
+        "versions": workdir.versions(),
+        "hardware": workdir.hardware(),
+    }
+    try:
+        workdir.write_json(path / "summary.json", summary)
+    except OSError as error:
+        raise TrainingError(
+            f"all is saved but summary.json: {error}; the same command writes it"
+        ) from error
+    checkpoints.close()
+    say(f"\ndone: {step:,} steps in {log.duration(outcome.seconds)}; {one_line(results)}")
+    if best is not None:
+        say(f"best: {run.evals.best} {best_value:.4f} at step {best:,}")
+    say(
+        f"all of it lies in {path}: config.json metrics.jsonl summary.json checkpoints/ tensorboard/ log.txt"
+    )
+    say(f"continue  python -m vitax.main --workdir={path}    (all {step:,} steps are done)")
+    say(f"evaluate  python -m vitax.main --workdir={path} --mode=eval")
+    if jax.process_index() == 0:
+        example = PREDICTORS[run.task_name].example(run.pipeline.splits.test, path)
+        say(f"predict   python -m vitax.predict --workdir={path} {example}")
+
+
+def report_on(run: Run, path: Path, examples: int) -> None:
+    """report.html; the run is done and saved, and nothing that happens here makes it fail."""
+    if not examples or jax.process_index() > 0:
+        return
+    from vitax.report import report  # matplotlib: a second that a start need not wait for
+
+    try:
+        # Of several hosts one cannot compute alone: pictures are left to `python -m vitax.report`.
+        alone = jax.process_count() == 1
+        content = report(path, examples if alone else 0, run.pipeline.splits.test)
+        workdir.write_text(path / "report.html", content)
+        say(f"look at   {path / 'report.html'}")
+        if not alone:
+            say(f"          with pictures: python -m vitax.report {path}")
+    except Exception as error:
+        log.LOGGER.warning("there is no report: %s: %s", type(error).__name__, error)

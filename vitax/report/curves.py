@@ -1,0 +1,93 @@
+"""metrics.jsonl as curves: a panel for each metric, a line for each split or each run."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+POINTS = 500  # of a line; longer ones are thinned to means of neighbours
+UNTOLD = ("examples", "seconds", "corrupt")
+LAST = ("learning_rate", "gradient_norm", "data_wait")
+
+# {name of a metric: (steps, values)}
+Series = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def read_metrics(run: Path) -> Series:
+    """The metrics of a run; lines that are damaged, and values that are not finite, are left out."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    path = run / "metrics.jsonl"
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            values = json.loads(line)
+            step = values.pop("step")
+        except (ValueError, KeyError, AttributeError):
+            continue
+        for name, value in values.items():
+            if isinstance(value, int | float) and math.isfinite(value):
+                found.setdefault(name, []).append((step, value))
+    return {name: tuple(np.asarray(part) for part in zip(*pairs, strict=True)) for name, pairs in found.items()}  # fmt: skip
+
+
+def panels(runs: Mapping[str, Series], best: str = "") -> list[Figure]:
+    """A figure for each metric that changes: the loss first, then ``best``, what says how fast it went last.
+
+    Args:
+        runs: {name: metrics}; lines are coloured by split if there is one run, else by run.
+        best: metric that chooses the best checkpoint, "test/accuracy".
+    """
+    names = dict.fromkeys(name.partition("/")[2] for series in runs.values() for name in series)
+    wanted = ["loss", best.partition("/")[2]]
+
+    def rank(name: str) -> int:
+        if name in wanted:
+            return wanted.index(name)
+        return 3 + (name in LAST or name.endswith("_per_second"))
+
+    shown = sorted((name for name in names if name not in UNTOLD), key=rank)
+    figures = [_panel(name, runs) for name in shown if _changes(name, runs)]
+    return figures
+
+
+def _changes(name: str, runs: Mapping[str, Series]) -> bool:
+    return any(len(values[0]) > 1 for series in runs.values() for key, values in series.items() if key.partition("/")[2] == name)  # fmt: skip
+
+
+def _panel(name: str, runs: Mapping[str, Series]) -> Figure:
+    figure = Figure(figsize=(3.6, 2.4), layout="constrained")
+    panel = figure.subplots()
+    splits = sorted({key.partition("/")[0] for series in runs.values() for key in series})
+    for number, (run, series) in enumerate(runs.items()):
+        for key, (steps, values) in series.items():
+            split, _, metric = key.partition("/")
+            if metric != name:
+                continue
+            alone = len(runs) == 1
+            color = f"C{splits.index(split) if alone else number % 10}"
+            style = "-" if alone or split == "train" else "--"
+            label = split if alone else f"{run}, {split}"
+            marker = "." if len(steps) < 30 else ""
+            panel.plot(*thinned(steps, values), style, marker=marker, color=color, label=label, lw=1.2)  # fmt: skip
+    panel.set_title(name.replace("_", " "), fontsize=10)
+    panel.set_xlabel("step", fontsize=8)
+    panel.tick_params(labelsize=8)
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize=7)
+    return figure
+
+
+def thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """At most `POINTS` points: means of as many neighbours as it takes."""
+    group = -(-len(steps) // POINTS)
+    edges = np.arange(0, len(steps), group)
+    counts = np.diff([*edges, len(steps)])
+    return tuple(np.add.reduceat(x.astype(float), edges) / counts for x in (steps, values))
+
+
+def final(runs: Sequence[Series]) -> dict[str, list[float | None]]:
+    """{metric: its last value in each run}, of metrics that were evaluated, not those of training."""
+    names = dict.fromkeys(name for series in runs for name in series if not name.startswith("train/"))  # fmt: skip
+    return {name: [float(series[name][1][-1]) if name in series else None for series in runs] for name in names}  # fmt: skip

@@ -1,0 +1,110 @@
+"""What is shown of tasks with texts."""
+
+import numpy as np
+
+from vitax.data.source import Source
+from vitax.data.tokens import Vocabulary, from_json
+from vitax.prediction import TrainedRun
+from vitax.prediction.run import pad
+from vitax.prediction.texts import continued, filled_in
+from vitax.report import page
+from vitax.report.exhibits import (
+    Exhibit,
+    Shown,
+    confusion,
+    embedding,
+    shown,
+    spread_out,
+    worst_mistakes,
+)
+
+TEXTS = 12  # of a table
+ALIGNED = 3  # translations whose alignment is drawn
+LONGEST = 40  # tokens of a text of which that can be read
+
+
+def classified_texts(run: TrainedRun, source: Source, count: int) -> list[Exhibit | None]:
+    """Confusion matrix, worst mistakes, features by class."""
+    rows, names = shown(run, source, count), run.reader.record["class_names"]
+
+    lines = [(m.true, m.guess, " | ".join(source.source[m.item.index]["texts"])[:300]) for m in worst_mistakes(rows, names, 10)]  # fmt: skip
+    body = page.table(("class", "taken for", "text"), lines) if lines else page.paragraph("None among these examples.")  # fmt: skip
+    return [confusion(rows, names), Exhibit("Worst mistakes", body), embedding(rows, names)]
+
+
+def translated(run: TrainedRun, source: Source, count: int) -> list[Exhibit | None]:
+    """Translations beside their references, and what each word of some looked at."""
+    vocab = from_json(run.reader.record["tokenizer"])
+    rows = shown(run, source, min(count, TEXTS))
+    lines = [
+        (*source.source[item.index], vocab.decode(item.row["tokens"]))
+        for item in rows
+    ]  # fmt: skip
+    compared = page.table(("source", "reference", "translation"), lines)
+    short = [item for item in rows if (item.example["source"] != vocab.pad).sum() <= LONGEST]
+    charts = [aligned(run, vocab, item) for item in short[:ALIGNED]]
+    told = page.paragraph("Rows are words as they were written, columns what they looked at: attention of the last decoder layer, mean of its heads.", note=True)  # fmt: skip
+    alignment = Exhibit("Alignment", told + page.grid(charts)) if charts else None
+    return [Exhibit("Translations", compared), alignment]
+
+
+def aligned(run: TrainedRun, vocab: Vocabulary, item: Shown) -> str:
+    """The attention of a translation to its source, as HTML."""
+    written = item.row["tokens"]
+    length = int(np.argmax(written == vocab.end)) if vocab.end in written else len(written)
+    target = np.full_like(item.example["target"], vocab.pad)
+    words = written[: min(length, len(target) - 1)]
+    target[0], target[1 : 1 + len(words)] = vocab.begin, words
+    weights = cross_attention(run, {**item.example, "target": target})
+    said = np.flatnonzero(item.example["source"] != vocab.pad)
+    columns = [vocab.token(token).strip() for token in item.example["source"][said]]
+    spoken = [vocab.token(token).strip() for token in words]
+    return page.heat(weights[: len(words)][:, said], spoken, columns)
+
+
+def cross_attention(run: TrainedRun, example: dict[str, np.ndarray]) -> np.ndarray:
+    """[target, source] attention of the last decoder layer, mean of its heads, for a target that is given.
+
+    Args:
+        example: "source" and "target" [L] token ids, the target from begin on.
+    """
+    batch = pad([example], run.reader, 1)
+    padding = run.reader.format.pad
+    masks = {f"{side}_mask": batch[side] != padding for side in ("source", "target")}
+    _, state = run.model.apply(
+        run.variables, batch["source"], batch["target"], **masks, mutable="intermediates"
+    )
+    decoder = state["intermediates"]["decoder"]
+    if "weights" in decoder:  # recurrent: one attention, without heads
+        return np.asarray(decoder["weights"][0][0])
+    blocks = [name for name in decoder if name.startswith("block")]
+    last = max(blocks, key=lambda name: int(name.removeprefix("block")))
+    return np.asarray(decoder[last]["cross_attention"]["weights"][0][0].mean(axis=0))
+
+
+def continuations(run: TrainedRun, source: Source, count: int) -> list[Exhibit | None]:
+    """How test texts go on after their first half, and how they really do."""
+    starts, ends = [], []
+    for i in spread_out(source, min(count, TEXTS)):
+        words = source.lines[i].split()
+        starts.append(" ".join(words[: max(1, len(words) // 2)]))
+        ends.append(" ".join(words[max(1, len(words) // 2) :]))
+    found = continued(run, iter(starts))
+    lines = [(row["text"], row.get("continuation", row.get("error")), end) for row, end in zip(found, ends, strict=True)]  # fmt: skip
+    return [Exhibit("Continuations", page.table(("text", "how it goes on, greedily", "how it went on"), lines))]  # fmt: skip
+
+
+def guessed(run: TrainedRun, source: Source, count: int) -> list[Exhibit | None]:
+    """Test texts with one word in seven hidden, and the guesses."""
+    texts, answers = [], []
+    for i in spread_out(source, min(count, TEXTS)):
+        words = source.lines[i].split()[:24]
+        hidden = range(len(words) // 2 % 7, len(words), 7)
+        answers.append(", ".join(words[k] for k in hidden))
+        texts.append(" ".join("[MASK]" if k in hidden else word for k, word in enumerate(words)))
+    lines = []
+    for row, answer in zip(filled_in(run, iter(texts)), answers, strict=True):
+        guesses = "; ".join(" ".join(f"{guess['word']} {guess['probability']:.0%}" for guess in mask[:3]) for mask in row.get("masks", ()))  # fmt: skip
+        lines.append((row["text"], answer, guesses or row.get("error", "")))
+    told = page.paragraph("A mask is one token; a word of several is guessed by its first at best.", note=True)  # fmt: skip
+    return [Exhibit("Hidden words", told + page.table(("text", "hidden", "guesses for each mask"), lines))]  # fmt: skip
