@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitax import build, images
-from vitax.explain.__main__ import classifier, describe
+from vitax.explain.images import classifier, describe
 from vitax.explain.methods import applicable, explainer
 from vitax.explain.perturbation import FRACTIONS, area, without
 from vitax.prediction import load_run

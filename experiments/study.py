@@ -181,25 +181,30 @@ def markdown(rows: Sequence[Row], study: Study) -> str:
 
 
 def draw(rows: Sequence[Row], study: Study, path: Path) -> None:
-    """The first metric: over x a line for each series, otherwise a column of dots for each variant; bars are deviations."""
+    """The first metric: over x a line for each series, dashed for those without x; otherwise a column of dots for each
+    variant. Bars are deviations over seeds."""
     metric = next(iter(study.metrics))
     found = grouped(rows, metric)
     figure = Figure(figsize=(6, 3.6), dpi=120, layout="constrained")
     panel = figure.subplots()
-    if all(x is not None for _, x in found):
-        for name in dict.fromkeys(series for series, _ in found):
+    if any(x is not None for _, x in found):
+        for number, name in enumerate(dict.fromkeys(series for series, _ in found)):
             line = {x: values for (series, x), values in found.items() if series == name}
             means = [statistics.mean(values) for values in line.values()]
-            panel.errorbar(list(line), means, [spread(v) for v in line.values()], marker="o", capsize=3, label=name)  # fmt: skip
+            if None in line:  # nothing was varied: a level to compare with
+                panel.axhline(means[0], ls="--", color=f"C{number}", label=name)
+                continue
+            panel.errorbar(list(line), means, [spread(v) for v in line.values()], marker="o", capsize=3, color=f"C{number}", label=name)  # fmt: skip
+        numbers = [x for _, x in found if x is not None]
         panel.set_xlabel(study.x)
         panel.legend()
-        if min(x for _, x in found) > 0 and max(x for _, x in found) / min(x for _, x in found) > 8:
+        if min(numbers) > 0 and max(numbers) / min(numbers) > 8:
             panel.set_xscale("log")
     else:
         for at, values in enumerate(found.values()):
             panel.plot([at] * len(values), values, ".", color="0.6")
             panel.errorbar(at, statistics.mean(values), spread(values), marker="o", capsize=4, color="C0")  # fmt: skip
-        names = [label(key) if key[1] is not None else key[0] for key in found]
+        names = [name for name, _ in found]
         slanted = {"rotation": 30, "ha": "right"} if len(names) > 4 else {}
         panel.set_xticks(range(len(names)), names, **slanted)
     panel.set_ylabel(study.metrics[metric])

@@ -98,8 +98,8 @@ def small_scores(name):
         side = {"swin": 16, "nat": 24}[name]
         model = case.replaced(image_size=(side, side)) if name == "swin" else model
         example = np.random.default_rng(1).normal(size=(1, side, side, 3)).astype(np.float32)
-    variables = variables_of(model, case.inputs if name == "clip" else (example,))
-    if name == "clip":
+    variables = variables_of(model, case.inputs if case.family == "clip" else (example,))
+    if case.family == "clip":
         text = model.apply(variables, case.inputs[1], method="encode_text")
         return lambda x: model.apply(variables, x, method="encode_image") @ text.T, example
     if name in ("bert", "fnet-hybrid"):
@@ -131,6 +131,22 @@ def both_vary(program, step):
 
 
 IMAGES = ["vit", "vit-map", "swin", "nat", "dynamic_vit", "mlp_mixer", "fnet_image"]
+
+
+def test_a_resnet_keeps_its_relevance_below_the_pooling_where_positions_take_their_share():
+    with jax.enable_x64(True):
+        scores, example = small_scores("clip-resnet")
+        program = trace(scores, example)
+        seed = jnp.zeros(jax.eval_shape(scores, example).shape).at[0, 1].set(1)
+        found = jax.jit(lambda x: relevance(program, [x], seed))(example)
+        sums = [
+            float(found.slots[step.outputs[0]].sum())
+            for step in program.steps
+            if step.name == "add" and step.outputs[0] in found.slots and both_vary(program, step)
+        ]
+        assert len(sums) == 5
+        np.testing.assert_allclose(sums, sums[0], rtol=0.02)
+        assert sums[0] < 0.9
 
 
 @pytest.mark.parametrize("name", IMAGES)

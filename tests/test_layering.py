@@ -61,6 +61,8 @@ ALLOWED = {
     "prediction": None,
     "explain": ("nn",),
     "explain.__main__": None,
+    "explain.images": None,
+    "explain.texts": None,
     "report": None,
     "main": None,
     "finish": None,
@@ -83,6 +85,7 @@ ONLY = {  # third-party packages that may be imported in some places only
         "start",
         "evals",
         "prediction",
+        "explain.texts",
     ),
     "safetensors": ("pretrained",),
     "packaging": ("doctor",),
@@ -108,7 +111,7 @@ def files():
 
 def layer(path):
     parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts) if parts == ("explain", "__main__") else parts[0]
+    return ".".join(parts) if ".".join(parts) in ALLOWED else parts[0]
 
 
 def imports(path):

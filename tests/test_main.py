@@ -478,6 +478,9 @@ def test_a_chain_pretrains_fine_tunes_probes_and_predicts(command, tmp_path):
     assert row["hidden"] == 0.5
     with Image.open(tmp_path / row["output"]) as picture:
         assert picture.size == (3 * 224, 224)
+    seen = command("explain", "--workdir=mae", "mae/example.png")  # rollout: there are no classes
+    assert seen.returncode == 0, seen.stderr
+    refused(command("explain", "--workdir=mae", "--method=lrp", "mae/example.png"), "has none; choose rollout or")  # fmt: skip
     for name, told in (
         ("mae_b16_finetune", "params/fc_norm/scale"),
         ("mae_b16_linprobe", "head_norm"),
@@ -521,7 +524,18 @@ def test_texts_pretrain_fine_tune_with_one_tokenizer_and_fill_in(command, tmp_pa
     )
     assert not (tmp_path / "x").exists()
     label = command("predict", "--workdir=tuned", "lines.txt")
-    assert all("probability" in json.loads(line) for line in label.stdout.splitlines())
+    labels = [json.loads(line) for line in label.stdout.splitlines()]
+    assert all("probability" in row for row in labels)
+    explained = command("explain", "--workdir=tuned", "--method=relevance,gradient_x_input", "lines.txt")  # fmt: skip
+    assert explained.returncode == 0, explained.stderr
+    rows = [json.loads(line) for line in explained.stdout.splitlines()]
+    for row, said in zip(rows, labels, strict=True):
+        assert row["class"] == said["label"]
+        assert row["top"][0]["probability"] == pytest.approx(said["probability"], abs=1e-4)
+        for words in row["words"].values():
+            assert max(shade for _, shade in words) == 1
+            assert [word for word, _ in words][:1] == ["[CLS]"]
+    assert "<b>gradient_x_input</b>" in (tmp_path / rows[0]["output"]).read_text()
 
 
 def test_folds_are_run_one_after_the_other(command, tmp_path):

@@ -11,13 +11,14 @@ import pytest
 from vitax import build, cli, report
 from vitax.config import to_json
 from vitax.errors import UserError
+from vitax.explain.picture import only
 from vitax.mesh import make_mesh
 from vitax.prediction import PREDICTORS, TrainedRun
 from vitax.prediction.run import pad
 from vitax.report import page
 from vitax.report.curves import POINTS, final, panels, read_metrics, thinned
 from vitax.report.exhibits import Shown, confusion, embedding, spread_out, worst_mistakes
-from vitax.report.images import middle, only
+from vitax.report.images import middle
 from vitax.report.texts import cross_attention
 from vitax.schema import resolve
 

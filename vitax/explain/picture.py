@@ -1,34 +1,67 @@
 """Heat maps over an image, side by side."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
+WIDEST = 6  # pictures side by side
+FADED = 0.25  # what is left of the colour of a patch that was dropped
 
-def draw(path: Path, image: np.ndarray, heats: Mapping[str, np.ndarray], title: str) -> None:
-    """Writes a PNG: the image, then the image under each map, which is spread over it.
+
+def only(image: np.ndarray, kept: np.ndarray, patch: int) -> np.ndarray:
+    """The image with all but the kept patches faded to white.
+
+    Args:
+        image: [H, W, C] uint8.
+        kept: [n] numbers of patches, row by row.
+        patch: side in pixels.
+    """
+    rows, columns = (side // patch for side in image.shape[:2])
+    there = np.zeros(rows * columns, bool)
+    there[kept] = True
+    mask = there.reshape(rows, columns).repeat(patch, 0).repeat(patch, 1)[..., None]
+    return np.where(mask, image, 255 - FADED * (255.0 - image)).astype(np.uint8)
+
+
+def draw(
+    path: Path,
+    image: np.ndarray,
+    heats: Mapping[str, np.ndarray],
+    title: str,
+    kept: Sequence[np.ndarray] = (),
+    patch: int = 1,
+) -> None:
+    """Writes a PNG: the image, then what is left of it after each pruning, then the image under each map, which is spread
+    over it.
 
     Args:
         image: [H, W, 1 or 3] uint8.
         heats: {name: [h, w]}, of any range.
         title: of the image.
+        kept, patch: see `only`.
     """
-    count = 1 + len(heats)
-    figure = Figure(figsize=(3 * count, 3.3), dpi=120, layout="constrained")
-    panels = figure.subplots(1, count, squeeze=False)[0]
+    left = [(f"{len(numbers)} patches kept", only(image, numbers, patch)) for numbers in kept]
+    shown = [(title, image, None), *((*pair, None) for pair in left)]
+    shown += [(name, image, heat) for name, heat in heats.items()]
+    columns = min(len(shown), WIDEST)
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(3 * columns, 3.3 * rows), dpi=120, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
     grey = {"cmap": "gray", "vmin": 0, "vmax": 255} if image.shape[-1] == 1 else {}
-    picture = image[..., 0] if image.shape[-1] == 1 else image
     height, width = image.shape[:2]
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-    for panel, (name, heat) in zip(panels, [(title, None), *heats.items()], strict=True):
-        panel.imshow(picture, extent=extent, **grey)
+    for panel in panels:
+        panel.set_axis_off()
+    for panel, (name, under, heat) in zip(
+        panels, shown, strict=False
+    ):  # the last row may not be full
+        panel.imshow(under[..., 0] if grey else under, extent=extent, **grey)
         if heat is not None:
             # Beyond the brightest hundredth nothing more is told: one pixel must not darken all others.
             low, high = np.min(heat), np.quantile(heat, 0.99) if heat.size > 400 else np.max(heat)
-            shown = np.clip((heat - low) / max(high - low, 1e-30), 0, 1)
-            panel.imshow(shown, cmap="jet", alpha=0.5, extent=extent, interpolation="bilinear", vmin=0, vmax=1)  # fmt: skip
+            scaled = np.clip((heat - low) / max(high - low, 1e-30), 0, 1)
+            panel.imshow(scaled, cmap="jet", alpha=0.5, extent=extent, interpolation="bilinear", vmin=0, vmax=1)  # fmt: skip
         panel.set_title(name, fontsize=10)
-        panel.set_axis_off()
     figure.savefig(path)

@@ -112,7 +112,7 @@ def _rule(step: Step, varying: list[bool], bounded: bool, biased: bool) -> Rule:
     if step.name in ("add", "add_any"):
         # What is added to scores of attention, positions and masks, takes no part, as no bias does.
         return _pass if biased and sum(varying) == 1 else _add
-    if step.name == "reduce_sum":
+    if step.name in ("reduce_sum", "reduce_window_sum"):
         return _share
     if step.name in PASSES and sum(varying) == 1:
         return _pass

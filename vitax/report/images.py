@@ -6,6 +6,7 @@ import numpy as np
 from vitax.data.degrade import degrade, enlarge
 from vitax.data.source import Source
 from vitax.evals.pictures import measure, modulo_crop, restore
+from vitax.explain.picture import only
 from vitax.prediction import TrainedRun
 from vitax.prediction.pictures import masked_and_error
 from vitax.report import page
@@ -19,7 +20,6 @@ from vitax.report.exhibits import (
     worst_mistakes,
 )
 
-FADED = 0.25  # what is left of the colour of a patch that was dropped
 PICTURES, PIECE = 4, 256  # that are restored, and pixels of a side
 
 
@@ -51,20 +51,6 @@ def pruned(run: TrainedRun, source: Source, count: int) -> list[Exhibit | None]:
     told = page.paragraph("The image, its predicted class, and what is left of it after each stage.", note=True)  # fmt: skip
     stages = Exhibit("Patches kept", told + "".join(lines))
     return [stages, confusion(rows, names), mistaken(rows, names), embedding(rows, names)]  # fmt: skip
-
-
-def only(image: np.ndarray, kept: np.ndarray, patch: int) -> np.ndarray:
-    """The image with all but the kept patches faded to white.
-
-    Args:
-        image: [H, W, C] uint8.
-        kept: [n] numbers of patches, row by row.
-    """
-    rows, columns = (side // patch for side in image.shape[:2])
-    there = np.zeros(rows * columns, bool)
-    there[kept] = True
-    mask = there.reshape(rows, columns).repeat(patch, 0).repeat(patch, 1)[..., None]
-    return np.where(mask, image, 255 - FADED * (255.0 - image)).astype(np.uint8)
 
 
 def reconstructed(run: TrainedRun, source: Source, count: int) -> list[Exhibit | None]:

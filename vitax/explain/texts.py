@@ -1,0 +1,106 @@
+"""Which words of a text speak for its class."""
+
+import html
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vitax import workdir
+from vitax.data.tokens import from_json
+from vitax.explain.images import Scores, chosen, explainers, heat_maps, methods_wanted
+from vitax.explain.methods import subject
+from vitax.nn.text import TextEmbed
+from vitax.pipelines.sentences import encode_pair
+from vitax.prediction import TrainedRun
+from vitax.prediction.images import ranked
+from vitax.prediction.pictures import output_folder
+from vitax.prediction.texts import lines_of
+
+ROLLED_OUT = ("relevance", "rollout")  # methods that add an identity to each layer
+
+
+def explain_texts(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
+    """{"text", "class", "top", "words": {method: [[token, relevance], ...]}, "output"}; the largest relevance is 1. The page has
+    the tokens of all texts, the darker the more they speak for the class."""
+    vocab, names = from_json(run.reader.record["tokenizer"]), run.reader.record["class_names"]
+    length, wanted = run.reader.format.length, methods_wanted(options.method, True)
+    output, sections = output_folder(options, "explanations") / "words.html", []
+    for line in lines_of(given):
+        texts = tuple(line.split("\t")) if run.reader.format.pairs else (line,)
+        row = encode_pair(vocab, texts, length, truncate=True)
+        count = int((row["tokens"] != vocab.pad).sum())
+        tokens, segments = (row[name][None, :count] for name in ("tokens", "segments"))
+        scores, x = from_embeddings(run.model, run.variables, tokens, segments)
+        probabilities = np.asarray(jax.nn.softmax(scores(x)[0]))
+        label = chosen(options["class"].value, names, probabilities)
+        explain = explainers(wanted, subject(scores, x, (1, count)))
+        words = [vocab.token(token).strip() for token in tokens[0]]
+        heats = {
+            name: positive(of_others(heat[0]) if name in ROLLED_OUT else heat[0])
+            for name, heat in heat_maps(explain, x, label).items()
+        }
+        told = f"{names[label]} {probabilities[label]:.2f}"
+        sections.append(f"<h3>{html.escape(told)}</h3>" + "".join(shaded(name, words, heat) for name, heat in heats.items()))  # fmt: skip
+        workdir.write_text(output, page(sections))
+        yield {
+            "text": line,
+            "class": names[label],
+            "top": ranked(probabilities, names, options.top)["top"],
+            "words": {
+                name: [[word, round(float(x), 4)] for word, x in zip(words, heat, strict=True)]
+                for name, heat in heats.items()
+            },
+            "output": str(output),
+        }
+
+
+def from_embeddings(
+    model: nn.Module, variables: Any, tokens: np.ndarray, segments: np.ndarray
+) -> tuple[Scores, jax.Array]:
+    """A text classifier as a function of embedded words, which have gradients: [1, 1, L, D], an image of one row.
+
+    Args:
+        tokens, segments: [1, L], without padding.
+    """
+    _, seen = model.apply(variables, tokens, segments=segments, mutable="intermediates")
+    (embedded,) = seen["intermediates"]["embedded"]
+
+    def scores(x: jax.Array) -> jax.Array:
+        def in_its_place(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+            is_embedding = (
+                isinstance(context.module, TextEmbed) and context.method_name == "__call__"
+            )
+            return x[:, 0] if is_embedding else call(*args, **kwargs)
+
+        with nn.intercept_methods(in_its_place):
+            return model.apply(variables, tokens, segments=segments)["logits"]
+
+    return scores, jnp.asarray(embedded)[:, None]
+
+
+def of_others(heat: np.ndarray) -> np.ndarray:
+    """[L] with the least value at the first token, whose own share is the residual's, not a word's (the official code does so)."""
+    return np.concatenate([[heat.min()], heat[1:]])
+
+
+def positive(heat: np.ndarray) -> np.ndarray:
+    """What speaks for the class, 0..1."""
+    return np.maximum(heat, 0) / max(float(heat.max()), 1e-30)
+
+
+def shaded(name: str, words: Sequence[str], heat: np.ndarray) -> str:
+    """Tokens on red, the stronger the darker."""
+    spans = (
+        f'<span style="background: rgba(214, 60, 40, {shade:.2f})">{html.escape(word)}</span>'
+        for word, shade in zip(words, heat, strict=True)
+    )
+    return f"<p><b>{html.escape(name)}</b> {' '.join(spans)}</p>"
+
+
+def page(sections: Sequence[str]) -> str:
+    style = "body { font: 16px/1.8 system-ui, sans-serif; max-width: 1000px; margin: 2em auto } b { font-weight: 400; color: #57606a; margin-right: 1em }"
+    return f'<!doctype html><meta charset="utf-8"><title>words</title><style>{style}</style>{"".join(sections)}\n'
