@@ -200,6 +200,8 @@ def draw(rows: Sequence[Row], study: Study, path: Path) -> None:
         panel.legend()
         if min(numbers) > 0 and max(numbers) / min(numbers) > 8:
             panel.set_xscale("log")
+        panel.set_xticks(sorted(set(numbers)), [f"{x:g}" for x in sorted(set(numbers))])
+        panel.minorticks_off()
     else:
         for at, values in enumerate(found.values()):
             panel.plot([at] * len(values), values, ".", color="0.6")

@@ -137,7 +137,8 @@ def test_a_resnet_keeps_its_relevance_below_the_pooling_where_positions_take_the
     with jax.enable_x64(True):
         scores, example = small_scores("clip-resnet")
         program = trace(scores, example)
-        seed = jnp.zeros(jax.eval_shape(scores, example).shape).at[0, 1].set(1)
+        shape = jax.eval_shape(scores, example)
+        seed = jnp.zeros(shape.shape, shape.dtype).at[0, 1].set(1)
         found = jax.jit(lambda x: relevance(program, [x], seed))(example)
         sums = [
             float(found.slots[step.outputs[0]].sum())
