@@ -80,7 +80,7 @@ def conduct(file: str, question: str, study: Study) -> None:
         folder = given.out.absolute() / name
         with ThreadPoolExecutor(given.parallel) as pool:
             found = list(pool.map(lambda seed: _one_seed(study, folder, seed, more), range(given.seeds)))  # fmt: skip
-        _write(table, [row for of_seed in zip(*found, strict=True) for row in of_seed if row])
+        write(table, [row for of_seed in zip(*found, strict=True) for row in of_seed if row])
     rows = read(table)
     print(markdown(rows, study))
     draw(rows, study, RESULTS / f"{name}.png")
@@ -134,7 +134,8 @@ def _run(program: Sequence[str], config: str, path: Path, flags: Sequence[str]) 
         raise SystemExit(f"{' '.join(line)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
 
 
-def _write(path: Path, rows: Sequence[Row]) -> None:
+def write(path: Path, rows: Sequence[Row]) -> None:
+    """A CSV of rows, whose columns are all that any of them has."""
     path.parent.mkdir(exist_ok=True)
     names = dict.fromkeys(name for row in rows for name in row)
     with path.open("w", newline="") as file:
