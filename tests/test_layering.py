@@ -160,3 +160,15 @@ def test_training_names_no_objective_and_no_model():
 def test_files_are_short():
     long = {path.name: n for path in files() if (n := len(path.read_text().splitlines())) > 300}
     assert not long
+
+
+def test_what_is_public_is_documented():
+    silent = [
+        f"{path.relative_to(ROOT)}: {node.name}"
+        for path in files()
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        if not node.name.startswith("_") and not ast.get_docstring(node)
+    ]
+    assert not silent
+    assert all(ast.get_docstring(ast.parse(p.read_text())) for p in files() if p.stat().st_size)

@@ -2,8 +2,8 @@
 
 Where things are
 ----------------
-    main, predict, folds,
-    explain                 what a user types: ``python -m vitax.main``, ``python -m vitax.predict``
+    main, predict, explain,
+    report, folds           what a user types: ``python -m vitax.main``, ``python -m vitax.predict``
     plan, doctor, bench     ... before: what it will need, what will go wrong, how fast it is
     schema                  every key of a config: its meaning, its default
     build                   the only reader of a config: config -> model, task, data, optimizer
@@ -14,7 +14,7 @@ Where things are
     models/                 one paper, one file; the table is ``vitax.models.MODELS``, ``python -m vitax.models`` lists it
     macs                    multiply-accumulates of any function
     pretrained/             weights of other projects, in and out; one table a family
-    start, restore          weights that a run starts from; variables of a checkpoint
+    start, restore, finish  weights that a run starts from; variables of a checkpoint; what a run leaves
     needs, blank            bytes of a step, by counting and compiling; images that are not there, for plans
     tasks/                  one objective, one file; the table is ``vitax.tasks.TASKS``
     data/                   sources, transforms, loader: NumPy only; the table is ``vitax.data.SOURCES``
@@ -23,6 +23,7 @@ Where things are
     evals/                  evaluations that are not a mean: zero-shot, retrieval, k-NN, BLEU, whole pictures
     prediction/             what ``vitax.predict`` does for each task
     explain/                what a model looks at: traced, and walked back; the table is ``vitax.explain.methods.METHODS``
+    report/                 a run on one page, or several compared; the table is ``vitax.report.EXHIBITS``
     training/               step, loop, optimizer, sharding, checkpoints, logs, signals: know a Task, never a model
 
 The way of a batch

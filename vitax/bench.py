@@ -34,6 +34,7 @@ MODES = ("train", "infer", "data")
 
 
 def define_flags(values: flags.FlagValues) -> None:
+    """The flags of this command."""
     flags.DEFINE_enum("mode", "train", MODES, "what to time", flag_values=values)
     flags.DEFINE_integer("batch", 0, "batch size; 0: that of the config", flag_values=values)
     flags.DEFINE_integer("steps", 20, "timed steps", flag_values=values)
@@ -44,6 +45,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def start(argv: list[str]) -> int:
+    """Does what the command line says; gives the exit code."""
     values, _ = cli.parse(argv, define_flags, __doc__)
     if values.steps < 1 or values.warmup < 1 or values.batch < 0:
         raise UserError("--steps and --warmup must be at least 1, --batch not negative")
@@ -220,6 +222,7 @@ def peak_memory(program: Any) -> int:
 
 
 def main() -> None:
+    """The command."""
     cli.exit_with(lambda: start(sys.argv), debug="--debug" in sys.argv)
 
 

@@ -164,6 +164,7 @@ def read_pipeline(config: Config, record: dict[str, Any]) -> Reader:
 
 
 def call_data(config: Config, function: Callable[..., Any], *given: Any) -> Any:
+    """A function with its keyword-only arguments from config.data."""
     return call(function, "data", config["data"], *given)
 
 

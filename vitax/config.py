@@ -152,6 +152,7 @@ def steps(name: str, duration: str, *, batch_size: int, examples: int) -> int:
 
 
 def to_json(config: Mapping[str, Any]) -> str:
+    """A config, or what else is kept beside it, as JSON; tuples become lists."""
     return json.dumps(config, indent=2) + "\n"
 
 

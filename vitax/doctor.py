@@ -38,11 +38,13 @@ class Finding(NamedTuple):
 
 
 def define_flags(values: flags.FlagValues) -> None:
+    """The flags of this command."""
     flags.DEFINE_string("workdir", "", "folder of the run, planned or there", flag_values=values)
     flags.DEFINE_bool("debug", False, "show tracebacks", flag_values=values)
 
 
 def start(argv: list[str]) -> int:
+    """Does what the command line says; gives the exit code."""
     given = bool(cli.value_of(argv, "config"))
     values, _ = cli.parse(argv, define_flags, __doc__, with_config=given)
     cli.start_jax()
@@ -236,6 +238,7 @@ def _output(*command: str) -> str:
 
 
 def main() -> None:
+    """The command."""
     cli.exit_with(lambda: start(sys.argv), debug="--debug" in sys.argv)
 
 

@@ -23,6 +23,7 @@ from vitax.training.log import say
 
 
 def define_flags(values: flags.FlagValues) -> None:
+    """The flags of this command."""
     flags.DEFINE_string(
         "workdir", "", "folder of the runs; empty: runs/NAME-DATE", flag_values=values
     )
@@ -30,6 +31,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def start(argv: list[str]) -> int:
+    """Does what the command line says; gives the exit code."""
     values, _ = cli.parse(argv, define_flags, __doc__)
     count = values.config.data.get("num_folds", 0)
     if count < 2:
@@ -75,6 +77,7 @@ def tell(found: list[dict[str, float]], folder: Path) -> int:
 
 
 def main() -> None:
+    """The command."""
     cli.exit_with(lambda: start(sys.argv), debug="--debug" in sys.argv)
 
 

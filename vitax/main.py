@@ -44,6 +44,8 @@ ASK_EVERY = 10  # steps after which several hosts ask each other whether one was
 
 
 def define_flags(values: flags.FlagValues) -> None:
+    """The flags of this command."""
+
     def text(name: str, default: str, told: str) -> None:
         flags.DEFINE_string(name, default, told, flag_values=values)
 
@@ -64,6 +66,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def start(argv: list[str]) -> None:
+    """Does what the command line says."""
     values, _ = cli.parse(argv, define_flags, __doc__)
     cli.start_jax(values.coordinator, values.num_processes, values.process_id)
     log.start_logging(None)
@@ -205,6 +208,7 @@ def meta(config: dict[str, Any], run: Run) -> dict[str, Any]:
 
 
 def open_checkpoints(run: Run, path: Path) -> Checkpoints:
+    """The checkpoints in the folder of a run, to write."""
     return Checkpoints(
         path / "checkpoints", keep=run.saving.keep, best=run.evals.best, mode=run.evals.mode
     )
@@ -264,6 +268,7 @@ def evaluate_run(config: dict[str, Any], path: Path, which: str) -> None:
 
 
 def main() -> None:
+    """The command."""
     cli.exit_with(lambda: start(sys.argv), debug="--debug" in sys.argv)
 
 

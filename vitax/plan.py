@@ -31,6 +31,7 @@ GIB = 2**30
 
 
 def define_flags(values: flags.FlagValues) -> None:
+    """The flags of this command."""
     flags.DEFINE_integer(
         "devices", 0, "plan for so many CPU devices; 0: those that are here", flag_values=values
     )
@@ -49,6 +50,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def start(argv: list[str]) -> int:
+    """Does what the command line says; gives the exit code."""
     values, _ = cli.parse(argv, define_flags, __doc__)
     limit = in_bytes(values.memory)
     if values.devices and values.topology:
@@ -160,6 +162,7 @@ def size(count: int) -> str:
 
 
 def hours(run: build.Run, step_seconds: float) -> str:
+    """How long the run takes if a step takes so many seconds."""
     if step_seconds < 0:
         raise UserError(f"--step_seconds={step_seconds} must not be negative")
     seconds = step_seconds * run.plan.total
@@ -221,6 +224,7 @@ def search(
 
 
 def main() -> None:
+    """The command."""
     cli.exit_with(lambda: start(sys.argv), debug="--debug" in sys.argv)
 
 

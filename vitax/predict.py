@@ -21,6 +21,7 @@ from vitax.training import log
 
 
 def define_flags(values: flags.FlagValues) -> None:
+    """The flags of this command."""
     flags.DEFINE_string("workdir", "", "folder of the run", flag_values=values)
     flags.DEFINE_string("checkpoint", "best", "best, last, average, or a step", flag_values=values)
     flags.DEFINE_string(
@@ -37,6 +38,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def start(argv: list[str]) -> int:
+    """Does what the command line says; gives the exit code."""
     values, given = cli.parse(argv, define_flags, __doc__, with_config=False, positional=True)
     if not values.workdir:
         raise UserError("give --workdir=RUN, the folder of a trained run")
@@ -51,6 +53,7 @@ def start(argv: list[str]) -> int:
 
 
 def main() -> None:
+    """The command."""
     cli.exit_with(lambda: start(sys.argv), debug="--debug" in sys.argv)
 
 

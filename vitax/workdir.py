@@ -195,6 +195,7 @@ def digest(value: Mapping[str, Any]) -> str:
 
 
 def versions() -> dict[str, str]:
+    """{package: version} of what a result may depend on."""
     names = ("vitax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
     found = {"python": platform.python_version()}
     for name in names:
@@ -206,6 +207,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
+    """What the run has run on, as JSON."""
     return {
         "devices": jax.device_count(),
         "device": jax.devices()[0].device_kind,

@@ -76,19 +76,19 @@ def _affine(picture: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
 # Each operation: (picture, strength 0..1, rng) -> picture.
 
 
-def auto_contrast(picture, strength, rng):
+def _auto_contrast(picture, strength, rng):
     return ImageOps.autocontrast(picture)
 
 
-def equalize(picture, strength, rng):
+def _equalize(picture, strength, rng):
     return ImageOps.equalize(picture)
 
 
-def invert(picture, strength, rng):
+def _invert(picture, strength, rng):
     return ImageOps.invert(picture)
 
 
-def rotate(picture, strength, rng):
+def _rotate(picture, strength, rng):
     fill = (GREY,) * len(picture.getbands())
     return picture.rotate(
         _signed(30 * strength, rng),
@@ -97,67 +97,67 @@ def rotate(picture, strength, rng):
     )
 
 
-def posterize(picture, strength, rng):
+def _posterize(picture, strength, rng):
     # 4 bits down to 1: none at all would be black.
     return ImageOps.posterize(picture, max(1, 4 - int(4 * strength)))
 
 
-def solarize(picture, strength, rng):
+def _solarize(picture, strength, rng):
     return ImageOps.solarize(picture, 256 - min(256, int(256 * strength)))
 
 
-def solarize_add(picture, strength, rng):
+def _solarize_add(picture, strength, rng):
     add = min(128, int(110 * strength))
     table = [min(255, value + add) if value < 128 else value for value in range(256)]
     return picture.point(table * len(picture.getbands()))
 
 
-def color(picture, strength, rng):
+def _color(picture, strength, rng):
     return ImageEnhance.Color(picture).enhance(max(0.1, 1 + _signed(0.9 * strength, rng)))
 
 
-def contrast(picture, strength, rng):
+def _contrast(picture, strength, rng):
     return ImageEnhance.Contrast(picture).enhance(max(0.1, 1 + _signed(0.9 * strength, rng)))
 
 
-def brightness(picture, strength, rng):
+def _brightness(picture, strength, rng):
     return ImageEnhance.Brightness(picture).enhance(max(0.1, 1 + _signed(0.9 * strength, rng)))
 
 
-def sharpness(picture, strength, rng):
+def _sharpness(picture, strength, rng):
     return ImageEnhance.Sharpness(picture).enhance(max(0.1, 1 + _signed(0.9 * strength, rng)))
 
 
-def shear_x(picture, strength, rng):
+def _shear_x(picture, strength, rng):
     return _affine(picture, (1, _signed(0.3 * strength, rng), 0, 0, 1, 0))
 
 
-def shear_y(picture, strength, rng):
+def _shear_y(picture, strength, rng):
     return _affine(picture, (1, 0, 0, _signed(0.3 * strength, rng), 1, 0))
 
 
-def translate_x(picture, strength, rng):
+def _translate_x(picture, strength, rng):
     return _affine(picture, (1, 0, _signed(0.45 * strength, rng) * picture.width, 0, 1, 0))
 
 
-def translate_y(picture, strength, rng):
+def _translate_y(picture, strength, rng):
     return _affine(picture, (1, 0, 0, 0, 1, _signed(0.45 * strength, rng) * picture.height))
 
 
 OPERATIONS = (
-    auto_contrast,
-    equalize,
-    invert,
-    rotate,
-    posterize,
-    solarize,
-    solarize_add,
-    color,
-    contrast,
-    brightness,
-    sharpness,
-    shear_x,
-    shear_y,
-    translate_x,
-    translate_y,
+    _auto_contrast,
+    _equalize,
+    _invert,
+    _rotate,
+    _posterize,
+    _solarize,
+    _solarize_add,
+    _color,
+    _contrast,
+    _brightness,
+    _sharpness,
+    _shear_x,
+    _shear_y,
+    _translate_x,
+    _translate_y,
 )

@@ -175,6 +175,7 @@ def topics(*, path: str, train: str, test: str, test_fraction: float) -> Splits:
 
 
 def topic_texts() -> dict[str, str]:
+    """{topic: text} of the language reference that comes with Python."""
     from pydoc_data.topics import topics as found
 
     return dict(sorted(found.items()))

@@ -70,6 +70,7 @@ class Vocabulary:
 
 
 def from_json(text: str) -> Vocabulary:
+    """The vocabulary that `Vocabulary.to_json` has written, or any tokenizer.json."""
     return Vocabulary(tokenizers.Tokenizer.from_str(text))
 
 

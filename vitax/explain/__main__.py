@@ -37,6 +37,7 @@ EXPLAINED = {
 
 
 def define_flags(values: flags.FlagValues) -> None:
+    """The flags of this command."""
     flags.DEFINE_string("workdir", "", "folder of the run", flag_values=values)
     flags.DEFINE_string("checkpoint", "best", "best, last, average, or a step", flag_values=values)
     flags.DEFINE_list(
@@ -59,6 +60,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def start(argv: list[str]) -> int:
+    """Does what the command line says; gives the exit code."""
     values, given = cli.parse(argv, define_flags, __doc__, with_config=False, positional=True)
     if not values.workdir:
         raise UserError("give --workdir=RUN, the folder of a trained run")
@@ -79,6 +81,7 @@ def start(argv: list[str]) -> int:
 
 
 def main() -> None:
+    """The command."""
     cli.exit_with(lambda: start(sys.argv), debug="--debug" in sys.argv)
 
 

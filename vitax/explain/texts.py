@@ -102,5 +102,6 @@ def shaded(name: str, words: Sequence[str], heat: np.ndarray) -> str:
 
 
 def page(sections: Sequence[str]) -> str:
+    """The sections as one HTML file."""
     style = "body { font: 16px/1.8 system-ui, sans-serif; max-width: 1000px; margin: 2em auto } b { font-weight: 400; color: #57606a; margin-right: 1em }"
     return f'<!doctype html><meta charset="utf-8"><title>words</title><style>{style}</style>{"".join(sections)}\n'

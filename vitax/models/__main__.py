@@ -36,6 +36,7 @@ def row(variant: Variant) -> tuple[str, ...]:
 
 
 def main() -> None:
+    """Prints the models whose names contain the words of the command line, all if there are none."""
     wanted = [name.lower() for name in sys.argv[1:]]
     if wanted and wanted[0] in ("-h", "--help"):
         print(__doc__)

@@ -268,5 +268,6 @@ class CLIP(nn.Module):
 
 @jax.jit
 def unit_length(x: jax.Array) -> jax.Array:
+    """[..., E] to vectors of length 1; zeros stay zeros."""
     # A text of nothing but padding is a bag without words: 0, and not the NaN of 0 / 0.
     return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(axis=-1, keepdims=True), 1e-12))

@@ -93,6 +93,7 @@ def prompts(vocab: Vocabulary, names: list[str], knobs: dict[str, Any]) -> np.nd
 
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
+    """How a run reads an image with its caption; see `vitax.pipelines.pipeline.Kind`."""
     image, knobs = take(image_format), take(captions)
     vocab = from_json(record["tokenizer"])
     for kind in ("begin", "end"):
@@ -115,6 +116,7 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
 
 
 def open_captions(take: Take) -> Pipeline:
+    """Opens images with captions, or labelled ones; see `vitax.pipelines.pipeline.Kind`."""
     image, knobs = take(image_format), take(captions)
     splits: Splits = take(open_splits, image.channels, CAPTIONED)
     names = list(splits.train.class_names)

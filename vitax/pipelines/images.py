@@ -72,6 +72,7 @@ def open_splits(
 
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
+    """How a run reads an image; see `vitax.pipelines.pipeline.Kind`."""
     images = take(image_format)
     fields = {"num_classes": len(record["class_names"]), "image_size": images.image_size}
     blank = {
@@ -82,6 +83,7 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
 
 
 def open_images(take: Take) -> Pipeline:
+    """Opens images, labelled or not; see `vitax.pipelines.pipeline.Kind`."""
     images = take(image_format)
     splits = take(chosen, take(open_splits, images.channels))
     record = {"class_names": list(splits.train.class_names), "preprocessing": images._asdict()}

@@ -73,6 +73,7 @@ class Encoded:
 
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
+    """How a run reads a text to translate; see `vitax.pipelines.pipeline.Kind`."""
     length, _ = take(translation_length)
     vocab = from_json(record["tokenizer"])
     format = text_format(vocab, length)
@@ -82,6 +83,7 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
 
 
 def open_translation(take: Take) -> Pipeline:
+    """Opens texts with their translations; see `vitax.pipelines.pipeline.Kind`."""
     length, truncate = take(translation_length)
     splits = take(open_parallel)
 

@@ -164,6 +164,7 @@ class Damaged:
 
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
+    """How a run damages a picture; see `vitax.pipelines.pipeline.Kind`."""
     knobs = take(damage)
     patch, scale, channels = knobs["patch"], knobs["scale"], knobs["channels"]
     blank = {
@@ -175,6 +176,7 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
 
 
 def open_restoration(take: Take) -> Pipeline:
+    """Opens pictures to damage and restore; see `vitax.pipelines.pipeline.Kind`."""
     knobs = take(damage)
     splits = take(open_pictures, knobs["channels"])
     times, side = knobs["patches_per_picture"], knobs["patch"] * knobs["scale"]

@@ -94,6 +94,7 @@ def encode_pair(
 
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
+    """How a run reads a text, or a pair; see `vitax.pipelines.pipeline.Kind`."""
     length, _ = take(text_length)
     vocab = from_json(record["tokenizer"])
     format = text_format(vocab, length, record["pairs"])
@@ -104,6 +105,7 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
 
 
 def open_labelled(take: Take) -> Pipeline:
+    """Opens labelled texts or pairs; see `vitax.pipelines.pipeline.Kind`."""
     length, truncate = take(text_length)
     splits = take(chosen, take(open_sentences))
     texts: list[Sentences] = [splits.train, splits.test]

@@ -182,6 +182,7 @@ def text_format(vocab: Vocabulary, length: int, pairs: bool = False) -> TextForm
 
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
+    """How a run reads a passage; see `vitax.pipelines.pipeline.Kind`."""
     length, pairs = take(passages)
     vocab = from_json(record["tokenizer"])
     format = text_format(vocab, length, pairs)
@@ -191,6 +192,7 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
 
 
 def open_text(take: Take) -> Pipeline:
+    """Opens running text; see `vitax.pipelines.pipeline.Kind`."""
     length, pairs = take(passages)
     splits: Splits = take(open_texts)
 

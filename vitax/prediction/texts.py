@@ -145,19 +145,23 @@ def example_line(text: str, path: Path) -> str:
 
 
 def example_masked(source: Source, path: Path) -> str:
+    """A line of the test with a hidden word."""
     words = source.lines[0].split()
     words[len(words) // 2] = "[MASK]"
     return example_line(" ".join(words[:20]), path)
 
 
 def example_beginning(source: Source, path: Path) -> str:
+    """The beginning of a line of the test."""
     words = source.lines[0].split()
     return example_line(" ".join(words[: max(1, min(8, len(words) // 2))]), path)
 
 
 def example_source(source: Source, path: Path) -> str:
+    """A text of the test to translate."""
     return example_line(source.source[0][0], path)
 
 
 def example_labelled(source: Source, path: Path) -> str:
+    """A text of the test, or a pair, to classify."""
     return example_line("\t".join(source.source[0]["texts"]), path)

@@ -50,6 +50,7 @@ def value_of(text: str) -> Any:
 
 
 def start(argv: list[str]) -> None:
+    """Does what the command line says; gives the exit code."""
     parser = argparse.ArgumentParser(
         "python -m vitax.pretrained", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )  # fmt: skip
@@ -86,6 +87,7 @@ def start(argv: list[str]) -> None:
 
 
 def main() -> None:
+    """The command."""
     cli.exit_with(lambda: start(sys.argv[1:]), debug="--debug" in sys.argv)
 
 

@@ -74,11 +74,13 @@ def _tied(rules: Rules, kind: str) -> Rules:
 
 
 def bert_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
+    """Fields of the model, as far as BERT's shapes tell them."""
     found = _fields(tensors, "bert")
     return found | dict(num_heads=heads(given, found["width"], HEADS))
 
 
 def bert_rules(model: BERT) -> Rules:
+    """Where each of BERT's tensors goes."""
     rules = _embed_rules("bert")
     for i in range(model.depth):
         theirs, ours = f"bert.encoder.layer.{i}", f"block{i}"
@@ -96,11 +98,13 @@ def _attention_rules(theirs: str, ours: str) -> Rules:
 
 
 def fnet_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
+    """Fields of the model, as far as FNet's shapes tell them."""
     found = _fields(tensors, "fnet")
     return found | dict(num_heads=given.get("num_heads", HEADS.get(found["width"], 1)))
 
 
 def fnet_rules(model: FNet) -> Rules:
+    """Where each of FNet's tensors goes."""
     rules = _embed_rules("fnet")
     for i in range(model.depth):
         theirs, ours = f"fnet.encoder.layer.{i}", f"block{i}"

@@ -31,6 +31,7 @@ def activation(tensors: Tensors, given: Fields) -> str:
 
 
 def openai_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
+    """Fields of the model, as far as OpenAI's shapes tell them."""
     text_width = tensors["ln_final.weight"].shape[0]
     found = dict(
         out_width=tensors["text_projection"].shape[1],
@@ -89,6 +90,7 @@ def _positions(theirs: str, ours: str, grid: tuple[int, int]) -> Rules:
 
 
 def openai_rules(model: CLIP) -> Rules:
+    """Where each of OpenAI's tensors goes."""
     rules = r.one("logit_scale", "logit_scale")
     rules += r.one("token_embedding.weight", "text/word_embed/embedding")
     rules += r.one("positional_embedding", "text/pos_embed")
@@ -132,6 +134,7 @@ def _resnet_rules(model: CLIP) -> Rules:
 
 
 def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
+    """Fields of the model, as far as Hugging Face's shapes tell them."""
     weight = tensors["vision_model.embeddings.patch_embedding.weight"]
     width, patch_size = weight.shape[0], weight.shape[2]
     table = tensors["vision_model.embeddings.position_embedding.weight"]
@@ -168,6 +171,7 @@ def _hugging_face_block(theirs: str, ours: str) -> Rules:
 
 
 def hugging_face_rules(model: CLIP) -> Rules:
+    """Where each of Hugging Face's tensors goes."""
     image, text = "vision_model", "text_model"
     grid = tuple(side // model.patch_size for side in pair(model.image_size))
     rules = r.one("logit_scale", "logit_scale")

@@ -12,6 +12,7 @@ HEADS = {size["width"]: size["num_heads"] for size in SIZES.values()}
 
 
 def fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
+    """Fields of the model, as far as the shapes tell them."""
     weight = tensors["patch_embed.proj.weight"]
     width, patch_size = weight.shape[0], weight.shape[2]
     depth, stages = count(tensors, r"blocks\.(\d+)\."), count(tensors, r"score_predictor\.(\d+)\.")
@@ -32,6 +33,7 @@ def fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
 
 
 def rules(model: DynamicViT) -> Rules:
+    """Where each of the tensors goes."""
     found = r.patches("patch_embed.proj", "patch_embed", model.patch_size)
     found += r.vector("cls_token", "cls_token")
     found += r.positions("pos_embed", "pos_embed", grid(model), 1)

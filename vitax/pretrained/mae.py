@@ -62,6 +62,7 @@ def _positions(theirs: str, ours: str, model: MAE, width: int) -> Rules:
 
 
 def official_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
+    """Fields of the model, as far as the official code's shapes tell them."""
     found = _fields(
         tensors,
         given,
@@ -76,6 +77,7 @@ def official_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
 
 
 def official_rules(model: MAE) -> Rules:
+    """Where each of the official code's tensors goes."""
     rules = r.vector("cls_token", "encoder/cls_token")
     rules += _positions("pos_embed", "encoder", model, model.width)
     rules += r.patches("patch_embed.proj", "encoder/patch_embed", model.patch_size)
@@ -95,6 +97,7 @@ def official_rules(model: MAE) -> Rules:
 
 
 def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
+    """Fields of the model, as far as Hugging Face's shapes tell them."""
     found = _fields(
         tensors,
         given,
@@ -113,6 +116,7 @@ def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
 
 
 def hugging_face_rules(model: MAE) -> Rules:
+    """Where each of Hugging Face's tensors goes."""
     embed = "vit.embeddings"
     rules = r.vector(f"{embed}.cls_token", "encoder/cls_token")
     rules += _positions(f"{embed}.position_embeddings", "encoder", model, model.width)

@@ -29,6 +29,7 @@ def _fields(
 
 
 def official_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
+    """Fields of the model, as far as the official code's shapes tell them."""
     return _fields(
         tensors, given, "levels.", "blocks.", "attn.rpb", "gamma1", "head.weight"
     ) | dict(qkv_bias="levels.0.blocks.0.attn.qkv.bias" in tensors)
@@ -46,6 +47,7 @@ def _downsample(theirs: str, ours: str) -> Rules:
 
 
 def official_rules(model: NAT) -> Rules:
+    """Where each of the official code's tensors goes."""
     rules, number = _stem("patch_embed", ".proj"), 0
     for stage, depth in enumerate(model.depths):
         if stage:
@@ -62,6 +64,7 @@ def official_rules(model: NAT) -> Rules:
 
 
 def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
+    """Fields of the model, as far as Hugging Face's shapes tell them."""
     return _fields(
         tensors,
         given,
@@ -74,6 +77,7 @@ def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
 
 
 def hugging_face_rules(model: NAT) -> Rules:
+    """Where each of Hugging Face's tensors goes."""
     rules, number = _stem("dinat.embeddings", ".patch_embeddings.projection"), 0
     # The norm stands beside the projection, not inside it.
     for stage, depth in enumerate(model.depths):

@@ -82,6 +82,7 @@ def _rules(
 
 
 def official_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
+    """Fields of the model, as far as the official code's shapes tell them."""
     block = "layers.0.blocks.0"
     found = _fields(
         tensors,
@@ -100,6 +101,7 @@ def official_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
 
 
 def official_rules(model: Swin) -> Rules:
+    """Where each of the official code's tensors goes."""
     rules = r.patches("patch_embed.proj", "patch_embed", model.patch_size)
     rules += r.norm("patch_embed.norm", "patch_norm")
     rules += _rules(
@@ -113,6 +115,7 @@ def official_rules(model: Swin) -> Rules:
 
 
 def timm_rules(model: Swin) -> Rules:
+    """Where each of timm's tensors goes."""
     rules = r.patches("patch_embed.proj", "patch_embed", model.patch_size)
     rules += r.norm("patch_embed.norm", "patch_norm")
     rules += _rules(
@@ -123,6 +126,7 @@ def timm_rules(model: Swin) -> Rules:
 
 
 def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
+    """Fields of the model, as far as Hugging Face's shapes tell them."""
     block = "swin.encoder.layers.0.blocks.0"
     return _fields(
         tensors,
@@ -136,10 +140,12 @@ def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
 
 
 def hugging_face_block(theirs: str, ours: str, qkv_bias: bool) -> Rules:
+    """The rules of a Swin block of Hugging Face's."""
     return r.hugging_face_block(theirs, ours, "self", qkv_bias)
 
 
 def hugging_face_rules(model: Swin) -> Rules:
+    """Where each of Hugging Face's tensors goes."""
     embed = "swin.embeddings"
     rules = r.patches(f"{embed}.patch_embeddings.projection", "patch_embed", model.patch_size)
     rules += r.norm(f"{embed}.norm", "patch_norm")

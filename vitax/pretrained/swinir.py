@@ -14,6 +14,7 @@ BLOCK = "layers.{}.residual_group.blocks.{}"
 
 
 def fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
+    """Fields of the model, as far as the shapes tell them."""
     if "absolute_pos_embed" in tensors or "patch_embed.norm.weight" not in tensors:
         raise UserError(
             "SwinIR with absolute positions (ape) or without patch_norm is not supported"
@@ -66,6 +67,7 @@ def _head(tensors: Tensors, channels: int) -> tuple[str, int, int]:
 
 
 def rules(model: SwinIR) -> Rules:
+    """Where each of the tensors goes."""
     found = r.convolution("conv_first", "conv_first") + r.norm("patch_embed.norm", "patch_norm")
     for i, (depth, heads) in enumerate(zip(model.depths, model.num_heads, strict=True)):
         for j in range(depth):

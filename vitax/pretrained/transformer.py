@@ -16,6 +16,7 @@ HEADS = {512: 8, 1024: 16}
 
 
 def marian_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
+    """Fields of the model, as far as Marian's shapes tell them."""
     _check_positions(tensors)
     vocab_size, width = tensors["model.shared.weight"].shape
     return dict(
@@ -32,6 +33,7 @@ def marian_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
 
 
 def marian_rules(model: Transformer) -> Rules:
+    """Where each of Marian's tensors goes."""
     embed = [f"model.{stack}.embed_tokens.weight" for stack in ("encoder", "decoder")]
     rules = r.copies(r.one("model.shared.weight", "word_embed"), [*embed, "lm_head.weight"])
     for stack, depth in (("encoder", model.encoder_depth), ("decoder", model.decoder_depth)):

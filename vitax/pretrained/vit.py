@@ -43,6 +43,7 @@ def table_prefix(given: Fields, tokens: int, prefix: int, patch_size: int) -> in
 
 
 def timm_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
+    """Fields of the model, as far as timm's shapes tell them."""
     weight = tensors["patch_embed.proj.weight"]
     width, patch_size = weight.shape[0], weight.shape[2]
     class_token, two = "cls_token" in tensors, "dist_token" in tensors
@@ -74,6 +75,7 @@ def timm_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
 
 
 def timm_rules(model: ViT) -> Rules:
+    """Where each of timm's tensors goes."""
     if (model.positions, model.positions_at) not in (("learned_1d", "input"), ("none", "input")):
         raise UserError(
             f"timm has no names for positions {model.positions!r} at {model.positions_at!r}"
@@ -109,6 +111,7 @@ def timm_rules(model: ViT) -> Rules:
 
 
 def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
+    """Fields of the model, as far as Hugging Face's shapes tell them."""
     weight = tensors["vit.embeddings.patch_embeddings.projection.weight"]
     layer = "vit.encoder.layer.0"
     width, patch_size = weight.shape[0], weight.shape[2]
@@ -128,6 +131,7 @@ def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
 
 
 def hugging_face_rules(model: ViT) -> Rules:
+    """Where each of Hugging Face's tensors goes."""
     embed = "vit.embeddings"
     rules = r.vector(f"{embed}.cls_token", "cls_token")
     rules += r.positions(f"{embed}.position_embeddings", "pos_embed", grid(model), 1)
@@ -141,6 +145,7 @@ def hugging_face_rules(model: ViT) -> Rules:
 
 
 def google_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
+    """Fields of the model, as far as Google's shapes tell them."""
     kernel = tensors["embedding/kernel"]
     patch_size, width = kernel.shape[0], kernel.shape[-1]
     block = "Transformer/encoderblock_0"
@@ -166,6 +171,7 @@ def google_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
 
 
 def google_rules(model: ViT) -> Rules:
+    """Where each of Google's tensors goes."""
     p, d, a = model.patch_size, model.width, model.num_heads
     rules = r.shaped("embedding/kernel", "patch_embed/projection/kernel", (p, p, -1, d), (-1, d))
     rules += r.one("embedding/bias", "patch_embed/projection/bias")
@@ -182,14 +188,17 @@ def google_rules(model: ViT) -> Rules:
 
 
 def google_norm(theirs: str, ours: str) -> Rules:
+    """The rules of a norm of Google's."""
     return r.one(f"{theirs}/scale", f"{ours}/scale") + r.one(f"{theirs}/bias", f"{ours}/bias")
 
 
 def google_dense(theirs: str, ours: str) -> Rules:
+    """The rules of a dense layer of Google's."""
     return r.one(f"{theirs}/kernel", f"{ours}/kernel") + r.one(f"{theirs}/bias", f"{ours}/bias")
 
 
 def google_block(theirs: str, ours: str, width: int, num_heads: int) -> Rules:
+    """The rules of an encoder block of Google's."""
     attention = f"{theirs}/MultiHeadDotProductAttention_1"
     parts = [f"{attention}/{name}" for name in ("query", "key", "value")]
     each = width // num_heads

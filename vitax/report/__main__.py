@@ -18,6 +18,7 @@ from vitax.training import log
 
 
 def define_flags(values: flags.FlagValues) -> None:
+    """The flags of this command."""
     flags.DEFINE_string(
         "out", "", "file; empty: RUN/report.html, or comparison.html", flag_values=values
     )
@@ -28,6 +29,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def start(argv: list[str]) -> int:
+    """Does what the command line says; gives the exit code."""
     values, given = cli.parse(argv, define_flags, __doc__, with_config=False, positional=True)
     if not given:
         raise UserError("name the folder of a run: python -m vitax.report RUN [RUN...]")
@@ -49,6 +51,7 @@ def start(argv: list[str]) -> int:
 
 
 def main() -> None:
+    """The command."""
     cli.exit_with(lambda: start(sys.argv), debug="--debug" in sys.argv)
 
 

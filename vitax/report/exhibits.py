@@ -70,11 +70,14 @@ def confusion(rows: list[Shown], names: list[str]) -> Exhibit:
 
 
 def paragraph_of_accuracy(right: np.ndarray) -> str:
+    """How many of how many are right; [n] bool."""
     told = f"{int(right.sum()):,} of {len(right):,} examples, spread over the test split, are classified rightly ({right.mean():.1%})."
     return page.paragraph(told, note=True)
 
 
 class Mistake(NamedTuple):
+    """true, guess: the classes, with what probability each had."""
+
     item: Shown
     true: str
     guess: str

@@ -32,6 +32,7 @@ def text(value: object) -> str:
 
 
 def paragraph(*parts: str, note: bool = False) -> str:
+    """A paragraph of HTML, small and grey if it is a note."""
     return f"<p{' class=note' if note else ''}>{''.join(parts)}</p>"
 
 
@@ -104,14 +105,17 @@ def _img(kind: str, data: bytes, style: str) -> str:
 
 
 def grid(figures: Iterable[str]) -> str:
+    """Figures side by side, in as many rows as it takes."""
     return f"<div class=grid>{''.join(figures)}</div>"
 
 
 def section(title: str, *parts: str) -> str:
+    """A part of the page, under a title."""
     return f"<h2>{text(title)}</h2>\n{''.join(parts)}\n"
 
 
 def document(title: str, *parts: str) -> str:
+    """The whole page."""
     head = f'<meta charset="utf-8"><title>{text(title)}</title><style>{STYLE}</style>'
     return (
         f"<!doctype html><html lang=en><head>{head}</head><body>\n{''.join(parts)}</body></html>\n"
