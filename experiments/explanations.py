@@ -20,7 +20,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from study import RESULTS, Row, Study, markdown, read, write
+from study import RESULTS, Row, Study, markdown, read, tell, write
 
 from vitax import build, images
 from vitax.explain.images import classifier, describe
@@ -40,7 +40,9 @@ def main() -> None:
     study = Study({}, {"positive": "positive", "negative": "negative"}, "")
     rows = [row for run in given.runs for row in perturbed(run, given.images, given.target)]
     write(RESULTS / "explanations.csv", rows)
-    print(markdown(read(RESULTS / "explanations.csv"), study))
+    table = markdown(read(RESULTS / "explanations.csv"), study)
+    print(table)
+    tell("explanations", table)
 
 
 def perturbed(folder: Path, count: int, target: bool) -> list[Row]:

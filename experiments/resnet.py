@@ -80,8 +80,10 @@ def get_config(variant: str = "") -> ConfigDict:
     return config
 
 
+FAMILY = MODELS["vit"]._replace(
+    module=ResNet, sizes={}, paper="He et al. 2015, arXiv:1512.03385"
+)  # what it is called with is what a ViT is
+
 if __name__ == "__main__":
-    MODELS["resnet"] = MODELS["vit"]._replace(
-        module=ResNet, sizes={}, paper="He et al. 2015, arXiv:1512.03385"
-    )
+    MODELS["resnet"] = FAMILY
     main.main()

@@ -60,7 +60,7 @@ class RunOf(NamedTuple):
 
 
 def conduct(file: str, question: str, study: Study) -> None:
-    """Runs a study as its command line says, and writes results/NAME.csv and NAME.png.
+    """Runs a study as its command line says, and writes results/NAME.csv, NAME.png, and the table in README.md.
 
     Args:
         file: of the experiment.
@@ -83,6 +83,7 @@ def conduct(file: str, question: str, study: Study) -> None:
         write(table, [row for of_seed in zip(*found, strict=True) for row in of_seed if row])
     rows = read(table)
     print(markdown(rows, study))
+    tell(name, markdown(rows, study))
     draw(rows, study, RESULTS / f"{name}.png")
 
 
@@ -98,10 +99,7 @@ def _one_seed(study: Study, folder: Path, seed: int, more: Sequence[str]) -> lis
         path = _folder(folder, variant, seed)
         keys = {**study.shared, **study.of_seed(seed), **overrides}
         config, program = keys.pop("config", study.config), keys.pop("program", "")
-        flags = [
-            f"--config.{key}={_folder(folder, value.variant, seed) if isinstance(value, RunOf) else value}"
-            for key, value in keys.items()
-        ]
+        flags = flags_of(keys, lambda other: _folder(folder, other, seed))
         if not (path / "summary.json").is_file():
             _run([program] if program else ["-m", "vitax.main"], config, path, [*flags, *more])
         summary = json.loads((path / "summary.json").read_text())
@@ -114,6 +112,16 @@ def _one_seed(study: Study, folder: Path, seed: int, more: Sequence[str]) -> lis
             told = "  ".join(f"{study.metrics[key]} {value:.4f}" for key, value in values.items())
             print(f"{label((series, row['x']) if row['x'] != '' else series)}, seed {seed}: {told}", flush=True)  # fmt: skip
     return rows
+
+
+def flags_of(keys: Mapping[str, Any], folder_of: Callable[[Any], Path]) -> list[str]:
+    """Overrides as the command line has them.
+
+    Args:
+        folder_of: a variant -> the folder of its run.
+    """
+    values = {key: folder_of(x.variant) if isinstance(x, RunOf) else x for key, x in keys.items()}
+    return [f"--config.{key}={value}" for key, value in values.items()]
 
 
 def _folder(folder: Path, variant: Any, seed: int) -> Path:
@@ -179,6 +187,16 @@ def markdown(rows: Sequence[Row], study: Study) -> str:
         count = max(len(found.get(key, ())) for found in columns.values())
         lines.append(f"| {' | '.join([*cells, str(count)])} |")
     return "\n".join(lines)
+
+
+def tell(name: str, table: str) -> None:
+    """Puts a table into README.md, between the marks of its experiment, if it has any there."""
+    readme = HERE / "README.md"
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    before, found, rest = readme.read_text().partition(begin)
+    if found:
+        _, _, after = rest.partition(end)
+        readme.write_text(f"{before}{begin}\n{table}\n{end}{after}")
 
 
 def draw(rows: Sequence[Row], study: Study, path: Path) -> None:

@@ -114,7 +114,7 @@ def test_every_operation_works_at_every_strength(operation, channels, image):
 )
 def test_strength_means_what_the_recipe_says(name, strength, expected):
     picture = randaugment._to_pil(np.full((2, 2, 3), 200, np.uint8))
-    out = np.asarray(getattr(randaugment, name)(picture, strength, generator()))
+    out = np.asarray(getattr(randaugment, f"_{name}")(picture, strength, generator()))
     assert (out == expected).all()
 
 
