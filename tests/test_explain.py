@@ -10,8 +10,10 @@ import pytest
 from small import SMALL, variables_of
 
 from vitax import pretrained
+from vitax.errors import UserError
 from vitax.explain import maps
 from vitax.explain.gradients import gradient_x_input, integrated_gradients
+from vitax.explain.images import methods_wanted
 from vitax.explain.methods import METHODS, applicable, explainer, subject
 from vitax.explain.perturbation import area, without
 from vitax.explain.program import gradients, run, trace
@@ -228,3 +230,13 @@ def test_perturbation_takes_the_most_or_the_least_relevant():
     np.testing.assert_array_equal(gone(most=False), [[False, True], [False, True]])
     assert area([1, 1], (0.1, 0.9)) == 1
     assert area([1, 0], (0.1, 0.9)) == 0.5
+
+
+def test_what_has_no_classes_is_only_looked_at():
+    assert methods_wanted([], True) == ["relevance"]
+    assert methods_wanted([], False) == ["rollout"]
+    assert methods_wanted(["attention"], False) == ["attention"]
+    with pytest.raises(
+        UserError, match="lrp explains a class, and this run has none; choose rollout or"
+    ):
+        methods_wanted(["rollout", "lrp"], False)

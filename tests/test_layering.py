@@ -86,6 +86,7 @@ ONLY = {  # third-party packages that may be imported in some places only
         "evals",
         "prediction",
         "explain.texts",
+        "report",
     ),
     "safetensors": ("pretrained",),
     "packaging": ("doctor",),

@@ -407,7 +407,7 @@ def test_a_host_that_is_gone_is_named_and_the_others_leave(command, tmp_path, fa
     workdir = tmp_path / "run"
     own = ("duration", "checkpoint", "evals")
     given = [x for x in TINY if not any(name in x for name in own)]
-    given += ["--config.duration=300steps", "--config.checkpoint.every=20steps"]
+    given += ["--config.duration=100steps", "--config.checkpoint.every=20steps"]
 
     def start(port):
         return [
@@ -438,7 +438,7 @@ def test_a_host_that_is_gone_is_named_and_the_others_leave(command, tmp_path, fa
     ends = [host.communicate(timeout=200) for host in again]
     assert [host.returncode for host in again] == [0, 0], ends
     steps = [one["step"] for one in lines(workdir) if "train/loss" in one]
-    assert steps == list(range(4, 301, 4))
+    assert steps == list(range(4, 101, 4))
 
 
 def test_a_run_starts_from_another_run_or_from_a_file(command, tmp_path):
@@ -480,7 +480,6 @@ def test_a_chain_pretrains_fine_tunes_probes_and_predicts(command, tmp_path):
         assert picture.size == (3 * 224, 224)
     seen = command("explain", "--workdir=mae", "mae/example.png")  # rollout: there are no classes
     assert seen.returncode == 0, seen.stderr
-    refused(command("explain", "--workdir=mae", "--method=lrp", "mae/example.png"), "has none; choose rollout or")  # fmt: skip
     for name, told in (
         ("mae_b16_finetune", "params/fc_norm/scale"),
         ("mae_b16_linprobe", "head_norm"),

@@ -19,6 +19,7 @@ from vitax.report import page
 from vitax.report.curves import POINTS, final, panels, read_metrics, thinned
 from vitax.report.exhibits import Shown, confusion, embedding, spread_out, worst_mistakes
 from vitax.report.images import middle
+from vitax.report.inside import attention_distances, similarity_tiles
 from vitax.report.texts import cross_attention
 from vitax.schema import resolve
 
@@ -76,6 +77,11 @@ def test_exhibits(exhibited):
     if task in ("classification", "token_pruning", "text_classification"):
         assert set(bodies) >= {"Confusion matrix", "Worst mistakes", "Features by class"}
         assert "of 24 examples" in bodies["Confusion matrix"]
+    if task in ("classification", "token_pruning", "masked_image", "contrastive"):
+        filters = min(28, run.model.patch_size**2)  # grey images: so many components there are
+        charts = task in ("classification", "masked_image")
+        positions = task != "masked_image"  # its are fixed
+        assert pictures(bodies["Inside"]) == filters + positions + charts
     if task == "token_pruning":
         counts = [int(16 * ratio) for ratio in run.model.keep_ratios]
         assert pictures(bodies["Patches kept"]) == 8 * (1 + len(counts))
@@ -150,6 +156,26 @@ def test_middle_of_a_picture():
     image = np.arange(9 * 7).reshape(9, 7, 1)
     np.testing.assert_array_equal(middle(image, 4, 2)[..., 0], image[2:6, 1:5, 0])
     assert middle(image, 64, 2).shape == (8, 6, 1)
+
+
+def test_similar_places_are_yellow(rng):
+    positions = np.repeat(rng.normal(size=(2, 1, 8)), 3, axis=1)  # a row is one place
+    tiles = similarity_tiles(positions)
+    assert tiles.shape == (2 * 3 - 1, 3 * 4 - 1, 3)
+    yellow = np.array([253, 231, 36])
+    assert (tiles[0, :3] == yellow).all(), "the first row is like the first"
+    assert (tiles[2] == 255).all(), "a line between tiles"
+    assert not (tiles[1, :3] == yellow).all()
+    assert (tiles[4, :3] == yellow).all()
+
+
+def test_attention_distance_of_every_head_lies_within_the_image():
+    run, source = opened("vit_b16", TINY)
+    batch = np.stack([source[i]["image"] for i in range(3)])
+    found = attention_distances(run, batch)
+    assert found.shape == (run.model.depth, run.model.num_heads)
+    assert (found > 0).all()
+    assert (found < np.hypot(8, 8)).all()
 
 
 def test_examples_are_spread_out():

@@ -107,9 +107,7 @@ def embedding(rows: list[Shown], names: list[str], feature: str = "features") ->
     features = np.stack([np.asarray(item.row[feature], np.float64).reshape(-1) for item in some])
     labels = np.array([int(item.example["label"]) for item in some])
     near = min(30.0, (len(some) - 1) / 3)
-    with threadpool_limits(
-        1
-    ):  # so few points: threads that wait for each other cost ten times more
+    with threadpool_limits(1):  # threads that wait for each other take ten times as long
         places = TSNE(perplexity=near, init="pca", random_state=0).fit_transform(features)
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
     panel = figure.subplots()

@@ -19,14 +19,15 @@ from vitax.report.exhibits import (
     spread_out,
     worst_mistakes,
 )
+from vitax.report.inside import inside
 
 PICTURES, PIECE = 4, 256  # that are restored, and pixels of a side
 
 
 def classified(run: TrainedRun, source: Source, count: int) -> list[Exhibit | None]:
-    """Confusion matrix, worst mistakes, features by class."""
+    """Confusion matrix, worst mistakes, features by class, and what is inside a ViT."""
     rows, names = shown(run, source, count), run.reader.record["class_names"]
-    return [confusion(rows, names), mistaken(rows, names), embedding(rows, names)]
+    return [confusion(rows, names), mistaken(rows, names), embedding(rows, names), inside(run, rows)]  # fmt: skip
 
 
 def mistaken(rows: list[Shown], names: list[str]) -> Exhibit:
@@ -50,7 +51,7 @@ def pruned(run: TrainedRun, source: Source, count: int) -> list[Exhibit | None]:
         lines.append(page.grid(pictures))
     told = page.paragraph("The image, its predicted class, and what is left of it after each stage.", note=True)  # fmt: skip
     stages = Exhibit("Patches kept", told + "".join(lines))
-    return [stages, confusion(rows, names), mistaken(rows, names), embedding(rows, names)]  # fmt: skip
+    return [stages, confusion(rows, names), mistaken(rows, names), embedding(rows, names), inside(run, rows)]  # fmt: skip
 
 
 def reconstructed(run: TrainedRun, source: Source, count: int) -> list[Exhibit | None]:
@@ -64,7 +65,11 @@ def reconstructed(run: TrainedRun, source: Source, count: int) -> list[Exhibit |
         lines.append(page.grid(page.picture(*picture) for picture in pictures))
     told = page.paragraph("Input, what was visible, reconstruction; errors are squared, on the scale 0..1.", note=True)  # fmt: skip
     names = run.reader.record["class_names"]
-    return [Exhibit("Reconstructions", told + page.grid(lines)), embedding(rows, names)]
+    return [
+        Exhibit("Reconstructions", told + page.grid(lines)),
+        embedding(rows, names),
+        inside(run, rows),
+    ]
 
 
 def restored(run: TrainedRun, source: Source, count: int) -> list[Exhibit | None]:
@@ -104,6 +109,7 @@ def matched(run: TrainedRun, source: Source, count: int) -> list[Exhibit | None]
         _similarity(rows, captions, some),
         _retrieval(rows, captions, some[:5]),
         embedding(rows, names) if names else None,
+        inside(run, rows),
     ]
 
 

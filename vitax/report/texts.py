@@ -26,7 +26,6 @@ LONGEST = 40  # tokens of a text of which that can be read
 def classified_texts(run: TrainedRun, source: Source, count: int) -> list[Exhibit | None]:
     """Confusion matrix, worst mistakes, features by class."""
     rows, names = shown(run, source, count), run.reader.record["class_names"]
-
     lines = [(m.true, m.guess, " | ".join(source.source[m.item.index]["texts"])[:300]) for m in worst_mistakes(rows, names, 10)]  # fmt: skip
     body = page.table(("class", "taken for", "text"), lines) if lines else page.paragraph("None among these examples.")  # fmt: skip
     return [confusion(rows, names), Exhibit("Worst mistakes", body), embedding(rows, names)]
@@ -36,10 +35,7 @@ def translated(run: TrainedRun, source: Source, count: int) -> list[Exhibit | No
     """Translations beside their references, and what each word of some looked at."""
     vocab = from_json(run.reader.record["tokenizer"])
     rows = shown(run, source, min(count, TEXTS))
-    lines = [
-        (*source.source[item.index], vocab.decode(item.row["tokens"]))
-        for item in rows
-    ]  # fmt: skip
+    lines = [(*source.source[item.index], vocab.decode(item.row["tokens"])) for item in rows]
     compared = page.table(("source", "reference", "translation"), lines)
     short = [item for item in rows if (item.example["source"] != vocab.pad).sum() <= LONGEST]
     charts = [aligned(run, vocab, item) for item in short[:ALIGNED]]
