@@ -11,7 +11,7 @@ Hardware: batch 32768 in bfloat16 wants some 16 accelerators of 80 GB; the batch
     python -m vitax.predict --workdir=RUN --labels="a dog, a cat" IMAGES...
 
 :demo is the same model made small, on scikit-learn's 8x8 handwritten digits with captions such as "a photo of the
-digit 7.": offline, two CPU cores. It names 0.94 of the 359 test digits without a head for classes.
+digit 7.": offline, two CPU cores. It names 0.95 of the 359 test digits without a head for classes.
 
     python -m vitax.main --config=configs/clip_vit_b32.py:demo
 

@@ -10,7 +10,7 @@ Hardware: batch 1024 in bfloat16 wants 8 accelerators of 16 GB or more; on fewer
 The weights that it starts from are its teacher too; a run of ``vit`` with a class token will do as well.
 
 :demo prunes a small ViT, trained on scikit-learn's 8x8 handwritten digits before: offline, two CPU cores. It reaches
-0.96 pruned and dense, from a teacher with 0.95.
+0.96 pruned and dense, from a teacher with 0.96.
 
     python -m vitax.main --config=configs/vit_l16.py:demo --workdir=runs/dense
     python -m vitax.main --config=configs/dynamic_vit_s.py:demo --config.init_from=runs/dense
