@@ -19,7 +19,7 @@ from vitax.report import page
 from vitax.report.curves import POINTS, final, panels, read_metrics, thinned
 from vitax.report.exhibits import Shown, confusion, embedding, spread_out, worst_mistakes
 from vitax.report.images import middle
-from vitax.report.inside import attention_distances, similarity_tiles
+from vitax.report.inside import attention_distances, attention_tiles, similarity_tiles
 from vitax.report.texts import cross_attention
 from vitax.schema import resolve
 
@@ -79,7 +79,7 @@ def test_exhibits(exhibited):
         assert "of 24 examples" in bodies["Confusion matrix"]
     if task in ("classification", "token_pruning", "masked_image", "contrastive"):
         filters = min(28, run.model.patch_size**2)  # grey images: so many components there are
-        charts = task in ("classification", "masked_image")
+        charts = 3 * (task in ("classification", "masked_image"))  # distances, an image, its heads
         positions = task != "masked_image"  # its are fixed
         assert pictures(bodies["Inside"]) == filters + positions + charts
     if task == "token_pruning":
@@ -167,6 +167,15 @@ def test_similar_places_are_yellow(rng):
     assert (tiles[2] == 255).all(), "a line between tiles"
     assert not (tiles[1, :3] == yellow).all()
     assert (tiles[4, :3] == yellow).all()
+
+
+def test_a_tile_for_every_layer_and_head():
+    run, source = opened("vit_b16", {**TINY, "depth": 3})
+    tiles = attention_tiles(run, source[0]["image"])
+    assert tiles.shape == (3 * 5 - 1, 2 * 5 - 1, 3)
+    yellow = (tiles == np.array([253, 231, 36])).all(axis=-1)
+    for a, b in np.ndindex(3, 2):
+        assert yellow[5 * a : 5 * a + 4, 5 * b : 5 * b + 4].sum() >= 1, "the most looked at"
 
 
 def test_attention_distance_of_every_head_lies_within_the_image():

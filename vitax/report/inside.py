@@ -1,4 +1,4 @@
-"""What a ViT has learned, in the three pictures of Dosovitskiy et al. 2020 (arXiv:2010.11929), figure 7."""
+"""What a ViT has learned and looks at, with the pictures of Dosovitskiy et al. 2020 (arXiv:2010.11929), figure 7."""
 
 from typing import Any
 
@@ -23,7 +23,8 @@ LOOKED_AT = 8  # images that attention distances are a mean over
 
 
 def inside(run: TrainedRun, rows: list[Shown]) -> Exhibit | None:
-    """Filters of the patch embedding, similarity of positions, attention distance; None of a model that is no ViT."""
+    """Filters of the patch embedding, similarity of positions, attention distance and maps of all heads; None of a model that
+    is no ViT."""
     params = tower(run.model, run.variables["params"])
     if params is None or not rows:
         return None
@@ -40,6 +41,12 @@ def inside(run: TrainedRun, rows: list[Shown]) -> Exhibit | None:
     if isinstance(run.model, ViT | MAE):
         told = "How far each head looks on average, in pixels: a dot for each head."
         parts += [page.paragraph(told, note=True), page.chart(_distances(run, rows))]
+        told = "What each head looks at: a row for each layer, a tile for each head, each on its own scale."
+        one = rows[len(rows) // 2].example["image"]
+        parts += [
+            page.paragraph(told, note=True),
+            page.grid([page.picture(one), page.picture(attention_tiles(run, one), side=320)]),
+        ]
     return Exhibit("Inside", "".join(parts))
 
 
@@ -63,22 +70,44 @@ def similarity_tiles(positions: np.ndarray) -> np.ndarray:
     return canvas
 
 
+def attention_weights(
+    run: TrainedRun, pictures: np.ndarray
+) -> tuple[list[jax.Array], tuple[int, int]]:
+    """[B, H, W, C] uint8 to [B, A, N, N] of each layer of a ViT or an MAE's encoder, and the grid (h, w) of its patches: the last
+    h * w of the N tokens."""
+    model, format = run.model, run.reader.format
+    h, w = (side // model.patch_size for side in pictures.shape[1:3])
+    everything = jnp.broadcast_to(jnp.arange(h * w), (len(pictures), h * w))
+    x = images.normalize(jnp.asarray(pictures), format.mean, format.std)
+    places = (everything,) if isinstance(model, MAE) else ()
+    _, state = model.apply(run.variables, x, *places, mutable="intermediates")
+    seen = tower(model, state["intermediates"])
+    return [seen[f"block{i}"]["attention"]["weights"][0] for i in range(model.depth)], (h, w)
+
+
 def attention_distances(run: TrainedRun, pictures: np.ndarray) -> np.ndarray:
     """[B, H, W, C] uint8 to [layers, A] pixels, the mean over all images."""
-    model, format = run.model, run.reader.format
-    grid = tuple(side // model.patch_size for side in pictures.shape[1:3])
-    everything = (jnp.broadcast_to(jnp.arange(grid[0] * grid[1]), (len(pictures), grid[0] * grid[1])),)  # fmt: skip
+    weights, (h, w) = attention_weights(run, pictures)
+    prefix = weights[0].shape[-1] - h * w
+    found = [maps.attention_distance(each, (h, w), prefix).mean(axis=0) for each in weights]
+    return np.stack(found) * run.model.patch_size
 
-    def distances(variables: Any, x: jax.Array) -> list[jax.Array]:
-        places = everything if isinstance(model, MAE) else ()
-        _, state = model.apply(variables, x, *places, mutable="intermediates")
-        seen = tower(model, state["intermediates"])
-        weights = [seen[f"block{i}"]["attention"]["weights"][0] for i in range(model.depth)]
-        prefix = weights[0].shape[-1] - grid[0] * grid[1]
-        return [maps.attention_distance(each, grid, prefix).mean(axis=0) for each in weights]
 
-    x = images.normalize(jnp.asarray(pictures), format.mean, format.std)
-    return np.stack(jax.jit(distances)(run.variables, x)) * model.patch_size
+def attention_tiles(run: TrainedRun, picture: np.ndarray) -> np.ndarray:
+    """[H, W, C] uint8 to one picture: a row of tiles for each layer, a tile of h x w pixels for each head: what the first token
+    looks at or, where there is no class token, what all patches look at on average; uint8 RGB."""
+    weights, (h, w) = attention_weights(run, picture[None])
+    layers, heads = len(weights), weights[0].shape[1]
+    canvas = np.full((layers * (h + 1) - 1, heads * (w + 1) - 1, 3), 255, np.uint8)
+    for a, each in enumerate(weights):
+        prefix = each.shape[-1] - h * w
+        rows = each[0, :, 0] if prefix else each[0].mean(axis=1)
+        for b, row in enumerate(np.asarray(rows[:, prefix:]).reshape(heads, h, w)):
+            tile = colormaps["viridis"](row / max(row.max(), 1e-30))[..., :3] * 255
+            canvas[a * (h + 1) : a * (h + 1) + h, b * (w + 1) : b * (w + 1) + w] = tile.astype(
+                np.uint8
+            )
+    return canvas
 
 
 def _distances(run: TrainedRun, rows: list[Shown]) -> Figure:
