@@ -24,7 +24,7 @@ STUDY = Study(
     },
     metrics={"test/accuracy": "accuracy of hidden words", "test/loss": "loss"},
     config="",
-    # At the demos' rates attention, normalised after each layer, does not get going at this depth.
+    # At the demos' rate of 1e-3, attention that is normalised after each layer does not get going at this depth.
     shared={"model.depth": DEPTH, "duration": "20 epochs", "optim.learning_rate": 3e-4},
     x="layers of attention",
 )
