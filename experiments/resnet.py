@@ -7,13 +7,15 @@ It is also how a model that is not vitax's own is trained by vitax: it is put in
 Against the paper: group normalisation (Wu & He 2018, arXiv:1803.08494) in place of batches', and AdamW.
 """
 
+from pathlib import Path
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.typing import Dtype
 from ml_collections import ConfigDict
 
-from vitax import main
+from vitax import cli, main
 from vitax.models import MODELS
 
 
@@ -53,30 +55,13 @@ class ResNet(nn.Module):
 
 def get_config(variant: str = "") -> ConfigDict:
     """Digits, as ``configs/vit_b16.py:demo`` has them."""
-    config = ConfigDict()
-    config.seed = 0
-    config.batch_size = 32
+    demo = Path(__file__).parent.parent / "configs" / "vit_b16.py"
+    config = ConfigDict(cli.load_config(f"{demo}:demo"))
     config.duration = "40 epochs"
     config.model = dict(name="resnet")
-    config.task = dict(name="classification", label_smoothing=0.1)
-    config.data = dict(
-        name="digits",
-        image_size=(8, 8),
-        channels=1,
-        mean=(0.5,),
-        std=(0.5,),
-        crop="random_resized",
-        crop_scale=(0.6, 1.0),
-        flip=False,  # a mirrored 2 is no 2
-        test_crop_fraction=1.0,
-    )
     config.optim = dict(
         name="adamw", learning_rate=2e-3, warmup="4 epochs", weight_decay=0.05, clip_norm=1.0
     )
-    config.evals = dict(every="20 epochs", best="test/accuracy")
-    config.checkpoint = dict(every="20 epochs")
-    config.log = dict(every="50 steps")
-    config.mesh = dict(data=-1, fsdp=1)
     return config
 
 

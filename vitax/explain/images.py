@@ -115,12 +115,10 @@ def classifier(run: TrainedRun, options: Any) -> tuple[Scores, Sequence[str], Im
 
         return compare, names, format.image
     if isinstance(run.model, MAE):
-        places = (format.image_size[0] // run.model.patch_size) * (
-            format.image_size[1] // run.model.patch_size
-        )
+        height, width = (side // run.model.patch_size for side in format.image_size)
 
         def encode(image: jax.Array) -> jax.Array:
-            everything = jnp.arange(places)[None]
+            everything = jnp.arange(height * width)[None]
             _, seen = run.model.apply(variables, image, everything, mutable="intermediates")
             return seen["intermediates"]["encoder"]["tokens"][0].mean(axis=1)
 
@@ -135,9 +133,8 @@ def describe(run: TrainedRun, scores: Scores, image: jax.Array) -> Subject:
     patch = getattr(model, "patch_size", 4)  # the stem of NAT has no such field
     pooled, layers, more = getattr(model, "pooling", "mean"), None, {}
     if isinstance(model, CLIP):
-        pooled = (
-            model.image_pooling
-        )  # of the plain ViT; the others read a token, the field's default
+        # Of the plain ViT; the others read a token, which is the field's default.
+        pooled = model.image_pooling
         if model.image_tower == "resnet":
             patch = 32  # the stem and the stages halve the side five times
     elif isinstance(model, MAE):

@@ -54,9 +54,8 @@ def draw(
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
     for panel in panels:
         panel.set_axis_off()
-    for panel, (name, under, heat) in zip(
-        panels, shown, strict=False
-    ):  # the last row may not be full
+    # The last row may not be full.
+    for panel, (name, under, heat) in zip(panels, shown, strict=False):
         panel.imshow(under[..., 0] if grey else under, extent=extent, **grey)
         if heat is not None:
             # Beyond the brightest hundredth nothing more is told: one pixel must not darken all others.

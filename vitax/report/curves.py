@@ -48,8 +48,7 @@ def panels(runs: Mapping[str, Series], best: str = "") -> list[Figure]:
         return 3 + (name in LAST or name.endswith("_per_second"))
 
     shown = sorted((name for name in names if name not in UNTOLD), key=rank)
-    figures = [_panel(name, runs) for name in shown if _changes(name, runs)]
-    return figures
+    return [_panel(name, runs) for name in shown if _changes(name, runs)]
 
 
 def _changes(name: str, runs: Mapping[str, Series]) -> bool:

@@ -99,7 +99,7 @@ def middle(image: np.ndarray, side: int, scale: int) -> np.ndarray:
 
 
 def matched(run: TrainedRun, source: Source, count: int) -> list[Exhibit | None]:
-    """Similarity of images and captions, retrieval both ways, features by class."""
+    """Similarity of images and captions, images found by caption, features by class."""
     rows = shown(run, source, count)
     captions = [_caption(source, item) for item in rows]
     different = list({caption: at for at, caption in reversed(list(enumerate(captions)))}.values())

@@ -61,12 +61,18 @@ def tower(model: nn.Module, params: Any) -> Any | None:
 
 def similarity_tiles(positions: np.ndarray) -> np.ndarray:
     """[h, w, D] to one picture of h x w tiles, each of h x w pixels, white between them: uint8 RGB."""
-    h, w, _ = positions.shape
     similar = np.asarray(maps.position_similarity(jnp.asarray(positions)))
-    canvas = np.full((h * (h + 1) - 1, w * (w + 1) - 1, 3), 255, np.uint8)
-    for a, b in np.ndindex(h, w):
-        tile = colormaps["viridis"]((similar[a, b] + 1) / 2)[..., :3] * 255
-        canvas[a * (h + 1) : a * (h + 1) + h, b * (w + 1) : b * (w + 1) + w] = tile.astype(np.uint8)
+    return _tiles((similar + 1) / 2)
+
+
+def _tiles(values: np.ndarray) -> np.ndarray:
+    """[rows, columns, h, w] in 0..1 to one picture of tiles, white between them: uint8 RGB."""
+    rows, columns, h, w = values.shape
+    canvas = np.full((rows * (h + 1) - 1, columns * (w + 1) - 1, 3), 255, np.uint8)
+    colors = (colormaps["viridis"](values)[..., :3] * 255).astype(np.uint8)
+    for a, b in np.ndindex(rows, columns):
+        top, left = a * (h + 1), b * (w + 1)
+        canvas[top : top + h, left : left + w] = colors[a, b]
     return canvas
 
 
@@ -97,17 +103,11 @@ def attention_tiles(run: TrainedRun, picture: np.ndarray) -> np.ndarray:
     """[H, W, C] uint8 to one picture: a row of tiles for each layer, a tile of h x w pixels for each head: what the first token
     looks at or, where there is no class token, what all patches look at on average; uint8 RGB."""
     weights, (h, w) = attention_weights(run, picture[None])
-    layers, heads = len(weights), weights[0].shape[1]
-    canvas = np.full((layers * (h + 1) - 1, heads * (w + 1) - 1, 3), 255, np.uint8)
-    for a, each in enumerate(weights):
-        prefix = each.shape[-1] - h * w
-        rows = each[0, :, 0] if prefix else each[0].mean(axis=1)
-        for b, row in enumerate(np.asarray(rows[:, prefix:]).reshape(heads, h, w)):
-            tile = colormaps["viridis"](row / max(row.max(), 1e-30))[..., :3] * 255
-            canvas[a * (h + 1) : a * (h + 1) + h, b * (w + 1) : b * (w + 1) + w] = tile.astype(
-                np.uint8
-            )
-    return canvas
+    prefix = weights[0].shape[-1] - h * w
+    rows = np.stack([each[0, :, 0] if prefix else each[0].mean(axis=1) for each in weights])
+    found = rows[..., prefix:]  # [layers, A, h * w]
+    found = found / np.maximum(found.max(axis=-1, keepdims=True), 1e-30)
+    return _tiles(found.reshape(*found.shape[:2], h, w))
 
 
 def _distances(run: TrainedRun, rows: list[Shown]) -> Figure:
