@@ -2,12 +2,14 @@
 
 Radford et al. 2021 (arXiv:2103.00020), figures 4 and 6 and section 3.1.4: an ensemble of prompts gives +3.5 points on ImageNet; zero-shot
 CLIP equals a linear classifier of 4 labelled images a class; contrastive learning uses very large batches. Hypothesis: the
-same order here. Captions of ten class names are no web text: with batches larger than the number of classes most
-"negatives" are the same class, so a larger batch is not expected to help.
+same order here, but for the batch: beyond the number of classes most "negatives" are of the same class.
+
+Captions of ten class names are no web text: every training image has been paired with its class, so that what is called
+zero-shot is naming a class that was trained, and the prompts are the captions of the training.
 
     python experiments/clip_prompts.py
 
-Digits with three captions each; batches of 16, 64 and 256 over the same 20 epochs.
+Digits with three captions each; batches of 16, 64 and 256, 500 updates of each.
 """
 
 from study import Study, conduct
@@ -21,7 +23,12 @@ STUDY = Study(
         "test/accuracy_100shot": "100 labels a class",
     },
     config="configs/clip_vit_b32.py:demo",
-    shared={"duration": "20 epochs", "evals.every": "", "evals.shots": (4, 100)},
+    shared={
+        "duration": "500 steps",
+        "optim.warmup": "50 steps",
+        "evals.every": "",
+        "evals.shots": (4, 100),
+    },
     x="batch",
 )
 

@@ -10,6 +10,7 @@ Writes DIR/demos.csv (``--out``, runs/demos by default): metric, value, seconds.
 import argparse
 import csv
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -96,7 +97,7 @@ def run(name: str, out: Path, short: bool) -> dict[str, object]:
     if not short or objective not in PREDICTED:  # a few steps are enough to try each objective once
         PREDICTED.add(objective)
         tried = next(line for line in printed.splitlines() if line.startswith("predict "))
-        predicted = vitax("predict", *tried.split("vitax.predict ")[1].split())
+        predicted = vitax("predict", *shlex.split(tried.split("vitax.predict ")[1]))
         json.loads(predicted.splitlines()[0])
     reached = short or value > least
     told = "" if short else f"  {'more than' if reached else 'NOT more than'} {least:.4f}"

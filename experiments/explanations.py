@@ -1,8 +1,8 @@
 """Do heat maps show what a model uses? Pixels are taken away by them, and the accuracy is watched.
 
-Chefer et al. 2020 (arXiv:2012.09838), section 4 and table 2: the most relevant pixels first (positive perturbation, a good
-map has a small area under the curve), or the least relevant ones first (negative, a good map has a large one). Hypothesis:
-`relevance` is better than attention alone and than gradients; "random" is what a map is worth that knows nothing.
+Chefer et al. 2020 (arXiv:2012.09838), section 4: the most relevant pixels first (positive perturbation, a good map has a small
+area under the curve), or the least relevant ones first (negative, a good map has a large one). Hypothesis: `relevance` is better
+than attention alone and than gradients; "random" is what a map is worth that knows nothing.
 
     for seed in 0 1 2; do
       python -m vitax.main --config=configs/vit_b16.py:demo --config.seed=$seed --workdir=runs/token$seed \\
@@ -10,11 +10,19 @@ map has a small area under the curve), or the least relevant ones first (negativ
     done
     python experiments/explanations.py runs/token0 runs/token1 runs/token2
 
-Maps of the class that is predicted, which counts as the right one: "predicted". With --target: of the true class. Prints a
-table and writes results/explanations.csv. Needs runs that classify images.
+Pixels that are taken away become the mean colour, as in the paper or, in columns of their own, other pixels of the same image:
+integrated gradients start at the mean colour, and would be judged by what they are made of. Maps are those of the predicted class,
+which counts as the right one; with --target, of the true class.
+
+Needs runs that classify images; of photographs, with results in a file of their own:
+
+    python -m vitax.main --config=configs/vit_b16.py:small --config.data.path=DIR --workdir=runs/photos \\
+      --config.model.class_token=True --config.model.pooling=token
+    python experiments/explanations.py runs/photos --name=explanations_photos
 """
 
 import argparse
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -23,11 +31,23 @@ import numpy as np
 from study import RESULTS, Row, Study, markdown, read, tell, write
 
 from vitax import build, images
-from vitax.explain.images import classifier, describe
-from vitax.explain.methods import applicable, explainer
+from vitax.explain.images import classifier, describe, image_format
+from vitax.explain.methods import Subject, applicable, explainer
 from vitax.explain.perturbation import FRACTIONS, area, without
-from vitax.prediction import load_run
+from vitax.prediction import TrainedRun, load_run
 from vitax.training import log
+
+RANDOM = 5  # maps that know nothing, whose areas are averaged
+STUDY = Study(
+    {},
+    {
+        "positive": "positive",
+        "negative": "negative",
+        "positive_shuffled": "positive, other pixels",
+        "negative_shuffled": "negative, other pixels",
+    },
+    "",
+)
 
 
 def main() -> None:
@@ -35,53 +55,84 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+", help="of one model with several seeds")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--target", action="store_true", help="maps of the true class")
+    parser.add_argument("--name", default="explanations", help="of the CSV in results/")
     given = parser.parse_args()
     log.start_logging(None)
-    study = Study({}, {"positive": "positive", "negative": "negative"}, "")
     rows = [row for run in given.runs for row in perturbed(run, given.images, given.target)]
-    write(RESULTS / "explanations.csv", rows)
-    table = markdown(read(RESULTS / "explanations.csv"), study)
+    write(RESULTS / f"{given.name}.csv", rows)
+    table = markdown(read(RESULTS / f"{given.name}.csv"), STUDY)
     print(table)
-    tell("explanations", table)
+    tell(given.name, table)
 
 
 def perturbed(folder: Path, count: int, target: bool) -> list[Row]:
-    """Both areas of every method that has a meaning for a run's model."""
+    """The areas of every method that has a meaning for a run's model."""
     run = load_run(folder)
-    scores, _, format = classifier(run, None)
-    source = build.open_pipeline(run.config).splits.test
-    rng, examples, labels = np.random.default_rng(0), [], []
-    for i in range(min(count, len(source))):
-        example = run.reader.transform(source[i], rng)
-        examples.append(np.asarray(images.normalize(jnp.asarray(example["image"])[None], format.mean, format.std)[0]))  # fmt: skip
-        labels.append(int(example["label"]))
-    examples = np.stack(examples)
+    scores, _ = classifier(run)
+    examples, labels = test_images(run, count)
     predict = jax.jit(lambda batch: scores(batch).argmax(axis=-1))
     predicted = np.asarray(predict(examples))
     print(f"{folder}: accuracy {np.mean(predicted == labels):.3f} on {len(examples)} images as they are", flush=True)  # fmt: skip
-    wanted = np.asarray(labels) if target else predicted
-    it = describe(run, scores, jnp.asarray(examples[:1]))
-    size, rows = examples.shape[1:3], []
-    for name in ("random", *applicable(it)):
-        if name == "random":
-            heats = rng.normal(size=(len(examples), *size))
-        else:
-            make = explainer(name, it)
-            heats = np.stack([spread(np.asarray(make(x[None], int(k))), size) for x, k in zip(examples, wanted, strict=True)])  # fmt: skip
+    wanted = labels if target else predicted
+    right = lambda batch: float(np.mean(np.asarray(predict(batch)) == wanted))
+    it, rng = describe(run, scores, jnp.asarray(examples[:1])), np.random.default_rng(run.config["seed"])  # fmt: skip
+    fills = {"": np.zeros_like(examples), "_shuffled": np.stack([shuffled(x, rng) for x in examples])}  # fmt: skip
+    random = [rng.normal(size=examples.shape[:3]) for _ in range(RANDOM)]
+    rows = []
+    for name, several in [("random", random), *((name, [made]) for name, made in maps(it, examples, wanted))]:  # fmt: skip
         row = {"variant": name, "x": "", "seed": run.config["seed"]}
         for kind, most in (("positive", True), ("negative", False)):
-            curve = [
-                float(np.mean(np.asarray(predict(np.stack([without(x, h, f, most=most) for x, h in zip(examples, heats, strict=True)]))) == wanted))
-                for f in FRACTIONS
-            ]  # fmt: skip
-            row[kind] = round(area(curve), 4)
+            for suffix, fill in fills.items():
+                areas = [accuracy_area(right, examples, heats, most, fill) for heats in several]
+                row[kind + suffix] = round(float(np.mean(areas)), 4)
+        print(row, flush=True)
         rows.append(row)
     return rows
 
 
-def spread(heat: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def test_images(run: TrainedRun, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """[N, H, W, C] normalised images all over the test split, and their labels."""
+    source, format = build.open_pipeline(run.config).splits.test, image_format(run)
+    rng, examples, labels = np.random.default_rng(0), [], []
+    for i in rng.permutation(len(source))[:count]:
+        example = run.reader.transform(source[int(i)], rng)
+        examples.append(np.asarray(images.normalize(jnp.asarray(example["image"])[None], format.mean, format.std)[0]))  # fmt: skip
+        labels.append(int(example["label"]))
+    return np.stack(examples), np.asarray(labels)
+
+
+def maps(it: Subject, examples: np.ndarray, wanted: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """(method, its maps [N, H, W])."""
+    for name in applicable(it):
+        make = explainer(name, it)
+        small = [make(x[None], int(k)) for x, k in zip(examples, wanted, strict=True)]
+        yield name, np.stack([enlarged(np.asarray(heat), examples.shape[1:3]) for heat in small])
+
+
+def enlarged(heat: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """[h, w] to [H, W], by lines between the centres of patches."""
     return np.asarray(jax.image.resize(heat, size, "linear"))
+
+
+def shuffled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The pixels of an image [H, W, C] in another order."""
+    return rng.permutation(image.reshape(-1, image.shape[-1])).reshape(image.shape)
+
+
+def accuracy_area(
+    right: Callable[[np.ndarray], float],
+    examples: np.ndarray,
+    heats: np.ndarray,
+    most: bool,
+    fills: np.ndarray,
+) -> float:
+    """Area under the accuracy while more and more pixels are taken away."""
+
+    def without_some(fraction: float) -> np.ndarray:
+        three = zip(examples, heats, fills, strict=True)
+        return np.stack([without(x, h, fraction, most=most, fill=f) for x, h, f in three])
+
+    return area([right(without_some(fraction)) for fraction in FRACTIONS])
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ lie; from scratch it is slowest.
 
     python experiments/high_resolution.py
 
-A ViT on 8x8 digits (16 patches, 40 epochs), then on 16x16 (64 patches).
+A ViT on 8x8 digits (16 patches, 40 epochs), then on 16x16 (64 patches). From scratch with the optimizer of the 8x8 run, the others
+with that of fine-tuning.
 """
 
 from study import RunOf, Study, conduct
@@ -15,7 +16,11 @@ EPOCHS = (1, 3, 9)
 STARTS = {
     "interpolated": {"init_from": RunOf("8x8")},
     "new positions": {"init_from": RunOf("8x8"), "init_new": ("pos_embed",)},
-    "from scratch": {},
+    "from scratch": {
+        "config": "configs/vit_b16.py:demo",
+        "data.image_size": (16, 16),
+        "optim.warmup": "40 steps",
+    },
 }
 STUDY = Study(
     variants={

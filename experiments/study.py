@@ -8,6 +8,8 @@ Options of every experiment:
     --out=runs/studies   where the runs go; one that is done is not done again
     --redraw             the table and the plot from the CSV, without running anything
     --config.KEY=VALUE   for all variants, last: --config.data.name=folder --config.data.path=DIR, a longer duration
+
+With overrides, or with fewer seeds, the table and the plot go to --out: those in results/ stay what the file alone gives.
 """
 
 import argparse
@@ -60,7 +62,7 @@ class RunOf(NamedTuple):
 
 
 def conduct(file: str, question: str, study: Study) -> None:
-    """Runs a study as its command line says, and writes results/NAME.csv, NAME.png, and the table in README.md.
+    """Runs a study as its command line says, and writes NAME.csv, NAME.png and, of the study as it is, the table in README.md.
 
     Args:
         file: of the experiment.
@@ -75,16 +77,19 @@ def conduct(file: str, question: str, study: Study) -> None:
     if wrong := [word for word in more if not word.startswith("--config.")]:
         parser.error(f"{' '.join(wrong)} is not understood; overrides begin with --config.")
     name = Path(file).stem
-    table = RESULTS / f"{name}.csv"
+    folder = given.out.absolute() / name
+    as_it_is = not more and given.seeds >= study.seeds
+    results = RESULTS if as_it_is else folder
+    table = results / f"{name}.csv"
     if not given.redraw:
-        folder = given.out.absolute() / name
         with ThreadPoolExecutor(given.parallel) as pool:
             found = list(pool.map(lambda seed: _one_seed(study, folder, seed, more), range(given.seeds)))  # fmt: skip
         write(table, [row for of_seed in zip(*found, strict=True) for row in of_seed if row])
     rows = read(table)
-    print(markdown(rows, study))
-    tell(name, markdown(rows, study))
-    draw(rows, study, RESULTS / f"{name}.png")
+    print(f"{markdown(rows, study)}\n{table}")
+    if as_it_is:
+        tell(name, markdown(rows, study))
+    draw(rows, study, results / f"{name}.png")
 
 
 def label(variant: Any) -> str:
@@ -100,8 +105,7 @@ def _one_seed(study: Study, folder: Path, seed: int, more: Sequence[str]) -> lis
         keys = {**study.shared, **study.of_seed(seed), **overrides}
         config, program = keys.pop("config", study.config), keys.pop("program", "")
         flags = flags_of(keys, lambda other: _folder(folder, other, seed))
-        if not (path / "summary.json").is_file():
-            _run([program] if program else ["-m", "vitax.main"], config, path, [*flags, *more])
+        _run([program] if program else ["-m", "vitax.main"], config, path, [*flags, *more])
         summary = json.loads((path / "summary.json").read_text())
         series, x = variant if isinstance(variant, tuple) else (variant, "")
         for measured in study.measure(path):
@@ -129,17 +133,24 @@ def _folder(folder: Path, variant: Any, seed: int) -> Path:
 
 
 def _run(program: Sequence[str], config: str, path: Path, flags: Sequence[str]) -> None:
-    line = [
-        sys.executable,
-        *program,
-        f"--config={config}",
-        f"--workdir={path}",
-        "--config.log.report=0",
-        *flags,
-    ]
+    """One run, unless it is there.
+
+    Raises:
+        SystemExit: it failed, or the folder has a run with other flags.
+    """
+    asked, noted = [*program, f"--config={config}", *flags], path / "asked.json"
+    if noted.is_file():
+        if json.loads(noted.read_text()) != asked:
+            raise SystemExit(
+                f"{path} was asked for otherwise ({noted}); give another --out, or delete it"
+            )
+        if (path / "summary.json").is_file():
+            return
+    line = [sys.executable, *asked, f"--workdir={path}", "--config.log.report=0"]
     done = subprocess.run(line, cwd=HERE.parent, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(line)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    noted.write_text(json.dumps(asked) + "\n")
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:

@@ -14,7 +14,15 @@ from vitax.errors import UserError
 from vitax.explain import maps
 from vitax.explain.gradients import gradient_x_input, integrated_gradients
 from vitax.explain.images import methods_wanted
-from vitax.explain.methods import METHODS, applicable, explainer, subject
+from vitax.explain.methods import (
+    METHODS,
+    applicable,
+    attention,
+    explainer,
+    head_distances,
+    head_maps,
+    subject,
+)
 from vitax.explain.perturbation import area, without
 from vitax.explain.program import gradients, run, trace
 from vitax.explain.relevance import relevance
@@ -161,7 +169,8 @@ def test_every_method_gives_a_map_or_says_why_not(name):
 
     def kept(x):
         _, state = model.apply(variables, x, mutable=["intermediates"])
-        return [x[0][0] for k, x in sorted(state["intermediates"].items()) if k.startswith("kept")]
+        seen = state["intermediates"]
+        return {layer: seen[f"kept{stage}"][0][0] for stage, layer in enumerate(model.stages)}
 
     pooled = "token" if name in ("vit", "dynamic_vit") else "mean"
     prunes = {"kept": kept} if name == "dynamic_vit" else {}
@@ -191,6 +200,68 @@ def test_pruned_patches_get_nothing_from_layers_that_do_not_have_them():
     chex.assert_trees_all_close(found, jnp.asarray([[0.5, 0, 0.5], [0, 0, 0], [0.2, 0, 0.8]]))
     joint = maps.rollout([found], normalise=False)
     chex.assert_trees_all_close(joint[0], jnp.asarray([1.5, 0, 0.5]))
+
+
+def attended(name, pooled, kept=lambda image: {}):
+    """A small model as a `Subject`, and an image."""
+    case = SMALL[name]
+    variables, image = variables_of(case.model, case.inputs), case.inputs[0][:1]
+    scores = lambda x: case.model.apply(variables, x)
+    return subject(scores, image, (4, 6), pooled=pooled, kept=kept), image
+
+
+def test_every_head_of_every_layer_has_a_map():
+    it, image = attended("vit", "token")
+    layers, found = attention(it, image), head_maps(it, image)
+    assert found.shape == (2, 2, 4, 6)
+    chex.assert_trees_all_equal(found[1, 0], layers[1][0, 0, 1:].reshape(4, 6))
+    distances = head_distances(it, image)
+    assert distances.shape == (2, 2)
+    assert 0 < distances.min() < distances.max() < np.hypot(4, 6)
+
+
+def test_both_tokens_of_a_distilled_model_are_read():
+    it, image = attended("vit-distilled", "tokens")
+    layers, found = attention(it, image), head_maps(it, image)
+    chex.assert_trees_all_close(found[0, 1], layers[0][1, :2, 2:].mean(axis=0).reshape(4, 6), atol=1e-7)  # fmt: skip
+    one = it._replace(pooled="token")
+    for method in ("relevance", "rollout", "gradcam"):
+        both = explainer(method, it)(image, 1)
+        assert both.shape == (4, 6)
+        assert np.abs(both - explainer(method, one)(image, 1)).max() > 0, "the second token counts"
+
+
+def test_layers_follow_the_order_of_what_is_kept_from_them_on():
+    case = SMALL["dynamic_vit"]
+    model = case.replaced(keep_ratios=(0.5, 0.5))  # the second stage drops nothing, and sorts anew
+    variables, image = variables_of(model, case.inputs), case.inputs[0][:1]
+    _, state = model.apply(variables, image, mutable="intermediates")
+    kept = {1 + k: state["intermediates"][f"kept{k}"][0][0] for k in range(2)}
+    assert sorted(kept[1].tolist()) == sorted(kept[2].tolist())
+    it = subject(lambda x: model.apply(variables, x), image, (4, 6), kept=lambda image: kept)
+    values = run(it.program, [image])
+    for number, layer in enumerate(attention(it, image)):
+        bare = values[it.program.attention[number]][0]
+        tokens = np.r_[0, 1 + kept[number]] if number else np.arange(25)
+        chex.assert_trees_all_equal(layer[:, tokens[:, None], tokens], bare)
+
+
+def test_relevance_in_float32_is_close_to_float64():
+    case = SMALL["vit"]
+    variables, example = variables_of(case.model, case.inputs), case.inputs[0][:1]
+
+    def found(dtype):
+        model, x = case.model.clone(dtype=dtype), jnp.asarray(example, dtype)
+        weights = jax.tree.map(lambda w: jnp.asarray(w, dtype), variables)
+        program = trace(lambda x: model.apply(weights, x), x)
+        seed = jnp.zeros((1, 3), dtype).at[0, 1].set(1)
+        return np.asarray(relevance(program, [x], seed).arguments[0])
+
+    single = found(jnp.float32)
+    with jax.enable_x64(True):
+        double = found(jnp.float64)
+    assert double.dtype == np.float64
+    assert np.abs(single - double).max() < 1e-3 * np.abs(double).max()
 
 
 def test_attention_distance_of_known_attention():
@@ -228,6 +299,9 @@ def test_perturbation_takes_the_most_or_the_least_relevant():
     gone = lambda **options: without(image, heat, 0.5, **options)[..., 0] == 0
     np.testing.assert_array_equal(gone(most=True), [[True, False], [True, False]])
     np.testing.assert_array_equal(gone(most=False), [[False, True], [False, True]])
+    np.testing.assert_array_equal(without(image, heat, 0.25, most=True, fill=7.0)[..., 0], [[7, 1], [1, 1]])  # fmt: skip
+    alike = without(np.ones((40, 40, 1)), np.zeros((40, 40)), 0.5, most=True)
+    assert 0.4 < alike[:20].mean() < 0.6, "of equals, not the first rows go"
     assert area([1, 1], (0.1, 0.9)) == 1
     assert area([1, 0], (0.1, 0.9)) == 0.5
 

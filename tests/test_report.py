@@ -2,65 +2,40 @@
 
 import json
 import re
-from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
+from demo_runs import DEMOS, ROOT, TINY, opened
 
-from vitax import build, cli, report
+from vitax import cli, report
 from vitax.config import to_json
 from vitax.errors import UserError
-from vitax.explain.picture import only
-from vitax.mesh import make_mesh
-from vitax.prediction import PREDICTORS, TrainedRun
-from vitax.prediction.run import pad
+from vitax.explain.picture import head_tiles, large, only
+from vitax.prediction import PREDICTORS
 from vitax.report import page
 from vitax.report.curves import POINTS, final, panels, read_metrics, thinned
-from vitax.report.exhibits import Shown, confusion, embedding, spread_out, worst_mistakes
-from vitax.report.images import middle
-from vitax.report.inside import attention_distances, attention_tiles, similarity_tiles
+from vitax.report.exhibits import (
+    Exhibit,
+    Shown,
+    confusion,
+    embedding,
+    shown,
+    spread_out,
+    worst_mistakes,
+)
+from vitax.report.images import Pair, middle, pieces, retrieval
+from vitax.report.inside import similarity_tiles
 from vitax.report.texts import cross_attention
 from vitax.schema import resolve
-
-ROOT = Path(__file__).parent.parent
-TINY = {"depth": 1, "width": 16, "num_heads": 2, "mlp_width": 16}
-# config of a task: what makes its demo small
-DEMOS = {
-    "classification": ("vit_b16", TINY),
-    "token_pruning": ("dynamic_vit_s", {**TINY, "depth": 4, "stages": (1, 2, 3)}),
-    "masked_image": ("mae_b16_pretrain", {**TINY, "decoder_width": 16}),
-    "contrastive": ("clip_vit_b32", {"image_depth": 1, "text_depth": 1}),
-    "restoration": ("swinir_light_x2", {"depths": (1,), "num_heads": (2,), "width": 8}),
-    "translation": ("transformer_base", {**TINY, "encoder_depth": 1, "decoder_depth": 2}),
-    "language": ("lm_small", TINY),
-    "masked_words": ("bert_base", TINY),
-    "text_classification": ("bert_finetune", TINY),
-}
-
-
-def opened(name, fields):
-    """A demo's data, and its model with random weights, as `vitax.prediction.load_run` gives them."""
-    config = cli.load_config(f"{ROOT}/configs/{name}.py:demo")
-    config["model"].update({key: value for key, value in fields.items() if key in config["model"]})
-    config = resolve(config)
-    if "beam" in config["task"]:
-        config["task"]["beam"] = 1
-    pipeline = build.open_pipeline(config)
-    reader = build.read_pipeline(config, pipeline.reader.record)
-    model = build.build_model(config, reader)
-    task = build.build_task(config, model, reader)
-    variables = jax.jit(task.init)(jax.random.key(0), pad([], reader, 8))
-    mesh = make_mesh(jax.devices()[:1])
-    return TrainedRun(config, mesh, reader, model, task, variables, 8), pipeline.splits.test
 
 
 @pytest.fixture(scope="module", params=list(DEMOS))
 def exhibited(request):
     report.images.PIECE = 64
     run, source = opened(*DEMOS[request.param])
-    shown = [exhibit for exhibit in report.EXHIBITS[request.param](run, source, 24) if exhibit]
-    return request.param, run, source, {exhibit.title: exhibit.body for exhibit in shown}
+    made = [make() for make in report.EXHIBITS[request.param](run, source, 24)]
+    bodies = {exhibit.title: exhibit.body for exhibit in made if exhibit}
+    return request.param, run, source, bodies
 
 
 def pictures(body):
@@ -79,7 +54,7 @@ def test_exhibits(exhibited):
         assert "of 24 examples" in bodies["Confusion matrix"]
     if task in ("classification", "token_pruning", "masked_image", "contrastive"):
         filters = min(28, run.model.patch_size**2)  # grey images: so many components there are
-        charts = 3 * (task in ("classification", "masked_image"))  # distances, an image, its heads
+        charts = 3  # distances, an image, its heads
         positions = task != "masked_image"  # its are fixed
         assert pictures(bodies["Inside"]) == filters + positions + charts
     if task == "token_pruning":
@@ -142,6 +117,8 @@ def test_embedding_needs_enough_labels():
     rows = [Shown(i, {"label": np.int32(-1)}, {"features": np.ones(4)}) for i in range(30)]
     assert embedding(rows, ["a"]) is None
     assert embedding([], ["a"]) is None
+    unnamed = [Shown(i, {"label": np.int32(0)}, {"features": np.ones(4)}) for i in range(30)]
+    assert embedding(unnamed, []) is None, "pictures without classes are all of class 0"
 
 
 def test_dropped_patches_fade(rng):
@@ -169,22 +146,13 @@ def test_similar_places_are_yellow(rng):
     assert (tiles[4, :3] == yellow).all()
 
 
-def test_a_tile_for_every_layer_and_head():
-    run, source = opened("vit_b16", {**TINY, "depth": 3})
-    tiles = attention_tiles(run, source[0]["image"])
-    assert tiles.shape == (3 * 5 - 1, 2 * 5 - 1, 3)
-    yellow = (tiles == np.array([253, 231, 36])).all(axis=-1)
+def test_a_tile_for_every_layer_and_head(rng):
+    found = head_tiles(rng.uniform(0, 0.1, size=(3, 2, 4, 4)))
+    assert found.shape == (3 * 5 - 1, 2 * 5 - 1, 3)
+    yellow = (found == np.array([253, 231, 36])).all(axis=-1)
     for a, b in np.ndindex(3, 2):
-        assert yellow[5 * a : 5 * a + 4, 5 * b : 5 * b + 4].sum() >= 1, "the most looked at"
-
-
-def test_attention_distance_of_every_head_lies_within_the_image():
-    run, source = opened("vit_b16", TINY)
-    batch = np.stack([source[i]["image"] for i in range(3)])
-    found = attention_distances(run, batch)
-    assert found.shape == (run.model.depth, run.model.num_heads)
-    assert (found > 0).all()
-    assert (found < np.hypot(8, 8)).all()
+        assert yellow[5 * a : 5 * a + 4, 5 * b : 5 * b + 4].sum() == 1, "the most looked at"
+    assert large(found).shape == (found.shape[0] * 71, found.shape[1] * 71, 3)
 
 
 def test_examples_are_spread_out():
@@ -242,7 +210,58 @@ def test_report_of_a_run_that_is_not_done(tmp_path):
 
 def test_what_cannot_be_shown_is_told(tmp_path):
     text = report.report(fake_run(tmp_path / "a", []), 10)
-    assert "The pictures could not be made: UserError" in text
+    assert "Here the pictures could not be made: UserError" in text
+
+
+def test_what_fails_does_not_take_the_others_with_it(tmp_path, monkeypatch):
+    def makers(run, source, count):
+        return [lambda: 1 / 0, lambda: None, lambda: Exhibit("Shown", "still")]
+
+    monkeypatch.setattr(report, "load_run", lambda run: None)
+    monkeypatch.setitem(report.EXHIBITS, "classification", makers)
+    text = report.report(fake_run(tmp_path / "a", []), 10, source=[])
+    assert "Here a picture could not be made: ZeroDivisionError" in text
+    assert "still" in text
+
+
+class Broken:
+    """Some examples of a source cannot be read."""
+
+    def __init__(self, source, broken):
+        self.source, self.broken, self.class_names = source, broken, source.class_names
+
+    def __len__(self):
+        return len(self.source)
+
+    def __getitem__(self, i):
+        if i in self.broken:
+            raise ValueError("broken")
+        return self.source[i]
+
+
+def test_pictures_that_cannot_be_read_are_left_out():
+    run, source = opened(*DEMOS["restoration"])
+    with pytest.raises(UserError, match="none of the test pictures"):
+        pieces(run, Broken(source, range(len(source))), 2)
+    run, source = opened("vit_b16", TINY)
+    assert [item.index for item in shown(run, Broken(source, {0}), 2)] == [len(source) - 1]
+    with pytest.raises(UserError, match="none of 2 test examples"):
+        shown(run, Broken(source, {0, len(source) - 1}), 2)
+
+
+def test_an_image_with_two_captions_is_one_image(rng):
+    image = np.zeros((8, 8, 1), np.uint8)
+    item = lambda i, u, v: Shown(i, {"image": image}, {"image": np.array(u), "text": np.array(v)})
+    pairs = [
+        Pair(item(0, [1.0, 0.0], [0.9, 0.1]), "a.png", "a cat"),
+        Pair(item(1, [1.0, 0.0], [0.8, 0.2]), "a.png", "an animal"),
+        Pair(item(2, [0.0, 1.0], [0.7, 0.3]), "b.png", "an animal"),
+    ]
+    body = retrieval(pairs, pairs[:2]).body
+    assert "nearest of 2 test images" in body
+    first, second = body.split("an animal")
+    assert (first.count("<img"), first.count(' right"')) == (2, 1)
+    assert (second.count("<img"), second.count(' right"')) == (2, 2)
 
 
 def test_comparison(tmp_path):

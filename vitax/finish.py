@@ -1,5 +1,6 @@
 """What a run leaves when it is done: summary.json, report.html, and what to type next."""
 
+import shlex
 from pathlib import Path
 
 import jax
@@ -40,11 +41,15 @@ def finish(run: Run, path: Path, checkpoints: Checkpoints, outcome: Outcome) -> 
     say(
         f"all of it lies in {path}: config.json metrics.jsonl summary.json checkpoints/ tensorboard/ log.txt"
     )
-    say(f"continue  python -m vitax.main --workdir={path}    (all {step:,} steps are done)")
-    say(f"evaluate  python -m vitax.main --workdir={path} --mode=eval")
+    folder = shlex.quote(str(path))
+    say(f"continue  python -m vitax.main --workdir={folder}    (all {step:,} steps are done)")
+    say(f"evaluate  python -m vitax.main --workdir={folder} --mode=eval")
     if jax.process_index() == 0:
-        example = PREDICTORS[run.task_name].example(run.pipeline.splits.test, path)
-        say(f"predict   python -m vitax.predict --workdir={path} {example}")
+        try:
+            example = PREDICTORS[run.task_name].example(run.pipeline.splits.test, path)
+        except (ValueError, OSError):  # the very first one of the test is broken
+            example = "FILES..."
+        say(f"predict   python -m vitax.predict --workdir={folder} {example}")
 
 
 def report_on(run: Run, path: Path, examples: int) -> None:
@@ -60,6 +65,6 @@ def report_on(run: Run, path: Path, examples: int) -> None:
         workdir.write_text(path / "report.html", content)
         say(f"look at   {path / 'report.html'}")
         if not alone:
-            say(f"          with pictures: python -m vitax.report {path}")
+            say(f"          with pictures: python -m vitax.report {shlex.quote(str(path))}")
     except Exception as error:
         log.LOGGER.warning("there is no report: %s: %s", type(error).__name__, error)

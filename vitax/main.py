@@ -110,14 +110,14 @@ def train_run(
     if run.top.init_from and not there:
         start_from, report = initial_variables(config, run)
         say(f"weights  {run.top.init_from}: {report}")
+    recipe = {"spec": spec, "config": resolve(cli.load_config(spec))} if spec else {}
     began = time.monotonic()
     compiled = compile_step(run.init, run.step, run.abstract_batch, run.mesh)
     say(f"compile  {time.monotonic() - began:.0f} s")
 
     if first:
         occupy(path, lock, config, overwrite, there)
-        if spec:
-            recipe = {"spec": spec, "config": resolve(cli.load_config(spec))}
+        if recipe and not there:
             workdir.write_json(path / workdir.RECIPE, recipe)
         if tokenizer := run.pipeline.reader.record.get("tokenizer"):
             workdir.write_text(path / workdir.TOKENIZER, tokenizer)

@@ -3,6 +3,7 @@
     python -m vitax.explain --workdir=RUN IMAGES...                       files, or folders of files
     python -m vitax.explain --workdir=RUN --method=rollout IMAGES...
     python -m vitax.explain --workdir=RUN --method=all --class=cat IMAGES...
+    python -m vitax.explain --workdir=RUN --method=heads IMAGES...        a tile for every head of every layer
     python -m vitax.explain --workdir=RUN --labels="a dog, a cat" IMAGES...  an image-text model
     python -m vitax.explain --workdir=RUN FILE.txt                        texts, a line each: their words
 
@@ -10,7 +11,8 @@
 
 relevance: Chefer et al. 2020; of models with local attention, relevance of the patches. lrp: the same down to the pixels, or to
 the embedded words. rollout, attention: what is looked at, whatever the class (of an MAE, that is all there is). gradcam,
-gradient_x_input, integrated_gradients: by gradients.
+gradient_x_input, integrated_gradients: by gradients. Computed in float32, whatever the run computes in: relevance is divided
+by sums that may be near 0.
 """
 
 import json
@@ -21,7 +23,7 @@ from absl import flags
 
 from vitax import cli
 from vitax.errors import UserError
-from vitax.explain.images import explain_images
+from vitax.explain.images import HEADS, explain_images
 from vitax.explain.methods import METHODS
 from vitax.explain.texts import explain_texts
 from vitax.prediction import load_run
@@ -43,7 +45,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "method",
         "",
-        f"{', '.join(METHODS)}, or all; commas between; empty: relevance",
+        f"{', '.join((*METHODS, HEADS))}, or all (but heads); commas between; empty: relevance",
         flag_values=values,
     )
     flags.DEFINE_string(
@@ -64,9 +66,9 @@ def start(argv: list[str]) -> int:
     values, given = cli.parse(argv, define_flags, __doc__, with_config=False, positional=True)
     if not values.workdir:
         raise UserError("give --workdir=RUN, the folder of a trained run")
-    unknown = sorted(set(values.method) - {*METHODS, "all"})
+    unknown = sorted(set(values.method) - {*METHODS, HEADS, "all"})
     if unknown:
-        raise UserError(f"--method={','.join(unknown)} is unknown; choose of {', '.join(METHODS)}, or all")  # fmt: skip
+        raise UserError(f"--method={','.join(unknown)} is unknown; choose of {', '.join((*METHODS, HEADS))}, or all")  # fmt: skip
     cli.start_jax()
     log.start_logging(None)
     run = load_run(Path(values.workdir), values.checkpoint)

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,9 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitax import images
+from vitax.data.decode import write_png
 from vitax.errors import UserError
-from vitax.explain.methods import Subject, applicable, explainer, subject
-from vitax.explain.picture import draw
+from vitax.explain.methods import (
+    Subject,
+    applicable,
+    attends_globally,
+    explainer,
+    head_maps,
+    subject,
+)
+from vitax.explain.picture import draw, head_tiles, large
 from vitax.formats import ImageFormat, PairFormat
 from vitax.models.clip import CLIP, unit_length
 from vitax.models.dynamic_vit import DynamicViT
@@ -22,37 +31,71 @@ from vitax.prediction.pairs import label_weights
 from vitax.prediction.pictures import output_folder, output_path
 
 Scores = Callable[[jax.Array], jax.Array]  # normalised image [1, H, W, C] to [1, K]
+HEADS = "heads"  # the method that shows each head apart
 CLASSLESS = ("rollout", "attention")  # methods that ask for no class
 
 
 def explain_images(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
-    """{"file", "class", "output", "top"}; the picture has the image under each map and, of DynamicViT, the patches kept."""
-    files = image_files(given)
-    scores, names, format = classifier(run, options)
-    wanted = methods_wanted(options.method, bool(names))
+    """{"file", "class", "top", "output", "heads"}; the picture has the image under each map and, of DynamicViT, the patches kept;
+    that of the heads a tile for each head of each layer."""
+    run, files, format = in_float32(run), image_files(given), image_format(run)
+    scores, names = classifier(run, options.labels)
+    heads = HEADS in options.method
+    others = [name for name in options.method if name != HEADS]
+    wanted = methods_wanted(others, bool(names)) if others or not heads else []
     folder, score = output_folder(options, "explanations"), jax.jit(scores)
     explain: dict[str, Callable[[jax.Array, int], jax.Array]] = {}
-    rng, it = np.random.default_rng(0), None
+    rng, it, look = np.random.default_rng(0), None, None
     for file, example in read_images(files, run.reader.blank, format.channels):
         if isinstance(example, Exception):
             yield {"file": file, "error": str(example)}
             continue
         picture = run.reader.transform(example, rng)["image"]
         image = images.normalize(jnp.asarray(picture)[None], format.mean, format.std)
-        it = it or describe(run, scores, image)
-        explain = explain or explainers(wanted, it, not names)
-        found, title, label = {"file": file}, "", 0
+        if it is None:  # the first image that can be read
+            it = describe(run, scores, image)
+            explain = explainers(wanted, it, not names)
+            look = heads_of(it) if heads else None
+        row, title, label = {"file": file}, "", 0
         if names:
             probabilities = np.asarray(jax.nn.softmax(score(image)[0]))
             label = chosen(options["class"].value, names, probabilities)
             title = f"{names[label]} {probabilities[label]:.2f}"
-            found["class"] = names[label]
-            found["top"] = ranked(probabilities, names, options.top)["top"]
-        heats = heat_maps(explain, image, label)
-        output = output_path(folder, file)
-        kept = [np.asarray(patches) for patches in it.kept(image)]
-        draw(output, picture, heats, title, kept, picture.shape[0] // it.grid[0])
-        yield {**found, "output": str(output)}
+            row["class"] = names[label]
+            row["top"] = ranked(probabilities, names, options.top)["top"]
+        if wanted:
+            heats = heat_maps(explain, image, label)
+            row["output"] = str(output_path(folder, file))
+            kept = [np.asarray(patches) for patches in it.kept(image).values()]
+            draw(row["output"], picture, heats, title, kept, picture.shape[0] // it.grid[0])
+        if look is not None:
+            row["heads"] = str(output_path(folder, f"{Path(file).stem}-heads"))
+            write_png(row["heads"], large(head_tiles(np.asarray(look(image)))))
+        yield row
+
+
+def in_float32(run: TrainedRun) -> TrainedRun:
+    """The run with a model that computes in float32: relevance is divided by sums that may be near 0."""
+    return run._replace(model=run.model.clone(dtype=jnp.float32))
+
+
+def image_format(run: TrainedRun) -> ImageFormat:
+    """Of the images that a run takes."""
+    format = run.reader.format
+    return format.image if isinstance(format, PairFormat) else format
+
+
+def heads_of(it: Subject) -> Callable[[jax.Array], jax.Array]:
+    """Image -> what each head of each layer looks at, [layers, A, h, w].
+
+    Raises:
+        UserError: attention is local, or there is none.
+    """
+    if not attends_globally(it):
+        raise UserError(
+            f"--method={HEADS} has no meaning for this model, whose attention is local, if it has any"
+        )
+    return jax.jit(lambda image: head_maps(it, image))
 
 
 def methods_wanted(given: Sequence[str], with_classes: bool) -> list[str]:
@@ -102,54 +145,76 @@ def heat_maps(
         raise UserError(str(error)) from error
 
 
-def classifier(run: TrainedRun, options: Any) -> tuple[Scores, Sequence[str], ImageFormat]:
-    """Scores of an image, the names of the classes, and the format of the images; of an MAE features, and no names."""
-    variables, format = run.variables, run.reader.format
-    if isinstance(format, PairFormat):
-        names, classes = label_weights(run, options.labels)
-        scale = jnp.exp(variables["params"]["logit_scale"])
+def classifier(run: TrainedRun, labels: str = "") -> tuple[Scores, Sequence[str]]:
+    """Scores of an image, and the names of the classes; of an MAE features, and no names.
 
-        def compare(image: jax.Array) -> jax.Array:
-            found = run.model.apply(variables, image, method="encode_image")
-            return scale * unit_length(found) @ classes.T
+    Args:
+        labels: of an image-text model, names with commas between them; empty: those of its data.
 
-        return compare, names, format.image
+    Raises:
+        UserError: an image-text model has no names.
+    """
+    if isinstance(run.reader.format, PairFormat):
+        names, classes = label_weights(run, labels)
+        scale, encode = jnp.exp(run.variables["params"]["logit_scale"]), encoder(run)
+        return lambda image: scale * unit_length(encode(image)) @ classes.T, names
     if isinstance(run.model, MAE):
-        height, width = (side // run.model.patch_size for side in format.image_size)
+        return encoder(run), ()
+    return encoder(run), run.reader.record["class_names"]
 
-        def encode(image: jax.Array) -> jax.Array:
-            everything = jnp.arange(height * width)[None]
-            _, seen = run.model.apply(variables, image, everything, mutable="intermediates")
-            return seen["intermediates"]["encoder"]["tokens"][0].mean(axis=1)
 
-        return encode, (), format
-    scores = lambda image: run.model.apply(variables, image, train=False)
-    return scores, run.reader.record["class_names"], format
+def encoder(run: TrainedRun) -> Scores:
+    """What a run's model makes of an image: logits or, where it has no classes of its own, features."""
+    model, variables = run.model, run.variables
+    if isinstance(model, CLIP):
+        return lambda image: model.apply(variables, image, method="encode_image")
+    if not isinstance(model, MAE):
+        return lambda image: model.apply(variables, image, train=False)
+
+    def encode(image: jax.Array) -> jax.Array:
+        everything = jnp.arange(np.prod(patches_of(run, image)))[None]
+        _, seen = model.apply(variables, image, everything, mutable="intermediates")
+        return seen["intermediates"]["encoder"]["tokens"][0].mean(axis=1)
+
+    return encode
+
+
+def patches_of(run: TrainedRun, image: jax.Array) -> tuple[int, int]:
+    """(h, w) of the patches of an image [..., H, W, C]; of features in several resolutions, the finest."""
+    model = run.model
+    patch = getattr(model, "patch_size", 4)  # the stem of NAT has no such field
+    if isinstance(model, CLIP) and model.image_tower == "resnet":
+        patch = 32  # the stem and the stages halve the side five times
+    return image.shape[-3] // patch, image.shape[-2] // patch
 
 
 def describe(run: TrainedRun, scores: Scores, image: jax.Array) -> Subject:
-    """How the tokens of the run's model lie."""
-    model = run.model
-    patch = getattr(model, "patch_size", 4)  # the stem of NAT has no such field
-    pooled, layers, more = getattr(model, "pooling", "mean"), None, {}
+    """How the tokens of the run's model lie.
+
+    Args:
+        scores: of `classifier` or `encoder`.
+        image: [1, H, W, C].
+    """
+    model, layers, more = run.model, None, {}
+    pooling = getattr(model, "pooling", "mean")
     if isinstance(model, CLIP):
         # Of the plain ViT; the others read a token, which is the field's default.
-        pooled = model.image_pooling
-        if model.image_tower == "resnet":
-            patch = 32  # the stem and the stages halve the side five times
+        pooling = model.image_pooling
     elif isinstance(model, MAE):
-        pooled, layers = "token", model.depth  # the decoder's layers do not count
+        pooling, layers = "token", model.depth  # the decoder's layers do not count
     elif isinstance(model, DynamicViT):
-        pooled, more = "token", {"kept": functools.partial(kept_patches, run)}
-    grid = (image.shape[1] // patch, image.shape[2] // patch)
+        pooling, more = "token", {"kept": functools.partial(kept_patches, run)}
+    two = getattr(model, "distillation_token", False)
+    pooled = "tokens" if two else "token" if pooling == "token" else "mean"
+    grid = patches_of(run, image)
     return subject(scores, image, grid, pooled=pooled, layers=layers, **more)
 
 
-def kept_patches(run: TrainedRun, image: jax.Array) -> list[jax.Array]:
-    """[n] numbers of the patches that a DynamicViT has left after each pruning."""
+def kept_patches(run: TrainedRun, image: jax.Array) -> dict[int, jax.Array]:
+    """{layer: [n] numbers of the patches that a DynamicViT has left from there on, best first}."""
     _, state = run.model.apply(run.variables, image, mutable="intermediates")
     seen = state["intermediates"]
-    return [seen[f"kept{stage}"][0][0] for stage in range(len(run.model.stages))]
+    return {layer: seen[f"kept{stage}"][0][0] for stage, layer in enumerate(run.model.stages)}
 
 
 def chosen(wanted: str, names: Sequence[str], probabilities: np.ndarray) -> int:

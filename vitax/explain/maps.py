@@ -53,13 +53,18 @@ def grad_cam(weights: jax.Array, gradient: jax.Array) -> jax.Array:
 
 
 def placed(layer: jax.Array, tokens: jax.Array, count: int) -> jax.Array:
-    """The attention [n, n] of a layer that only has some tokens, among ``count``: the others attend to nothing.
+    """The attention of a layer that only has some tokens, among all of them: the others attend to nothing.
 
     Args:
+        layer: [..., n, n].
         tokens: [n] int, where its tokens stand among all of them.
+        count: of all tokens.
+
+    Returns:
+        [..., count, count].
     """
-    empty = jnp.zeros((count, count), layer.dtype)
-    return empty.at[tokens[:, None], tokens[None]].set(layer)
+    empty = jnp.zeros((*layer.shape[:-2], count, count), layer.dtype)
+    return empty.at[..., tokens[:, None], tokens[None]].set(layer)
 
 
 def attention_distance(weights: jax.Array, grid: tuple[int, int], prefix: int = 0) -> jax.Array:

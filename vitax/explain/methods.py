@@ -20,8 +20,8 @@ class Subject(NamedTuple):
     program: of ``scores``.
     grid: (h, w) of its patches.
     layers: attention layers that count, from the first; those of a decoder do not.
-    pooled: "token", what is classified is the first token; "mean", all patches.
-    kept: image -> the patches [n] that are left after each pruning; none for most models.
+    pooled: what is classified: "token", the first token; "tokens", each of those before the patches; "mean", all patches.
+    kept: image -> {layer: the patches [n] that are left from there on}; none for most models.
     """
 
     scores: Callable[[jax.Array], jax.Array]
@@ -29,7 +29,7 @@ class Subject(NamedTuple):
     grid: tuple[int, int]
     layers: int
     pooled: str
-    kept: Callable[[jax.Array], list[jax.Array]] = lambda image: []
+    kept: Callable[[jax.Array], dict[int, jax.Array]] = lambda image: {}
 
 
 def subject(
@@ -39,7 +39,7 @@ def subject(
     *,
     pooled: str = "token",
     layers: int | None = None,
-    kept: Callable[[jax.Array], list[jax.Array]] = lambda image: [],
+    kept: Callable[[jax.Array], dict[int, jax.Array]] = lambda image: {},
 ) -> Subject:
     """Traces a classifier; the arguments are the fields of `Subject`."""
     program = trace(scores, image)
@@ -50,8 +50,8 @@ def subject(
 def explainer(method: str, it: Subject) -> Callable[[jax.Array, int], jax.Array]:
     """What makes heat maps by a method: (image [1, H, W, C], label) -> [h, w] float, compiled once.
 
-    A map says how much each patch, or each pixel, speaks for the class; of methods that do not know the class, how much
-    it is looked at.
+    A map says how much each patch, or each pixel, speaks for the class (below 0: against it); of methods that do not know the
+    class, how much it is looked at.
 
     Args:
         method: key of METHODS.
@@ -73,14 +73,14 @@ def explainer(method: str, it: Subject) -> Callable[[jax.Array, int], jax.Array]
 
 def applicable(it: Subject) -> list[str]:
     """The methods that have a meaning for a model."""
-    rows = _is_global(it)
+    rows = attends_globally(it)
     found = [name for name in METHODS if rows or name not in ("rollout", "attention")]
     if "fft" in {step.name for step in it.program.steps}:
         found = [name for name in found if name not in ("relevance", "lrp")]
     return found
 
 
-def _is_global(it: Subject) -> bool:
+def attends_globally(it: Subject) -> bool:
     """Whether every layer attends from all tokens to all tokens: weights [1, A, N, N]."""
     program = it.program
     if not program.attention:
@@ -91,56 +91,72 @@ def _is_global(it: Subject) -> bool:
     return all(len(shape) == 4 for shape in shapes) and shapes[0][-1] >= tokens
 
 
-def _attention(it: Subject, image: jax.Array) -> list[jax.Array]:
-    """[A, N, M] of each layer."""
+def attention(it: Subject, image: jax.Array) -> list[jax.Array]:
+    """What every head of every layer looks at, among all tokens.
+
+    Args:
+        image: [1, H, W, C], normalised.
+
+    Returns:
+        [A, N, N] of each layer, rows: queries; those of tokens that were pruned before are 0. Of a pooling query [A, 1, N].
+    """
     values = run(it.program, [image])
-    return [values[slot][0] for slot in it.program.attention[: it.layers]]
+    return _in_place(it, image, [values[slot][0] for slot in it.program.attention[: it.layers]])
+
+
+def head_maps(it: Subject, image: jax.Array) -> jax.Array:
+    """What of the image every head of every layer looks at: [layers, A, h, w] of what the model classifies, see `Subject`."""
+    return jnp.stack([jax.vmap(lambda head: _row(it, head))(layer) for layer in attention(it, image)])  # fmt: skip
+
+
+def head_distances(it: Subject, image: jax.Array) -> jax.Array:
+    """How far every head of every layer looks on average, in patches: [layers, A], of the layers that have all patches and a
+    query for each; see `maps.attention_distance`."""
+    layers = attention(it, image)[: min(it.kept(image), default=None)]
+    prefix = layers[0].shape[-1] - it.grid[0] * it.grid[1]
+    whole = [layer for layer in layers if layer.shape[-2] == layer.shape[-1]]
+    return jnp.stack([maps.attention_distance(layer, it.grid, prefix) for layer in whole])
 
 
 def _row(it: Subject, joint: jax.Array) -> jax.Array:
-    """What of [n, 1 + N] or [1, N] the classified token sees of the patches, as [h, w]."""
+    """What of [n, N] or [1, N] the classified tokens see of the patches, as [h, w]."""
     prefix = joint.shape[-1] - it.grid[0] * it.grid[1]
-    row = joint[0] if it.pooled == "token" or len(joint) == 1 else joint[prefix:].mean(axis=0)
+    read = {"token": joint[:1], "tokens": joint[:prefix], "mean": joint[prefix:]}[it.pooled]
+    row = joint[0] if len(joint) == 1 else read.mean(axis=0)
     return row[prefix:].reshape(it.grid)
 
 
 def _in_place(it: Subject, image: jax.Array, layers: list[jax.Array]) -> list[jax.Array]:
-    """Layers of tokens that are left, or of a query that pools the patches alone, among all tokens."""
-    count = layers[0].shape[-1]
-    left = {1 + len(patches): patches for patches in it.kept(image)}
-
-    def place(layer: jax.Array) -> jax.Array:
-        n, m = layer.shape
+    """Layers [..., n, m] of tokens that are left, or of a query that pools the patches alone, among all tokens."""
+    count, kept, left, found = layers[0].shape[-1], it.kept(image), None, []
+    for number, layer in enumerate(layers):
+        left = kept.get(number, left)
+        n, m = layer.shape[-2:]
         if n == 1 < m:
-            return jnp.pad(layer, ((0, 0), (count - m, 0)))
-        if n in left:
-            return maps.placed(layer, jnp.concatenate([jnp.zeros(1, int), 1 + left[n]]), count)
-        return layer
-
-    return [place(layer) for layer in layers]
+            layer = jnp.pad(layer, [(0, 0)] * (layer.ndim - 1) + [(count - m, 0)])
+        elif left is not None:
+            layer = maps.placed(layer, jnp.concatenate([jnp.zeros(1, int), 1 + left]), count)
+        found.append(layer)
+    return found
 
 
 def _rollout(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
-    layers = _in_place(it, image, [layer.mean(axis=0) for layer in _attention(it, image)])
-    return _row(it, maps.rollout(layers))
+    return _row(it, maps.rollout([layer.mean(axis=0) for layer in attention(it, image)]))
 
 
 def _last_attention(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
-    layers = _in_place(it, image, [layer.mean(axis=0) for layer in _attention(it, image)])
-    return _row(it, layers[-1])
+    return _row(it, attention(it, image)[-1].mean(axis=0))
 
 
 def _grad_cam(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
     """On the attention of the classified token in the last layer or, where there is none, on the last tokens that are
     normalised before they are averaged."""
     program = it.program
-    if it.pooled == "token" and _is_global(it):
-        slot = program.attention[: it.layers][-1]
-        weights = _attention(it, image)[-1][:, 0]  # [A, N]
-        (gradient,) = gradients(program, [image], seed, [slot])
-        rows = maps.grad_cam(weights, gradient[0][:, 0])
-        placed = _in_place(it, image, [_attention(it, image)[0][0], jnp.diag(rows)])[-1]
-        return _row(it, jnp.diag(placed)[None])
+    if it.pooled != "mean" and attends_globally(it):
+        slots, values = program.attention[: it.layers], run(program, [image])
+        (gradient,) = gradients(program, [image], seed, slots[-1:])
+        rows = jax.vmap(maps.grad_cam, in_axes=1)(values[slots[-1]][0], gradient[0])  # [N, N]
+        return _row(it, _in_place(it, image, [*(values[slot][0, 0] for slot in slots[:-1]), rows])[-1])  # fmt: skip
     values = jax.eval_shape(lambda x: run(program, [x]), *it.program.example)
     tokens = it.grid[0] * it.grid[1]
     sizes = {slot: values[slot].shape for slot in program.slots("layer_norm")}
@@ -156,7 +172,7 @@ def _grad_cam(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
 
 def _relevance(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
     """Chefer et al., equations 13 and 14; where attention is local, relevance of the patches (`_lrp`)."""
-    if not _is_global(it):
+    if not attends_globally(it):
         return jax.nn.relu(_patches(it, _lrp(it, image, seed)))
     program, slots = it.program, it.program.attention[: it.layers]
     slopes, shares = (
@@ -180,12 +196,12 @@ def _patches(it: Subject, pixels: jax.Array) -> jax.Array:
 
 def _gradient_x_input(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
     found = gradient_x_input(lambda x: jnp.sum(seed * it.scores(x)), image)
-    return _patches(it, jnp.abs(found[0].sum(axis=-1)))
+    return _patches(it, found[0].sum(axis=-1))
 
 
 def _integrated_gradients(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
     found = integrated_gradients(lambda x: jnp.sum(seed * it.scores(x)), image)
-    return _patches(it, jnp.abs(found[0].sum(axis=-1)))
+    return _patches(it, found[0].sum(axis=-1))
 
 
 METHODS: dict[str, Callable[[Subject, jax.Array, jax.Array], jax.Array]] = {

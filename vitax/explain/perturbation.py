@@ -11,20 +11,29 @@ import numpy as np
 FRACTIONS = tuple(i / 10 for i in range(1, 10))
 
 
-def without(image: np.ndarray, heat: np.ndarray, fraction: float, *, most: bool) -> np.ndarray:
-    """The image with a part of its pixels at 0, the mean colour of normalised images.
+def without(
+    image: np.ndarray,
+    heat: np.ndarray,
+    fraction: float,
+    *,
+    most: bool,
+    fill: np.ndarray | float = 0.0,
+) -> np.ndarray:
+    """The image without a part of its pixels.
 
     Args:
         image: [H, W, C], normalised.
-        heat: [H, W].
+        heat: [H, W]; of equal values chance, always the same, decides which goes first.
         fraction: 0..1 of the pixels.
         most: the most relevant ones go, else the least.
+        fill: what comes in their place, a number or [H, W, C]; 0 is the mean colour of normalised images.
     """
     count = round(fraction * heat.size)
-    order = np.argsort(-heat if most else heat, axis=None, kind="stable")[:count]
+    chance = np.random.default_rng(0).permutation(heat.size)
+    order = np.lexsort((chance, (-heat if most else heat).reshape(-1)))[:count]
     gone = np.zeros(heat.size, bool)
     gone[order] = True
-    return np.where(gone.reshape(heat.shape)[..., None], 0, image).astype(image.dtype)
+    return np.where(gone.reshape(heat.shape)[..., None], fill, image).astype(image.dtype)
 
 
 def area(accuracies: Sequence[float], fractions: Sequence[float] = FRACTIONS) -> float:

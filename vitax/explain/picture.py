@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 WIDEST = 6  # pictures side by side
 FADED = 0.25  # what is left of the colour of a patch that was dropped
+LARGE = 1000  # pixels of a side that small pictures are enlarged to, about
 
 
 def only(image: np.ndarray, kept: np.ndarray, patch: int) -> np.ndarray:
@@ -25,8 +27,30 @@ def only(image: np.ndarray, kept: np.ndarray, patch: int) -> np.ndarray:
     return np.where(mask, image, 255 - FADED * (255.0 - image)).astype(np.uint8)
 
 
+def tiles(values: np.ndarray) -> np.ndarray:
+    """[rows, columns, h, w] in 0..1 to one picture of tiles, white between them: uint8 RGB."""
+    rows, columns, h, w = values.shape
+    canvas = np.full((rows * (h + 1) - 1, columns * (w + 1) - 1, 3), 255, np.uint8)
+    colors = (colormaps["viridis"](values)[..., :3] * 255).astype(np.uint8)
+    for a, b in np.ndindex(rows, columns):
+        top, left = a * (h + 1), b * (w + 1)
+        canvas[top : top + h, left : left + w] = colors[a, b]
+    return canvas
+
+
+def head_tiles(heads: np.ndarray) -> np.ndarray:
+    """[layers, A, h, w], not negative, to a row of tiles for each layer, a tile for each head on its own scale: uint8 RGB."""
+    return tiles(heads / np.maximum(heads.max(axis=(-2, -1), keepdims=True), 1e-30))
+
+
+def large(picture: np.ndarray) -> np.ndarray:
+    """[H, W, C] with every pixel repeated until a side is about `LARGE`."""
+    times = max(1, LARGE // max(picture.shape[:2]))
+    return picture.repeat(times, 0).repeat(times, 1)
+
+
 def draw(
-    path: Path,
+    path: str | Path,
     image: np.ndarray,
     heats: Mapping[str, np.ndarray],
     title: str,
@@ -62,5 +86,5 @@ def draw(
             low, high = np.min(heat), np.quantile(heat, 0.99) if heat.size > 400 else np.max(heat)
             scaled = np.clip((heat - low) / max(high - low, 1e-30), 0, 1)
             panel.imshow(scaled, cmap="jet", alpha=0.5, extent=extent, interpolation="bilinear", vmin=0, vmax=1)  # fmt: skip
-        panel.set_title(name, fontsize=10)
+        panel.set_title(name, fontsize=10, parse_math=False)  # a class may have $ in its name
     figure.savefig(path)

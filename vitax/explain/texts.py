@@ -11,41 +11,54 @@ import numpy as np
 
 from vitax import workdir
 from vitax.data.tokens import from_json
-from vitax.explain.images import Scores, chosen, explainers, heat_maps, methods_wanted
-from vitax.explain.methods import subject
+from vitax.errors import UserError
+from vitax.explain.images import (
+    HEADS,
+    Scores,
+    chosen,
+    explainers,
+    heat_maps,
+    in_float32,
+    methods_wanted,
+)
+from vitax.explain.methods import METHODS, subject
 from vitax.nn.text import TextEmbed
-from vitax.pipelines.sentences import encode_pair
 from vitax.prediction import TrainedRun
 from vitax.prediction.images import ranked
 from vitax.prediction.pictures import output_folder
-from vitax.prediction.texts import lines_of
+from vitax.prediction.texts import encoded, labelled_text, lines_of
 
 ROLLED_OUT = ("relevance", "rollout")  # methods that add an identity to each layer
 
 
 def explain_texts(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
     """{"text", "class", "top", "words": {method: [[token, relevance], ...]}, "output"}; the largest relevance is 1. The page has
-    the tokens of all texts, the darker the more they speak for the class."""
+    the tokens of all texts, the darker the more they speak for the class; what was there of that name is overwritten."""
+    if HEADS in options.method:
+        raise UserError(f"--method={HEADS} is of images; choose of {', '.join(METHODS)}")
+    run = in_float32(run)
     vocab, names = from_json(run.reader.record["tokenizer"]), run.reader.record["class_names"]
-    length, wanted = run.reader.format.length, methods_wanted(options.method, True)
-    output, sections = output_folder(options, "explanations") / "words.html", []
-    for line in lines_of(given):
-        texts = tuple(line.split("\t")) if run.reader.format.pairs else (line,)
-        row = encode_pair(vocab, texts, length, truncate=True)
+    wanted, output = methods_wanted(options.method, True), output_folder(options, "explanations") / "words.html"  # fmt: skip
+    sections, of_length = [], {}
+    for line, row in encoded(lines_of(given), labelled_text(run)):
+        if isinstance(row, Exception):
+            yield {"text": line, "error": str(row)}
+            continue
         count = int((row["tokens"] != vocab.pad).sum())
         tokens, segments = (row[name][None, :count] for name in ("tokens", "segments"))
         scores, x = from_embeddings(run.model, run.variables, tokens, segments)
-        probabilities = np.asarray(jax.nn.softmax(scores(x)[0]))
+        if count not in of_length:  # all that is compiled knows of the words is how many there are
+            of_length[count] = jax.jit(scores), explainers(wanted, subject(scores, x, (1, count)))
+        score, explain = of_length[count]
+        probabilities = np.asarray(jax.nn.softmax(score(x)[0]))
         label = chosen(options["class"].value, names, probabilities)
-        explain = explainers(wanted, subject(scores, x, (1, count)))
         words = [vocab.token(token).strip() for token in tokens[0]]
         heats = {
             name: positive(of_others(heat[0]) if name in ROLLED_OUT else heat[0])
             for name, heat in heat_maps(explain, x, label).items()
         }
-        told = f"{names[label]} {probabilities[label]:.2f}"
-        sections.append(f"<h3>{html.escape(told)}</h3>" + "".join(shaded(name, words, heat) for name, heat in heats.items()))  # fmt: skip
-        workdir.write_text(output, page(sections))
+        title = f"{names[label]} {probabilities[label]:.2f}"
+        sections.append(f"<h3>{html.escape(title)}</h3>" + "".join(shaded(name, words, heat) for name, heat in heats.items()))  # fmt: skip
         yield {
             "text": line,
             "class": names[label],
@@ -56,12 +69,14 @@ def explain_texts(run: TrainedRun, given: Sequence[str], options: Any) -> Iterat
             },
             "output": str(output),
         }
+    workdir.write_text(output, page(sections))
 
 
 def from_embeddings(
     model: nn.Module, variables: Any, tokens: np.ndarray, segments: np.ndarray
 ) -> tuple[Scores, jax.Array]:
-    """A text classifier as a function of embedded words, which have gradients: [1, 1, L, D], an image of one row.
+    """A text classifier as a function of embedded words, which have gradients: [1, 1, L, D], an image of one row; and these of a
+    text.
 
     Args:
         tokens, segments: [1, L], without padding.

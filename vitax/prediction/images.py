@@ -1,5 +1,6 @@
 """Predictions for image files."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,9 +70,13 @@ def ranked(probabilities: np.ndarray, names: Sequence[str], top: int) -> dict[st
 
 
 def example_image(source: Source, path: Path) -> str:
-    """An image to try a prediction on: the first one of the test, written down if it is in no file."""
+    """An image to try a prediction on, as a shell takes it: the first one of the test, written down if it is in no file.
+
+    Raises:
+        ValueError, OSError: it cannot be read, or not be written.
+    """
     name = source.name(0)
     if not Path(name).is_file():
         name = str(path / "example.png")
         write_png(name, source[0]["image"])
-    return name
+    return shlex.quote(name)

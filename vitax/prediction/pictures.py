@@ -1,5 +1,6 @@
 """Predictions that are pictures: written to a folder, one JSON object each on stdout."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -122,4 +123,4 @@ def example_damaged(source: Source, path: Path) -> str:
         strength=knobs["strength"][0],
     )
     write_png(name, damaged.round().clip(0, 255).astype(np.uint8))
-    return name
+    return shlex.quote(name)

@@ -1,7 +1,8 @@
 """Predictions for lines of text, of files or of stdin."""
 
+import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +121,17 @@ def filled_in(run: TrainedRun, lines: Iterator[str]) -> Iterator[dict[str, Any]]
 
 def classify_text(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
     """{"text", "label", "probability", "top"}; the two texts of a pair have a tab between them."""
-    vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.format.length
     names = run.reader.record["class_names"]
+    for line, error, row in predictions(run, encoded(lines_of(given), labelled_text(run))):
+        if row is None:
+            yield {"text": line, "error": str(error)}
+        else:
+            yield {"text": line, **ranked(row["probabilities"], names, options.top)}
+
+
+def labelled_text(run: TrainedRun) -> Callable[[str], dict[str, np.ndarray]]:
+    """What makes a line an example of a text classifier; it raises ValueError for one that cannot be."""
+    vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.format.length
 
     def encode(line: str) -> dict[str, np.ndarray]:
         texts = tuple(line.split("\t")) if run.reader.format.pairs else (line,)
@@ -130,18 +140,14 @@ def classify_text(run: TrainedRun, given: Sequence[str], options: Any) -> Iterat
         row = encode_pair(vocab, texts, length, run.config["data"]["truncate"])
         return {**run.reader.blank, **row}
 
-    for line, error, row in predictions(run, encoded(lines_of(given), encode)):
-        if row is None:
-            yield {"text": line, "error": str(error)}
-        else:
-            yield {"text": line, **ranked(row["probabilities"], names, options.top)}
+    return encode
 
 
 def example_line(text: str, path: Path) -> str:
     """A file with a line to try, written into the folder of the run."""
     file = path / "example.txt"
     file.write_text(text + "\n", encoding="utf-8")
-    return str(file)
+    return shlex.quote(str(file))
 
 
 def example_masked(source: Source, path: Path) -> str:

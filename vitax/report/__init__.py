@@ -6,7 +6,7 @@ EXHIBITS is the table of what is shown for each task.
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,15 @@ from vitax.errors import UserError
 from vitax.prediction import load_run
 from vitax.report import page
 from vitax.report.curves import final, panels, read_metrics
-from vitax.report.exhibits import Exhibit
+from vitax.report.exhibits import Maker
 from vitax.report.images import classified, matched, pruned, reconstructed, restored
 from vitax.report.texts import classified_texts, continuations, guessed, translated
 from vitax.schema import resolve
 
 LOGGER = logging.getLogger("vitax")
 
-# (run, source of the test split, how many examples) -> what is shown; None: not of these data.
-EXHIBITS: dict[str, Callable[..., Iterable[Exhibit | None]]] = {
+# (run, source of the test split, how many examples) -> what makes each thing that is shown.
+EXHIBITS: dict[str, Callable[..., list[Maker]]] = {
     "classification": classified,
     "token_pruning": pruned,
     "masked_image": reconstructed,
@@ -61,7 +61,7 @@ def report(run: Path, examples: int, source: Source | None = None) -> str:
 
 
 def comparison(runs: list[Path]) -> str:
-    """Several runs as HTML: curves over each other, last values side by side, and what differs in their configs.
+    """Several runs as HTML: overlaid curves, last values side by side, and what differs in their configs.
 
     Raises:
         UserError: two have the same name.
@@ -119,21 +119,33 @@ def _results(run: Path, summary: dict[str, Any]) -> str:
 
 def _curves(runs: dict[str, Path], best: str) -> str:
     figures = panels({name: read_metrics(run) for name, run in runs.items()}, best)
-    body = page.grid(map(page.chart, figures)) if figures else page.paragraph("There is nothing in metrics.jsonl yet.")  # fmt: skip
+    body = page.grid(map(page.chart, figures)) if figures else page.paragraph("There are too few points in metrics.jsonl yet.")  # fmt: skip
     return page.section("Curves", body)
 
 
 def _exhibits(run: Path, config: dict[str, Any], examples: int, source: Source | None) -> list[str]:
-    """What the model does. What cannot be shown is told, in the page and in the log: it is not worth a run."""
+    """What the model does. What cannot be shown is reported, in the page and in the log: it is not worth a run."""
     try:
         trained = load_run(run)
         source = open_pipeline(config, run).splits.test if source is None else source
-        found = EXHIBITS[config["task"]["name"]](trained, source, examples)
-        return [page.section(exhibit.title, exhibit.body) for exhibit in found if exhibit]
+        makers = EXHIBITS[config["task"]["name"]](trained, source, examples)
     except Exception as error:
-        LOGGER.warning("the pictures of the report could not be made: %s: %s", type(error).__name__, error, exc_info=not isinstance(error, UserError))  # fmt: skip
-        told = f"The pictures could not be made: {type(error).__name__}: {error}"
-        return [page.section("What the model does", page.paragraph(page.text(told)))]
+        return [_missing("the pictures", error)]
+    sections = []
+    for make in makers:
+        try:
+            if exhibit := make():
+                sections.append(page.section(exhibit.title, exhibit.body))
+        except Exception as error:
+            sections.append(_missing("a picture", error))
+    return sections
+
+
+def _missing(what: str, error: Exception) -> str:
+    """The section that stands where something could not be made."""
+    reason = f"{type(error).__name__}: {error}"
+    LOGGER.warning("%s of the report could not be made: %s", what, reason, exc_info=not isinstance(error, UserError))  # fmt: skip
+    return page.section("Missing", page.paragraph(page.text(f"Here {what} could not be made: {reason}")))  # fmt: skip
 
 
 def _configuration(run: Path, config: dict[str, Any]) -> str:

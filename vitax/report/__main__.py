@@ -1,7 +1,7 @@
 """Writes the report of a run, or compares several.
 
     python -m vitax.report RUN              RUN/report.html, as at the end of the run
-    python -m vitax.report RUN RUN...       comparison.html: curves over each other, differences of the configs
+    python -m vitax.report RUN RUN...       comparison.html: overlaid curves, differences of the configs
 
 The report is one file that needs nothing else: config, curves, results, and pictures of what the model does with test data.
 """
@@ -23,7 +23,10 @@ def define_flags(values: flags.FlagValues) -> None:
         "out", "", "file; empty: RUN/report.html, or comparison.html", flag_values=values
     )
     flags.DEFINE_integer(
-        "examples", 1000, "test examples to look at; 0: curves and numbers only", flag_values=values
+        "examples",
+        1000,
+        "test examples to look at, all in memory; 0: curves and numbers only",
+        flag_values=values,
     )
     flags.DEFINE_bool("debug", False, "show tracebacks", flag_values=values)
 

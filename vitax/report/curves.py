@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 POINTS = 500  # of a line; longer ones are thinned to means of neighbours
-UNTOLD = ("examples", "seconds", "corrupt")
+NOT_DRAWN = ("examples", "seconds", "corrupt")
+STYLES = ("-", "--", ":", "-.")  # of splits, training first, where colours tell runs apart
 LAST = ("learning_rate", "gradient_norm", "data_wait")
 
 # {name of a metric: (steps, values)}
@@ -47,7 +48,7 @@ def panels(runs: Mapping[str, Series], best: str = "") -> list[Figure]:
             return wanted.index(name)
         return 3 + (name in LAST or name.endswith("_per_second"))
 
-    shown = sorted((name for name in names if name not in UNTOLD), key=rank)
+    shown = sorted((name for name in names if name not in NOT_DRAWN), key=rank)
     return [_panel(name, runs) for name in shown if _changes(name, runs)]
 
 
@@ -58,7 +59,7 @@ def _changes(name: str, runs: Mapping[str, Series]) -> bool:
 def _panel(name: str, runs: Mapping[str, Series]) -> Figure:
     figure = Figure(figsize=(3.6, 2.4), layout="constrained")
     panel = figure.subplots()
-    splits = sorted({key.partition("/")[0] for series in runs.values() for key in series})
+    splits = sorted({key.partition("/")[0] for series in runs.values() for key in series}, key=lambda name: (name != "train", name))  # fmt: skip
     for number, (run, series) in enumerate(runs.items()):
         for key, (steps, values) in series.items():
             split, _, metric = key.partition("/")
@@ -66,15 +67,16 @@ def _panel(name: str, runs: Mapping[str, Series]) -> Figure:
                 continue
             alone = len(runs) == 1
             color = f"C{splits.index(split) if alone else number % 10}"
-            style = "-" if alone or split == "train" else "--"
-            label = split if alone else f"{run}, {split}"
+            style = "-" if alone else STYLES[splits.index(split) % len(STYLES)]
+            label = split if alone else f"{split} of {run}"
             marker = "." if len(steps) < 30 else ""
             panel.plot(*thinned(steps, values), style, marker=marker, color=color, label=label, lw=1.2)  # fmt: skip
     panel.set_title(name.replace("_", " "), fontsize=10)
     panel.set_xlabel("step", fontsize=8)
     panel.tick_params(labelsize=8)
     panel.grid(alpha=0.3)
-    panel.legend(fontsize=7)
+    for text in panel.legend(fontsize=7).get_texts():
+        text.set_parse_math(False)  # a run may have $ in its name
     return figure
 
 

@@ -1,6 +1,7 @@
 """What of a task is worth a picture: each function shows one thing of a trained run on examples of its test split."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from vitax.data.source import Source
+from vitax.errors import UserError
 from vitax.prediction import TrainedRun
 from vitax.prediction.run import predictions
 from vitax.report import page
@@ -22,6 +24,10 @@ class Exhibit(NamedTuple):
 
     title: str
     body: str
+
+
+# What makes one: called one after the other, so that what fails does not take the others with it. None: not of these data.
+Maker = Callable[[], Exhibit | None]
 
 
 class Shown(NamedTuple):
@@ -38,7 +44,11 @@ def spread_out(source: Source, count: int) -> list[int]:
 
 
 def shown(run: TrainedRun, source: Source, count: int) -> list[Shown]:
-    """Predictions for examples all over a split; what cannot be read is left out."""
+    """Predictions for examples all over a split; what cannot be read is left out.
+
+    Raises:
+        UserError: none of them can be read.
+    """
 
     def examples() -> Iterator[tuple[str, Any]]:
         for i in spread_out(source, count):
@@ -47,22 +57,24 @@ def shown(run: TrainedRun, source: Source, count: int) -> list[Shown]:
             except (ValueError, OSError) as error:
                 yield str(i), error
 
-    return [Shown(int(name), example, row) for name, example, row in predictions(run, examples()) if row is not None]  # fmt: skip
+    found = [Shown(int(name), example, row) for name, example, row in predictions(run, examples()) if row is not None]  # fmt: skip
+    if not found:
+        raise UserError(f"none of {min(count, len(source))} test examples can be read")
+    return found
 
 
 def confusion(rows: list[Shown], names: list[str]) -> Exhibit:
     """Which class is taken for which: a matrix or, of many classes, the most frequent confusions."""
     true = np.array([int(item.example["label"]) for item in rows])
     found = np.array([int(item.row["probabilities"].argmax()) for item in rows])
-    counts = np.zeros((len(names), len(names)), int)
-    np.add.at(counts, (true, found), 1)
     right = paragraph_of_accuracy(true == found)
     if len(names) > MANY:
-        wrong = counts * (1 - np.eye(len(names), dtype=int))
-        order = np.argsort(-wrong, axis=None, kind="stable")[:20]
-        pairs = [np.unravel_index(at, wrong.shape) for at in order if wrong.flat[at]]
-        lines = [(names[a], names[b], int(counts[a, b]), int(counts[a].sum())) for a, b in pairs]
+        each, wrong = Counter(true.tolist()), Counter(zip(true.tolist(), found.tolist(), strict=True))  # fmt: skip
+        pairs = [(pair, n) for pair, n in wrong.most_common() if pair[0] != pair[1]][:20]
+        lines = [(names[a], names[b], n, each[a]) for (a, b), n in pairs]
         return Exhibit("Most frequent confusions", right + page.table(("class", "taken for", "times", "of"), lines))  # fmt: skip
+    counts = np.zeros((len(names), len(names)), int)
+    np.add.at(counts, (true, found), 1)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     cells = [[n or "" for n in row] for row in counts.tolist()]
     told = page.paragraph("Rows are the true classes, columns the predicted ones.", note=True)
@@ -71,7 +83,7 @@ def confusion(rows: list[Shown], names: list[str]) -> Exhibit:
 
 def paragraph_of_accuracy(right: np.ndarray) -> str:
     """How many of how many are right; [n] bool."""
-    told = f"{int(right.sum()):,} of {len(right):,} examples, spread over the test split, are classified rightly ({right.mean():.1%})."
+    told = f"{int(right.sum()):,} of {len(right):,} examples, spread over the test split, are classified correctly ({right.mean():.1%})."
     return page.paragraph(told, note=True)
 
 
@@ -95,16 +107,17 @@ def worst_mistakes(rows: list[Shown], names: list[str], count: int) -> list[Mist
     return found
 
 
-def embedding(rows: list[Shown], names: list[str], feature: str = "features") -> Exhibit | None:
-    """Features in two dimensions, coloured by class (t-SNE: van der Maaten & Hinton 2008, JMLR 9); None if there are too few."""
-    labelled = [item for item in rows if "label" in item.example and int(item.example["label"]) >= 0]  # fmt: skip
+def embedding(rows: list[Shown], names: list[str]) -> Exhibit | None:
+    """Features in two dimensions, coloured by class (t-SNE: van der Maaten & Hinton 2008, JMLR 9); None if there are no classes,
+    or too few examples of them."""
+    labelled = [item for item in rows if names and int(item.example.get("label", -1)) >= 0]
     some = labelled[:: -(-len(labelled) // EMBEDDED)] if labelled else []
     if len(some) < 10:
         return None
     from sklearn.manifold import TSNE  # a second: only who asks for it pays
     from threadpoolctl import threadpool_limits
 
-    features = np.stack([np.asarray(item.row[feature], np.float64).reshape(-1) for item in some])
+    features = np.stack([np.asarray(item.row["features"], np.float64).reshape(-1) for item in some])
     labels = np.array([int(item.example["label"]) for item in some])
     near = min(30.0, (len(some) - 1) / 3)
     with threadpool_limits(1):  # threads that wait for each other take ten times as long

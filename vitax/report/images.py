@@ -1,10 +1,14 @@
 """What is shown of tasks with images."""
 
+from functools import partial
+from typing import NamedTuple
+
 import jax
 import numpy as np
 
 from vitax.data.degrade import degrade, enlarge
 from vitax.data.source import Source
+from vitax.errors import UserError
 from vitax.evals.pictures import measure, modulo_crop, restore
 from vitax.explain.picture import only
 from vitax.prediction import TrainedRun
@@ -12,6 +16,7 @@ from vitax.prediction.pictures import masked_and_error
 from vitax.report import page
 from vitax.report.exhibits import (
     Exhibit,
+    Maker,
     Shown,
     confusion,
     embedding,
@@ -24,10 +29,15 @@ from vitax.report.inside import inside
 PICTURES, PIECE = 4, 256  # that are restored, and pixels of a side
 
 
-def classified(run: TrainedRun, source: Source, count: int) -> list[Exhibit | None]:
+def classified(run: TrainedRun, source: Source, count: int) -> list[Maker]:
     """Confusion matrix, worst mistakes, features by class, and what is inside a ViT."""
     rows, names = shown(run, source, count), run.reader.record["class_names"]
-    return [confusion(rows, names), mistaken(rows, names), embedding(rows, names), inside(run, rows)]  # fmt: skip
+    return [
+        partial(confusion, rows, names),
+        partial(mistaken, rows, names),
+        partial(embedding, rows, names),
+        partial(inside, run, rows),
+    ]
 
 
 def mistaken(rows: list[Shown], names: list[str]) -> Exhibit:
@@ -38,10 +48,21 @@ def mistaken(rows: list[Shown], names: list[str]) -> Exhibit:
     return Exhibit("Worst mistakes", body)
 
 
-def pruned(run: TrainedRun, source: Source, count: int) -> list[Exhibit | None]:
+def pruned(run: TrainedRun, source: Source, count: int) -> list[Maker]:
     """The same, and the patches that are left after each stage."""
     rows, names = shown(run, source, count), run.reader.record["class_names"]
-    patch, lines = run.model.patch_size, []
+    return [
+        partial(left, rows, names, run.model.patch_size),
+        partial(confusion, rows, names),
+        partial(mistaken, rows, names),
+        partial(embedding, rows, names),
+        partial(inside, run, rows),
+    ]
+
+
+def left(rows: list[Shown], names: list[str], patch: int) -> Exhibit:
+    """Some images with the patches that a DynamicViT keeps."""
+    lines = []
     for item in rows[:: -(-len(rows) // 8)]:
         image = item.example["image"]
         pictures = [page.picture(image, names[int(item.row["probabilities"].argmax())])]
@@ -49,46 +70,63 @@ def pruned(run: TrainedRun, source: Source, count: int) -> list[Exhibit | None]:
             kept = item.row[name]
             pictures.append(page.picture(only(image, kept, patch), f"{len(kept)} patches"))
         lines.append(page.grid(pictures))
-    told = page.paragraph("The image, its predicted class, and what is left of it after each stage.", note=True)  # fmt: skip
-    stages = Exhibit("Patches kept", told + "".join(lines))
-    return [stages, confusion(rows, names), mistaken(rows, names), embedding(rows, names), inside(run, rows)]  # fmt: skip
+    note = page.paragraph("The image, its predicted class, and what is left of it after each stage.", note=True)  # fmt: skip
+    return Exhibit("Patches kept", note + "".join(lines))
 
 
-def reconstructed(run: TrainedRun, source: Source, count: int) -> list[Exhibit | None]:
-    """Input, what was visible, reconstruction; features by class, if there are labels."""
-    rows = shown(run, source, count)
-    lines, patch = [], run.model.patch_size
-    for item in rows[:: -(-len(rows) // 10)]:
-        masked, error = masked_and_error(item.example["image"], item.row, patch)
-        told = f"error of hidden pixels {error:.4f}"
-        pictures = (item.example["image"], ""), (masked, ""), (item.row["reconstruction"], told)
-        lines.append(page.grid(page.picture(*picture) for picture in pictures))
-    told = page.paragraph("Input, what was visible, reconstruction; errors are squared, on the scale 0..1.", note=True)  # fmt: skip
-    names = run.reader.record["class_names"]
+def reconstructed(run: TrainedRun, source: Source, count: int) -> list[Maker]:
+    """Input, what was visible, reconstruction; features by class, if there are classes."""
+    rows, names = shown(run, source, count), run.reader.record["class_names"]
     return [
-        Exhibit("Reconstructions", told + page.grid(lines)),
-        embedding(rows, names),
-        inside(run, rows),
+        partial(triptychs, rows, run.model.patch_size),
+        partial(embedding, rows, names),
+        partial(inside, run, rows),
     ]
 
 
-def restored(run: TrainedRun, source: Source, count: int) -> list[Exhibit | None]:
+def triptychs(rows: list[Shown], patch: int) -> Exhibit:
+    """Some images: input, what was visible of it, reconstruction."""
+    lines = []
+    for item in rows[:: -(-len(rows) // 10)]:
+        masked, error = masked_and_error(item.example["image"], item.row, patch)
+        note = f"error of hidden pixels {error:.4f}"
+        pictures = (item.example["image"], ""), (masked, ""), (item.row["reconstruction"], note)
+        lines.append(page.grid(page.picture(*picture) for picture in pictures))
+    note = page.paragraph("Input, what was visible, reconstruction; errors are squared, on the scale 0..1.", note=True)  # fmt: skip
+    return Exhibit("Reconstructions", note + page.grid(lines))
+
+
+def restored(run: TrainedRun, source: Source, count: int) -> list[Maker]:
     """Before, after, truth, with PSNR and SSIM; the middle of some pictures."""
+    return [partial(pieces, run, source, count)]
+
+
+def pieces(run: TrainedRun, source: Source, count: int) -> Exhibit:
+    """The middle of some pictures: before, after, truth; what cannot be read is left out.
+
+    Raises:
+        UserError: none of them can be read.
+    """
     knobs, apply, lines = run.reader.transform.knobs, jax.jit(run.model.apply), []
     scale, evals = run.model.scale, run.config["evals"]
     tile = evals["tile"] or 8 * run.model.window
     for i in spread_out(source, min(count, PICTURES)):
-        truth = middle(source[i]["image"], PIECE // scale * scale, scale)
+        try:
+            truth = middle(source[i]["image"], PIECE // scale * scale, scale)
+        except (ValueError, OSError):
+            continue
         damaged = degrade(truth, np.random.default_rng(i), kind=knobs["kind"], scale=scale, strength=knobs["strength"][0])  # fmt: skip
         after = restore(lambda x: apply(run.variables, x), damaged, run.model, tile=tile, overlap=min(evals["overlap"], tile - 1))  # fmt: skip
         before, pictures = enlarge(damaged, scale).round().clip(0, 255).astype(np.uint8), []
         for name, image in (("before", before), ("after", after)):
             found = measure(image, truth, scale if scale > 1 else 0)
-            told = f"{name}: PSNR {found['psnr_y']:.2f} dB, SSIM {found['ssim_y']:.4f}"
-            pictures.append(page.picture(image, told, side=256))
+            note = f"{name}: PSNR {found['psnr_y']:.2f} dB, SSIM {found['ssim_y']:.4f}"
+            pictures.append(page.picture(image, note, side=256))
         lines.append(page.grid([*pictures, page.picture(truth, "truth", side=256)]))
-    told = "Before is the damaged picture" + (", enlarged bicubically" if scale > 1 else "") + "; PSNR and SSIM of Y, of these pieces."  # fmt: skip
-    return [Exhibit("Before, after, truth", page.paragraph(told, note=True) + "".join(lines))]
+    if not lines:
+        raise UserError("none of the test pictures can be read")
+    note = "Before is the damaged picture" + (", enlarged bicubically" if scale > 1 else "") + "; PSNR and SSIM of Y, of these pieces."  # fmt: skip
+    return Exhibit("Before, after, truth", page.paragraph(note, note=True) + "".join(lines))
 
 
 def middle(image: np.ndarray, side: int, scale: int) -> np.ndarray:
@@ -98,19 +136,27 @@ def middle(image: np.ndarray, side: int, scale: int) -> np.ndarray:
     return modulo_crop(image[top : top + side, left : left + side], scale)
 
 
-def matched(run: TrainedRun, source: Source, count: int) -> list[Exhibit | None]:
+def matched(run: TrainedRun, source: Source, count: int) -> list[Maker]:
     """Similarity of images and captions, images found by caption, features by class."""
-    rows = shown(run, source, count)
-    captions = [_caption(source, item) for item in rows]
-    different = list({caption: at for at, caption in reversed(list(enumerate(captions)))}.values())
-    some = sorted(different)[:: -(-len(different) // 10)]
-    names = run.reader.record["class_names"]
+    pairs = [Pair(item, source.name(item.index), _caption(source, item)) for item in shown(run, source, count)]  # fmt: skip
+    # One pair of each caption, and of these one of each image: an image may have several captions, a caption several images.
+    by_caption = {pair.caption: pair for pair in reversed(pairs)}
+    different = list({pair.file: pair for pair in reversed(by_caption.values())}.values())
+    some, rows = different[:: -(-len(different) // 10)], [pair.item for pair in pairs]
     return [
-        _similarity(rows, captions, some),
-        _retrieval(rows, captions, some[:5]),
-        embedding(rows, names) if names else None,
-        inside(run, rows),
+        partial(similarity, some),
+        partial(retrieval, pairs, some[:5]),
+        partial(embedding, rows, run.reader.record["class_names"]),
+        partial(inside, run, rows),
     ]
+
+
+class Pair(NamedTuple):
+    """An image, the name of its file, and what belongs to it."""
+
+    item: Shown
+    file: str
+    caption: str
 
 
 def _caption(source: Source, item: Shown) -> str:
@@ -120,23 +166,31 @@ def _caption(source: Source, item: Shown) -> str:
     return source.class_names[int(item.example["label"])]
 
 
-def _similarity(rows: list[Shown], captions: list[str], some: list[int]) -> Exhibit:
-    images, texts = (np.stack([rows[i].row[side] for i in some]) for side in ("image", "text"))
+def similarity(some: list[Pair]) -> Exhibit:
+    """The cosine of each image with each caption."""
+    images, texts = (np.stack([pair.item.row[side] for pair in some]) for side in ("image", "text"))
     scores = images @ texts.T
-    short = [captions[i] if len(captions[i]) < 40 else captions[i][:37] + "..." for i in some]
+    short = [p.caption if len(p.caption) < 40 else p.caption[:37] + "..." for p in some]
     shades = (scores - scores.min()) / max(float(np.ptp(scores)), 1e-12)
     matrix = page.heat(shades, short, short, [[f"{x:.2f}" for x in row] for row in scores])
-    pictures = page.grid(page.picture(rows[i].example["image"], captions[i]) for i in some)
-    told = page.paragraph("Cosine of each image (rows, by its caption) with each caption (columns): the diagonal should be darkest.", note=True)  # fmt: skip
-    return Exhibit("Similarity", told + matrix + pictures)
+    pictures = page.grid(page.picture(pair.item.example["image"], pair.caption) for pair in some)
+    note = page.paragraph("Cosine of each image (rows, by its caption) with each caption (columns): the diagonal should be darkest.", note=True)  # fmt: skip
+    return Exhibit("Similarity", note + matrix + pictures)
 
 
-def _retrieval(rows: list[Shown], captions: list[str], some: list[int]) -> Exhibit:
-    images = np.stack([item.row["image"] for item in rows])
-    lines = []
-    for i in some:
-        order = np.argsort(-(images @ rows[i].row["text"]), kind="stable")[:6]
-        found = [page.picture(rows[j].example["image"], right=captions[j] == captions[i]) for j in order]  # fmt: skip
-        lines.append(page.paragraph(f"“{page.text(captions[i])}”") + page.grid(found))
-    told = f"The nearest of {len(rows)} test images to a caption; framed: those that it belongs to."
-    return Exhibit("Images found by caption", page.paragraph(told, note=True) + "".join(lines))
+def retrieval(pairs: list[Pair], some: list[Pair]) -> Exhibit:
+    """The images that are nearest to some captions."""
+    gallery = list({pair.file: pair for pair in reversed(pairs)}.values())[::-1]
+    belonging = {(pair.file, pair.caption) for pair in pairs}
+    images, lines = np.stack([pair.item.row["image"] for pair in gallery]), []
+    for wanted in some:
+        order = np.argsort(-(images @ wanted.item.row["text"]), kind="stable")[:6]
+        found = [
+            page.picture(gallery[j].item.example["image"], right=(gallery[j].file, wanted.caption) in belonging)
+            for j in order
+        ]  # fmt: skip
+        lines.append(page.paragraph(f"“{page.text(wanted.caption)}”") + page.grid(found))
+    note = (
+        f"The nearest of {len(gallery)} test images to a caption; framed: those that it belongs to."
+    )
+    return Exhibit("Images found by caption", page.paragraph(note, note=True) + "".join(lines))

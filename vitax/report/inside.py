@@ -6,11 +6,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from vitax import images
 from vitax.explain import maps
+from vitax.explain.images import describe, encoder, image_format
+from vitax.explain.methods import Subject, head_distances, head_maps
+from vitax.explain.picture import head_tiles, tiles
 from vitax.models.clip import CLIP
 from vitax.models.dynamic_vit import DynamicViT
 from vitax.models.mae import MAE
@@ -36,17 +38,18 @@ def inside(run: TrainedRun, rows: list[Shown]) -> Exhibit | None:
         parts += [page.paragraph(told, note=True), page.grid(page.picture(x, side=48) for x in filters)]  # fmt: skip
     if "grid" in params.get("pos_embed", {}):
         told = "Cosine of each place's position embedding with all others (yellow: 1)."
-        tiles = similarity_tiles(np.asarray(params["pos_embed"]["grid"]))
-        parts += [page.paragraph(told, note=True), page.picture(tiles, side=320)]
-    if isinstance(run.model, ViT | MAE):
-        told = "How far each head looks on average, in pixels: a dot for each head."
-        parts += [page.paragraph(told, note=True), page.chart(_distances(run, rows))]
-        told = "What each head looks at: a row for each layer, a tile for each head, each on its own scale."
-        one = rows[len(rows) // 2].example["image"]
-        parts += [
-            page.paragraph(told, note=True),
-            page.grid([page.picture(one), page.picture(attention_tiles(run, one), side=320)]),
-        ]
+        similar = similarity_tiles(np.asarray(params["pos_embed"]["grid"]))
+        parts += [page.paragraph(told, note=True), page.picture(similar, side=320)]
+    some = [item.example["image"] for item in rows[:: -(-len(rows) // LOOKED_AT)]]
+    format = image_format(run)
+    inputs = [images.normalize(jnp.asarray(x)[None], format.mean, format.std) for x in some]
+    it = describe(run, encoder(run), inputs[0])
+    told = "How far each head looks on average, in pixels: a dot for each head."
+    parts += [page.paragraph(told, note=True), page.chart(_distances(it, inputs))]
+    told = "What each head looks at: a row for each layer, a tile for each head, each on its own scale."
+    heads = head_tiles(np.asarray(jax.jit(lambda image: head_maps(it, image))(inputs[-1])))
+    pictures = page.grid([page.picture(some[-1]), page.picture(heads, side=320)])
+    parts += [page.paragraph(told, note=True), pictures]
     return Exhibit("Inside", "".join(parts))
 
 
@@ -62,59 +65,17 @@ def tower(model: nn.Module, params: Any) -> Any | None:
 def similarity_tiles(positions: np.ndarray) -> np.ndarray:
     """[h, w, D] to one picture of h x w tiles, each of h x w pixels, white between them: uint8 RGB."""
     similar = np.asarray(maps.position_similarity(jnp.asarray(positions)))
-    return _tiles((similar + 1) / 2)
+    return tiles((similar + 1) / 2)
 
 
-def _tiles(values: np.ndarray) -> np.ndarray:
-    """[rows, columns, h, w] in 0..1 to one picture of tiles, white between them: uint8 RGB."""
-    rows, columns, h, w = values.shape
-    canvas = np.full((rows * (h + 1) - 1, columns * (w + 1) - 1, 3), 255, np.uint8)
-    colors = (colormaps["viridis"](values)[..., :3] * 255).astype(np.uint8)
-    for a, b in np.ndindex(rows, columns):
-        top, left = a * (h + 1), b * (w + 1)
-        canvas[top : top + h, left : left + w] = colors[a, b]
-    return canvas
-
-
-def attention_weights(
-    run: TrainedRun, pictures: np.ndarray
-) -> tuple[list[jax.Array], tuple[int, int]]:
-    """[B, H, W, C] uint8 to [B, A, N, N] of each layer of a ViT or an MAE's encoder, and the grid (h, w) of its patches: the last
-    h * w of the N tokens."""
-    model, format = run.model, run.reader.format
-    h, w = (side // model.patch_size for side in pictures.shape[1:3])
-    everything = jnp.broadcast_to(jnp.arange(h * w), (len(pictures), h * w))
-    x = images.normalize(jnp.asarray(pictures), format.mean, format.std)
-    places = (everything,) if isinstance(model, MAE) else ()
-    _, state = model.apply(run.variables, x, *places, mutable="intermediates")
-    seen = tower(model, state["intermediates"])
-    return [seen[f"block{i}"]["attention"]["weights"][0] for i in range(model.depth)], (h, w)
-
-
-def attention_distances(run: TrainedRun, pictures: np.ndarray) -> np.ndarray:
-    """[B, H, W, C] uint8 to [layers, A] pixels, the mean over all images."""
-    weights, (h, w) = attention_weights(run, pictures)
-    prefix = weights[0].shape[-1] - h * w
-    found = [maps.attention_distance(each, (h, w), prefix).mean(axis=0) for each in weights]
-    return np.stack(found) * run.model.patch_size
-
-
-def attention_tiles(run: TrainedRun, picture: np.ndarray) -> np.ndarray:
-    """[H, W, C] uint8 to one picture: a row of tiles for each layer, a tile of h x w pixels for each head: what the first token
-    looks at or, where there is no class token, what all patches look at on average; uint8 RGB."""
-    weights, (h, w) = attention_weights(run, picture[None])
-    prefix = weights[0].shape[-1] - h * w
-    rows = np.stack([each[0, :, 0] if prefix else each[0].mean(axis=1) for each in weights])
-    found = rows[..., prefix:]  # [layers, A, h * w]
-    found = found / np.maximum(found.max(axis=-1, keepdims=True), 1e-30)
-    return _tiles(found.reshape(*found.shape[:2], h, w))
-
-
-def _distances(run: TrainedRun, rows: list[Shown]) -> Figure:
-    pictures = np.stack([item.example["image"] for item in rows[:: -(-len(rows) // LOOKED_AT)]])
+def _distances(it: Subject, pictures: list[jax.Array]) -> Figure:
+    """A dot for each head: how far it looks, in pixels, mean over images [1, H, W, C]."""
+    far = jax.jit(lambda image: head_distances(it, image))
+    pixels = pictures[0].shape[1] // it.grid[0]
     figure = Figure(figsize=(4.5, 2.8), layout="constrained")
     panel = figure.subplots()
-    for layer, heads in enumerate(attention_distances(run, pictures)):
+    # One image at a time: the weights of a large model are hundreds of megabytes.
+    for layer, heads in enumerate(pixels * np.mean([far(image) for image in pictures], axis=0)):
         panel.plot([layer] * len(heads), heads, "o", ms=4)
     panel.set_xlabel("layer", fontsize=8)
     panel.set_ylabel("mean attention distance, pixels", fontsize=8)

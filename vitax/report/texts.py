@@ -1,5 +1,7 @@
 """What is shown of tasks with texts."""
 
+from functools import partial
+
 import numpy as np
 
 from vitax.data.source import Source
@@ -10,6 +12,7 @@ from vitax.prediction.texts import continued, filled_in
 from vitax.report import page
 from vitax.report.exhibits import (
     Exhibit,
+    Maker,
     Shown,
     confusion,
     embedding,
@@ -23,25 +26,42 @@ ALIGNED = 3  # translations whose alignment is drawn
 LONGEST = 40  # tokens of a text of which that can be read
 
 
-def classified_texts(run: TrainedRun, source: Source, count: int) -> list[Exhibit | None]:
+def classified_texts(run: TrainedRun, source: Source, count: int) -> list[Maker]:
     """Confusion matrix, worst mistakes, features by class."""
     rows, names = shown(run, source, count), run.reader.record["class_names"]
+    return [
+        partial(confusion, rows, names),
+        partial(mistaken_texts, rows, names, source),
+        partial(embedding, rows, names),
+    ]
+
+
+def mistaken_texts(rows: list[Shown], names: list[str], source: Source) -> Exhibit:
+    """The worst mistakes, as texts."""
     lines = [(m.true, m.guess, " | ".join(source.source[m.item.index]["texts"])[:300]) for m in worst_mistakes(rows, names, 10)]  # fmt: skip
     body = page.table(("class", "taken for", "text"), lines) if lines else page.paragraph("None among these examples.")  # fmt: skip
-    return [confusion(rows, names), Exhibit("Worst mistakes", body), embedding(rows, names)]
+    return Exhibit("Worst mistakes", body)
 
 
-def translated(run: TrainedRun, source: Source, count: int) -> list[Exhibit | None]:
+def translated(run: TrainedRun, source: Source, count: int) -> list[Maker]:
     """Translations beside their references, and what each word of some looked at."""
     vocab = from_json(run.reader.record["tokenizer"])
     rows = shown(run, source, min(count, TEXTS))
+    return [partial(translations, vocab, rows, source), partial(alignments, run, vocab, rows)]
+
+
+def translations(vocab: Vocabulary, rows: list[Shown], source: Source) -> Exhibit:
+    """Translations beside their references."""
     lines = [(*source.source[item.index], vocab.decode(item.row["tokens"])) for item in rows]
-    compared = page.table(("source", "reference", "translation"), lines)
+    return Exhibit("Translations", page.table(("source", "reference", "translation"), lines))
+
+
+def alignments(run: TrainedRun, vocab: Vocabulary, rows: list[Shown]) -> Exhibit | None:
+    """What each word of some translations looked at; None if all sources are long."""
     short = [item for item in rows if (item.example["source"] != vocab.pad).sum() <= LONGEST]
     charts = [aligned(run, vocab, item) for item in short[:ALIGNED]]
-    told = page.paragraph("Rows are words as they were written, columns what they looked at: attention of the last decoder layer, mean of its heads.", note=True)  # fmt: skip
-    alignment = Exhibit("Alignment", told + page.grid(charts)) if charts else None
-    return [Exhibit("Translations", compared), alignment]
+    note = page.paragraph("Rows are words as they were written, columns what they looked at: attention of the last decoder layer, mean of its heads.", note=True)  # fmt: skip
+    return Exhibit("Alignment", note + page.grid(charts)) if charts else None
 
 
 def aligned(run: TrainedRun, vocab: Vocabulary, item: Shown) -> str:
@@ -78,7 +98,12 @@ def cross_attention(run: TrainedRun, example: dict[str, np.ndarray]) -> np.ndarr
     return np.asarray(decoder[last]["cross_attention"]["weights"][0][0].mean(axis=0))
 
 
-def continuations(run: TrainedRun, source: Source, count: int) -> list[Exhibit | None]:
+def continuations(run: TrainedRun, source: Source, count: int) -> list[Maker]:
+    """How test texts go on."""
+    return [partial(continuation, run, source, count)]
+
+
+def continuation(run: TrainedRun, source: Source, count: int) -> Exhibit:
     """How test texts go on after their first half, and how they really do."""
     starts, ends = [], []
     for i in spread_out(source, min(count, TEXTS)):
@@ -87,10 +112,15 @@ def continuations(run: TrainedRun, source: Source, count: int) -> list[Exhibit |
         ends.append(" ".join(words[max(1, len(words) // 2) :]))
     found = continued(run, iter(starts))
     lines = [(row["text"], row.get("continuation", row.get("error")), end) for row, end in zip(found, ends, strict=True)]  # fmt: skip
-    return [Exhibit("Continuations", page.table(("text", "how it goes on, greedily", "how it went on"), lines))]  # fmt: skip
+    return Exhibit("Continuations", page.table(("text", "how it goes on, greedily", "how it went on"), lines))  # fmt: skip
 
 
-def guessed(run: TrainedRun, source: Source, count: int) -> list[Exhibit | None]:
+def guessed(run: TrainedRun, source: Source, count: int) -> list[Maker]:
+    """Words that are hidden."""
+    return [partial(hidden_words, run, source, count)]
+
+
+def hidden_words(run: TrainedRun, source: Source, count: int) -> Exhibit:
     """Test texts with one word in seven hidden, and the guesses."""
     texts, answers = [], []
     for i in spread_out(source, min(count, TEXTS)):
@@ -102,5 +132,5 @@ def guessed(run: TrainedRun, source: Source, count: int) -> list[Exhibit | None]
     for row, answer in zip(filled_in(run, iter(texts)), answers, strict=True):
         guesses = "; ".join(" ".join(f"{guess['word']} {guess['probability']:.0%}" for guess in mask[:3]) for mask in row.get("masks", ()))  # fmt: skip
         lines.append((row["text"], answer, guesses or row.get("error", "")))
-    told = page.paragraph("A mask is one token; a word of several is guessed by its first at best.", note=True)  # fmt: skip
-    return [Exhibit("Hidden words", told + page.table(("text", "hidden", "guesses for each mask"), lines))]  # fmt: skip
+    note = page.paragraph("A mask is one token; a word of several is guessed by its first at best.", note=True)  # fmt: skip
+    return Exhibit("Hidden words", note + page.table(("text", "hidden", "guesses for each mask"), lines))  # fmt: skip
