@@ -173,3 +173,34 @@ def test_what_is_public_is_documented():
     ]
     assert not silent
     assert all(ast.get_docstring(ast.parse(p.read_text())) for p in files() if p.stat().st_size)
+
+
+def test_the_map_has_everything():
+    there = {p.stem for p in ROOT.glob("*.py")} - {"__init__"}
+    there |= {f"{p.parent.name}/" for p in ROOT.glob("*/__init__.py")}
+    places = ast.get_docstring(ast.parse((ROOT / "__init__.py").read_text())).split(
+        "The way of a batch"
+    )[0]
+    missing = {
+        name for name in there if not re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", places)
+    }
+    assert not missing
+
+
+def test_what_raises_says_what():
+    commands = ("start",)  # of all: UserError for what is wrong on the command line
+    silent = [
+        f"{path.relative_to(ROOT)}: {node.name}"
+        for path in files()
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+        if node.name not in commands and raises(node) and "Raises:" not in ast.get_docstring(node)
+    ]
+    assert not silent
+
+
+def raises(node):
+    """Whether a function itself, not one inside it, raises an error of its own."""
+    inner = [n for n in ast.walk(node) if isinstance(n, ast.FunctionDef | ast.ClassDef) and n is not node]  # fmt: skip
+    apart = {id(n) for function in inner for n in ast.walk(function)}
+    return any(isinstance(n, ast.Raise) and n.exc is not None and id(n) not in apart for n in ast.walk(node))  # fmt: skip

@@ -6,6 +6,7 @@ Where things are
     report, folds           what a user types: ``python -m vitax.main``, ``python -m vitax.predict``
     plan, doctor, bench     ... before: what it will need, what will go wrong, how fast it is
     schema                  every key of a config: its meaning, its default
+    config                  text, flat keys and differences of a config; durations with their units
     build                   the only reader of a config: config -> model, task, data, optimizer
     losses, masking,
     images, metrics,
@@ -24,6 +25,8 @@ Where things are
     prediction/             what ``vitax.predict`` does for each task
     explain/                what a model looks at: traced, and walked back; the table is ``vitax.explain.methods.METHODS``
     report/                 a run on one page, or several compared; the table is ``vitax.report.EXHIBITS``
+    cli, errors             the command line; errors that end in a sentence
+    workdir, mesh           the folder of a run, its lock and its files; the devices
     training/               step, loop, optimizer, sharding, checkpoints, logs, signals: know a Task, never a model
 
 The way of a batch

@@ -28,7 +28,11 @@ class Blank:
 
 
 def stand_in(config: Config, examples: int, classes: int) -> Pipeline:
-    """What `vitax.build.open_pipeline` would give for images, without any."""
+    """What `vitax.build.open_pipeline` would give for images, without any.
+
+    Raises:
+        UserError: the run takes no images, or a number is too small.
+    """
     if "image_size" not in config["data"] or "length" in config["data"]:
         raise UserError(
             "--examples stands in for images only; texts need their tokenizer: give data"

@@ -212,20 +212,18 @@ def together(means: Evaluator, extra: list[Evaluation]) -> Evaluator:
 
 
 def build_plan(config: Config, in_steps: Callable[[str, str], int]) -> Plan:
-    """When what happens.
+    """When what happens; ``in_steps``: (name of the key, duration) -> steps.
 
-    Args:
-        in_steps: (name of the key, duration) -> steps.
+    Raises:
+        UserError: a duration that is no time to train, or a profile outside it.
     """
     log = call(Logging, "log", config["log"])
     total = in_steps("duration", config["duration"])
     if not total:
         raise UserError(f"config.duration={config['duration']!r} is no time to train")
     if log.profile_at and not 1 <= log.profile_at <= total - log.profile_steps + 1:
-        raise UserError(
-            f"config.log.profile_at={log.profile_at} with profile_steps={log.profile_steps} does not lie within "
-            f"the {total} steps of the run"
-        )
+        asked = f"config.log.profile_at={log.profile_at} with profile_steps={log.profile_steps}"
+        raise UserError(f"{asked} does not lie within the {total} steps of the run")
     if log.report < 0:
         raise UserError(f"config.log.report={log.report} must not be negative")
     if log.profile_at and log.profile_steps < 1:

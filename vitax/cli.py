@@ -159,7 +159,11 @@ def _help(values: flags.FlagValues, usage: str, config: dict[str, Any] | None) -
 
 
 def load_config(spec: str) -> dict[str, Any]:
-    """``FILE.py[:VARIANT]`` -> what its get_config(VARIANT) returns."""
+    """``FILE.py[:VARIANT]`` -> what its get_config(VARIANT) returns.
+
+    Raises:
+        UserError: there is no such file, or its get_config fails.
+    """
     path, _, variant = spec.partition(":")
     if not Path(path).is_file():
         there = ", ".join(sorted(str(p) for p in Path("configs").glob("*.py")))
@@ -185,6 +189,9 @@ def start_jax(coordinator: str = "", num_processes: int = 0, process_id: int = -
         coordinator: "host:port" of process 0, or "auto" where SLURM, Open MPI, Kubernetes or a TPU pod tells JAX;
             empty = this host alone.
         num_processes, process_id: needed with "host:port".
+
+    Raises:
+        UserError: coordinator, number and rank do not go together.
     """
     counted = 0 <= process_id < num_processes
     if coordinator not in ("", "auto") and not counted:

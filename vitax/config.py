@@ -135,6 +135,9 @@ def steps(name: str, duration: str, *, batch_size: int, examples: int) -> int:
 
     Returns:
         Steps, rounded to the nearest whole; at least 1 where the duration is above 0.
+
+    Raises:
+        UserError: it is no duration, or longer than 2^31 steps.
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e\d\d?)?)\s*(step|epoch|example)s?\s*", duration)
     if not duration:

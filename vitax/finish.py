@@ -16,7 +16,11 @@ from vitax.training.loop import Outcome, one_line
 
 
 def finish(run: Run, path: Path, checkpoints: Checkpoints, outcome: Outcome) -> None:
-    """summary.json, and what a person wants to know at the end."""
+    """summary.json, and what a person wants to know at the end.
+
+    Raises:
+        TrainingError: summary.json cannot be written; all else is saved.
+    """
     step, results = int(outcome.state.step), outcome.results
     best = checkpoints.best()
     best_value = checkpoints.meta(best)["metrics"][run.evals.best] if best is not None else None

@@ -27,6 +27,9 @@ def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
     Returns:
         [...] float32, ``-sum_k labels_k log softmax(logits)_k``.
+
+    Raises:
+        ValueError: the shapes differ.
     """
     if logits.shape != labels.shape:
         raise ValueError(f"logits {logits.shape} and labels {labels.shape} must have one shape")
@@ -44,6 +47,9 @@ def patch_mse(predicted: jax.Array, target: jax.Array, *, normalize: bool = Fals
 
     Returns:
         [B, N] float32. The paper averages this over the masked patches only.
+
+    Raises:
+        ValueError: the shapes differ.
     """
     if predicted.shape != target.shape:
         raise ValueError(
@@ -65,6 +71,9 @@ def kl_divergence(student: jax.Array, teacher: jax.Array) -> jax.Array:
 
     Returns:
         [...] float32, in nats; no gradient reaches the teacher.
+
+    Raises:
+        ValueError: the shapes differ.
     """
     if student.shape != teacher.shape:
         raise ValueError(f"student {student.shape} and teacher {teacher.shape} must have one shape")

@@ -83,7 +83,12 @@ def start(argv: list[str]) -> None:
 def train_run(
     config: dict[str, Any], folder: str, spec: str, overwrite: bool, host_timeout: float
 ) -> None:
-    """Builds, checks and compiles everything first, then writes."""
+    """Builds, checks and compiles everything first, then writes.
+
+    Raises:
+        UserError: a config, a folder or data with which nothing can be trained.
+        TrainingError: it went wrong on the way.
+    """
     if host_timeout < 5:
         raise UserError(f"--host_timeout={host_timeout} must be at least 5 seconds")
     first, alone = jax.process_index() == 0, jax.process_count() == 1
@@ -184,6 +189,9 @@ def occupy(
 
     Args:
         there: whether it held checkpoints when this process began.
+
+    Raises:
+        UserError: it cannot be written, or another run has it.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -231,7 +239,11 @@ workdir  {path}"""
 
 
 def evaluate_run(config: dict[str, Any], path: Path, which: str) -> None:
-    """Evaluates a checkpoint on the test split, prints the results and adds them to evaluations.jsonl."""
+    """Evaluates a checkpoint on the test split, prints the results and adds them to evaluations.jsonl.
+
+    Raises:
+        UserError: there is no such run, or its data and the given ones do not go together.
+    """
     run = build(config, path)
     checkpoints = open_run(path, config["evals"])
     shapes = {"params": run.shapes.params, **run.shapes.collections}

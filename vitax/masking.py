@@ -73,6 +73,9 @@ def corrupt_words(
         corrupted: [B, L] int.
         places: [B, M] int, where words were chosen.
         chosen: [B, M] bool, which of the places count.
+
+    Raises:
+        ValueError: ``count`` exceeds the length of a text.
     """
     if count > tokens.shape[1]:
         raise ValueError(f"count {count} exceeds the {tokens.shape[1]} tokens of a text")

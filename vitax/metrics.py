@@ -14,6 +14,9 @@ def masked(values: jax.Array, valid: jax.Array) -> Metric:
     Args:
         values: [...] numbers of any real dtype; what stands at invalid places is ignored, NaN included.
         valid: [...] bool of the same shape, True = counts.
+
+    Raises:
+        ValueError: the shapes differ.
     """
     if values.shape != valid.shape:
         raise ValueError(f"values {values.shape} and valid {valid.shape} must have one shape")
@@ -37,6 +40,9 @@ def top_k(logits: jax.Array, labels: jax.Array, k: int = 1) -> jax.Array:
 
     Returns:
         [...] bool.
+
+    Raises:
+        ValueError: k is not in 1..K.
     """
     if not 1 <= k <= logits.shape[-1]:
         raise ValueError(f"k={k} must lie in 1..{logits.shape[-1]}, the number of classes")

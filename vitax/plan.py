@@ -76,7 +76,11 @@ def start(argv: list[str]) -> int:
 
 
 def in_bytes(text: str) -> int:
-    """``40GiB``, ``80GB``, ``16 gib`` -> bytes; "" = 0."""
+    """``40GiB``, ``80GB``, ``16 gib`` -> bytes; "" = 0.
+
+    Raises:
+        UserError: it is no size.
+    """
     if not text:
         return 0
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt])(i?)b\s*", text.lower())
@@ -86,7 +90,11 @@ def in_bytes(text: str) -> int:
 
 
 def described(topology: str) -> Sequence[jax.Device]:
-    """The devices of a TPU pod that is not here."""
+    """The devices of a TPU pod that is not here.
+
+    Raises:
+        UserError: an unknown topology.
+    """
     from jax.experimental import topologies  # no public name yet
 
     # No metadata server here, and several plans at a time are no error.
@@ -162,7 +170,11 @@ def size(count: int) -> str:
 
 
 def hours(run: build.Run, step_seconds: float) -> str:
-    """How long the run takes if a step takes so many seconds."""
+    """How long the run takes if a step takes so many seconds.
+
+    Raises:
+        UserError: a negative time.
+    """
     if step_seconds < 0:
         raise UserError(f"--step_seconds={step_seconds} must not be negative")
     seconds = step_seconds * run.plan.total

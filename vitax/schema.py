@@ -45,7 +45,11 @@ class Top(NamedTuple):
 
 
 def cached(source: Source, *, cache_gib: float = 1.0) -> Source:
-    """Keeps decoded examples in memory, up to ``cache_gib`` GiB per source (and per worker process); 0 = none."""
+    """Keeps decoded examples in memory, up to ``cache_gib`` GiB per source (and per worker process); 0 = none.
+
+    Raises:
+        ValueError: a negative size.
+    """
     if cache_gib < 0:
         raise ValueError(f"cache_gib={cache_gib} must not be negative")
     return Cached(source, int(cache_gib * 2**30)) if cache_gib else source
@@ -72,6 +76,9 @@ def schedule(
         warmup: a duration.
         final_learning_rate: where cosine and line end.
         milestones: shares of the run at which "step" halves the rate.
+
+    Raises:
+        ValueError: a value out of its range.
     """
     if learning_rate <= 0 or final_learning_rate < 0:
         raise ValueError(

@@ -119,7 +119,11 @@ def has_checkpoint(workdir: Path) -> bool:
 
 
 def locate(given: str, spec: str) -> Path:
-    """The folder that ``--workdir`` means, or a fresh one for the config."""
+    """The folder that ``--workdir`` means, or a fresh one for the config.
+
+    Raises:
+        UserError: it is no folder of this machine.
+    """
     if "://" in given:
         raise UserError(
             f"--workdir={given}: only folders of this machine's file system are written"
@@ -133,6 +137,9 @@ def check_owner(workdir: Path, config: Mapping[str, Any], may_change: tuple[str,
     Args:
         config: resolved.
         may_change: prefixes of keys whose values may differ.
+
+    Raises:
+        UserError: it is one.
     """
     if not workdir.exists():
         return

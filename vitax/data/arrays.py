@@ -15,6 +15,9 @@ def arrays(*, path: str, train: str, test: str, test_fraction: float, channels: 
     Args:
         path: of the file.
         train, test: what the names of the arrays begin with.
+
+    Raises:
+        UserError: there is no such file, or its arrays are not as said above.
     """
     file = os.path.expanduser(path)
     if not os.path.isfile(file):

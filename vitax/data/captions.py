@@ -120,7 +120,11 @@ def _read(file: str, offset: int, size: int) -> bytes:
 
 
 def table(*, path: str, train: str, test: str, test_fraction: float, channels: int) -> Splits:
-    """A table of image files and captions; without one for the test, ``test_fraction`` of the images is held back."""
+    """A table of image files and captions; without one for the test, ``test_fraction`` of the images is held back.
+
+    Raises:
+        UserError: there is no table, it has other columns, or too few images.
+    """
     root = Path(path).expanduser()
     files = {split: table_of(root, split) for split in (train, test)} if root.is_dir() else {}
     if not path or not (root.is_file() or files.get(train)):
@@ -168,7 +172,11 @@ def _read_table(file: Path) -> list[tuple[str, str]]:
 
 
 def tars(*, path: str, train: str, test: str, test_fraction: float, channels: int) -> Splits:
-    """Tar files of pairs; without a folder for the test, ``test_fraction`` of the files, at least one, is held back."""
+    """Tar files of pairs; without a folder for the test, ``test_fraction`` of the files, at least one, is held back.
+
+    Raises:
+        UserError: there are no tar files, they cannot be read, or have no pairs.
+    """
     root = Path(path).expanduser()
     parts = [sorted(map(str, (root / split).glob("*.tar"))) for split in (train, test)]
     if not path or not root.exists():

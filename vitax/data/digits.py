@@ -11,6 +11,9 @@ def digits(*, path: str, train: str, test: str, test_fraction: float, channels: 
     """1,797 real handwritten digits, 8x8 grey (Alpaydin and Kaynak 1998), in ten classes.
 
     They have no official split: a fifth of every class (or ``test_fraction``) is held back, the same one each time.
+
+    Raises:
+        UserError: a path or a split that these data do not have.
     """
     from sklearn.datasets import load_digits  # 1.5 s: only who asks for it pays
 

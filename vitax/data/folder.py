@@ -42,6 +42,9 @@ def folder(*, path: str, train: str, test: str, test_fraction: float, channels: 
     - ``path/train/<class>/*.jpg`` alone, or ``path/<class>/*.jpg``: ``test_fraction`` of every class is held back.
 
     Files below a class folder are found at any depth; hidden ones are ignored.
+
+    Raises:
+        UserError: the folder has none of these layouts, a class no images, or the test a class that the training has not.
     """
     root = Path(path).expanduser()
     layout = f"expected DIR/train/<class>/*.jpg and DIR/test/<class>/*.jpg, or DIR/<class>/*.jpg ({' '.join(EXTENSIONS)})"

@@ -75,6 +75,9 @@ def equal_shares(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
 
     Returns:
         ``count`` indices, ascending.
+
+    Raises:
+        ValueError: fewer examples than classes, or more than there are.
     """
     classes, sizes = np.unique(labels, return_counts=True)
     if not len(classes) <= count <= len(labels):

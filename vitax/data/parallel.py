@@ -53,7 +53,11 @@ class TfdsPairs:
 
 
 def parallel_files(*, path: str, train: str, test: str, source: str, target: str) -> Splits:
-    """DIR/{train,test}.{source,target}, plain or .gz, UTF-8, line n of one is line n of the other."""
+    """DIR/{train,test}.{source,target}, plain or .gz, UTF-8, line n of one is line n of the other.
+
+    Raises:
+        UserError: files are missing, or two languages have different numbers of lines.
+    """
     root = Path(path).expanduser()
     if not path or not root.is_dir():
         raise UserError(f"data.path={path!r} is not a folder; {LAYOUT}")
@@ -93,7 +97,11 @@ def _read(file: Path) -> list[str]:
 
 
 def tfds_pairs(name: str, *, path: str, train: str, test: str, source: str, target: str) -> Splits:
-    """A prepared TFDS data set with a feature for each language, "wmt14_translate/de-en" for example."""
+    """A prepared TFDS data set with a feature for each language, "wmt14_translate/de-en" for example.
+
+    Raises:
+        UserError: it has no feature of that language.
+    """
     builder, split = open_builder(name, path)
     features = builder.info.features
     if missing := [language for language in (source, target) if language not in features]:
@@ -112,6 +120,9 @@ def number_names(*, path: str, train: str, test: str, source: str, target: str) 
 
     Args:
         source, target: language codes of num2words ("en", "de", "fr", ...), or "digits".
+
+    Raises:
+        UserError: a path is given, or a language that num2words does not have.
     """
     from num2words import CONVERTER_CLASSES, num2words
 
@@ -143,7 +154,11 @@ PARALLEL = {"parallel": parallel_files, "number_names": number_names}
 
 
 def open_pairs(name: str, **arguments: str) -> Splits:
-    """The train and test source of that name: a key of PARALLEL, or a TFDS name."""
+    """The train and test source of that name: a key of PARALLEL, or a TFDS name.
+
+    Raises:
+        UserError: there is neither.
+    """
     try:
         return PARALLEL[name](**arguments) if name in PARALLEL else tfds_pairs(name, **arguments)
     except UnknownDataSet as error:

@@ -10,7 +10,11 @@ TILE = 32
 
 def photos(*, path: str, train: str, test: str, test_fraction: float, channels: int) -> Splits:
     """Tiles of 32x32 pixels of "china.jpg" and "flower.jpg" (427x640), in two classes; every fifth tile is for the
-    test. Between neighbours there is a border, but not more: it is a small and easy test."""
+    test. Between neighbours there is a border, but not more: it is a small and easy test.
+
+    Raises:
+        UserError: a path or a split that these data do not have.
+    """
     if path:
         raise UserError(
             f"data.path={path!r} is given but data.name is 'photos', which is built in; "

@@ -31,7 +31,11 @@ class PictureFiles:
 
 def pictures(*, path: str, train: str, test: str, test_fraction: float, channels: int) -> Splits:
     """Pictures below ``path/train`` and ``path/test`` (or val, validation), at any depth; or below ``path``, and
-    ``test_fraction`` of them, at least one, are held back."""
+    ``test_fraction`` of them, at least one, are held back.
+
+    Raises:
+        UserError: it is no folder, or has no pictures.
+    """
     root = Path(path).expanduser()
     layout = f"expected pictures in DIR/train and DIR/test, or in DIR, at any depth ({' '.join(EXTENSIONS)})"
     if not path:

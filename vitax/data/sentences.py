@@ -41,7 +41,11 @@ class Sentences:
 
 
 def sentence_table(*, path: str, train: str, test: str, test_fraction: float) -> Splits:
-    """A table of labelled texts; without one for the test, ``test_fraction`` of every class is held back."""
+    """A table of labelled texts; without one for the test, ``test_fraction`` of every class is held back.
+
+    Raises:
+        UserError: there is no table, its columns are not "text" and "label", or it has one class only.
+    """
     root = Path(path).expanduser()
     if not path or not root.exists():
         raise UserError(f"data.path={path!r} does not exist; {LAYOUT}")
@@ -95,7 +99,11 @@ def _read(file: Path) -> tuple[list[tuple[str, ...]], list[str]]:
 
 
 def topic_sentences(*, path: str, train: str, test: str, test_fraction: float) -> Splits:
-    """Which chapter of Python's language reference a sentence is from: the ten with the most sentences."""
+    """Which chapter of Python's language reference a sentence is from: the ten with the most sentences.
+
+    Raises:
+        UserError: a path is given.
+    """
     if path:
         raise UserError(f"data.path={path!r} is given but data.name is 'topics', which is built in")
     # A sentence may stand in several chapters: it is nobody's then.

@@ -121,6 +121,9 @@ def chosen(splits: Splits, *, fold: int = 0, num_folds: int = 0, train_examples:
         fold: the one to test on, 0..num_folds-1; the others are learned from.
         num_folds: each class is dealt out to so many; 0 = no cross-validation.
         train_examples: learn from so many examples, an equal share of every class; 0 = from all.
+
+    Raises:
+        ValueError: data without labels, or a fold that does not exist.
     """
     labels = splits.train.labels
     if (num_folds or train_examples) and labels is None:

@@ -121,7 +121,11 @@ class Part:
 
 
 def split_documents(whole: Lines | Memory, fraction: float, origin: str) -> Splits:
-    """Holds back a share of the documents, at least one; a text of one document is cut in two."""
+    """Holds back a share of the documents, at least one; a text of one document is cut in two.
+
+    Raises:
+        UserError: the share is not in (0, 1), or there are fewer than two lines.
+    """
     count = int(whole.document[-1]) + 1 if len(whole) else 0
     if not 0 < fraction < 1:
         raise UserError(f"config.data.test_fraction={fraction} must lie in (0, 1)")
@@ -142,7 +146,11 @@ def split_documents(whole: Lines | Memory, fraction: float, origin: str) -> Spli
 
 def text_files(*, path: str, train: str, test: str, test_fraction: float) -> Splits:
     """Text files: DIR/train*.txt and DIR/test*.txt, or a file, or all .txt of a folder, of which ``test_fraction`` of
-    the documents is held back."""
+    the documents is held back.
+
+    Raises:
+        UserError: there is no text there.
+    """
     root = Path(path).expanduser()
     if not path or not root.exists():
         raise UserError(f"data.path={path!r} does not exist; {LAYOUT}")
@@ -166,6 +174,9 @@ def topics(*, path: str, train: str, test: str, test_fraction: float) -> Splits:
     """English prose inside Python itself: the language reference, as ``help()`` shows it; a topic is a document.
 
     It differs a little between versions of Python.
+
+    Raises:
+        UserError: a path is given.
     """
     if path:
         raise UserError(f"data.path={path!r} is given but data.name is 'topics', which is built in")

@@ -51,6 +51,9 @@ def tfds(
     Args:
         path: the TFDS ``data_dir``; empty = its default, ~/tensorflow_datasets.
         train, test: split names; slices such as ``train[:90%]`` are legal.
+
+    Raises:
+        UserError: it is not prepared, or has no images with labels.
     """
     builder, split = open_builder(name, path)
     features = builder.info.features

@@ -81,6 +81,9 @@ def train_bpe(texts: Iterable[str], vocab_size: int, lowercase: bool = False) ->
         texts: to learn from.
         vocab_size: at most so many tokens, 261 at least: 256 bytes and the special ones.
         lowercase: capitals do not count, and are not given back.
+
+    Raises:
+        UserError: a vocabulary that is smaller than the bytes and special tokens.
     """
     least = len(SPECIAL) + 256
     if vocab_size < least:
@@ -106,6 +109,9 @@ def load_vocabulary(path: str, lowercase: bool = True) -> Vocabulary:
 
     Args:
         lowercase: of a ``vocab.txt``, which does not say it: True for uncased models.
+
+    Raises:
+        UserError: there is no such file, or it cannot be read.
     """
     file = Path(path).expanduser()
     if not file.is_file():

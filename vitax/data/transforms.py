@@ -197,6 +197,9 @@ def train_transform(
         randaugment_layers: operations per image, 0 = off, see `rand_augment`.
         randaugment_magnitude: their strength, 0..10.
         erasing: probability of random erasing.
+
+    Raises:
+        ValueError: a value that is out of its range, or a crop that is unknown.
     """
     low, high = crop_scale
     if not 0 < low <= high <= 1:
@@ -242,7 +245,11 @@ def train_transform(
 def eval_transform(
     image_size: Size, *, interpolation: str = "bicubic", test_crop_fraction: float = 0.875
 ) -> Chain:
-    """The transform for tests and predictions: `center_crop` with ``test_crop_fraction``."""
+    """The transform for tests and predictions: `center_crop` with ``test_crop_fraction``.
+
+    Raises:
+        ValueError: ``test_crop_fraction`` is not in (0, 1].
+    """
     if not 0 < test_crop_fraction <= 1:
         raise ValueError(f"test_crop_fraction={test_crop_fraction} must lie in (0, 1]")
     _check_interpolation(interpolation)

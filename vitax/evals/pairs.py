@@ -70,6 +70,9 @@ def retrieval(
     Args:
         retrieval: the k; () = off.
         gallery: pairs to search among, the first of the test split: the more, the harder (5000 is COCO's).
+
+    Raises:
+        ValueError: a number below 1.
     """
     if not retrieval:
         return None

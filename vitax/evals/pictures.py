@@ -30,6 +30,9 @@ def whole_pictures(
             0 = off.
         overlap: pixels that neighbouring tiles share.
         pictures: at most so many, the first ones.
+
+    Raises:
+        ValueError: tiles that do not fit the model's windows, or a number below 1.
     """
     if not tile:
         return None
@@ -120,6 +123,9 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
 
     Args:
         a, b: [H, W] on 0..255, 11 pixels a side at least.
+
+    Raises:
+        ValueError: a picture that is smaller than the window.
     """
     if min(a.shape) < 11:
         raise ValueError(f"a picture of {a.shape} is too small for windows of 11x11")

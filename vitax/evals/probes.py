@@ -20,6 +20,9 @@ def probes(
         shots: labelled examples of each class, of which a logistic regression learns; () = off. Each gives
             "accuracy_{n}shot", the mean over ``draws`` draws.
         draws: at least 1.
+
+    Raises:
+        ValueError: a number that is not positive, or images without labels.
     """
     if knn < 0 or draws < 1 or any(n < 1 for n in shots):
         raise ValueError(f"knn={knn}, shots={shots} and draws={draws} must be positive")

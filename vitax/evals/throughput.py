@@ -17,6 +17,9 @@ def throughput(given: Given, *, throughput: tuple[int, ...] = ()) -> Evaluation 
     Args:
         throughput: batch sizes to measure at; () = off. Gives "gmacs" and "gmacs_dense" of one image, and for each
             batch size b "images_per_second_b" and "images_per_second_b_dense": the medians of runs that take turns.
+
+    Raises:
+        ValueError: a batch size below 1.
     """
     if not throughput:
         return None

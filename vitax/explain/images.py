@@ -218,7 +218,11 @@ def kept_patches(run: TrainedRun, image: jax.Array) -> dict[int, jax.Array]:
 
 
 def chosen(wanted: str, names: Sequence[str], probabilities: np.ndarray) -> int:
-    """The number of a class given by name or number; the most probable one if none is."""
+    """The number of a class given by name or number; the most probable one if none is.
+
+    Raises:
+        UserError: there is no such class.
+    """
     if not wanted:
         return int(np.argmax(probabilities))
     if wanted in names:

@@ -20,6 +20,9 @@ def rollout(layers: Sequence[jax.Array], *, start: int = 0, normalise: bool = Tr
 
     Returns:
         [..., N, M], rows: output tokens.
+
+    Raises:
+        ValueError: no layer is left.
     """
     joint = None
     for layer in layers[start:]:
@@ -78,6 +81,9 @@ def attention_distance(weights: jax.Array, grid: tuple[int, int], prefix: int = 
 
     Returns:
         [..., A], in patches; times the patch size it is in pixels.
+
+    Raises:
+        ValueError: N is not prefix + h * w.
     """
     h, w = grid
     rows, columns = np.divmod(np.arange(h * w), w)

@@ -33,7 +33,11 @@ ROLLED_OUT = ("relevance", "rollout")  # methods that add an identity to each la
 
 def explain_texts(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
     """{"text", "class", "top", "words": {method: [[token, relevance], ...]}, "output"}; the largest relevance is 1. The page has
-    the tokens of all texts, the darker the more they speak for the class; what was there of that name is overwritten."""
+    the tokens of all texts, the darker the more they speak for the class; what was there of that name is overwritten.
+
+    Raises:
+        UserError: a method that has no meaning for texts, or an unknown class.
+    """
     if HEADS in options.method:
         raise UserError(f"--method={HEADS} is of images; choose of {', '.join(METHODS)}")
     run = in_float32(run)

@@ -37,6 +37,9 @@ def fourier(x: jax.Array, method: str = "fft") -> jax.Array:
     Args:
         x: [B, N, D].
         method: "fft", or "matmul": the same numbers by two products with matrices of cosines and sines.
+
+    Raises:
+        ValueError: an unknown method.
     """
     x = x.astype(jnp.float32)
     if method == "fft":

@@ -229,6 +229,9 @@ def restore_tiled(
 
     Returns:
         [H * scale, W * scale, C].
+
+    Raises:
+        ValueError: tiles that are no multiple of the window, or overlap completely.
     """
     if tile % window or not 0 <= overlap < tile:
         raise ValueError(

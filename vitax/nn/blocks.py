@@ -40,7 +40,11 @@ ACTIVATIONS = {
 
 
 def check_activation(name: str) -> None:
-    """Refuses what is no key of ACTIVATIONS."""
+    """Refuses what is no key of ACTIVATIONS.
+
+    Raises:
+        ValueError: it is none.
+    """
     if name not in ACTIVATIONS:
         known = ", ".join(ACTIVATIONS)
         raise ValueError(f"activation {name!r} is unknown; choose one of {known}")

@@ -95,6 +95,9 @@ def neighborhood_attention(
 
     Returns:
         [B, H, W, A, E].
+
+    Raises:
+        ValueError: the map is smaller than a neighborhood.
     """
     b, height, width, heads, e = q.shape
     if kernel % 2 == 0 or min(height, width) < kernel * dilation:

@@ -36,6 +36,9 @@ def sincos(places: np.ndarray, width: int, *, interleaved: bool = False) -> np.n
 
     Returns:
         [N, D] float32, computed in float64.
+
+    Raises:
+        ValueError: an odd width.
     """
     if width % 2:
         raise ValueError(f"sinusoidal positions need an even width, not {width}")
@@ -54,6 +57,9 @@ def sincos_2d(grid: tuple[int, int], width: int) -> np.ndarray:
 
     Returns:
         [h, w, D] float32.
+
+    Raises:
+        ValueError: a width that 4 does not divide.
     """
     if width % 4:
         raise ValueError(f"2-D sinusoidal positions need a width divisible by 4, not {width}")

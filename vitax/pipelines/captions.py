@@ -31,6 +31,9 @@ def captions(
         truncate: longer ones are cut, instead of being refused.
         templates: captions of labelled images, "{}" is the class name; one is drawn at random each time, and tests
             take the first. They are the prompts of zero-shot classification too.
+
+    Raises:
+        ValueError: no room for a word, or a template without a place for the class name.
     """
     if length < 3:
         raise ValueError(f"length={length} leaves no room for a word between begin and end")
@@ -93,7 +96,11 @@ def prompts(vocab: Vocabulary, names: list[str], knobs: dict[str, Any]) -> np.nd
 
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
-    """How a run reads an image with its caption; see `vitax.pipelines.pipeline.Kind`."""
+    """How a run reads an image with its caption; see `vitax.pipelines.pipeline.Kind`.
+
+    Raises:
+        UserError: a tokenizer without the special tokens, or a template that is too long.
+    """
     image, knobs = take(image_format), take(captions)
     vocab = from_json(record["tokenizer"])
     for kind in ("begin", "end"):
@@ -116,7 +123,11 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
 
 
 def open_captions(take: Take) -> Pipeline:
-    """Opens images with captions, or labelled ones; see `vitax.pipelines.pipeline.Kind`."""
+    """Opens images with captions, or labelled ones; see `vitax.pipelines.pipeline.Kind`.
+
+    Raises:
+        UserError: there are neither captions nor class names.
+    """
     image, knobs = take(image_format), take(captions)
     splits: Splits = take(open_splits, image.channels, CAPTIONED)
     names = list(splits.train.class_names)

@@ -27,6 +27,9 @@ def image_format(
         image_size: (height, width) in pixels, or (side,).
         channels: 3 = RGB, 1 = grey; files of the other kind are converted.
         mean, std: per channel, on the scale 0..1.
+
+    Raises:
+        UserError: a size that is not (height, width), or a value for each channel that is missing.
     """
     size = image_size * 2 if len(image_size) == 1 else image_size
     if len(size) != 2 or min(size) < 1:

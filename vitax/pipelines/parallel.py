@@ -39,6 +39,9 @@ def translation_length(*, length: int, truncate: bool = False) -> tuple[int, boo
     Args:
         length: tokens of a source and of a target, special ones included.
         truncate: longer ones are cut, instead of being left out; more than ``max_corrupt`` of them are refused.
+
+    Raises:
+        ValueError: too short for any text.
     """
     if length < 4:
         raise ValueError(f"length={length} is too short for a text; choose at least 4")

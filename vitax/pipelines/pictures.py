@@ -29,6 +29,9 @@ def open_pictures(
         path: of a folder with pictures.
         train, test: names of folders within it.
         test_fraction: share of the pictures held back where there is no folder for the test.
+
+    Raises:
+        UserError: an unknown name, or a path where none belongs.
     """
     if name == "pictures":
         return pictures(
@@ -67,6 +70,9 @@ def damage(
         strength: sigma of the noise on 0..255, or JPEG quality; of several, one is drawn for each patch, and tests
             take the first.
         patches_per_picture: pieces that an epoch takes from each picture.
+
+    Raises:
+        ValueError: an unknown damage, or a scale or strength that is none of it.
     """
     if degradation not in DEGRADATIONS:
         raise ValueError(

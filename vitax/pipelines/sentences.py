@@ -27,6 +27,9 @@ def open_sentences(
         path: of a table, or of a folder with one for each split.
         train, test: names of the tables.
         test_fraction: share of every class that is held back where there is no table for the test.
+
+    Raises:
+        UserError: an unknown name.
     """
     if name not in LABELLED:
         raise UserError(f"data.name={name!r} is none of {', '.join(LABELLED)}")
@@ -39,6 +42,9 @@ def text_length(*, length: int, truncate: bool = True) -> tuple[int, bool]:
     Args:
         length: tokens, special ones included.
         truncate: longer texts are cut at their end (of a pair, the longer one), instead of being refused.
+
+    Raises:
+        ValueError: too short for any text.
     """
     if length < 4:
         raise ValueError(f"length={length} is too short for a text; choose at least 4")

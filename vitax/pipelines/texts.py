@@ -31,6 +31,9 @@ def open_texts(
         path: of a file or folder.
         train, test: what the names of the files begin with.
         test_fraction: share of the documents that is held back where there are no files for the test.
+
+    Raises:
+        UserError: an unknown name.
     """
     if name not in TEXTS:
         raise UserError(f"data.name={name!r} is none of {', '.join(TEXTS)}")
@@ -44,6 +47,9 @@ def passages(*, length: int, sentence_pairs: bool = True) -> tuple[int, bool]:
         length: tokens, special ones included.
         sentence_pairs: begin, passage, end, second passage, end; in half of the examples the second one follows the
             first, in the others it is from elsewhere (arXiv:1810.04805, appendix A.2). False = one passage.
+
+    Raises:
+        ValueError: too short for any passage.
     """
     if length < 8:
         raise ValueError(f"length={length} is too short for a passage; choose at least 8")
@@ -192,7 +198,11 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
 
 
 def open_text(take: Take) -> Pipeline:
-    """Opens running text; see `vitax.pipelines.pipeline.Kind`."""
+    """Opens running text; see `vitax.pipelines.pipeline.Kind`.
+
+    Raises:
+        UserError: a split without text.
+    """
     length, pairs = take(passages)
     splits: Splits = take(open_texts)
 

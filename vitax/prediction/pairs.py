@@ -38,7 +38,11 @@ def zero_shot(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[d
 
 def label_weights(run: TrainedRun, labels: str) -> tuple[list[str], np.ndarray]:
     """The classes that ``labels`` names, with commas between them, or else those of the training, and for each the mean
-    of the run's prompt templates [K, E]."""
+    of the run's prompt templates [K, E].
+
+    Raises:
+        UserError: fewer than two classes.
+    """
     names = [name.strip() for name in labels.split(",") if name.strip()]
     names = names or run.reader.record["class_names"]
     if len(names) < 2:

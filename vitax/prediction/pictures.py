@@ -22,7 +22,11 @@ from vitax.schema import resolve
 
 
 def output_folder(options: Any, name: str = "predictions") -> Path:
-    """The folder that --out names, or RUN/NAME; made if it is not there."""
+    """The folder that --out names, or RUN/NAME; made if it is not there.
+
+    Raises:
+        UserError: it cannot be made.
+    """
     folder = Path(options.out) if options.out else Path(options.workdir) / name
     try:
         folder.mkdir(parents=True, exist_ok=True)

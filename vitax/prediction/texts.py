@@ -130,7 +130,11 @@ def classify_text(run: TrainedRun, given: Sequence[str], options: Any) -> Iterat
 
 
 def labelled_text(run: TrainedRun) -> Callable[[str], dict[str, np.ndarray]]:
-    """What makes a line an example of a text classifier; it raises ValueError for one that cannot be."""
+    """What makes a line an example of a text classifier.
+
+    Raises:
+        ValueError: not this, but what it gives, of a line that cannot be one.
+    """
     vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.format.length
 
     def encode(line: str) -> dict[str, np.ndarray]:

@@ -97,7 +97,11 @@ def image_channels(model: nn.Module, family: str, variables: Variables) -> int:
 
 
 def shapes_of(model: nn.Module, family: str, channels: int) -> Variables:
-    """The shapes of all variables of a model; what the model refuses is a `UserError`."""
+    """The shapes of all variables of a model.
+
+    Raises:
+        UserError: the model refuses its fields.
+    """
     try:
         return variable_shapes(model, family, channels)
     except ValueError as error:

@@ -19,7 +19,11 @@ def _image_heads(given: Fields, width: int) -> int:
 
 
 def activation(tensors: Tensors, given: Fields) -> str:
-    """Which GELU; OpenAI's own files, which carry ``input_resolution``, have the quick one."""
+    """Which GELU; OpenAI's own files, which carry ``input_resolution``, have the quick one.
+
+    Raises:
+        UserError: the file does not tell, and none is given.
+    """
     if "activation" in given:
         return given["activation"]
     if "input_resolution" in tensors:

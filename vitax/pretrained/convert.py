@@ -126,7 +126,11 @@ def _note_fields(
 
 @contextlib.contextmanager
 def fitting(kind: Format) -> Iterator[None]:
-    """Whatever goes wrong while shapes of a file are taken for those of a model is said in one sentence."""
+    """What goes wrong while shapes of a file are taken for those of a model is said in one sentence.
+
+    Raises:
+        UserError: that sentence.
+    """
     try:
         yield
     except UserError:

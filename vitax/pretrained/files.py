@@ -109,7 +109,11 @@ def _read_safetensors(path: Path) -> Tensors:
 
 
 def flatten(found: Any, depth: int = 0) -> Tensors:
-    """The tensors of a checkpoint: without the wrapper around the weights, and what stands beside them."""
+    """The tensors of a checkpoint: without the wrapper around the weights, and what stands beside them.
+
+    Raises:
+        Refused: what is there is no dictionary of tensors.
+    """
     if depth > MAX_DEPTH:
         raise Refused("its dictionaries are nested too deeply")
     if isinstance(found, Record):
@@ -146,7 +150,11 @@ def _plain(value: np.ndarray) -> np.ndarray:
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """What the config beside a file of weights says, as model hubs have it; {} where there is none."""
+    """What the config beside a file of weights says, as model hubs have it; {} where there is none.
+
+    Raises:
+        UserError: it is no JSON.
+    """
     folder = find(path).parent
     for name in ("config.json", "open_clip_config.json"):
         if (folder / name).is_file():
@@ -159,7 +167,11 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 
 def write(path: str | Path, tensors: Mapping[str, np.ndarray], metadata: dict[str, str]) -> None:
-    """Writes a .safetensors file; what is there before is replaced only by a whole one."""
+    """Writes a .safetensors file; what is there before is replaced only by a whole one.
+
+    Raises:
+        UserError: another ending, or it cannot be written.
+    """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise UserError(f"{path}: weights are written as .safetensors; give the file that ending")

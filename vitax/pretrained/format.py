@@ -57,7 +57,11 @@ def count(tensors: Iterable[str], pattern: str) -> int:
 
 
 def heads(given: Fields, width: int, known: Mapping[int, int], key: str = "num_heads") -> int:
-    """Attention heads: given, or those that published models of this width have; no file tells them."""
+    """Attention heads: given, or those that published models of this width have; no file tells them.
+
+    Raises:
+        UserError: neither is known.
+    """
     if key in given:
         return given[key]
     if width not in known:
@@ -86,7 +90,11 @@ def image_size(given: Fields, patches: int, patch_size: int) -> tuple[int, int]:
 
 
 def pair(size: int | tuple[int, ...] | list[int]) -> tuple[int, int]:
-    """224 or (224, 224) to (224, 224)."""
+    """224 or (224, 224) to (224, 224).
+
+    Raises:
+        UserError: it is neither.
+    """
     sides = tuple(size) if isinstance(size, tuple | list) else (size,)
     whole = all(isinstance(n, int | np.integer) and n > 0 for n in sides)
     if not whole or len(sides) not in (1, 2):

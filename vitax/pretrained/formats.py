@@ -48,7 +48,11 @@ def recognise(names: Iterable[str], family: str = "") -> Format:
 
 
 def named(name: str) -> Format:
-    """The format of that name."""
+    """The format of that name.
+
+    Raises:
+        UserError: there is none.
+    """
     if name not in FORMATS:
         raise UserError(f"format {name!r} is unknown{did_you_mean(name, FORMATS)}")
     return FORMATS[name]

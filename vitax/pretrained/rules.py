@@ -124,7 +124,11 @@ def positions(theirs: str, ours: str, grid: tuple[int, int], prefix: int) -> Rul
 
 
 def copies(rule: Rules, others: Sequence[str]) -> Rules:
-    """The single tensor of a rule has further names, under which a file may repeat it."""
+    """The single tensor of a rule has further names, under which a file may repeat it.
+
+    Raises:
+        ValueError: the copies differ.
+    """
     ((theirs,), ours, load, save, _) = rule[0]
 
     def load_equal(x: Arrays) -> Arrays:

@@ -82,7 +82,11 @@ def _rules(
 
 
 def official_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-    """Fields of the model, as far as the official code's shapes tell them."""
+    """Fields of the model, as far as the official code's shapes tell them.
+
+    Raises:
+        UserError: a variant that vitax does not have.
+    """
     block = "layers.0.blocks.0"
     found = _fields(
         tensors,

@@ -14,7 +14,11 @@ BLOCK = "layers.{}.residual_group.blocks.{}"
 
 
 def fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-    """Fields of the model, as far as the shapes tell them."""
+    """Fields of the model, as far as the shapes tell them.
+
+    Raises:
+        UserError: a variant that vitax does not have.
+    """
     if "absolute_pos_embed" in tensors or "patch_embed.norm.weight" not in tensors:
         raise UserError(
             "SwinIR with absolute positions (ape) or without patch_norm is not supported"

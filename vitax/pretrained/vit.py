@@ -75,7 +75,11 @@ def timm_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
 
 
 def timm_rules(model: ViT) -> Rules:
-    """Where each of timm's tensors goes."""
+    """Where each of timm's tensors goes.
+
+    Raises:
+        UserError: positions that timm has no names for.
+    """
     if (model.positions, model.positions_at) not in (("learned_1d", "input"), ("none", "input")):
         raise UserError(
             f"timm has no names for positions {model.positions!r} at {model.positions_at!r}"

@@ -28,6 +28,9 @@ def classification(
 
     Batches: "image" [B, H, W, C] uint8, "label" [B] int, "valid" [B] bool. Predictions: "logits" and
     "probabilities", both [B, K], and "features" [B, D], what the head reads.
+
+    Raises:
+        ValueError: images without labels, or a value out of its range.
     """
 
     if not model.num_classes:

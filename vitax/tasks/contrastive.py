@@ -28,6 +28,9 @@ def contrastive(
     Batches: "image" [B, H, W, C] uint8, "tokens" [B, L] int, "valid" [B] bool. Metrics: "image_to_text" and
     "text_to_image", how often the right one of the batch is the nearest. Predictions: "image" and "text" [B, E] of
     length 1, "features" [B, E] the former, "scale" and "bias" [B] what makes logits of their products.
+
+    Raises:
+        ValueError: an unknown loss, or one that does not go with the model.
     """
     if loss not in ("softmax", "sigmoid"):
         raise ValueError(f"loss={loss!r} is unknown; choose 'softmax' or 'sigmoid'")

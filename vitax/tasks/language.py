@@ -21,6 +21,9 @@ def language(model: nn.Module, format: TextFormat, *, label_smoothing: float = 0
 
     Batches: "tokens" [B, L] int, from begin on, "valid" [B] bool. Metrics are means over tokens. Predictions: "tokens"
     [B, L] int: the text that is there without its begin, and how it goes on, greedily.
+
+    Raises:
+        ValueError: a value out of its range.
     """
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")

@@ -31,6 +31,9 @@ def masked_image(
     Batches: "image" [B, H, W, C] uint8, "valid" [B] bool. Predictions: "features" [B, D], the encoder's mean patch
     when it sees the whole image; "reconstruction" [B, H, W, C] uint8, the hidden patches predicted (each with mean
     and deviation of the true one, where targets are normalised) and the visible ones as they are; "visible" [B, N].
+
+    Raises:
+        ValueError: a ratio that hides nothing, or everything.
     """
     p = model.patch_size
     height, width = format.image_size

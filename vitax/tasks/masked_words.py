@@ -32,6 +32,9 @@ def masked_words(
     Batches: "tokens", "segments" [B, L] int, "next" [B] int, "valid" [B] bool. Metrics: "accuracy" and "perplexity" of
     hidden words, "next_accuracy". Predictions, for tokens as they come: "top_words" and "top_probabilities" [B, L, 5],
     "features" [B, D].
+
+    Raises:
+        ValueError: a model without the heads, or data without the pairs that it needs.
     """
     if model.heads not in ("pretraining", "masked_words"):
         raise ValueError(

@@ -21,6 +21,9 @@ def restoration(model: nn.Module, format: PictureFormat, *, loss: str = "l1") ->
 
     Batches: "damaged" [B, h, w, C] float32 on 0..255, "image" [B, H, W, C] uint8, "valid" [B] bool. Metrics: "loss" on
     the scale 0..1, and "patch_psnr" in dB, the mean over pictures. Predictions: "restored" [B, H, W, C] uint8.
+
+    Raises:
+        ValueError: an unknown loss, or a model whose scale or channels are not those of the data.
     """
     if loss not in LOSSES:
         raise ValueError(f"loss={loss!r} is unknown; choose one of {', '.join(LOSSES)}")

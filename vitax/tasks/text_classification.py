@@ -20,6 +20,9 @@ def text_classification(
 
     Batches: "tokens", "segments" [B, L] int, "label" [B] int, "valid" [B] bool. Predictions: "logits" and
     "probabilities" [B, K], "features" [B, D].
+
+    Raises:
+        ValueError: a model without classes, or a value out of its range.
     """
     if model.heads != "classes":
         raise ValueError(f"model.heads={model.heads!r} has no classes; choose 'classes'")

@@ -38,6 +38,9 @@ def token_pruning(
     Batches: "image" [B, H, W, C] uint8, "label" [B] int, "valid" [B] bool. Metrics: "accuracy" of the pruned model,
     "accuracy_dense" of the same parameters when nothing is dropped, "accuracy_teacher". Predictions: "logits" and
     "probabilities" [B, K], "features" [B, D], and "kept{stage}" [B, n], the patches left after each stage.
+
+    Raises:
+        ValueError: images without labels, or a value out of its range.
     """
     if not model.num_classes:
         raise ValueError(

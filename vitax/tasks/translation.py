@@ -30,6 +30,9 @@ def translation(
 
     Batches: "source", "target" [B, L] int, with begin and end, "valid" [B] bool. Metrics are means over words.
     Predictions: "tokens" [B, L] int, without begin.
+
+    Raises:
+        ValueError: a value out of its range.
     """
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")

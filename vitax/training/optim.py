@@ -73,6 +73,9 @@ def layer_factors(params: Params, decay: float) -> Params:
 
     ``decay ** (depth + 1 - layer)``, where the embeddings are layer 0, ``block{i}`` is layer i + 1 and all that
     follows is layer depth + 1 (as in arXiv:2106.08254 and arXiv:2111.06377).
+
+    Raises:
+        UserError: parameters whose names tell no layer.
     """
     all_paths = jax.tree.leaves(paths(params))
     blocks = [int(found[1]) for path in all_paths if (found := re.search(r"block(\d+)/", path))]
@@ -101,7 +104,11 @@ def layer_factors(params: Params, decay: float) -> Params:
 
 
 def scaled_learning_rate(learning_rate: float, rule: str, batch_size: int) -> float:
-    """Peak learning rate for this batch: "none", "linear" (x batch / 256, arXiv:1706.02677) or "sqrt" (its root)."""
+    """Peak learning rate for this batch: "none", "linear" (x batch / 256, arXiv:1706.02677) or "sqrt" (its root).
+
+    Raises:
+        UserError: an unknown rule.
+    """
     powers = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
     if rule not in powers:
         raise UserError(f"optim.lr_scaling={rule!r} is unknown; choose one of {', '.join(powers)}")
@@ -126,6 +133,9 @@ def make_schedule(
         total, warmup: in steps, warmup < total.
         final: of the cosine and the line.
         milestones: shares of the run, rising, 0..1.
+
+    Raises:
+        UserError: a warm-up as long as the run, or milestones that are not ascending steps.
     """
     if not 0 <= warmup < total:
         raise UserError(
@@ -230,7 +240,11 @@ def make_optimizer(
 
 
 def frozen_mask(params: Params, *, freeze: tuple[str, ...] = ()) -> Params:
-    """True where one of the patterns is found; every pattern has to match something, and something has to be left."""
+    """True where one of the patterns is found; every pattern has to match something, and something has to be left.
+
+    Raises:
+        UserError: a pattern that matches nothing, or nothing is left to be trained.
+    """
     frozen = jax.tree.map(lambda _: False, params)
     for pattern in freeze:
         found = matching(params, pattern, "optim.freeze")
