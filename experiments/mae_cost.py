@@ -4,9 +4,9 @@ He et al. 2021 (arXiv:2111.06377), section 4.1 and table 2: an encoder that sees
 faster than one that sees mask tokens too. Compares one training step (forward, backward, AdamW) with 75 % and with 1 of
 196 patches hidden: the same encoder on all patches, the same decoder.
 
-    python experiments/mae_cost.py --size=L --batch=8
+    python experiments/mae_cost.py --size=L --batch=2
 
-Prints seconds (median of runs that take turns) and bytes of temporary memory, as the compiler plans it.
+Seconds of steps that take turns, and bytes of temporary memory, as the compiler plans it. Nothing else should run meanwhile.
 """
 
 import argparse
@@ -16,19 +16,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import RESULTS, Study, markdown, read, tell, write
 
 from vitax.formats import ImageFormat
 from vitax.models.mae import MAE, SIZES
 from vitax.tasks import TASKS
 from vitax.training.step import make_init, make_step
 
-RATIOS = (0.75, 0.005)
+RATIOS = {"75 % hidden": 0.75, "1 patch hidden": 0.005}
+STUDY = Study({}, {"seconds": "seconds of a step", "gib": "GiB of temporary memory"}, "")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
     parser.add_argument("--size", default="L", choices=list(SIZES))
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     format = ImageFormat((224, 224), 3, (0.5,) * 3, (0.5,) * 3)
@@ -38,31 +40,26 @@ def main() -> None:
         "valid": jnp.ones(given.batch, bool),
     }
     optimizer = optax.adamw(1e-4)
-    steps, states, memory = {}, {}, {}
-    for ratio in RATIOS:
+    steps, states, rows = {}, {}, []
+    for name, ratio in RATIOS.items():
         task = TASKS["masked_image"].factory(MAE(**SIZES[given.size]), format, mask_ratio=ratio)
-        states[ratio] = jax.jit(make_init(task, optimizer, 0, ema=False))(batch)
+        states[name] = jax.jit(make_init(task, optimizer, 0, ema=False))(batch)
         jitted = jax.jit(make_step(task, optimizer, 0), donate_argnums=0)
-        steps[ratio] = jitted.lower(states[ratio], batch).compile()
-        memory[ratio] = steps[ratio].memory_analysis().temp_size_in_bytes
-    seconds: dict[float, list[float]] = {ratio: [] for ratio in steps}
+        steps[name] = jitted.lower(states[name], batch).compile()
     for number in range(given.rounds + 1):
-        for ratio, step in steps.items():
+        for name, step in steps.items():
             before = time.perf_counter()
-            states[ratio], reported = step(states[ratio], batch)
+            states[name], reported = step(states[name], batch)
             jax.block_until_ready(reported)
+            seconds = round(time.perf_counter() - before, 3)
+            gib = round(step.memory_analysis().temp_size_in_bytes / 2**30, 3)
             if number:  # the first round warms up
-                seconds[ratio].append(time.perf_counter() - before)
-    print(
-        f"ViT-{given.size}, batch {given.batch}, {jax.devices()[0].device_kind}, jax {jax.__version__}"
-    )
-    for ratio in steps:
-        print(
-            f"hidden {ratio:5.1%}  {np.median(seconds[ratio]):7.2f} s  {memory[ratio] / 2**20:9.0f} MiB"
-        )
-    few, all_patches = RATIOS
-    times = np.median(seconds[few]) / np.median(seconds[all_patches])
-    print(f"ratio         {times:7.2f}    {memory[few] / memory[all_patches]:9.2f}")
+                rows.append({"variant": name, "x": "", "seed": number - 1, "seconds": seconds, "gib": gib})  # fmt: skip
+    print(f"ViT-{given.size}, batch {given.batch}, {jax.devices()[0].device_kind}, jax {jax.__version__}")  # fmt: skip
+    write(RESULTS / "mae_cost.csv", rows)
+    table = markdown(read(RESULTS / "mae_cost.csv"), STUDY)
+    print(table)
+    tell("mae_cost", table)
 
 
 if __name__ == "__main__":

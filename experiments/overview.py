@@ -17,7 +17,7 @@ from vitax.data.degrade import degrade
 from vitax.data.source import Source
 from vitax.data.tokens import from_json
 from vitax.evals.pictures import restore
-from vitax.explain.images import classifier, describe
+from vitax.explain.images import classifier, describe, image_format
 from vitax.explain.methods import explainer
 from vitax.explain.picture import only
 from vitax.prediction import TrainedRun, load_run
@@ -25,7 +25,7 @@ from vitax.prediction.pairs import label_weights
 from vitax.prediction.pictures import masked_and_error
 from vitax.report.exhibits import shown
 from vitax.report.images import middle
-from vitax.report.texts import cross_attention
+from vitax.report.texts import aligned
 from vitax.training import log
 
 OUT = Path(__file__).parent.parent / "docs" / "overview.png"
@@ -65,7 +65,7 @@ def reconstructions(part: Any, run: TrainedRun, source: Source) -> None:
 
 
 def relevances(part: Any, run: TrainedRun, source: Source) -> None:
-    scores, _, format = classifier(run, None)
+    (scores, _), format = classifier(run), image_format(run)
     panels, explain = part.subplots(3, 4), None
     for i, line in zip((3, 7, 18), panels, strict=True):
         picture = source[i]["image"]
@@ -104,19 +104,12 @@ def similarities(part: Any, run: TrainedRun, source: Source) -> None:
 
 
 def alignment(part: Any, run: TrainedRun, source: Source) -> None:
-    vocab = from_json(run.reader.record["tokenizer"])
     panel = part.subplots()
     item = max(shown(run, source, 12), key=lambda item: len(source.source[item.index][0]))
-    written = item.row["tokens"]
-    words = written[: int(np.argmax(written == vocab.end))]
-    target = np.full_like(item.example["target"], vocab.pad)
-    target[0], target[1 : 1 + len(words)] = vocab.begin, words
-    there = np.flatnonzero(item.example["source"] != vocab.pad)
-    weights = cross_attention(run, {**item.example, "target": target})[: len(words)][:, there]
+    weights, written, read = aligned(run, from_json(run.reader.record["tokenizer"]), item)
     panel.imshow(weights, cmap="Blues", aspect="auto")
-    said = [vocab.token(token).strip() for token in item.example["source"][there]]
-    panel.set_xticks(range(len(said)), said, rotation=50, ha="right", fontsize=7)
-    panel.set_yticks(range(len(words)), [vocab.token(token).strip() for token in words], fontsize=7)
+    panel.set_xticks(range(len(read)), read, rotation=50, ha="right", fontsize=7)
+    panel.set_yticks(range(len(written)), written, fontsize=7)
 
 
 def restored(part: Any, run: TrainedRun, source: Source) -> None:

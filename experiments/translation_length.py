@@ -6,25 +6,35 @@ the Transformer falls less with length than that of the RNN with attention.
 
     python experiments/translation_length.py
 
-Names of numbers, German to English, the first 150 steps (after the demo both are perfect). Real text:
-``--config.data.name=parallel --config.data.path=DIR``, with the sizes of the ``:small`` configs.
+Names of numbers, German to English, the first 150 steps (after the demo both are perfect). Of runs that there are, on real text:
+
+    python -m vitax.main --config=configs/transformer_base.py:small --config.data.path=DIR --workdir=runs/transformer
+    python -m vitax.main --config=configs/rnn_attention.py:small --config.data.path=DIR --workdir=runs/rnn
+    python experiments/translation_length.py runs/transformer runs/rnn
 """
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import sacrebleu
-from study import Row, Study, conduct
+from study import RESULTS, Row, Study, conduct, markdown, read, tell, write
 
 from vitax import build
 from vitax.prediction import PREDICTORS, load_run
+from vitax.training import log
 
-SENTENCES = 600  # of the test split
+SENTENCES = 1000  # of the test split
+NAMES = {"transformer": "Transformer", "rnn_seq2seq": "RNN with attention"}
 
 
-def bleu_by_length(run: Path) -> list[Row]:
-    """BLEU of each quarter of the test split by length of the source; x is its mean number of words."""
-    loaded = load_run(run, "last")
+def bleu_by_length(run: Path, which: str = "last") -> list[Row]:
+    """BLEU of each quarter of the test split by length of the source; x is its mean number of characters.
+
+    Args:
+        which: checkpoint.
+    """
+    loaded = load_run(run, which)
     test = build.open_pipeline(loaded.config).splits.test
     pairs = [test.source[i] for i in range(min(SENTENCES, len(test)))]
     lines = run / "lines.txt"
@@ -38,7 +48,7 @@ def bleu_by_length(run: Path) -> list[Row]:
         some = order[k * quarter : (k + 1) * quarter]
         score = sacrebleu.corpus_bleu([found[i] for i in some], [[pairs[i][1] for i in some]])
         length = sum(len(pairs[i][0]) for i in some) / quarter
-        rows.append({"x": round(length, 1), "bleu": score.score})
+        rows.append({"x": round(length, 1), "bleu": round(score.score, 3)})
     return rows
 
 
@@ -54,5 +64,24 @@ STUDY = Study(
     x="characters of the source",
 )
 
+
+def of_runs(runs: list[Path]) -> None:
+    """The best checkpoints of runs that there are, in results/translation_length_text.csv."""
+    log.start_logging(None)
+    rows = []
+    for run in runs:
+        config = load_run(run).config
+        for row in bleu_by_length(run, "best"):
+            rows.append({"variant": NAMES[config["model"]["name"]], "seed": config["seed"], **row})
+    path = RESULTS / "translation_length_text.csv"
+    write(path, rows)
+    table = markdown(read(path), STUDY)
+    print(table)
+    tell(path.stem, table)
+
+
 if __name__ == "__main__":
-    conduct(__file__, __doc__, STUDY)
+    if sys.argv[1:] and not sys.argv[1].startswith("-"):
+        of_runs([Path(name) for name in sys.argv[1:]])
+    else:
+        conduct(__file__, __doc__, STUDY)

@@ -59,23 +59,24 @@ def translations(vocab: Vocabulary, rows: list[Shown], source: Source) -> Exhibi
 def alignments(run: TrainedRun, vocab: Vocabulary, rows: list[Shown]) -> Exhibit | None:
     """What each word of some translations looked at; None if all sources are long."""
     short = [item for item in rows if (item.example["source"] != vocab.pad).sum() <= LONGEST]
-    charts = [aligned(run, vocab, item) for item in short[:ALIGNED]]
+    charts = [page.heat(*aligned(run, vocab, item)) for item in short[:ALIGNED]]
     note = page.paragraph("Rows are words as they were written, columns what they looked at: attention of the last decoder layer, mean of its heads.", note=True)  # fmt: skip
     return Exhibit("Alignment", note + page.grid(charts)) if charts else None
 
 
-def aligned(run: TrainedRun, vocab: Vocabulary, item: Shown) -> str:
-    """The attention of a translation to its source, as HTML."""
+def aligned(
+    run: TrainedRun, vocab: Vocabulary, item: Shown
+) -> tuple[np.ndarray, list[str], list[str]]:
+    """The attention [n, m] of the words that were written to those of the source, and both."""
     written = item.row["tokens"]
     length = int(np.argmax(written == vocab.end)) if vocab.end in written else len(written)
     target = np.full_like(item.example["target"], vocab.pad)
     words = written[: min(length, len(target) - 1)]
     target[0], target[1 : 1 + len(words)] = vocab.begin, words
     weights = cross_attention(run, {**item.example, "target": target})
-    said = np.flatnonzero(item.example["source"] != vocab.pad)
-    columns = [vocab.token(token).strip() for token in item.example["source"][said]]
-    spoken = [vocab.token(token).strip() for token in words]
-    return page.heat(weights[: len(words)][:, said], spoken, columns)
+    there = np.flatnonzero(item.example["source"] != vocab.pad)
+    both = (words, item.example["source"][there])
+    return weights[: len(words)][:, there], *([vocab.token(token).strip() for token in side] for side in both)  # fmt: skip
 
 
 def cross_attention(run: TrainedRun, example: dict[str, np.ndarray]) -> np.ndarray:
