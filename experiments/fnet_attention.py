@@ -7,7 +7,7 @@ BERT. Hypothesis: accuracy grows with the number of attention layers, most with 
     python experiments/fnet_attention.py
 
 Hidden words of sentences that say a number in German and in English ("einundzwanzig is twenty-one"): a word that is hidden in one language
-stands in the other, elsewhere. Two layers, 1,000 steps. On running text, needs a GPU:
+stands in the other, elsewhere. Two layers, 1,500 steps. On running text, needs a GPU:
 
     python experiments/fnet_attention.py --config.data.path=FILE.txt --config.data.vocab_size=8000 --config.data.length=128 \\
       --config.model.max_length=128 --config.model.depth=4 --config.duration="100000 steps"
@@ -42,9 +42,9 @@ STUDY = Study(
         "data.length": 48,
         "data.sentence_pairs": False,
         "batch_size": 64,
-        "duration": "1000 steps",
+        "duration": "1500 steps",
         "optim.learning_rate": 1e-3,
-        "optim.warmup": "100 steps",
+        "optim.warmup": "150 steps",
         "evals.every": "",
         "checkpoint.every": "",
     },
