@@ -1,5 +1,6 @@
 """Eight devices out of one CPU, strict rank promotion, no program compiled twice, and small data on disk."""
 
+import os
 import tempfile
 
 import jax
@@ -10,10 +11,16 @@ from PIL import Image
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Of this test run alone: what an earlier version compiled must not answer for this one.
+# Of this test run alone: what an earlier version compiled must not answer for this one. And of each worker: JAX may read what another
+# has written half.
 CACHE = tempfile.TemporaryDirectory(prefix="vitax-tests-")
 jax.config.update("jax_compilation_cache_dir", CACHE.name)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def pytest_xdist_auto_num_workers(config):
+    """One more than there are cores: a worker whose test waits for another process leaves its core to that one."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture
