@@ -8,8 +8,8 @@ Hardware: batch 1024 in bfloat16 wants 8 accelerators of 16 GB or more; on fewer
     python -m vitax.main --config=configs/mae_b16_finetune.py --config.init_from=runs/mae
     python -m vitax.main --config=configs/mae_b16_finetune.py --config.init_from=mae_pretrain_vit_base.pth
 
-:demo fine-tunes on 100 digits what learned from all of them without labels: offline, two CPU cores. It reaches 0.96
-on the 359 test digits; 0.48 from scratch.
+:demo fine-tunes on 100 digits what learned from all of them without labels: offline, two CPU cores. It reaches 0.94
+on the 359 test digits; from scratch 0.48 with as many steps, 0.84 with 1,000 and no layer-wise decay.
 
     python -m vitax.main --config=configs/mae_b16_pretrain.py:demo --workdir=runs/mae
     python -m vitax.main --config=configs/mae_b16_finetune.py:demo --config.init_from=runs/mae

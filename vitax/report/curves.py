@@ -59,7 +59,9 @@ def _changes(name: str, runs: Mapping[str, Series]) -> bool:
 def _panel(name: str, runs: Mapping[str, Series]) -> Figure:
     figure = Figure(figsize=(3.6, 2.4), layout="constrained")
     panel = figure.subplots()
-    splits = sorted({key.partition("/")[0] for series in runs.values() for key in series}, key=lambda name: (name != "train", name))  # fmt: skip
+    keys = {key.partition("/")[::2] for series in runs.values() for key in series}
+    drawn = {split for split, metric in keys if metric not in NOT_DRAWN}
+    splits = sorted(drawn, key=lambda split: (split != "train", split))
     for number, (run, series) in enumerate(runs.items()):
         for key, (steps, values) in series.items():
             split, _, metric = key.partition("/")
