@@ -108,6 +108,21 @@ def test_texts_share_what_is_compiled_for_their_length(tmp_path, monkeypatch):
         list(explain_texts(run, [str(lines)], options(tmp_path, method=["heads"])))
 
 
+def test_a_hidden_word_is_explained_by_the_others(tmp_path):
+    run, source = opened("bert_base", TINY)
+    lines = tmp_path / "lines.txt"
+    words = source.lines[0].split()[:8]
+    lines.write_text(f"{' '.join([*words[:3], '[MASK]', *words[4:]])}\nnothing is hidden\n")
+    methods = ["relevance", "rollout", "gradcam", "integrated_gradients"]
+    row, refused = explain_texts(run, [str(lines)], options(tmp_path, method=methods))
+    assert row["class"] == row["top"][0]["label"]
+    assert set(row["words"]) == set(methods)
+    (at,) = (k for k, (word, _) in enumerate(row["words"]["rollout"]) if word == "[MASK]")
+    shades = [shade for _, shade in row["words"]["rollout"]]
+    assert shades[at] == min(shades), "not explained by itself"
+    assert "no [MASK]" in refused["error"]
+
+
 def test_a_pair_needs_two_texts(tmp_path):
     run, _ = opened("bert_finetune", TINY)
     run = run._replace(reader=run.reader._replace(format=run.reader.format._replace(pairs=True)))

@@ -5,7 +5,8 @@
     python -m vitax.explain --workdir=RUN --method=all --class=cat IMAGES...
     python -m vitax.explain --workdir=RUN --method=heads IMAGES...        a tile for every head of every layer
     python -m vitax.explain --workdir=RUN --labels="a dog, a cat" IMAGES...  an image-text model
-    python -m vitax.explain --workdir=RUN FILE.txt                        texts, a line each: their words
+    python -m vitax.explain --workdir=RUN FILE.txt                        texts, a line each: the words that speak for
+                                                                          a class or, with [MASK] in it, for a hidden word
 
     {"file": "cat.jpg", "class": "cat", "top": [...], "output": "RUN/explanations/cat.png"}
 
@@ -35,6 +36,7 @@ EXPLAINED = {
     "contrastive": explain_images,
     "masked_image": explain_images,
     "text_classification": explain_texts,
+    "masked_words": explain_texts,
 }
 
 

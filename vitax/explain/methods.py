@@ -20,7 +20,8 @@ class Subject(NamedTuple):
     program: of ``scores``.
     grid: (h, w) of its patches.
     layers: attention layers that count, from the first; those of a decoder do not.
-    pooled: what is classified: "token", the first token; "tokens", each of those before the patches; "mean", all patches.
+    pooled: what is classified: "token", one token; "tokens", each of those before the patches; "mean", all patches.
+    place: of that one token among all.
     kept: image -> {layer: the patches [n] that are left from there on}; none for most models.
     """
 
@@ -29,6 +30,7 @@ class Subject(NamedTuple):
     grid: tuple[int, int]
     layers: int
     pooled: str
+    place: int = 0
     kept: Callable[[jax.Array], dict[int, jax.Array]] = lambda image: {}
 
 
@@ -38,13 +40,14 @@ def subject(
     grid: tuple[int, int],
     *,
     pooled: str = "token",
+    place: int = 0,
     layers: int | None = None,
     kept: Callable[[jax.Array], dict[int, jax.Array]] = lambda image: {},
 ) -> Subject:
     """Traces a classifier; the arguments are the fields of `Subject`."""
     program = trace(scores, image)
     count = len(program.attention) if layers is None else layers
-    return Subject(scores, program, grid, count, pooled, kept)
+    return Subject(scores, program, grid, count, pooled, place, kept)
 
 
 def explainer(method: str, it: Subject) -> Callable[[jax.Array, int], jax.Array]:
@@ -121,7 +124,8 @@ def head_distances(it: Subject, image: jax.Array) -> jax.Array:
 def _row(it: Subject, joint: jax.Array) -> jax.Array:
     """What of [n, N] or [1, N] the classified tokens see of the patches, as [h, w]."""
     prefix = joint.shape[-1] - it.grid[0] * it.grid[1]
-    read = {"token": joint[:1], "tokens": joint[:prefix], "mean": joint[prefix:]}[it.pooled]
+    one = joint[it.place : it.place + 1]
+    read = {"token": one, "tokens": joint[:prefix], "mean": joint[prefix:]}[it.pooled]
     row = joint[0] if len(joint) == 1 else read.mean(axis=0)
     return row[prefix:].reshape(it.grid)
 

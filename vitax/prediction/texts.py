@@ -91,8 +91,12 @@ def fill_in(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dic
     return filled_in(run, lines_of(given))
 
 
-def filled_in(run: TrainedRun, lines: Iterator[str]) -> Iterator[dict[str, Any]]:
-    """See `fill_in`."""
+def masked_text(run: TrainedRun) -> Callable[[str], dict[str, np.ndarray]]:
+    """What makes a line with ``[MASK]`` in it an example.
+
+    Raises:
+        ValueError: not this, but what it gives, of a line that has none or is too long.
+    """
     vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.format.length
     mark = vocab.token(vocab.mask)
 
@@ -102,7 +106,13 @@ def filled_in(run: TrainedRun, lines: Iterator[str]) -> Iterator[dict[str, Any]]
             raise ValueError("there is no [MASK] to fill in")
         return {**run.reader.blank, **row}
 
-    for line, example, row in predictions(run, encoded(lines, encode)):
+    return encode
+
+
+def filled_in(run: TrainedRun, lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+    """See `fill_in`."""
+    vocab = from_json(run.reader.record["tokenizer"])
+    for line, example, row in predictions(run, encoded(lines, masked_text(run))):
         if row is None:
             yield {"text": line, "error": str(example)}
             continue
