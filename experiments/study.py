@@ -184,7 +184,7 @@ def spread(values: Sequence[float]) -> float:
 
 
 def markdown(rows: Sequence[Row], study: Study) -> str:
-    """A table: a line for each variant, mean and deviation over seeds of each metric."""
+    """A table: a line for each variant, mean and, of several seeds, deviation of each metric."""
     columns = {metric: grouped(rows, metric) for metric in study.metrics}
     keys = dict.fromkeys(key for found in columns.values() for key in found)
     with_x = any(x is not None for _, x in keys)
@@ -194,7 +194,8 @@ def markdown(rows: Sequence[Row], study: Study) -> str:
         cells = [key[0], *([f"{key[1]:g}" if key[1] is not None else ""] if with_x else [])]
         for found in columns.values():
             values = found.get(key)
-            cells.append(f"{statistics.mean(values):.3f} ± {spread(values):.3f}" if values else "")
+            mean = f"{statistics.mean(values):.3f}" if values else ""
+            cells.append(f"{mean} ± {spread(values):.3f}" if values and len(values) > 1 else mean)
         count = max(len(found.get(key, ())) for found in columns.values())
         lines.append(f"| {' | '.join([*cells, str(count)])} |")
     return "\n".join(lines)
