@@ -23,6 +23,14 @@ def pytest_xdist_auto_num_workers(config):
     return (os.cpu_count() or 1) + 1
 
 
+@pytest.fixture(scope="module")
+def quick_compile():
+    """For modules that compile much and compute little, and compare shapes and properties: XLA optimises less."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)

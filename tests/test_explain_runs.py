@@ -14,6 +14,8 @@ from vitax.errors import UserError
 from vitax.explain.images import explain_images
 from vitax.explain.texts import explain_texts
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 RUNS = {
     "vit": DEMOS["classification"],
     "dynamic_vit": ("dynamic_vit_s", {**TINY, "depth": 2, "stages": (1,), "keep_ratios": (0.5,)}),

@@ -15,6 +15,8 @@ from vitax.macs import count_macs
 from vitax.models import MODELS, variable_shapes
 from vitax.models.catalogue import CATALOGUE, build
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 COUNTS = json.loads((FOLDER / "param_counts.json").read_text())
 each = pytest.mark.parametrize("name", SMALL)
 

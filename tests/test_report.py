@@ -28,6 +28,8 @@ from vitax.report.inside import similarity_tiles
 from vitax.report.texts import cross_attention
 from vitax.schema import resolve
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 
 @pytest.fixture(scope="module", params=list(DEMOS))
 def exhibited(request):

@@ -12,6 +12,8 @@ from vitax.models.dynamic_vit import gumbel_keep, policy_softmax
 from vitax.models.fnet import fourier
 from vitax.nn.positions import sincos
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 SEQ2SEQ = ["transformer", "transformer-prenorm", "rnn_seq2seq", "rnn-lstm"]
 
 
