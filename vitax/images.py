@@ -63,7 +63,7 @@ def cutmix(
     The box has the image's aspect ratio and a uniformly random centre; the label weight is the share of pixels
     that really stayed, since the box is clipped at the border.
 
-    Args and returns: as `mixup`; the area outside the box is drawn from Beta(alpha, alpha).
+    Args and returns: as `mixup`, images [B, H, W, C] and labels [B, K]; the area outside the box is drawn from Beta(alpha, alpha).
     """
     height, width = images.shape[1:3]
     area_key, y_key, x_key = jax.random.split(key, 3)
@@ -91,7 +91,7 @@ def mixup_or_cutmix(
 ) -> tuple[jax.Array, jax.Array]:
     """One of the two per batch, with equal chances where both alphas are above 0; 0 switches one off.
 
-    Args and returns: as `mixup`.
+    Args and returns: as `mixup`, images [B, H, W, C] and labels [B, K].
     """
     choice_key, key = jax.random.split(key)
     if not mixup_alpha and not cutmix_alpha:

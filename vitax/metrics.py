@@ -55,7 +55,7 @@ def top_k(logits: jax.Array, labels: jax.Array, k: int = 1) -> jax.Array:
 
 
 def psnr(squared_error: jax.Array) -> jax.Array:
-    """Peak signal-to-noise ratio in dB of a mean squared error on the scale 0..1; at most 120."""
+    """Peak signal-to-noise ratio in dB of mean squared errors [...] on the scale 0..1; at most 120."""
     return -10 * jnp.log10(jnp.maximum(squared_error, 1e-12))
 
 

@@ -61,9 +61,10 @@ def random_resized_crop(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     interpolation: str = "bicubic",
 ) -> np.ndarray:
-    """A random box, resized (Szegedy et al. 2014, arXiv:1409.4842, section 6).
+    """A random box, resized (Szegedy et al. 2014, arXiv:1409.4842, section 6): [H, W, C] uint8 to [h, w, C] uint8.
 
     Args:
+        size: (h, w).
         scale: range of the box's share of the image's area.
         ratio: range of its width / height, drawn uniformly on the log scale.
 
@@ -92,7 +93,8 @@ def pad_crop(
     padding: int,
     interpolation: str = "bicubic",
 ) -> np.ndarray:
-    """Resizes, surrounds with ``padding`` black pixels and crops at random: the usual shift for small images."""
+    """Resizes, surrounds with ``padding`` black pixels and crops at random, the usual shift for small images: [H, W, C] uint8 to
+    [h, w, C] uint8, of ``size`` (h, w)."""
     padded = np.pad(
         resize(image, size, interpolation=interpolation),
         ((padding, padding), (padding, padding), (0, 0)),
@@ -104,7 +106,7 @@ def pad_crop(
 def center_crop(
     image: np.ndarray, *, size: Size, fraction: float = 1.0, interpolation: str = "bicubic"
 ) -> np.ndarray:
-    """The largest centred box of the wanted shape, shrunk by ``fraction``, resized.
+    """The largest centred box of the wanted shape, shrunk by ``fraction``, resized: [H, W, C] uint8 to [h, w, C] uint8.
 
     Equals "resize the short side to size / fraction, then crop the centre" without the rounding in between.
     """
@@ -133,6 +135,7 @@ def random_erasing(
     """Fills one random box with noise (Zhong et al. 2017, arXiv:1708.04896; per pixel, as DeiT and Swin do).
 
     Args:
+        image: [H, W, C] uint8, as what is returned.
         probability: that anything is erased.
         mean, std: of the noise, per channel on the scale 0..1: the normalisation of the data.
         area: range of the box's share of the image (the paper: up to 0.4; DeiT and Swin: up to a third).

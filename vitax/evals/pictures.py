@@ -84,7 +84,7 @@ def restore(apply, damaged: np.ndarray, model, *, tile: int, overlap: int) -> np
 
 
 def modulo_crop(image: np.ndarray, scale: int) -> np.ndarray:
-    """Cuts the lower and right end, so that both sides are multiples of ``scale``."""
+    """Cuts the lower and right end of [H, W, C], so that both sides are multiples of ``scale``."""
     height, width = (side // scale * scale for side in image.shape[:2])
     return image[:height, :width]
 
@@ -112,7 +112,7 @@ def luma(image: np.ndarray) -> np.ndarray:
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB, of values on 0..255; infinite for equal ones."""
+    """Peak signal-to-noise ratio in dB of two pictures [H, W, C] or [H, W] on 0..255; infinite for equal ones."""
     error = np.square(a - b).mean()
     return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
 

@@ -93,7 +93,11 @@ def few_shot_accuracy(
     draws: int,
     seed: int,
 ) -> float:
-    """Test accuracy of logistic regressions that have seen ``shots`` examples of each class, mean over ``draws``."""
+    """Test accuracy, 0..1, of logistic regressions that have seen ``shots`` examples of each class, mean over ``draws``.
+
+    Args:
+        train, test: [N, D] features; their labels [N] int.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 

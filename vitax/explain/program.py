@@ -120,7 +120,7 @@ def trace(function: Callable[..., jax.Array], *arguments: Any) -> Program:
 def run(
     program: Program, arguments: Sequence[jax.Array], added: Mapping[int, jax.Array] | None = None
 ) -> dict[int, jax.Array]:
-    """The values of all slots.
+    """{slot: value} of all slots; values have the shapes that they have in the model, attention weights [..., A, N, M].
 
     Args:
         added: {slot: array} is added to the value of a slot; with zeros, and a gradient with respect to them, the
@@ -137,7 +137,8 @@ def run(
 def gradients(
     program: Program, arguments: Sequence[jax.Array], seed: jax.Array, slots: Sequence[int]
 ) -> list[jax.Array]:
-    """Of the sum of seed * result, with respect to the values of slots."""
+    """Of the sum of seed * result, with respect to the values of slots, each of the shape of its value; the seed has that of the
+    result, [1, K] for a classifier."""
     values = run(program, arguments)
     zeros = {slot: jnp.zeros_like(values[slot]) for slot in slots}
 

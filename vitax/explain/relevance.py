@@ -31,8 +31,8 @@ LINEAR = ("dot_general", "conv_general_dilated")
 
 
 class Relevance(NamedTuple):
-    """arguments: of each argument; None for integers.
-    slots: {slot: relevance} of all values on the way.
+    """arguments: of each argument, of its shape; None for integers.
+    slots: {slot: relevance} of all values on the way, each of the shape of its value.
     """
 
     arguments: list[jax.Array | None]
@@ -40,7 +40,8 @@ class Relevance(NamedTuple):
 
 
 def relevance(program: Program, arguments: Sequence[jax.Array], seed: jax.Array) -> Relevance:
-    """Relevance of everything in a program, for one example.
+    """Relevance of everything in a program, for one example: Chefer et al. 2020 (arXiv:2012.09838), section 3, with the rules of
+    the official code.
 
     Args:
         program: of a function of one example (a batch of 1): shares are those of the whole array.

@@ -124,7 +124,7 @@ def of_others(heat: np.ndarray, place: int) -> np.ndarray:
 
 
 def positive(heat: np.ndarray) -> np.ndarray:
-    """What speaks for the class, 0..1."""
+    """[L] relevance to what of it speaks for the class, 0..1."""
     return np.maximum(heat, 0) / max(float(heat.max()), 1e-30)
 
 

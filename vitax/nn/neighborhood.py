@@ -18,7 +18,8 @@ from vitax.nn.attention import dot_product_attention
 
 
 def neighborhood(place: np.ndarray, length: np.ndarray | int, kernel: int) -> np.ndarray:
-    """First of the ``kernel`` neighbors of each place on a line: centred, but moved inward at the ends."""
+    """[...] int, the first of the ``kernel`` neighbors of places [...] on a line: centred, but moved inward at the ends (Hassani et al.
+    2022, arXiv:2204.07143, equation 1)."""
     return np.clip(place - kernel // 2, 0, length - kernel)
 
 

@@ -60,7 +60,7 @@ def classify(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[di
 
 
 def ranked(probabilities: np.ndarray, names: Sequence[str], top: int) -> dict[str, Any]:
-    """The most probable label, and the ``top`` first ones."""
+    """The most probable label of probabilities [K], and the ``top`` first ones."""
     values = np.asarray(probabilities, np.float64)
     best = [
         {"label": names[k], "probability": round(float(values[k]), 6)}
