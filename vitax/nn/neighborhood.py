@@ -19,7 +19,7 @@ from vitax.nn.attention import dot_product_attention
 
 def neighborhood(place: np.ndarray, length: np.ndarray | int, kernel: int) -> np.ndarray:
     """[...] int, the first of the ``kernel`` neighbors of places [...] on a line: centred, but moved inward at the ends (Hassani et al.
-    2022, arXiv:2204.07143, equation 1)."""
+    2022, arXiv:2204.07143, section 3.1)."""
     return np.clip(place - kernel // 2, 0, length - kernel)
 
 
