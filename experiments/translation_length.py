@@ -29,7 +29,8 @@ NAMES = {"transformer": "Transformer", "rnn_seq2seq": "RNN with attention"}
 
 
 def bleu_by_length(run: Path, which: str = "last") -> list[Row]:
-    """BLEU of each quarter of the test split by length of the source; x is its mean number of characters.
+    """BLEU of each quarter of the test split by length of the source; x is its mean number of characters. What is too long for the
+    model counts as not translated.
 
     Args:
         which: checkpoint.
@@ -40,7 +41,8 @@ def bleu_by_length(run: Path, which: str = "last") -> list[Row]:
     lines = run / "lines.txt"
     lines.write_text("\n".join(source for source, _ in pairs) + "\n", encoding="utf-8")
     predict = PREDICTORS["translation"].predict
-    found = [row["translation"] for row in predict(loaded, [str(lines)], SimpleNamespace())]
+    found = [row.get("translation", "") for row in predict(loaded, [str(lines)], SimpleNamespace())]
+    print(f"{run}: {found.count('')} of {len(found)} are not translated")
     order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]))
     quarter = len(order) // 4
     rows = []
