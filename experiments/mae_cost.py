@@ -4,7 +4,7 @@ He et al. 2021 (arXiv:2111.06377), section 4.1 and table 2: an encoder that sees
 faster than one that sees mask tokens too. Compares one training step (forward, backward, AdamW) with 75 % and with 1 of
 196 patches hidden: the same encoder on all patches, the same decoder.
 
-    python experiments/mae_cost.py --size=L --batch=2
+    python experiments/mae_cost.py --size=L --batch=8
 
 Seconds of steps that take turns, and bytes of temporary memory, as the compiler plans it. Nothing else should run meanwhile.
 """
@@ -30,7 +30,7 @@ STUDY = Study({}, {"seconds": "seconds of a step", "gib": "GiB of temporary memo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
     parser.add_argument("--size", default="L", choices=list(SIZES))
-    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     format = ImageFormat((224, 224), 3, (0.5,) * 3, (0.5,) * 3)
