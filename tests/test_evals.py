@@ -8,6 +8,8 @@ from vitax.evals.pairs import class_weights
 from vitax.evals.pictures import luma, measure, modulo_crop, psnr, ssim
 from vitax.evals.probes import few_shot_accuracy, knn_accuracy
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 
 def unit(x):
     return x / np.linalg.norm(x, axis=1, keepdims=True)

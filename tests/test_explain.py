@@ -28,6 +28,8 @@ from vitax.explain.program import gradients, run, trace
 from vitax.explain.relevance import relevance
 from vitax.nn.blocks import layer_norm
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 
 def final_epsilon(next_function, arguments, options, context):
     """The official ViT with relevance has 1e-5 in its last norm, and 1e-6 in all others."""

@@ -10,6 +10,8 @@ from vitax.models.nat import NAT
 from vitax.nn.attention import dot_product_attention
 from vitax.nn.neighborhood import neighborhood, neighborhood_attention
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 
 def neighbors(i, n, kernel, dilation):
     """Keys of query i: the kernel nearest of its own residue, all inside the map."""

@@ -6,6 +6,8 @@ import pytest
 
 from vitax.nn import attention, blocks, dense, patches, positions
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 
 def softmax(x):
     e = np.exp(x - x.max(-1, keepdims=True))

@@ -15,6 +15,8 @@ from vitax.nn.patches import patchify
 from vitax.tasks import TASKS
 from vitax.training.step import make_init, make_step
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 RGB = ImageFormat((16, 24), 3, (0.5,) * 3, (0.25,) * 3)
 TEXT = TextFormat(length=12, vocab_size=30, pad=0, begin=2, end=3, mask=4, pairs=True)
 

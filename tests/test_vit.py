@@ -7,6 +7,8 @@ from small import variables_of
 
 from vitax.models.vit import POSITIONS, ViT
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 IMAGES = np.random.default_rng(0).normal(size=(3, 8, 16, 3)).astype(np.float32)
 ABLATION = [
     (positions, at)

@@ -11,6 +11,8 @@ from vitax.nn import windows
 from vitax.nn.attention import dot_product_attention
 from vitax.nn.positions import RelativeBias
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 
 @pytest.mark.parametrize(("grid", "window"), [((8, 12), (4, 4)), ((6, 10), (3, 5))])
 def test_partition_and_reverse_are_inverse(rng, grid, window):
