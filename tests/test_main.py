@@ -34,7 +34,9 @@ def cache(tmp_path_factory):
 def command(cache, tmp_path):
     """``command("main", *arguments)``: runs a verb in an empty folder."""
     environment = {**os.environ, "XDG_CACHE_HOME": cache, "JAX_PLATFORMS": "cpu"}
-    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # a few steps each: compiling takes the time
+    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = (
+        "1"  # a few steps each: compiling takes the time
+    )
     environment.pop("XLA_FLAGS", None)
 
     def start(verb, *arguments, **options):
