@@ -22,8 +22,6 @@ from vitax.models.mlp_mixer import MlpMixer
 from vitax.models.vit import ViT
 from vitax.pretrained import files
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 FILES = FOLDER / "files"
 # What the loader has to be told, for no file says it.
 CASES = {
