@@ -46,21 +46,20 @@ def small_scores(name):
 
 @pytest.mark.parametrize("name", ["vit", "vit-map", "vit-relative", "swin", "nat", "dynamic_vit", "clip", "bert", "mlp_mixer"])  # fmt: skip
 def test_relevance_is_conserved_in_every_block(name):
-    with jax.enable_x64(True):  # it is divided by sums that may be near 0
-        scores, example = small_scores(name)
-        program = trace(scores, example)
-        shape = jax.eval_shape(scores, example)
-        seed = jnp.zeros(shape.shape, shape.dtype).at[0, 1].set(1)
-        found = jax.jit(lambda x: relevance(program, [x], seed))(example)
-        # Where the two branches of a residual come together.
-        sums = [
-            float(found.slots[step.outputs[0]].sum())
-            for step in program.steps
-            if step.name == "add" and step.outputs[0] in found.slots and both_vary(program, step)
-        ]
-        assert len(sums) >= 4
-        np.testing.assert_allclose(sums, 1, atol=2e-3)
-        assert all(np.isfinite(x).all() for x in found.slots.values())
+    scores, example = small_scores(name)
+    program = trace(scores, example)
+    shape = jax.eval_shape(scores, example)
+    seed = jnp.zeros(shape.shape, shape.dtype).at[0, 1].set(1)
+    found = jax.jit(lambda x: relevance(program, [x], seed))(example)
+    # Where the two branches of a residual come together.
+    sums = [
+        float(found.slots[step.outputs[0]].sum())
+        for step in program.steps
+        if step.name == "add" and step.outputs[0] in found.slots and both_vary(program, step)
+    ]
+    assert len(sums) >= 4
+    np.testing.assert_allclose(sums, 1, atol=2e-3)
+    assert all(np.isfinite(x).all() for x in found.slots.values())
 
 
 def both_vary(program, step):
@@ -71,20 +70,19 @@ IMAGES = ["vit", "vit-map", "swin", "nat", "dynamic_vit", "mlp_mixer", "fnet_ima
 
 
 def test_a_resnet_keeps_its_relevance_below_the_pooling_where_positions_take_their_share():
-    with jax.enable_x64(True):
-        scores, example = small_scores("clip-resnet")
-        program = trace(scores, example)
-        shape = jax.eval_shape(scores, example)
-        seed = jnp.zeros(shape.shape, shape.dtype).at[0, 1].set(1)
-        found = jax.jit(lambda x: relevance(program, [x], seed))(example)
-        sums = [
-            float(found.slots[step.outputs[0]].sum())
-            for step in program.steps
-            if step.name == "add" and step.outputs[0] in found.slots and both_vary(program, step)
-        ]
-        assert len(sums) == 5
-        np.testing.assert_allclose(sums, sums[0], rtol=0.02)
-        assert sums[0] < 0.9
+    scores, example = small_scores("clip-resnet")
+    program = trace(scores, example)
+    shape = jax.eval_shape(scores, example)
+    seed = jnp.zeros(shape.shape, shape.dtype).at[0, 1].set(1)
+    found = jax.jit(lambda x: relevance(program, [x], seed))(example)
+    sums = [
+        float(found.slots[step.outputs[0]].sum())
+        for step in program.steps
+        if step.name == "add" and step.outputs[0] in found.slots and both_vary(program, step)
+    ]
+    assert len(sums) == 5
+    np.testing.assert_allclose(sums, sums[0], rtol=0.02)
+    assert sums[0] < 0.9
 
 
 @pytest.mark.parametrize("name", IMAGES)
