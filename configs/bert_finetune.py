@@ -67,23 +67,11 @@ def demo() -> ConfigDict:
     config.batch_size = 32
     config.duration = "20 epochs"
     config.init_from = ""  # the folder of a pre-training, or a file of weights; "" = from scratch
-    config.model = dict(
-        name="bert", heads="classes", max_length=48, width=128, depth=1, num_heads=4, mlp_width=512
-    )
+    config.model = dict(name="bert", heads="classes", max_length=48, width=128, depth=1, num_heads=4, mlp_width=512)
     config.task = dict(name="text_classification")
-    config.data = dict(
-        name="topics",
-        vocab_size=1000,
-        lowercase=True,
-        length=48,
-    )
+    config.data = dict(name="topics", vocab_size=1000, lowercase=True, length=48)
     config.optim = dict(
-        name="adamw",
-        learning_rate=5e-4,
-        schedule="linear",
-        warmup="2 epochs",
-        weight_decay=0.01,
-        clip_norm=1.0,
+        name="adamw", learning_rate=5e-4, schedule="linear", warmup="2 epochs", weight_decay=0.01, clip_norm=1.0
     )
     config.evals = dict(every="5 epochs", best="test/accuracy")
     config.checkpoint = dict(every="5 epochs")

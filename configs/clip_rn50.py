@@ -101,14 +101,7 @@ def demo() -> ConfigDict:
         vocab_size=300,
         templates=("a photo of the digit {}.", "the number {}.", "a handwritten {}."),
     )
-    config.optim = dict(
-        name="adamw",
-        learning_rate=1e-3,
-        warmup="3 epochs",
-        weight_decay=0.1,
-        b2=0.98,
-        clip_norm=1.0,
-    )
+    config.optim = dict(name="adamw", learning_rate=1e-3, warmup="3 epochs", weight_decay=0.1, b2=0.98, clip_norm=1.0)
     config.evals = dict(every="10 epochs", best="test/zero_shot_accuracy")
     config.checkpoint = dict(every="10 epochs")
     config.log = dict(every="50 steps")

@@ -108,14 +108,7 @@ def demo() -> ConfigDict:
         vocab_size=300,
         templates=("a photo of the digit {}.", "the number {}.", "a handwritten {}."),
     )
-    config.optim = dict(
-        name="adamw",
-        learning_rate=1e-3,
-        warmup="3 epochs",
-        weight_decay=0.1,
-        b2=0.98,
-        clip_norm=1.0,
-    )
+    config.optim = dict(name="adamw", learning_rate=1e-3, warmup="3 epochs", weight_decay=0.1, b2=0.98, clip_norm=1.0)
     config.evals = dict(every="10 epochs", best="test/zero_shot_accuracy")
     config.checkpoint = dict(every="10 epochs")
     config.log = dict(every="50 steps")
@@ -157,14 +150,7 @@ def small() -> ConfigDict:
         vocab_size=300,
         templates=("a photo of a {}.", "a small picture of the {}.", "this is a {}."),
     )
-    config.optim = dict(
-        name="adamw",
-        learning_rate=1e-3,
-        warmup="100 steps",
-        weight_decay=0.1,
-        b2=0.98,
-        clip_norm=1.0,
-    )
+    config.optim = dict(name="adamw", learning_rate=1e-3, warmup="100 steps", weight_decay=0.1, b2=0.98, clip_norm=1.0)
     config.evals = dict(every="1 epoch", batch_size=500, best="test/zero_shot_accuracy")
     config.checkpoint = dict(every="1 epoch")
     config.log = dict(every="50 steps")

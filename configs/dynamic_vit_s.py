@@ -41,9 +41,7 @@ def imagenet() -> ConfigDict:
     config.batch_size = 1024
     config.duration = "30 epochs"
     config.init_from = ""  # the folder of the pre-training, or a file of weights
-    config.model = dict(
-        name="dynamic_vit", size="S", keep_ratios=(0.7, 0.49, 0.343), dtype="bfloat16"
-    )
+    config.model = dict(name="dynamic_vit", size="S", keep_ratios=(0.7, 0.49, 0.343), dtype="bfloat16")
     config.task = dict(
         name="token_pruning",
         label_smoothing=0.1,
@@ -165,9 +163,7 @@ def small() -> ConfigDict:
         lr_factors={r"^(?!predictor)": 0.2},
         clip_norm=1.0,
     )
-    config.evals = dict(
-        every="1 epoch", batch_size=500, best="test/accuracy", throughput=(1, 8, 64)
-    )
+    config.evals = dict(every="1 epoch", batch_size=500, best="test/accuracy", throughput=(1, 8, 64))
     config.checkpoint = dict(every="1 epoch")
     config.log = dict(every="50 steps")
     config.mesh = dict(data=-1, fsdp=1)

@@ -46,12 +46,7 @@ def text() -> ConfigDict:
         sentence_pairs=True,
     )
     config.optim = dict(
-        name="adamw",
-        learning_rate=1e-4,
-        schedule="linear",
-        warmup="10000 steps",
-        weight_decay=0.01,
-        epsilon=1e-6,
+        name="adamw", learning_rate=1e-4, schedule="linear", warmup="10000 steps", weight_decay=0.01, epsilon=1e-6
     )
     config.evals = dict(every="50000 steps")
     config.checkpoint = dict(every="5000 steps")
@@ -65,25 +60,13 @@ def demo() -> ConfigDict:
     config.seed = 0
     config.batch_size = 32
     config.duration = "40 epochs"
-    config.model = dict(
-        name="fnet", heads="pretraining", max_length=48, width=128, depth=2, mlp_width=512
-    )
+    config.model = dict(name="fnet", heads="pretraining", max_length=48, width=128, depth=2, mlp_width=512)
     config.task = dict(name="masked_words", mask_rate=0.15, max_predictions=8)
     config.data = dict(
-        name="topics",
-        test_fraction=0.1,
-        vocab_size=1000,
-        lowercase=True,
-        length=48,
-        sentence_pairs=True,
+        name="topics", test_fraction=0.1, vocab_size=1000, lowercase=True, length=48, sentence_pairs=True
     )
     config.optim = dict(
-        name="adamw",
-        learning_rate=3e-4,
-        schedule="linear",
-        warmup="3 epochs",
-        weight_decay=0.01,
-        clip_norm=1.0,
+        name="adamw", learning_rate=3e-4, schedule="linear", warmup="3 epochs", weight_decay=0.01, clip_norm=1.0
     )
     config.evals = dict(every="20 epochs", best="test/loss", mode="min")
     config.checkpoint = dict(every="20 epochs")

@@ -72,9 +72,7 @@ def demo() -> ConfigDict:
     config.seed = 0
     config.batch_size = 32
     config.duration = "120 epochs"
-    config.model = dict(
-        name="fnet_image", patch_size=2, width=64, depth=4, mlp_width=256, dropout=0.1
-    )
+    config.model = dict(name="fnet_image", patch_size=2, width=64, depth=4, mlp_width=256, dropout=0.1)
     config.task = dict(name="classification", label_smoothing=0.1)
     config.data = dict(
         name="digits",
@@ -87,14 +85,7 @@ def demo() -> ConfigDict:
         flip=False,  # a mirrored 2 is no 2
         test_crop_fraction=1.0,
     )
-    config.optim = dict(
-        name="adamw",
-        learning_rate=2e-3,
-        warmup="10 epochs",
-        weight_decay=0.3,
-        b2=0.95,
-        clip_norm=1.0,
-    )
+    config.optim = dict(name="adamw", learning_rate=2e-3, warmup="10 epochs", weight_decay=0.3, b2=0.95, clip_norm=1.0)
     config.evals = dict(every="20 epochs", best="test/accuracy")
     config.checkpoint = dict(every="20 epochs")
     config.log = dict(every="50 steps")
@@ -120,14 +111,7 @@ def small() -> ConfigDict:
         flip=True,
         test_crop_fraction=1.0,
     )
-    config.optim = dict(
-        name="adamw",
-        learning_rate=1e-3,
-        warmup="200 steps",
-        weight_decay=0.05,
-        b2=0.95,
-        clip_norm=1.0,
-    )
+    config.optim = dict(name="adamw", learning_rate=1e-3, warmup="200 steps", weight_decay=0.05, b2=0.95, clip_norm=1.0)
     config.evals = dict(every="1 epoch", batch_size=500, best="test/accuracy")
     config.checkpoint = dict(every="1 epoch")
     config.log = dict(every="50 steps")

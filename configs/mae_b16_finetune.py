@@ -112,12 +112,7 @@ def demo() -> ConfigDict:
         train_examples=100,
     )
     config.optim = dict(
-        name="adamw",
-        learning_rate=2e-3,
-        warmup="5 epochs",
-        weight_decay=0.05,
-        layer_decay=0.75,
-        clip_norm=1.0,
+        name="adamw", learning_rate=2e-3, warmup="5 epochs", weight_decay=0.05, layer_decay=0.75, clip_norm=1.0
     )
     config.evals = dict(every="20 epochs", best="test/accuracy")
     config.checkpoint = dict(every="20 epochs")
@@ -156,12 +151,7 @@ def small() -> ConfigDict:
         test_crop_fraction=1.0,
     )
     config.optim = dict(
-        name="adamw",
-        learning_rate=1e-3,
-        warmup="1 epoch",
-        weight_decay=0.05,
-        layer_decay=0.75,
-        clip_norm=1.0,
+        name="adamw", learning_rate=1e-3, warmup="1 epoch", weight_decay=0.05, layer_decay=0.75, clip_norm=1.0
     )
     config.evals = dict(every="5 epochs", batch_size=500, best="test/accuracy")
     config.checkpoint = dict(every="1 epoch")

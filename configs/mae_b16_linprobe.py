@@ -33,14 +33,7 @@ def imagenet() -> ConfigDict:
     config.batch_size = 16384
     config.duration = "90 epochs"
     config.init_from = ""  # the folder of the pre-training, or a file of weights
-    config.model = dict(
-        name="vit",
-        size="B",
-        positions="sincos_2d",
-        pooling="token",
-        head_norm=True,
-        dtype="bfloat16",
-    )
+    config.model = dict(name="vit", size="B", positions="sincos_2d", pooling="token", head_norm=True, dtype="bfloat16")
     config.task = dict(name="classification")
     config.data = dict(
         name="imagenet2012",  # or "folder", with path

@@ -105,13 +105,7 @@ def demo() -> ConfigDict:
         flip=False,  # a mirrored 2 is no 2
         test_crop_fraction=1.0,
     )
-    config.optim = dict(
-        name="adamw",
-        learning_rate=2e-3,
-        warmup="30 epochs",
-        weight_decay=0.05,
-        b2=0.95,
-    )
+    config.optim = dict(name="adamw", learning_rate=2e-3, warmup="30 epochs", weight_decay=0.05, b2=0.95)
     config.evals = dict(every="100 epochs", knn=20, shots=(1, 5, 10), best="test/knn_accuracy")
     config.checkpoint = dict(every="100 epochs")
     config.log = dict(every="50 steps")
@@ -146,13 +140,7 @@ def photos() -> ConfigDict:
         flip=True,
         test_crop_fraction=1.0,
     )
-    config.optim = dict(
-        name="adamw",
-        learning_rate=2e-3,
-        warmup="10 epochs",
-        weight_decay=0.05,
-        b2=0.95,
-    )
+    config.optim = dict(name="adamw", learning_rate=2e-3, warmup="10 epochs", weight_decay=0.05, b2=0.95)
     config.evals = dict(every="50 epochs", best="test/loss", mode="min")
     config.checkpoint = dict(every="50 epochs")
     config.log = dict(every="50 steps")
@@ -188,13 +176,7 @@ def small() -> ConfigDict:
         flip=True,
         test_crop_fraction=1.0,
     )
-    config.optim = dict(
-        name="adamw",
-        learning_rate=1.5e-3,
-        warmup="1 epoch",
-        weight_decay=0.05,
-        b2=0.95,
-    )
+    config.optim = dict(name="adamw", learning_rate=1.5e-3, warmup="1 epoch", weight_decay=0.05, b2=0.95)
     config.evals = dict(every="10 epochs", batch_size=500)
     config.checkpoint = dict(every="1 epoch")
     config.log = dict(every="50 steps")

@@ -74,15 +74,7 @@ def demo() -> ConfigDict:
     config.seed = 0
     config.batch_size = 32
     config.duration = "30 epochs"
-    config.model = dict(
-        name="nat",
-        width=32,
-        depths=(2, 2),
-        num_heads=(2, 4),
-        kernel=3,
-        mlp_ratio=2.0,
-        drop_path=0.1,
-    )
+    config.model = dict(name="nat", width=32, depths=(2, 2), num_heads=(2, 4), kernel=3, mlp_ratio=2.0, drop_path=0.1)
     config.task = dict(name="classification", label_smoothing=0.1)
     config.data = dict(
         name="digits",
@@ -95,14 +87,7 @@ def demo() -> ConfigDict:
         flip=False,  # a mirrored 2 is no 2
         test_crop_fraction=1.0,
     )
-    config.optim = dict(
-        name="adamw",
-        learning_rate=2e-3,
-        warmup="3 epochs",
-        weight_decay=0.3,
-        b2=0.95,
-        clip_norm=1.0,
-    )
+    config.optim = dict(name="adamw", learning_rate=2e-3, warmup="3 epochs", weight_decay=0.3, b2=0.95, clip_norm=1.0)
     config.evals = dict(every="20 epochs", best="test/accuracy")
     config.checkpoint = dict(every="20 epochs")
     config.log = dict(every="50 steps")
@@ -115,15 +100,7 @@ def small() -> ConfigDict:
     config.seed = 0
     config.batch_size = 128
     config.duration = "3 epochs"
-    config.model = dict(
-        name="nat",
-        width=64,
-        depths=(3, 4),
-        num_heads=(2, 4),
-        kernel=3,
-        mlp_ratio=2.0,
-        drop_path=0.1,
-    )
+    config.model = dict(name="nat", width=64, depths=(3, 4), num_heads=(2, 4), kernel=3, mlp_ratio=2.0, drop_path=0.1)
     config.task = dict(name="classification", label_smoothing=0.1)
     config.data = dict(
         name="folder",
@@ -136,14 +113,7 @@ def small() -> ConfigDict:
         flip=True,
         test_crop_fraction=1.0,
     )
-    config.optim = dict(
-        name="adamw",
-        learning_rate=1e-3,
-        warmup="200 steps",
-        weight_decay=0.05,
-        b2=0.95,
-        clip_norm=1.0,
-    )
+    config.optim = dict(name="adamw", learning_rate=1e-3, warmup="200 steps", weight_decay=0.05, b2=0.95, clip_norm=1.0)
     config.evals = dict(every="1 epoch", batch_size=500, best="test/accuracy")
     config.checkpoint = dict(every="1 epoch")
     config.log = dict(every="50 steps")

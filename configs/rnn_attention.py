@@ -79,13 +79,7 @@ def demo() -> ConfigDict:
     config.duration = "12 epochs"
     config.model = dict(name="rnn_seq2seq", width=128, depth=1)
     config.task = dict(name="translation", label_smoothing=0.1, beam=4, length_penalty=0.6)
-    config.data = dict(
-        name="number_names",
-        source="de",
-        target="en",
-        vocab_size=400,
-        length=20,
-    )
+    config.data = dict(name="number_names", source="de", target="en", vocab_size=400, length=20)
     config.optim = dict(
         name="adamw",
         learning_rate=2e-3,
@@ -111,15 +105,7 @@ def small() -> ConfigDict:
     config.duration = "6 epochs"
     config.model = dict(name="rnn_seq2seq", width=128, depth=1, dropout=0.1)
     config.task = dict(name="translation", label_smoothing=0.1, beam=4, length_penalty=0.6)
-    config.data = dict(
-        name="parallel",
-        path="",
-        source="en",
-        target="de",
-        vocab_size=4000,
-        length=40,
-        truncate=True,
-    )
+    config.data = dict(name="parallel", path="", source="en", target="de", vocab_size=4000, length=40, truncate=True)
     config.optim = dict(
         name="adamw",
         learning_rate=1.5e-3,

@@ -70,14 +70,7 @@ def demo() -> ConfigDict:
     config.batch_size = 32
     config.duration = "100 epochs"
     config.model = dict(
-        name="swin",
-        patch_size=1,
-        width=32,
-        depths=(2, 4),
-        num_heads=(2, 4),
-        window=4,
-        mlp_ratio=2.0,
-        drop_path=0.1,
+        name="swin", patch_size=1, width=32, depths=(2, 4), num_heads=(2, 4), window=4, mlp_ratio=2.0, drop_path=0.1
     )
     config.task = dict(name="classification", label_smoothing=0.1)
     config.data = dict(
@@ -91,14 +84,7 @@ def demo() -> ConfigDict:
         flip=False,  # a mirrored 2 is no 2
         test_crop_fraction=1.0,
     )
-    config.optim = dict(
-        name="adamw",
-        learning_rate=2e-3,
-        warmup="8 epochs",
-        weight_decay=0.3,
-        b2=0.95,
-        clip_norm=1.0,
-    )
+    config.optim = dict(name="adamw", learning_rate=2e-3, warmup="8 epochs", weight_decay=0.3, b2=0.95, clip_norm=1.0)
     config.evals = dict(every="20 epochs", best="test/accuracy")
     config.checkpoint = dict(every="20 epochs")
     config.log = dict(every="50 steps")

@@ -38,13 +38,7 @@ def pictures() -> ConfigDict:
     config.model = dict(name="swinir", size="classical_x4")
     config.task = dict(name="restoration", loss="l1")
     config.data = dict(
-        name="pictures",
-        path="",
-        patch=64,
-        channels=3,
-        degradation="bicubic",
-        scale=4,
-        patches_per_picture=1,
+        name="pictures", path="", patch=64, channels=3, degradation="bicubic", scale=4, patches_per_picture=1
     )
     config.optim = dict(
         name="adamw",
@@ -67,23 +61,10 @@ def demo() -> ConfigDict:
     config.batch_size = 16
     config.duration = "2500 steps"
     config.model = dict(
-        name="swinir",
-        scale=4,
-        upsampler="pixelshuffle_direct",
-        width=32,
-        depths=(2,),
-        num_heads=(2,),
-        window=8,
+        name="swinir", scale=4, upsampler="pixelshuffle_direct", width=32, depths=(2,), num_heads=(2,), window=8
     )
     config.task = dict(name="restoration", loss="l1")
-    config.data = dict(
-        name="photos",
-        patch=16,
-        channels=3,
-        degradation="bicubic",
-        scale=4,
-        patches_per_picture=100,
-    )
+    config.data = dict(name="photos", patch=16, channels=3, degradation="bicubic", scale=4, patches_per_picture=100)
     config.optim = dict(
         name="adamw",
         learning_rate=3e-3,

@@ -37,13 +37,7 @@ def pictures() -> ConfigDict:
     config.model = dict(name="swinir", size="denoise_colour")
     config.task = dict(name="restoration", loss="charbonnier")
     config.data = dict(
-        name="pictures",
-        path="",
-        patch=128,
-        channels=3,
-        degradation="noise",
-        strength=(25.0,),
-        patches_per_picture=1,
+        name="pictures", path="", patch=128, channels=3, degradation="noise", strength=(25.0,), patches_per_picture=1
     )
     config.optim = dict(
         name="adamw",
@@ -65,17 +59,10 @@ def demo() -> ConfigDict:
     config.seed = 0
     config.batch_size = 16
     config.duration = "2500 steps"
-    config.model = dict(
-        name="swinir", scale=1, upsampler="none", width=32, depths=(2,), num_heads=(2,), window=8
-    )
+    config.model = dict(name="swinir", scale=1, upsampler="none", width=32, depths=(2,), num_heads=(2,), window=8)
     config.task = dict(name="restoration", loss="charbonnier")
     config.data = dict(
-        name="photos",
-        patch=16,
-        channels=3,
-        degradation="noise",
-        strength=(25.0,),
-        patches_per_picture=100,
+        name="photos", patch=16, channels=3, degradation="noise", strength=(25.0,), patches_per_picture=100
     )
     config.optim = dict(
         name="adamw",

@@ -37,13 +37,7 @@ def pictures() -> ConfigDict:
     config.model = dict(name="swinir", size="jpeg_colour")
     config.task = dict(name="restoration", loss="charbonnier")
     config.data = dict(
-        name="pictures",
-        path="",
-        patch=126,
-        channels=3,
-        degradation="jpeg",
-        strength=(40.0,),
-        patches_per_picture=1,
+        name="pictures", path="", patch=126, channels=3, degradation="jpeg", strength=(40.0,), patches_per_picture=1
     )
     config.optim = dict(
         name="adamw",
@@ -66,23 +60,11 @@ def demo() -> ConfigDict:
     config.batch_size = 16
     config.duration = "2500 steps"
     config.model = dict(
-        name="swinir",
-        scale=1,
-        upsampler="none",
-        pixel_range=255.0,
-        width=32,
-        depths=(2,),
-        num_heads=(2,),
-        window=7,
+        name="swinir", scale=1, upsampler="none", pixel_range=255.0, width=32, depths=(2,), num_heads=(2,), window=7
     )
     config.task = dict(name="restoration", loss="charbonnier")
     config.data = dict(
-        name="photos",
-        patch=14,
-        channels=3,
-        degradation="jpeg",
-        strength=(10.0,),
-        patches_per_picture=100,
+        name="photos", patch=14, channels=3, degradation="jpeg", strength=(10.0,), patches_per_picture=100
     )
     config.optim = dict(
         name="adamw",

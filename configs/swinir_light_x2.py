@@ -41,13 +41,7 @@ def pictures() -> ConfigDict:
     config.model = dict(name="swinir", size="light_x2")
     config.task = dict(name="restoration", loss="l1")
     config.data = dict(
-        name="pictures",
-        path="",
-        patch=64,
-        channels=3,
-        degradation="bicubic",
-        scale=2,
-        patches_per_picture=1,
+        name="pictures", path="", patch=64, channels=3, degradation="bicubic", scale=2, patches_per_picture=1
     )
     config.optim = dict(
         name="adamw",
@@ -70,23 +64,10 @@ def demo() -> ConfigDict:
     config.batch_size = 16
     config.duration = "2500 steps"
     config.model = dict(
-        name="swinir",
-        scale=2,
-        upsampler="pixelshuffle_direct",
-        width=32,
-        depths=(2,),
-        num_heads=(2,),
-        window=8,
+        name="swinir", scale=2, upsampler="pixelshuffle_direct", width=32, depths=(2,), num_heads=(2,), window=8
     )
     config.task = dict(name="restoration", loss="l1")
-    config.data = dict(
-        name="photos",
-        patch=16,
-        channels=3,
-        degradation="bicubic",
-        scale=2,
-        patches_per_picture=100,
-    )
+    config.data = dict(name="photos", patch=16, channels=3, degradation="bicubic", scale=2, patches_per_picture=100)
     config.optim = dict(
         name="adamw",
         learning_rate=3e-3,
@@ -112,13 +93,7 @@ def small() -> ConfigDict:
     config.model = dict(name="swinir", size="light_x2", depths=(2, 2), num_heads=(6, 6))
     config.task = dict(name="restoration", loss="l1")
     config.data = dict(
-        name="pictures",
-        path="",
-        patch=32,
-        channels=3,
-        degradation="bicubic",
-        scale=2,
-        patches_per_picture=100,
+        name="pictures", path="", patch=32, channels=3, degradation="bicubic", scale=2, patches_per_picture=100
     )
     config.optim = dict(
         name="adamw",

@@ -76,17 +76,9 @@ def demo() -> ConfigDict:
     config.seed = 0
     config.batch_size = 64
     config.duration = "8 epochs"
-    config.model = dict(
-        name="transformer", width=128, encoder_depth=2, decoder_depth=2, num_heads=4, mlp_width=256
-    )
+    config.model = dict(name="transformer", width=128, encoder_depth=2, decoder_depth=2, num_heads=4, mlp_width=256)
     config.task = dict(name="translation", label_smoothing=0.1, beam=4, length_penalty=0.6)
-    config.data = dict(
-        name="number_names",
-        source="de",
-        target="en",
-        vocab_size=400,
-        length=20,
-    )
+    config.data = dict(name="number_names", source="de", target="en", vocab_size=400, length=20)
     config.optim = dict(
         name="adamw",
         learning_rate=2e-3,
@@ -110,24 +102,10 @@ def small() -> ConfigDict:
     config.batch_size = 128
     config.duration = "6 epochs"
     config.model = dict(
-        name="transformer",
-        width=128,
-        encoder_depth=2,
-        decoder_depth=2,
-        num_heads=4,
-        mlp_width=512,
-        dropout=0.1,
+        name="transformer", width=128, encoder_depth=2, decoder_depth=2, num_heads=4, mlp_width=512, dropout=0.1
     )
     config.task = dict(name="translation", label_smoothing=0.1, beam=4, length_penalty=0.6)
-    config.data = dict(
-        name="parallel",
-        path="",
-        source="en",
-        target="de",
-        vocab_size=4000,
-        length=40,
-        truncate=True,
-    )
+    config.data = dict(name="parallel", path="", source="en", target="de", vocab_size=4000, length=40, truncate=True)
     config.optim = dict(
         name="adamw",
         learning_rate=2e-3,

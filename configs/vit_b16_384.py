@@ -31,9 +31,7 @@ def imagenet() -> ConfigDict:
     config.batch_size = 512
     config.duration = "20000 steps"
     config.init_from = ""  # the folder of the pre-training, or a file of weights; "" = from scratch
-    config.model = dict(
-        name="vit", size="B", patch_size=16, activation="gelu_tanh", dtype="bfloat16"
-    )
+    config.model = dict(name="vit", size="B", patch_size=16, activation="gelu_tanh", dtype="bfloat16")
     config.task = dict(name="classification")
     config.data = dict(
         name="imagenet2012",  # or "folder", with path
@@ -49,13 +47,7 @@ def imagenet() -> ConfigDict:
         test_crop_fraction=1.0,
         cache_gib=0.0,
     )
-    config.optim = dict(
-        name="sgd",
-        learning_rate=0.03,
-        warmup="500 steps",
-        momentum=0.9,
-        clip_norm=1.0,
-    )
+    config.optim = dict(name="sgd", learning_rate=0.03, warmup="500 steps", momentum=0.9, clip_norm=1.0)
     config.evals = dict(every="2000 steps", best="test/accuracy")
     config.checkpoint = dict(every="1000 steps")
     config.log = dict(every="50 steps")
@@ -70,14 +62,7 @@ def demo() -> ConfigDict:
     config.duration = "10 epochs"
     config.init_from = ""  # the folder of the pre-training, or a file of weights; "" = from scratch
     config.model = dict(
-        name="vit",
-        patch_size=2,
-        width=64,
-        depth=4,
-        num_heads=4,
-        mlp_width=256,
-        class_token=False,
-        pooling="mean",
+        name="vit", patch_size=2, width=64, depth=4, num_heads=4, mlp_width=256, class_token=False, pooling="mean"
     )
     config.task = dict(name="classification")
     config.data = dict(
@@ -91,13 +76,7 @@ def demo() -> ConfigDict:
         flip=False,  # a mirrored 2 is no 2
         test_crop_fraction=1.0,
     )
-    config.optim = dict(
-        name="sgd",
-        learning_rate=0.01,
-        warmup="1 epoch",
-        momentum=0.9,
-        clip_norm=1.0,
-    )
+    config.optim = dict(name="sgd", learning_rate=0.01, warmup="1 epoch", momentum=0.9, clip_norm=1.0)
     config.evals = dict(every="5 epochs", best="test/accuracy")
     config.checkpoint = dict(every="5 epochs")
     config.log = dict(every="50 steps")

@@ -70,9 +70,7 @@ def demo() -> ConfigDict:
     config.seed = 0
     config.batch_size = 32
     config.duration = "40 epochs"
-    config.model = dict(
-        name="vit", patch_size=2, width=64, depth=8, num_heads=4, mlp_width=256, drop_path=0.2
-    )
+    config.model = dict(name="vit", patch_size=2, width=64, depth=8, num_heads=4, mlp_width=256, drop_path=0.2)
     config.task = dict(name="classification", label_smoothing=0.1)
     config.data = dict(
         name="digits",
@@ -85,14 +83,7 @@ def demo() -> ConfigDict:
         flip=False,  # a mirrored 2 is no 2
         test_crop_fraction=1.0,
     )
-    config.optim = dict(
-        name="adamw",
-        learning_rate=2e-3,
-        warmup="3 epochs",
-        weight_decay=0.3,
-        b2=0.95,
-        clip_norm=1.0,
-    )
+    config.optim = dict(name="adamw", learning_rate=2e-3, warmup="3 epochs", weight_decay=0.3, b2=0.95, clip_norm=1.0)
     config.evals = dict(every="20 epochs", best="test/accuracy")
     config.checkpoint = dict(every="20 epochs")
     config.log = dict(every="50 steps")

@@ -23,12 +23,7 @@ STUDY = Study(
         "test/accuracy_100shot": "100 labels a class",
     },
     config="configs/clip_vit_b32.py:demo",
-    shared={
-        "duration": "500 steps",
-        "optim.warmup": "50 steps",
-        "evals.every": "",
-        "evals.shots": (4, 100),
-    },
+    shared={"duration": "500 steps", "optim.warmup": "50 steps", "evals.every": "", "evals.shots": (4, 100)},
     x="batch",
 )
 

@@ -102,11 +102,18 @@ def run(name: str, out: Path, short: bool) -> dict[str, object]:
     reached = short or value > least
     told = "" if short else f"  {'more than' if reached else 'NOT more than'} {least:.4f}"
     print(f"{name:<20} {demo.metric} {value:.4f}{told}  {seconds} s", flush=True)
-    return dict(demo=name, metric=demo.metric, value=round(value, 4), more_than=round(least, 4), seconds=seconds, reached=reached)  # fmt: skip
+    return dict(
+        demo=name,
+        metric=demo.metric,
+        value=round(value, 4),
+        more_than=round(least, 4),
+        seconds=seconds,
+        reached=reached,
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("names", nargs="*", help="of configs; none = all")
     parser.add_argument("--short", action="store_true", help="a few steps each")
     parser.add_argument("--parallel", type=int, default=1, help="so many at a time")

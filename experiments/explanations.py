@@ -51,7 +51,7 @@ STUDY = Study(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", help="of one model with several seeds")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--target", action="store_true", help="maps of the true class")
@@ -72,14 +72,14 @@ def perturbed(folder: Path, count: int, target: bool) -> list[Row]:
     examples, labels = test_images(run, count)
     predict = jax.jit(lambda batch: scores(batch).argmax(axis=-1))
     predicted = np.asarray(predict(examples))
-    print(f"{folder}: accuracy {np.mean(predicted == labels):.3f} on {len(examples)} images as they are", flush=True)  # fmt: skip
+    print(f"{folder}: accuracy {np.mean(predicted == labels):.3f} on {len(examples)} images as they are", flush=True)
     wanted = labels if target else predicted
     right = lambda batch: float(np.mean(np.asarray(predict(batch)) == wanted))
-    it, rng = describe(run, scores, jnp.asarray(examples[:1])), np.random.default_rng(run.config["seed"])  # fmt: skip
-    fills = {"": np.zeros_like(examples), "_shuffled": np.stack([shuffled(x, rng) for x in examples])}  # fmt: skip
+    it, rng = describe(run, scores, jnp.asarray(examples[:1])), np.random.default_rng(run.config["seed"])
+    fills = {"": np.zeros_like(examples), "_shuffled": np.stack([shuffled(x, rng) for x in examples])}
     random = [rng.normal(size=examples.shape[:3]) for _ in range(RANDOM)]
     rows = []
-    for name, several in [("random", random), *((name, [made]) for name, made in maps(it, examples, wanted))]:  # fmt: skip
+    for name, several in [("random", random), *((name, [made]) for name, made in maps(it, examples, wanted))]:
         row = {"variant": name, "x": "", "seed": run.config["seed"]}
         for kind, most in (("positive", True), ("negative", False)):
             for suffix, fill in fills.items():
@@ -96,7 +96,7 @@ def test_images(run: TrainedRun, count: int) -> tuple[np.ndarray, np.ndarray]:
     rng, examples, labels = np.random.default_rng(0), [], []
     for i in rng.permutation(len(source))[:count]:
         example = run.reader.transform(source[int(i)], rng)
-        examples.append(np.asarray(images.normalize(jnp.asarray(example["image"])[None], format.mean, format.std)[0]))  # fmt: skip
+        examples.append(np.asarray(images.normalize(jnp.asarray(example["image"])[None], format.mean, format.std)[0]))
         labels.append(int(example["label"]))
     return np.stack(examples), np.asarray(labels)
 
@@ -120,11 +120,7 @@ def shuffled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def accuracy_area(
-    right: Callable[[np.ndarray], float],
-    examples: np.ndarray,
-    heats: np.ndarray,
-    most: bool,
-    fills: np.ndarray,
+    right: Callable[[np.ndarray], float], examples: np.ndarray, heats: np.ndarray, most: bool, fills: np.ndarray
 ) -> float:
     """Area under the accuracy while more and more pixels are taken away."""
 

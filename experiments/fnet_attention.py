@@ -27,7 +27,9 @@ DEPTH = 2
 
 STUDY = Study(
     variants={
-        **{("FNet", n): {"config": "configs/fnet_hybrid.py:demo", "model.attention_depth": n} for n in range(DEPTH + 1)},
+        **{
+            ("FNet", n): {"config": "configs/fnet_hybrid.py:demo", "model.attention_depth": n} for n in range(DEPTH + 1)
+        },
         "BERT": {"config": "configs/bert_base.py:demo"},
     },
     metrics={"test/accuracy": "accuracy of hidden words", "test/loss": "loss"},
@@ -49,7 +51,7 @@ STUDY = Study(
         "checkpoint.every": "",
     },
     x="layers of attention",
-)  # fmt: skip
+)
 
 
 def write_text(path: Path) -> None:

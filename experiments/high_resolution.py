@@ -16,11 +16,7 @@ EPOCHS = (1, 3, 9)
 STARTS = {
     "interpolated": {"init_from": RunOf("8x8")},
     "new positions": {"init_from": RunOf("8x8"), "init_new": ("pos_embed",)},
-    "from scratch": {
-        "config": "configs/vit_b16.py:demo",
-        "data.image_size": (16, 16),
-        "optim.warmup": "40 steps",
-    },
+    "from scratch": {"config": "configs/vit_b16.py:demo", "data.image_size": (16, 16), "optim.warmup": "40 steps"},
 }
 STUDY = Study(
     variants={
@@ -35,7 +31,7 @@ STUDY = Study(
     config="configs/vit_b16_384.py:demo",
     shared={"optim.warmup": "10 steps", "evals.every": "", "checkpoint.every": ""},
     x="epochs at 16x16",
-)  # fmt: skip
+)
 
 if __name__ == "__main__":
     conduct(__file__, __doc__, STUDY)

@@ -28,7 +28,7 @@ STUDY = Study({}, {"seconds": "seconds of a step", "gib": "GiB of temporary memo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--size", default="L", choices=list(SIZES))
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
@@ -54,8 +54,8 @@ def main() -> None:
             seconds = round(time.perf_counter() - before, 3)
             gib = round(step.memory_analysis().temp_size_in_bytes / 2**30, 3)
             if number:  # the first round warms up
-                rows.append({"variant": name, "x": "", "seed": number - 1, "seconds": seconds, "gib": gib})  # fmt: skip
-    print(f"ViT-{given.size}, batch {given.batch}, {jax.devices()[0].device_kind}, jax {jax.__version__}")  # fmt: skip
+                rows.append({"variant": name, "x": "", "seed": number - 1, "seconds": seconds, "gib": gib})
+    print(f"ViT-{given.size}, batch {given.batch}, {jax.devices()[0].device_kind}, jax {jax.__version__}")
     write(RESULTS / "mae_cost.csv", rows)
     table = markdown(read(RESULTS / "mae_cost.csv"), STUDY)
     print(table)

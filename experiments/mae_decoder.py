@@ -19,10 +19,7 @@ STUDY = Study(
         "4 blocks": {"model.decoder_depth": 4},
         "1 block, no crops": {"model.decoder_depth": 1, "data.crop": "center"},
     },
-    metrics={
-        "test/knn_accuracy": "k-NN accuracy",
-        "test/accuracy_10shot": "accuracy from 10 labels a class",
-    },
+    metrics={"test/knn_accuracy": "k-NN accuracy", "test/accuracy_10shot": "accuracy from 10 labels a class"},
     config="configs/mae_b16_pretrain.py:demo",
     shared={"duration": "100 epochs", "optim.warmup": "10 epochs", "evals.every": ""},
 )

@@ -21,10 +21,7 @@ STUDY = Study(
         for targets, normalize in TARGETS.items()
         for ratio in RATIOS
     },
-    metrics={
-        "test/knn_accuracy": "k-NN accuracy",
-        "test/accuracy_10shot": "accuracy from 10 labels a class",
-    },
+    metrics={"test/knn_accuracy": "k-NN accuracy", "test/accuracy_10shot": "accuracy from 10 labels a class"},
     config="configs/mae_b16_pretrain.py:demo",
     shared={"duration": "100 epochs", "optim.warmup": "10 epochs", "evals.every": ""},
     x="share of the patches that is hidden",

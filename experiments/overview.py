@@ -33,7 +33,7 @@ GREY = {"cmap": "gray", "vmin": 0, "vmax": 255}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--demos", type=Path, default=Path("runs/demos"))
     given = parser.parse_args()
     log.start_logging(None)
@@ -71,12 +71,12 @@ def relevances(part: Any, run: TrainedRun, source: Source) -> None:
         picture = source[i]["image"]
         x = images.normalize(jnp.asarray(picture)[None], format.mean, format.std)
         it = describe(run, scores, x)
-        explain = explain or {name: explainer(name, it) for name in ("relevance", "rollout", "integrated_gradients")}  # fmt: skip
+        explain = explain or {name: explainer(name, it) for name in ("relevance", "rollout", "integrated_gradients")}
         label = int(scores(x)[0].argmax())
         line[0].imshow(picture[..., 0], **GREY)
         for panel, (name, method) in zip(line[1:], explain.items(), strict=True):
             panel.imshow(picture[..., 0], extent=(0, 8, 8, 0), **GREY)
-            panel.imshow(method(x, label), cmap="jet", alpha=0.5, extent=(0, 8, 8, 0), interpolation="bilinear")  # fmt: skip
+            panel.imshow(method(x, label), cmap="jet", alpha=0.5, extent=(0, 8, 8, 0), interpolation="bilinear")
             panel.set_title(name.replace("_", " ") if i == 3 else "", fontsize=8)
     for panel in panels.flat:
         panel.axis("off")
@@ -87,7 +87,7 @@ def kept(part: Any, run: TrainedRun, source: Source) -> None:
     for item in shown(run, source, 30)[2:8]:
         image = item.example["image"]
         stages = sorted(name for name in item.row if name.startswith("kept"))
-        lines.append([image, *(only(image, item.row[name], run.model.patch_size) for name in stages)])  # fmt: skip
+        lines.append([image, *(only(image, item.row[name], run.model.patch_size) for name in stages)])
     pictures(part, [lines[0] + lines[1], lines[2] + lines[3], lines[4] + lines[5]])
 
 
@@ -99,7 +99,7 @@ def similarities(part: Any, run: TrainedRun, source: Source) -> None:
     means = np.stack([embedded[labels == k].mean(axis=0) for k in range(len(names))])
     panel = part.subplots()
     panel.imshow(means @ classes.T)
-    panel.set_xticks(range(len(names)), [f"“the number {name}”" for name in names], rotation=50, ha="right", fontsize=7)  # fmt: skip
+    panel.set_xticks(range(len(names)), [f"“the number {name}”" for name in names], rotation=50, ha="right", fontsize=7)
     panel.set_yticks(range(len(names)), names, fontsize=7)
 
 
@@ -115,8 +115,8 @@ def alignment(part: Any, run: TrainedRun, source: Source) -> None:
 def restored(part: Any, run: TrainedRun, source: Source) -> None:
     truth = middle(source[0]["image"], 128, 1)
     knobs = run.reader.transform.knobs
-    damaged = degrade(truth, np.random.default_rng(0), kind=knobs["kind"], scale=1, strength=knobs["strength"][0])  # fmt: skip
-    after = restore(lambda x: run.model.apply(run.variables, x), damaged, run.model, tile=64, overlap=16)  # fmt: skip
+    damaged = degrade(truth, np.random.default_rng(0), kind=knobs["kind"], scale=1, strength=knobs["strength"][0])
+    after = restore(lambda x: run.model.apply(run.variables, x), damaged, run.model, tile=64, overlap=16)
     pictures(part, [[damaged.round().clip(0, 255).astype(np.uint8), after, truth]])
 
 

@@ -59,9 +59,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config = ConfigDict(cli.load_config(f"{demo}:demo"))
     config.duration = "40 epochs"
     config.model = dict(name="resnet")
-    config.optim = dict(
-        name="adamw", learning_rate=2e-3, warmup="4 epochs", weight_decay=0.05, clip_norm=1.0
-    )
+    config.optim = dict(name="adamw", learning_rate=2e-3, warmup="4 epochs", weight_decay=0.05, clip_norm=1.0)
     return config
 
 

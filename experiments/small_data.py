@@ -19,18 +19,11 @@ IMAGES = (50, 150, 450, 1350)
 
 STUDY = Study(
     variants={
-        (family, n): {**overrides, "data.train_examples": n}
-        for family, overrides in FAMILIES.items()
-        for n in IMAGES
+        (family, n): {**overrides, "data.train_examples": n} for family, overrides in FAMILIES.items() for n in IMAGES
     },
     metrics={"test/accuracy": "test accuracy"},
     config="",
-    shared={
-        "duration": "1000 steps",
-        "optim.warmup": "100 steps",
-        "evals.every": "",
-        "checkpoint.every": "",
-    },
+    shared={"duration": "1000 steps", "optim.warmup": "100 steps", "evals.every": "", "checkpoint.every": ""},
     x="training images",
 )
 

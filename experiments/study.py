@@ -68,7 +68,9 @@ def conduct(file: str, question: str, study: Study) -> None:
         file: of the experiment.
         question: its docstring.
     """
-    parser = argparse.ArgumentParser(description=question, epilog=__doc__, formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        description=question, epilog=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=study.seeds)
     parser.add_argument("--parallel", type=int, default=1)
     parser.add_argument("--out", type=Path, default=HERE.parent / "runs" / "studies")
@@ -83,7 +85,7 @@ def conduct(file: str, question: str, study: Study) -> None:
     table = results / f"{name}.csv"
     if not given.redraw:
         with ThreadPoolExecutor(given.parallel) as pool:
-            found = list(pool.map(lambda seed: _one_seed(study, folder, seed, more), range(given.seeds)))  # fmt: skip
+            found = list(pool.map(lambda seed: _one_seed(study, folder, seed, more), range(given.seeds)))
         write(table, [row for of_seed in zip(*found, strict=True) for row in of_seed if row])
     rows = read(table)
     print(f"{markdown(rows, study)}\n{table}")
@@ -114,7 +116,7 @@ def _one_seed(study: Study, folder: Path, seed: int, more: Sequence[str]) -> lis
             row = {"variant": series, "x": measured.get("x", x), "seed": seed, **values}
             rows.append(row | {"seconds": summary["seconds"]} if values else {})
             told = "  ".join(f"{study.metrics[key]} {value:.4f}" for key, value in values.items())
-            print(f"{label((series, row['x']) if row['x'] != '' else series)}, seed {seed}: {told}", flush=True)  # fmt: skip
+            print(f"{label((series, row['x']) if row['x'] != '' else series)}, seed {seed}: {told}", flush=True)
     return rows
 
 
@@ -141,9 +143,7 @@ def _run(program: Sequence[str], config: str, path: Path, flags: Sequence[str]) 
     asked, noted = [*program, f"--config={config}", *flags], path / "asked.json"
     if noted.is_file():
         if json.loads(noted.read_text()) != asked:
-            raise SystemExit(
-                f"{path} was asked for otherwise ({noted}); give another --out, or delete it"
-            )
+            raise SystemExit(f"{path} was asked for otherwise ({noted}); give another --out, or delete it")
         if (path / "summary.json").is_file():
             return
     line = [sys.executable, *asked, f"--workdir={path}", "--config.log.report=0"]
@@ -166,7 +166,10 @@ def write(path: Path, rows: Sequence[Row]) -> None:
 def read(path: Path) -> list[Row]:
     """The rows of a CSV that `conduct` has written; numbers as numbers."""
     with path.open(newline="") as file:
-        return [{k: v if k == "variant" else float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]  # fmt: skip
+        return [
+            {k: v if k == "variant" else float(v) if v else None for k, v in row.items()}
+            for row in csv.DictReader(file)
+        ]
 
 
 def grouped(rows: Sequence[Row], metric: str) -> dict[tuple[str, float | None], list[float]]:
@@ -225,7 +228,15 @@ def draw(rows: Sequence[Row], study: Study, path: Path) -> None:
             if None in line:  # nothing was varied: a level to compare with
                 panel.axhline(means[0], ls="--", color=f"C{number}", label=name)
                 continue
-            panel.errorbar(list(line), means, [spread(v) for v in line.values()], marker="o", capsize=3, color=f"C{number}", label=name)  # fmt: skip
+            panel.errorbar(
+                list(line),
+                means,
+                [spread(v) for v in line.values()],
+                marker="o",
+                capsize=3,
+                color=f"C{number}",
+                label=name,
+            )
         numbers = [x for _, x in found if x is not None]
         panel.set_xlabel(study.x)
         panel.legend()
@@ -236,7 +247,7 @@ def draw(rows: Sequence[Row], study: Study, path: Path) -> None:
     else:
         for at, values in enumerate(found.values()):
             panel.plot([at] * len(values), values, ".", color="0.6")
-            panel.errorbar(at, statistics.mean(values), spread(values), marker="o", capsize=4, color="C0")  # fmt: skip
+            panel.errorbar(at, statistics.mean(values), spread(values), marker="o", capsize=4, color="C0")
         names = [name for name, _ in found]
         slanted = {"rotation": 30, "ha": "right"} if len(names) > 4 else {}
         panel.set_xticks(range(len(names)), names, **slanted)

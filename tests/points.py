@@ -100,8 +100,7 @@ def run(
     mesh = jax.sharding.Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 2)
     task, optimizer = task or line(), optimizer or optax.adam(0.05)
     shapes = {
-        name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=batch_sharding(mesh))
-        for name, x in batch_of(0).items()
+        name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=batch_sharding(mesh)) for name, x in batch_of(0).items()
     }
     program = step.compile_step(
         step.make_init(task, optimizer, 0, ema=bool(ema)),

@@ -31,43 +31,98 @@ def _tokens(length, seed=0):
 
 
 _NAT = dict(num_classes=3, width=16, depths=(2, 1), num_heads=(2, 4), kernel=3)
-_SWIN = dict(num_classes=3, image_size=(16, 24), patch_size=2, width=16, depths=(2, 2), num_heads=(2, 4), window=4)  # fmt: skip
-_VIT = dict(num_classes=3, image_size=(16, 24), patch_size=4, width=32, depth=2, num_heads=2, mlp_width=48)  # fmt: skip
+_SWIN = dict(num_classes=3, image_size=(16, 24), patch_size=2, width=16, depths=(2, 2), num_heads=(2, 4), window=4)
+_VIT = dict(num_classes=3, image_size=(16, 24), patch_size=4, width=32, depth=2, num_heads=2, mlp_width=48)
 _BERT = dict(vocab_size=30, max_length=12, width=32, depth=2, num_heads=2, mlp_width=48)
 _SWINIR = dict(width=16, depths=(2, 2), num_heads=(2, 2), window=4, features=8)
 _CLIP = dict(
-    image_size=(16, 24), out_width=16, patch_size=4, image_width=32, image_depth=2, image_heads=2,
-    image_mlp_width=48, vocab_size=30, context_length=9, text_width=32, text_depth=2, text_heads=2,
-)  # fmt: skip
+    image_size=(16, 24),
+    out_width=16,
+    patch_size=4,
+    image_width=32,
+    image_depth=2,
+    image_heads=2,
+    image_mlp_width=48,
+    vocab_size=30,
+    context_length=9,
+    text_width=32,
+    text_depth=2,
+    text_heads=2,
+)
 _SEQ = dict(vocab_size=30, width=32)
 KEEP = np.array([[5, 1, 7, 22, 14, 3], [0, 23, 11, 9, 2, 4]], np.int32)
 
 SMALL = {
     "vit": Small("vit", _VIT, (_images(),)),
     "vit-map": Small("vit", _VIT | dict(pooling="map", pre_logits=12), (_images(),)),
-    "vit-relative": Small("vit", _VIT | dict(positions="relative", positions_at="blocks", pooling="mean", class_token=False), (_images(),)),
+    "vit-relative": Small(
+        "vit", _VIT | dict(positions="relative", positions_at="blocks", pooling="mean", class_token=False), (_images(),)
+    ),
     "vit-distilled": Small("vit", _VIT | dict(distillation_token=True), (_images(),)),
-    "mae": Small("mae", {k: v for k, v in _VIT.items() if k != "num_classes"} | dict(decoder_width=16, decoder_depth=1, decoder_num_heads=2), (_images(), KEEP)),
+    "mae": Small(
+        "mae",
+        {k: v for k, v in _VIT.items() if k != "num_classes"}
+        | dict(decoder_width=16, decoder_depth=1, decoder_num_heads=2),
+        (_images(), KEEP),
+    ),
     "swin": Small("swin", _SWIN, (_images(),)),
     "swinir": Small("swinir", _SWINIR, (_images(9, 14),)),
-    "swinir-real": Small("swinir", _SWINIR | dict(upsampler="nearest_conv", scale=4, residual="3conv"), (_images(9, 14),)),
+    "swinir-real": Small(
+        "swinir", _SWINIR | dict(upsampler="nearest_conv", scale=4, residual="3conv"), (_images(9, 14),)
+    ),
     "swinir-denoise": Small("swinir", _SWINIR | dict(upsampler="none", scale=1, channels=1), (_images(9, 14, 1),)),
     "nat": Small("nat", _NAT, (_images(),)),
     "dinat": Small("nat", _NAT | dict(dilations=((1, 2), (2,)), layer_scale=0.1), (_images(28, 52),)),
     "dynamic_vit": Small("dynamic_vit", _VIT | dict(depth=3, stages=(1, 2), keep_ratios=(0.7, 0.49)), (_images(),)),
     "clip": Small("clip", _CLIP, (_images(), _tokens(9))),
-    "clip-resnet": Small("clip", _CLIP | dict(image_size=(64, 64), image_tower="resnet", image_width=4, image_depths=(1, 2, 1, 1), text_tower="bag_of_words"), (_images(64, 64), _tokens(9))),
-    "mlp_mixer": Small("mlp_mixer", dict(num_classes=3, image_size=(16, 24), patch_size=4, width=32, depth=2, token_mlp_width=20, mlp_width=48), (_images(),)),
+    "clip-resnet": Small(
+        "clip",
+        _CLIP
+        | dict(
+            image_size=(64, 64),
+            image_tower="resnet",
+            image_width=4,
+            image_depths=(1, 2, 1, 1),
+            text_tower="bag_of_words",
+        ),
+        (_images(64, 64), _tokens(9)),
+    ),
+    "mlp_mixer": Small(
+        "mlp_mixer",
+        dict(num_classes=3, image_size=(16, 24), patch_size=4, width=32, depth=2, token_mlp_width=20, mlp_width=48),
+        (_images(),),
+    ),
     "fnet": Small("fnet", _BERT, (_tokens(12),)),
     "fnet-hybrid": Small("fnet", _BERT | dict(attention_depth=1, heads="classes"), (_tokens(12),)),
     "fnet_image": Small("fnet_image", {k: v for k, v in _VIT.items() if k != "num_heads"}, (_images(),)),
     "bert": Small("bert", _BERT, (_tokens(12),)),
-    "transformer": Small("transformer", _SEQ | dict(encoder_depth=2, decoder_depth=2, num_heads=2, mlp_width=48), (_tokens(7), _tokens(5, 1))),
-    "transformer-prenorm": Small("transformer", _SEQ | dict(encoder_depth=2, decoder_depth=1, num_heads=2, mlp_width=48, norm_first=True, tied=False, logits_bias=True, positions="halves", attention_bias=False), (_tokens(7), _tokens(5, 1))),
+    "transformer": Small(
+        "transformer",
+        _SEQ | dict(encoder_depth=2, decoder_depth=2, num_heads=2, mlp_width=48),
+        (_tokens(7), _tokens(5, 1)),
+    ),
+    "transformer-prenorm": Small(
+        "transformer",
+        _SEQ
+        | dict(
+            encoder_depth=2,
+            decoder_depth=1,
+            num_heads=2,
+            mlp_width=48,
+            norm_first=True,
+            tied=False,
+            logits_bias=True,
+            positions="halves",
+            attention_bias=False,
+        ),
+        (_tokens(7), _tokens(5, 1)),
+    ),
     "language_model": Small("language_model", _SEQ | dict(depth=2, num_heads=2, mlp_width=48), (_tokens(7),)),
     "rnn_seq2seq": Small("rnn_seq2seq", _SEQ | dict(depth=2), (_tokens(7), _tokens(5, 1))),
-    "rnn-lstm": Small("rnn_seq2seq", _SEQ | dict(depth=1, cell="lstm", bidirectional=False), (_tokens(7), _tokens(5, 1))),
-}  # fmt: skip
+    "rnn-lstm": Small(
+        "rnn_seq2seq", _SEQ | dict(depth=1, cell="lstm", bidirectional=False), (_tokens(7), _tokens(5, 1))
+    ),
+}
 
 
 def variables_of(model, inputs, seed=0):

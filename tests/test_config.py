@@ -47,11 +47,7 @@ def some_data(tmp_path, monkeypatch):
                 (tmp_path / name / "0.png").write_bytes(jpeg(0))
             data |= dict(path=str(tmp_path))
         elif objective.data == "captions":
-            pairs = [
-                (f"{i}.{e}", jpeg(i) if e == "png" else b"a caption")
-                for i in range(4)
-                for e in ("png", "txt")
-            ]
+            pairs = [(f"{i}.{e}", jpeg(i) if e == "png" else b"a caption") for i in range(4) for e in ("png", "txt")]
             data |= dict(path=str(write_tar(tmp_path / "pairs.tar", pairs)))
         elif objective.data == "texts" and data["name"] == "text":
             (tmp_path / "text.txt").write_text("one\n\ntwo\n\nthree\n")
@@ -66,12 +62,7 @@ def some_data(tmp_path, monkeypatch):
                 (tmp_path / f"{i}.png").write_bytes(jpeg(i, (300, 300)))
             data |= dict(path=str(tmp_path))
         # Epochs of so few are short: durations in steps.
-        for section, key in (
-            ("optim", "warmup"),
-            ("evals", "every"),
-            ("checkpoint", "every"),
-            ("log", "every"),
-        ):
+        for section, key in (("optim", "warmup"), ("evals", "every"), ("checkpoint", "every"), ("log", "every")):
             values[section][key] = "2 steps"
         return {**values, "duration": "20 steps"}
 
@@ -177,7 +168,7 @@ def test_unknown_keys_are_named_with_what_was_meant(section, change, message):
         ("", {"batch_size": 30}, "batch_size=30 cannot be dealt out to 8 devices.*multiple of 8, such as 24 or 32"),
         ("", {"accumulate": 3}, "accumulate=3 micro-batches; use a multiple of 24, such as 24 or 48"),
     ],
-)  # fmt: skip
+)
 def test_bad_values_are_named_with_the_remedy(section, change, message):
     values = cli.load_config(f"{VIT}:demo")
     target = values[section] if section else values
@@ -188,9 +179,18 @@ def test_bad_values_are_named_with_the_remedy(section, change, message):
 
 @pytest.mark.parametrize(
     ("duration", "expected"),
-    [("300 epochs", 93750), ("1 epoch", 312), ("10steps", 10), ("6400 examples", 100), ("0 steps", 0),
-     ("1e3 steps", 1000), ("0.5 epochs", 156), ("1 example", 1), ("", 0)],
-)  # fmt: skip
+    [
+        ("300 epochs", 93750),
+        ("1 epoch", 312),
+        ("10steps", 10),
+        ("6400 examples", 100),
+        ("0 steps", 0),
+        ("1e3 steps", 1000),
+        ("0.5 epochs", 156),
+        ("1 example", 1),
+        ("", 0),
+    ],
+)
 def test_durations_in_their_units(duration, expected):
     assert config.steps("x", duration, batch_size=64, examples=20_000) == expected
 
@@ -202,11 +202,7 @@ def test_two_units_at_once_are_refused():
 
 def test_differences_name_key_and_both_values():
     old, new = {"a": {"b": 1, "c": 2}}, {"a": {"b": 3}, "d": 4}
-    assert config.differences(old, new) == [
-        "a.b: 1 -> 3",
-        "a.c: 2 -> '(absent)'",
-        "d: '(absent)' -> 4",
-    ]
+    assert config.differences(old, new) == ["a.b: 1 -> 3", "a.c: 2 -> '(absent)'", "d: '(absent)' -> 4"]
 
 
 def test_keys_are_keyword_only_arguments():
@@ -225,25 +221,15 @@ def test_the_command_line_overrides_and_explains(tmp_path):
     from absl import flags
 
     def parse(*argv):
-        values, _ = cli.parse(
-            ["main", *argv], lambda f: flags.DEFINE_string("workdir", "", "", flag_values=f), ""
-        )
+        values, _ = cli.parse(["main", *argv], lambda f: flags.DEFINE_string("workdir", "", "", flag_values=f), "")
         return values.config.to_dict()
 
     base = f"--config={VIT}:demo"
-    values = parse(
-        base,
-        "--config.model.depth=2",
-        "--config.data.crop_padding=7",
-        "--config.data.image_size=(8,4)",
-    )
+    values = parse(base, "--config.model.depth=2", "--config.data.crop_padding=7", "--config.data.image_size=(8,4)")
     assert (values["model"]["depth"], values["data"]["crop_padding"]) == (2, 7)
     assert values["data"]["image_size"] == (8, 4)
     assert parse("--config", f"{VIT}:demo")["seed"] == 0
-    assert parse(base, "--config.optim.freeze=('embed','head')")["optim"]["freeze"] == (
-        "embed",
-        "head",
-    )
+    assert parse(base, "--config.optim.freeze=('embed','head')")["optim"]["freeze"] == ("embed", "head")
     for argv, message in {
         ("--config.model.dpth=2",): "no key 'dpth'; did you mean 'depth'",
         ("--config.model.depth=two",): "config.model.depth=two",

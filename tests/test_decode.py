@@ -20,9 +20,7 @@ def picture(rng):
 
 def test_lossless_kinds_come_back_as_they_were(picture):
     for kind in ("PNG", "BMP", "TIFF", "PPM"):
-        np.testing.assert_array_equal(
-            decode_image(encoded(Image.fromarray(picture), kind)), picture
-        )
+        np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(picture), kind)), picture)
     webp = encoded(Image.fromarray(picture), "WEBP", lossless=True)
     np.testing.assert_array_equal(decode_image(webp), picture)
 
@@ -44,9 +42,7 @@ def test_sixteen_bit_grey_is_scaled_not_clipped():
 def test_palette_transparency_cmyk_and_bilevel(picture):
     image = Image.fromarray(picture)
     palette = image.convert("P", palette=Image.Palette.ADAPTIVE, colors=256)
-    np.testing.assert_array_equal(
-        decode_image(encoded(palette)), np.asarray(palette.convert("RGB"))
-    )
+    np.testing.assert_array_equal(decode_image(encoded(palette)), np.asarray(palette.convert("RGB")))
     see_through = palette.copy()
     see_through.info["transparency"] = bytes(range(256))
     assert decode_image(encoded(see_through, transparency=bytes(range(256)))).shape == (9, 14, 3)

@@ -50,14 +50,13 @@ def every_text():
 def test_a_wide_beam_finds_the_best_text_there_is(alpha):
     step_for, log_prob = language(0, batch=3)
     beam = 16  # as wide as the language
-    search = lambda: beam_search(step_for(beam), 3, beam=beam, begin=BEGIN, end=END, pad=PAD, length=LENGTH, alpha=alpha)  # fmt: skip
+    search = lambda: beam_search(
+        step_for(beam), 3, beam=beam, begin=BEGIN, end=END, pad=PAD, length=LENGTH, alpha=alpha
+    )
     tokens, scores = jax.jit(search)()
     for row in range(3):
         ranked = sorted(
-            (
-                (log_prob(row, text) / float(length_penalty(len(text), alpha)), text)
-                for text in every_text()
-            ),
+            ((log_prob(row, text) / float(length_penalty(len(text), alpha)), text) for text in every_text()),
             reverse=True,
         )
         for k in range(4):
@@ -70,9 +69,7 @@ def test_a_wide_beam_finds_the_best_text_there_is(alpha):
 def test_greedy_takes_the_most_probable_token_and_pads_after_the_end():
     step_for, _ = language(1, batch=8)
     step = step_for(1)
-    found = np.asarray(
-        jax.jit(lambda: greedy(step, 8, begin=BEGIN, end=END, pad=PAD, length=LENGTH))()
-    )
+    found = np.asarray(jax.jit(lambda: greedy(step, 8, begin=BEGIN, end=END, pad=PAD, length=LENGTH))())
     last, cache, done = jnp.full(8, BEGIN), {}, np.zeros(8, bool)
     for position in range(LENGTH):
         logits, cache = step(last, jnp.int32(position), cache)

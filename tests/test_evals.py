@@ -63,9 +63,7 @@ def test_ssim_against_a_plain_loop(rng):
             vx, vy = (window * x * x).sum() - mx**2, (window * y * y).sum() - my**2
             vxy = (window * x * y).sum() - mx * my
             c1, c2 = 6.5025, 58.5225
-            values.append(
-                (2 * mx * my + c1) * (2 * vxy + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
-            )
+            values.append((2 * mx * my + c1) * (2 * vxy + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2)))
     assert ssim(a, b) == pytest.approx(np.mean(values), abs=1e-10)
     assert ssim(a, a) == pytest.approx(1.0)
     with pytest.raises(ValueError, match="too small"):
@@ -93,8 +91,5 @@ def test_damage_is_of_the_stated_kind_and_strength(rng, channels):
     assert noisy.std() == pytest.approx(25, rel=0.05)
     assert not np.array_equal(noisy, noisy.round())  # neither rounded ...
     assert degrade(flat + 110, rng, kind="noise", scale=1, strength=25.0).max() > 255  # nor clipped
-    better, worse = (
-        np.abs(degrade(image, rng, kind="jpeg", scale=1, strength=q) - image).mean()
-        for q in (90, 10)
-    )
+    better, worse = (np.abs(degrade(image, rng, kind="jpeg", scale=1, strength=q) - image).mean() for q in (90, 10))
     assert 0 < better < worse

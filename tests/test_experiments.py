@@ -47,7 +47,7 @@ def test_tables_have_means_and_deviations(tmp_path):
     ]
     study.write(tmp_path / "a.csv", [*rows, {"variant": "b", "x": "", "seed": 0, "other": 2.0}])
     found = study.read(tmp_path / "a.csv")
-    assert found[0] == {"variant": "a", "x": 1.0, "seed": 0.0, "test/accuracy": 0.1, "seconds": 1.0, "other": None}  # fmt: skip
+    assert found[0] == {"variant": "a", "x": 1.0, "seed": 0.0, "test/accuracy": 0.1, "seconds": 1.0, "other": None}
     it = study.Study({}, {"test/accuracy": "accuracy", "other": "another"}, "", x="size")
     lines = study.markdown(found, it).splitlines()
     assert lines[0] == "| variant | size | accuracy | another | seeds |"
@@ -80,22 +80,19 @@ def test_results_are_those_of_all_variants_and_seeds(name):
     assert path.with_suffix(".png").is_file()
 
 
-TABLES = {
-    "explanations_photos": "explanations",
-    "translation_length_text": "translation_length",
-}
+TABLES = {"explanations_photos": "explanations", "translation_length_text": "translation_length"}
 
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in (FOLDER / "results").glob("*.csv")))
 def test_the_readme_has_the_table_of_the_results(name):
-    study, module = importlib.import_module("study"), importlib.import_module(TABLES.get(name, name))  # fmt: skip
+    study, module = importlib.import_module("study"), importlib.import_module(TABLES.get(name, name))
     table = study.markdown(study.read(FOLDER / "results" / f"{name}.csv"), module.STUDY)
     assert f"<!-- {name} -->\n{table}\n<!-- end of {name} -->" in (FOLDER / "README.md").read_text()
 
 
 def test_a_run_that_was_asked_for_otherwise_is_not_taken(tmp_path, monkeypatch):
     study = importlib.import_module("study")
-    monkeypatch.setattr(study.subprocess, "run", lambda *given, **options: pytest.fail("it was run"))  # fmt: skip
+    monkeypatch.setattr(study.subprocess, "run", lambda *given, **options: pytest.fail("it was run"))
     (tmp_path / "summary.json").write_text("{}")
     asked = ["-m", "vitax.main", "--config=a.py", "--config.seed=1"]
     (tmp_path / "asked.json").write_text(json.dumps(asked))

@@ -11,15 +11,7 @@ from vitax.errors import UserError
 from vitax.explain import maps
 from vitax.explain.gradients import gradient_x_input, integrated_gradients
 from vitax.explain.images import methods_wanted
-from vitax.explain.methods import (
-    METHODS,
-    applicable,
-    attention,
-    explainer,
-    head_distances,
-    head_maps,
-    subject,
-)
+from vitax.explain.methods import METHODS, applicable, attention, explainer, head_distances, head_maps, subject
 from vitax.explain.perturbation import area, without
 from vitax.explain.program import run, trace
 from vitax.explain.relevance import relevance
@@ -44,7 +36,9 @@ def small_scores(name):
     return lambda x: model.apply(variables, x), example
 
 
-@pytest.mark.parametrize("name", ["vit", "vit-map", "vit-relative", "swin", "nat", "dynamic_vit", "clip", "bert", "mlp_mixer"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name", ["vit", "vit-map", "vit-relative", "swin", "nat", "dynamic_vit", "clip", "bert", "mlp_mixer"]
+)
 def test_relevance_is_conserved_in_every_block(name):
     scores, example = small_scores(name)
     program = trace(scores, example)
@@ -106,13 +100,9 @@ def test_every_method_gives_a_map_or_says_why_not(name):
             heat = explainer(method, it)(image, 1)
             assert heat.ndim == 2
             assert np.isfinite(heat).all()
-            assert (
-                heat.std() > 0 or method == "gradcam"
-            )  # it may find nothing that speaks for a class
+            assert heat.std() > 0 or method == "gradcam"  # it may find nothing that speaks for a class
         else:
-            with pytest.raises(
-                ValueError, match=f"{method} has no meaning for this model; choose of"
-            ):
+            with pytest.raises(ValueError, match=f"{method} has no meaning for this model; choose of"):
                 explainer(method, it)
     windows = name in ("swin", "nat", "dinat")
     assert ("rollout" in possible) == (not windows and name not in ("mlp_mixer", "fnet_image"))
@@ -148,7 +138,7 @@ def test_every_head_of_every_layer_has_a_map():
 def test_both_tokens_of_a_distilled_model_are_read():
     it, image = attended("vit-distilled", "tokens")
     layers, found = attention(it, image), head_maps(it, image)
-    chex.assert_trees_all_close(found[0, 1], layers[0][1, :2, 2:].mean(axis=0).reshape(4, 6), atol=1e-7)  # fmt: skip
+    chex.assert_trees_all_close(found[0, 1], layers[0][1, :2, 2:].mean(axis=0).reshape(4, 6), atol=1e-7)
     one = it._replace(pooled="token")
     for method in ("relevance", "rollout", "gradcam"):
         both = explainer(method, it)(image, 1)
@@ -203,7 +193,7 @@ def test_position_similarity_and_filters(rng):
     positions = jnp.asarray(rng.normal(size=(2, 3, 8)), jnp.float32)
     found = maps.position_similarity(positions)
     chex.assert_trees_all_close(jnp.einsum("hwhw->hw", found), jnp.ones((2, 3)), atol=1e-6)
-    pictures = maps.embedding_filters(jnp.asarray(rng.normal(size=(4 * 4 * 3, 20)), jnp.float32), 4, 5)  # fmt: skip
+    pictures = maps.embedding_filters(jnp.asarray(rng.normal(size=(4 * 4 * 3, 20)), jnp.float32), 4, 5)
     assert pictures.shape == (5, 4, 4, 3)
     assert pictures.min() == 0
     assert pictures.max() == 1
@@ -224,7 +214,7 @@ def test_perturbation_takes_the_most_or_the_least_relevant():
     gone = lambda **options: without(image, heat, 0.5, **options)[..., 0] == 0
     np.testing.assert_array_equal(gone(most=True), [[True, False], [True, False]])
     np.testing.assert_array_equal(gone(most=False), [[False, True], [False, True]])
-    np.testing.assert_array_equal(without(image, heat, 0.25, most=True, fill=7.0)[..., 0], [[7, 1], [1, 1]])  # fmt: skip
+    np.testing.assert_array_equal(without(image, heat, 0.25, most=True, fill=7.0)[..., 0], [[7, 1], [1, 1]])
     alike = without(np.ones((40, 40, 1)), np.zeros((40, 40)), 0.5, most=True)
     assert 0.4 < alike[:20].mean() < 0.6, "of equals, not the first rows go"
     assert area([1, 1], (0.1, 0.9)) == 1
@@ -235,7 +225,5 @@ def test_what_has_no_classes_is_only_looked_at():
     assert methods_wanted([], True) == ["relevance"]
     assert methods_wanted([], False) == ["rollout"]
     assert methods_wanted(["attention"], False) == ["attention"]
-    with pytest.raises(
-        UserError, match="lrp explains a class, and this run has none; choose rollout or"
-    ):
+    with pytest.raises(UserError, match="lrp explains a class, and this run has none; choose rollout or"):
         methods_wanted(["rollout", "lrp"], False)

@@ -29,7 +29,7 @@ def official():
     """The golden ViT in float64: (its program, image, its outputs)."""
     case = golden.case("explain_lrp_vit")
     data = np.load(golden.FOLDER / "explain_lrp_vit.npz")
-    expected = {name.removeprefix("out64/"): data[name] for name in data.files if name.startswith("out64/")}  # fmt: skip
+    expected = {name.removeprefix("out64/"): data[name] for name in data.files if name.startswith("out64/")}
     with jax.enable_x64(True):
         model, variables, _ = pretrained.load(case.weights, num_heads=4, image_size=(32, 32))
         model = model.clone(dtype=jnp.float64)

@@ -29,7 +29,14 @@ RUNS = {
 
 
 def options(folder, **changed):
-    given = {"method": [], "class": SimpleNamespace(value=""), "labels": "", "top": 3, "workdir": str(folder), "out": ""}  # fmt: skip
+    given = {
+        "method": [],
+        "class": SimpleNamespace(value=""),
+        "labels": "",
+        "top": 3,
+        "workdir": str(folder),
+        "out": "",
+    }
 
     class Options(SimpleNamespace):
         def __getitem__(self, name):
@@ -87,7 +94,7 @@ def test_what_is_computed_in_bfloat16_is_explained_in_float32(tmp_path, files):
     run, _ = opened(*RUNS["vit"])
     found = []
     for dtype in (jnp.float32, jnp.bfloat16):
-        made = explain_images(run._replace(model=run.model.clone(dtype=dtype)), files, options(tmp_path))  # fmt: skip
+        made = explain_images(run._replace(model=run.model.clone(dtype=dtype)), files, options(tmp_path))
         found.append(decode_image(Path(next(made)["output"]).read_bytes(), 3))
     np.testing.assert_array_equal(*found)
 
@@ -99,9 +106,7 @@ def test_texts_share_what_is_compiled_for_their_length(tmp_path, monkeypatch):
     lines, made = tmp_path / "lines.txt", []
     lines.write_text("one two\none two\n" + "a b c d e f " * 3 + "\n")
     explainers = texts.explainers
-    monkeypatch.setattr(
-        texts, "explainers", lambda *given: made.append(given) or explainers(*given)
-    )
+    monkeypatch.setattr(texts, "explainers", lambda *given: made.append(given) or explainers(*given))
     first, second, third = explain_texts(run, [str(lines)], options(tmp_path))
     assert len(made) == 2
     assert first["words"] == second["words"] != third["words"]

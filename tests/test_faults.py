@@ -107,9 +107,7 @@ def empty(folder):
     folder.mkdir()
 
 
-@pytest.mark.parametrize(
-    "damage", [cut, flip, lose_data, lose_metadata, lose_meta, forge_meta, empty]
-)
+@pytest.mark.parametrize("damage", [cut, flip, lose_data, lose_metadata, lose_meta, forge_meta, empty])
 def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(half, whole, damage, caplog):
     before = {path: path.read_bytes() for path in files(half / "checkpoints" / "18")}
     damage(half / "checkpoints" / "18")
@@ -131,9 +129,7 @@ def test_where_all_checkpoints_are_damaged_nothing_starts_from_the_beginning(hal
 def test_a_checkpoint_is_never_read_with_one_wrong_bit(half):
     wanted = jax.eval_shape(lambda: {"params": {"slope": jnp.zeros(1), "offset": jnp.zeros(1)}})
     mesh = jax.sharding.Mesh(np.array(jax.devices()), "x", axis_types=(AxisType.Auto,))
-    wanted = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, P())), wanted
-    )
+    wanted = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, P())), wanted)
     good = saved(half).restore(18, wanted)
     read = tried = 0
     for path in files(half / "checkpoints" / "18"):
@@ -202,9 +198,7 @@ def test_a_signal_in_an_evaluation_saves_and_the_evaluation_is_made_up_for(tmp_p
     assert stopped.meta(20)["metrics"] == {}
     again = run(tmp_path, PLAN)
     assert equal(again, whole)
-    assert saved(tmp_path).meta(20)["metrics"].keys() == {
-        k for k in whole.results if k.startswith("test")
-    }
+    assert saved(tmp_path).meta(20)["metrics"].keys() == {k for k in whole.results if k.startswith("test")}
 
 
 def test_an_evaluation_that_is_made_again_is_logged_once(tmp_path, whole):
@@ -313,9 +307,7 @@ def test_a_skipped_step_changes_nothing_but_its_number(tmp_path):
     after = run(tmp_path / "a", plan, task=line(15), skip=True)
     before = run(tmp_path / "b", plan._replace(total=14), task=line(15), skip=True)
     for name in ("params", "opt_state", "ema"):
-        jax.tree.map(
-            np.testing.assert_array_equal, getattr(after.state, name), getattr(before.state, name)
-        )
+        jax.tree.map(np.testing.assert_array_equal, getattr(after.state, name), getattr(before.state, name))
 
 
 def test_skipping_computes_what_stopping_does_while_all_is_well(tmp_path, whole):
@@ -438,9 +430,7 @@ def test_an_image_that_is_deleted_while_training_is_skipped_and_named(image_fold
     def unchanged(example, rng):
         return example
 
-    train = folder(
-        path=str(image_folder), train="train", test="test", test_fraction=0.2, channels=3
-    ).train
+    train = folder(path=str(image_folder), train="train", test="test", test_fraction=0.2, channels=3).train
     loader = Loader(train, unchanged, 4, threads=1, max_corrupt=0.2)
     found = loader.train()
     next(found)

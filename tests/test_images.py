@@ -48,9 +48,7 @@ def test_both_occur_and_none_means_none(batch):
     same, targets = pictures.mixup_or_cutmix(jax.random.key(0), images, labels)
     chex.assert_trees_all_equal((same, targets), (images, labels))
     kinds = set()
-    mix = jax.jit(
-        lambda k: pictures.mixup_or_cutmix(k, images, labels, mixup_alpha=1.0, cutmix_alpha=1.0)
-    )
+    mix = jax.jit(lambda k: pictures.mixup_or_cutmix(k, images, labels, mixup_alpha=1.0, cutmix_alpha=1.0))
     for seed in range(20):
         mixed, _ = mix(jax.random.key(seed))
         copied = (mixed == images) | (mixed == jnp.roll(images, 1, axis=0))

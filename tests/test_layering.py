@@ -29,31 +29,11 @@ ALLOWED = {
     "decoding": (),
     "data": LEAVES,
     "pipelines": ("data", "formats", "errors"),
-    "evals": (
-        "tasks",
-        "training",
-        "metrics",
-        "data",
-        "pipelines",
-        "errors",
-        "formats",
-        "macs",
-        "models.swinir",
-    ),
+    "evals": ("tasks", "training", "metrics", "data", "pipelines", "errors", "formats", "macs", "models.swinir"),
     "training": ("tasks.task", "metrics", "mesh", "errors"),
     "config": LEAVES,
     "workdir": ("config", "errors", "schema"),
-    "schema": (
-        "config",
-        "data",
-        "errors",
-        "evals",
-        "mesh",
-        "models",
-        "pipelines",
-        "tasks",
-        "training",
-    ),
+    "schema": ("config", "data", "errors", "evals", "mesh", "models", "pipelines", "tasks", "training"),
     "build": None,  # everything
     "cli": ("schema", "config", "errors", "workdir"),
     "restore": ("tasks", "training", "errors"),
@@ -139,9 +119,7 @@ def test_imports_go_one_way(path):
         if top == "vitax" and ALLOWED[own] is not None:
             inside = ".".join(rest)
             allowed = (own, "__version__", *ALLOWED[own])
-            assert any(inside == a or inside.startswith(f"{a}.") for a in allowed), (
-                f"{path} imports {name}"
-            )
+            assert any(inside == a or inside.startswith(f"{a}.") for a in allowed), f"{path} imports {name}"
 
 
 def test_every_module_has_its_place_and_a_name_that_says_something():
@@ -178,12 +156,8 @@ def test_what_is_public_is_documented():
 def test_the_map_has_everything():
     there = {p.stem for p in ROOT.glob("*.py")} - {"__init__"}
     there |= {f"{p.parent.name}/" for p in ROOT.glob("*/__init__.py")}
-    places = ast.get_docstring(ast.parse((ROOT / "__init__.py").read_text())).split(
-        "The way of a batch"
-    )[0]
-    missing = {
-        name for name in there if not re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", places)
-    }
+    places = ast.get_docstring(ast.parse((ROOT / "__init__.py").read_text())).split("The way of a batch")[0]
+    missing = {name for name in there if not re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", places)}
     assert not missing
 
 
@@ -201,6 +175,6 @@ def test_what_raises_says_what():
 
 def raises(node):
     """Whether a function itself, not one inside it, raises an error of its own."""
-    inner = [n for n in ast.walk(node) if isinstance(n, ast.FunctionDef | ast.ClassDef) and n is not node]  # fmt: skip
+    inner = [n for n in ast.walk(node) if isinstance(n, ast.FunctionDef | ast.ClassDef) and n is not node]
     apart = {id(n) for function in inner for n in ast.walk(function)}
-    return any(isinstance(n, ast.Raise) and n.exc is not None and id(n) not in apart for n in ast.walk(node))  # fmt: skip
+    return any(isinstance(n, ast.Raise) and n.exc is not None and id(n) not in apart for n in ast.walk(node))

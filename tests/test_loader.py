@@ -60,9 +60,7 @@ def test_seeds_do_not_share_epochs():
     # Shuffling with seed + epoch would make epoch 1 of seed 0 equal to epoch 0 of seed 1.
     orders = set()
     for seed in range(3):
-        seen = np.concatenate(
-            [b["index"] for b in take(Loader(numbered(8), noisy, 8, seed).train(), 4)]
-        )
+        seen = np.concatenate([b["index"] for b in take(Loader(numbered(8), noisy, 8, seed).train(), 4)])
         orders |= {tuple(epoch) for epoch in seen.reshape(4, 8)}
     assert len(orders) == 12
 
@@ -145,9 +143,7 @@ def test_corrupt_examples_are_blank_invalid_counted_and_named_once(caplog):
 
 def test_too_many_corrupt_examples_stop_with_the_list():
     loader = Loader(Broken(200, {1, 2, 3}), noisy, 20, max_corrupt=0.01)
-    with pytest.raises(
-        UserError, match=r"(?s)3 of 200 .*max_corrupt=0.01.*numbers\[1\]: truncated"
-    ):
+    with pytest.raises(UserError, match=r"(?s)3 of 200 .*max_corrupt=0.01.*numbers\[1\]: truncated"):
         take(loader.train(), 30)
 
 

@@ -21,13 +21,7 @@ def test_a_run_logs_evaluates_and_saves_when_it_should(tmp_path):
     test = [one for one in out.lines if "test/loss" in one]
     assert [one["step"] for one in train] == [4, 8, 12, 16, 20, 23]
     assert [one["step"] for one in test] == [10, 20, 23]
-    for name in (
-        "learning_rate",
-        "points_per_second",
-        "data_wait",
-        "gradient_norm",
-        "parameter_norm",
-    ):
+    for name in ("learning_rate", "points_per_second", "data_wait", "gradient_norm", "parameter_norm"):
         assert all(f"train/{name}" in one for one in train)
     assert test[0]["test/examples"] == 2 * (BATCH - 1)
     assert test[0]["test_ema/loss"] != test[0]["test/loss"]
@@ -40,10 +34,7 @@ def test_a_run_logs_evaluates_and_saves_when_it_should(tmp_path):
 def test_evaluation_means_are_those_of_numpy(tmp_path):
     out = run(tmp_path, PLAN)
     slope, offset = out.state.params["slope"], out.state.params["offset"]
-    errors = [
-        np.square(slope * b["x"] + offset - b["y"])[b["valid"]]
-        for b in (batch_of(-1), batch_of(-2))
-    ]
+    errors = [np.square(slope * b["x"] + offset - b["y"])[b["valid"]] for b in (batch_of(-1), batch_of(-2))]
     np.testing.assert_allclose(out.results["test/loss"], np.concatenate(errors).mean(), rtol=1e-5)
 
 
@@ -92,10 +83,7 @@ def test_the_best_checkpoint_outlives_the_newest(tmp_path):
     assert out.checkpoints.best() == 5
     assert restore.choose(out.checkpoints, "best") == 5
     assert restore.choose(out.checkpoints, "last") == 40
-    with pytest.raises(
-        UserError,
-        match="--checkpoint=7 is not there; choose best, last, average or one of 5, 35, 40",
-    ):
+    with pytest.raises(UserError, match="--checkpoint=7 is not there; choose best, last, average or one of 5, 35, 40"):
         restore.choose(out.checkpoints, "7")
 
 
@@ -107,8 +95,7 @@ def test_what_is_not_finite_is_named_and_not_saved(tmp_path, where):
     saved = checkpoint.Checkpoints(tmp_path / "checkpoints", read_only=True)
     assert saved.latest() == 10
     wanted = step.abstract(
-        jax.eval_shape(lambda: {"params": {"slope": jnp.zeros(1), "offset": jnp.zeros(1)}}),
-        make_mesh(data=-1, fsdp=1),
+        jax.eval_shape(lambda: {"params": {"slope": jnp.zeros(1), "offset": jnp.zeros(1)}}), make_mesh(data=-1, fsdp=1)
     )
     restored = saved.restore(10, wanted)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(restored))
@@ -118,9 +105,7 @@ def test_what_is_not_finite_is_named_and_not_saved(tmp_path, where):
 
 def test_an_update_that_explodes_is_named(tmp_path):
     explode = optax.scale_by_schedule(lambda n: jnp.where(n == 6, jnp.inf, -0.01))
-    with pytest.raises(
-        TrainingError, match="the update of offset and 1 more is not finite at step 7"
-    ):
+    with pytest.raises(TrainingError, match="the update of offset and 1 more is not finite at step 7"):
         run(tmp_path, PLAN, optimizer=explode)
 
 
@@ -128,22 +113,16 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     out = run(tmp_path, PLAN)
     mesh = make_mesh(data=-1, fsdp=1)
     other = {"params": {"slope": jnp.zeros(1), "offset": jnp.zeros(1), "curve": jnp.zeros(1)}}
-    with pytest.raises(
-        UserError, match="checkpoint 23 in .* params/curve is not in the checkpoint"
-    ):
+    with pytest.raises(UserError, match="checkpoint 23 in .* params/curve is not in the checkpoint"):
         out.checkpoints.restore(23, step.abstract(jax.eval_shape(lambda: other), mesh))
     larger = {"params": {"slope": jnp.zeros(2), "offset": jnp.zeros(1)}}
-    with pytest.raises(
-        UserError, match=r"slope is float32\[1\] in the checkpoint and float32\[2\] in the model"
-    ):
+    with pytest.raises(UserError, match=r"slope is float32\[1\] in the checkpoint and float32\[2\] in the model"):
         out.checkpoints.restore(23, step.abstract(jax.eval_shape(lambda: larger), mesh))
 
 
 def test_other_data_are_refused_on_resume(tmp_path):
     run(tmp_path, PLAN._replace(total=5))
-    with pytest.raises(
-        UserError, match="the data are not those of checkpoint 5: points was 8 and is 9"
-    ):
+    with pytest.raises(UserError, match="the data are not those of checkpoint 5: points was 8 and is 9"):
         run(tmp_path, PLAN, data={"points": 9})
 
 

@@ -25,9 +25,7 @@ def test_cross_entropy_by_hand_and_against_optax(rng):
     logits = jnp.asarray(rng.normal(size=(5, 7)), jnp.float32)
     labels = jax.nn.softmax(jnp.asarray(rng.normal(size=(5, 7)), jnp.float32))
     chex.assert_trees_all_close(
-        losses.softmax_cross_entropy(logits, labels),
-        optax.softmax_cross_entropy(logits, labels),
-        rtol=1e-6,
+        losses.softmax_cross_entropy(logits, labels), optax.softmax_cross_entropy(logits, labels), rtol=1e-6
     )
 
 
@@ -47,13 +45,9 @@ def test_patch_mse_against_numpy(rng):
     predicted, target = rng.normal(size=(2, 2, 3, 8)).astype(np.float32)
     plain = ((predicted - target) ** 2).mean(-1)
     chex.assert_trees_all_close(losses.patch_mse(predicted, target), plain, rtol=1e-5)
-    normal = (target - target.mean(-1, keepdims=True)) / np.sqrt(
-        target.var(-1, keepdims=True, ddof=1) + 1e-6
-    )
+    normal = (target - target.mean(-1, keepdims=True)) / np.sqrt(target.var(-1, keepdims=True, ddof=1) + 1e-6)
     chex.assert_trees_all_close(
-        losses.patch_mse(predicted, target, normalize=True),
-        ((predicted - normal) ** 2).mean(-1),
-        rtol=1e-5,
+        losses.patch_mse(predicted, target, normalize=True), ((predicted - normal) ** 2).mean(-1), rtol=1e-5
     )
 
 

@@ -18,11 +18,18 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 DEMO = f"--config={ROOT}/configs/vit_b16.py:demo"
 TINY = (
-    "--config.duration=40steps", "--config.optim.warmup=5steps", "--config.log.every=4steps",
-    "--config.evals.every=20steps", "--config.checkpoint.every=5steps", "--config.model.depth=1",
-    "--config.model.width=16", "--config.model.mlp_width=16", "--config.model.num_heads=2",
-    "--config.optim.ema_decay=0.9", "--config.log.report=0",
-)  # fmt: skip
+    "--config.duration=40steps",
+    "--config.optim.warmup=5steps",
+    "--config.log.every=4steps",
+    "--config.evals.every=20steps",
+    "--config.checkpoint.every=5steps",
+    "--config.model.depth=1",
+    "--config.model.width=16",
+    "--config.model.mlp_width=16",
+    "--config.model.num_heads=2",
+    "--config.optim.ema_decay=0.9",
+    "--config.log.report=0",
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +41,7 @@ def cache(tmp_path_factory):
 def command(cache, tmp_path):
     """``command("main", *arguments)``: runs a verb in an empty folder."""
     environment = {**os.environ, "XDG_CACHE_HOME": cache, "JAX_PLATFORMS": "cpu"}
-    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = (
-        "1"  # a few steps each: compiling takes the time
-    )
+    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # a few steps each: compiling takes the time
     environment.pop("XLA_FLAGS", None)
 
     def start(verb, *arguments, **options):
@@ -67,14 +72,10 @@ def refused(done, *words):
 def newest(workdir):
     """Step and arrays of the newest checkpoint."""
     handlers = {"state": ocp.PyTreeCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
-    manager = ocp.CheckpointManager(
-        workdir / "checkpoints", item_names=("state", "meta"), item_handlers=handlers
-    )
+    manager = ocp.CheckpointManager(workdir / "checkpoints", item_names=("state", "meta"), item_handlers=handlers)
     step = manager.latest_step()
     shapes = manager.item_metadata(step).state.tree
-    arguments = ocp.args.PyTreeRestore(
-        restore_args=ocp.checkpoint_utils.construct_restore_args(shapes)
-    )
+    arguments = ocp.args.PyTreeRestore(restore_args=ocp.checkpoint_utils.construct_restore_args(shapes))
     state = manager.restore(step, args=ocp.args.Composite(state=arguments)).state
     manager.close()
     return step, state
@@ -163,29 +164,37 @@ def test_a_run_leaves_what_it_says_and_its_commands_work(command, tmp_path):
     assert row["label"] in [str(k) for k in range(10)]
     assert row["probability"] == row["top"][0]["probability"]
 
-    explained = command("explain", f"--workdir={workdir}", "--method=relevance,rollout", "--class=3", *printed["predict"][2:])  # fmt: skip
+    explained = command(
+        "explain", f"--workdir={workdir}", "--method=relevance,rollout", "--class=3", *printed["predict"][2:]
+    )
     assert explained.returncode == 0, explained.stderr
     (row,) = [json.loads(line) for line in explained.stdout.splitlines()]
     assert (row["class"], row["output"]) == ("3", str(workdir / "explanations" / "example.png"))
     with Image.open(row["output"]) as picture:
         assert picture.width > 2.5 * picture.height  # the image and two maps
         assert len(picture.convert("RGB").getcolors(1 << 20)) > 100
-    for wrong, told in (("--method=gaze", "gaze is unknown"), ("--class=ten", "none of the 10 classes")):  # fmt: skip
+    for wrong, told in (("--method=gaze", "gaze is unknown"), ("--class=ten", "none of the 10 classes")):
         refused(command("explain", f"--workdir={workdir}", wrong, *printed["predict"][2:]), told)
 
 
-def test_own_images_train_evaluate_and_predict_in_spite_of_a_corrupt_one(
-    command, tmp_path, image_folder
-):
+def test_own_images_train_evaluate_and_predict_in_spite_of_a_corrupt_one(command, tmp_path, image_folder):
     (image_folder / "train" / "day" / "broken.png").write_bytes(b"\x89PNG no more")
     workdir = tmp_path / "own"
     done = command(
-        "main", f"--config={ROOT}/configs/vit_b16.py:small", f"--config.data.path={image_folder}",
-        "--config.data.image_size=(8,8)", "--config.batch_size=8", "--config.duration=30steps",
-        "--config.model.width=16", "--config.model.depth=1", "--config.optim.warmup=2steps",
-        "--config.optim.learning_rate=0.01", "--config.evals.batch_size=4",
-        "--config.data.max_corrupt=0.1", f"--workdir={workdir}",
-    )  # fmt: skip
+        "main",
+        f"--config={ROOT}/configs/vit_b16.py:small",
+        f"--config.data.path={image_folder}",
+        "--config.data.image_size=(8,8)",
+        "--config.batch_size=8",
+        "--config.duration=30steps",
+        "--config.model.width=16",
+        "--config.model.depth=1",
+        "--config.optim.warmup=2steps",
+        "--config.optim.learning_rate=0.01",
+        "--config.evals.batch_size=4",
+        "--config.data.max_corrupt=0.1",
+        f"--workdir={workdir}",
+    )
     assert done.returncode == 0, done.stderr
     assert "broken.png" in done.stderr
     assert "broken.png" in (workdir / "log.txt").read_text()
@@ -225,10 +234,7 @@ def test_a_signal_saves_and_the_same_command_continues(command, tmp_path):
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert (
-        f"stopped by SIGTERM, everything is saved; to continue: python -m vitax.main --workdir={workdir}"
-        in err
-    )
+    assert f"stopped by SIGTERM, everything is saved; to continue: python -m vitax.main --workdir={workdir}" in err
     assert "Traceback" not in err
     step, _ = newest(workdir)
     assert step >= 12
@@ -276,12 +282,7 @@ def test_a_workdir_is_never_mixed_up(command, tmp_path):
     (workdir / "config.json").write_text(json.dumps(older))
     assert command("main", f"--workdir={workdir}").returncode == 0
     (workdir / "notes.txt").write_text("mine")
-    assert (
-        command(
-            "main", DEMO, *TINY, "--config.seed=1", "--overwrite", f"--workdir={workdir}"
-        ).returncode
-        == 0
-    )
+    assert command("main", DEMO, *TINY, "--config.seed=1", "--overwrite", f"--workdir={workdir}").returncode == 0
     assert (workdir / "metrics.jsonl").read_bytes() != before
     assert (workdir / "notes.txt").read_text() == "mine"
     foreign = tmp_path / "foreign"
@@ -290,10 +291,7 @@ def test_a_workdir_is_never_mixed_up(command, tmp_path):
     for more in ((), ("--overwrite",)):
         refused(command("main", DEMO, *TINY, f"--workdir={foreign}", *more), "holds no run")
     (foreign / "config.json").write_text('{"architectures": ["ViT"]}')  # somebody else's
-    refused(
-        command("main", DEMO, *TINY, f"--workdir={foreign}", "--overwrite"),
-        "not the config of a run",
-    )
+    refused(command("main", DEMO, *TINY, f"--workdir={foreign}", "--overwrite"), "not the config of a run")
     assert (foreign / "thesis.tex").read_text() == "irreplaceable"
 
 
@@ -302,7 +300,10 @@ def test_a_workdir_is_never_mixed_up(command, tmp_path):
     [
         ((DEMO, "--config.model.dpeth=3"), ("dpeth", "did you mean 'depth'")),
         ((DEMO, "--config.model.depth=many"), ("config.model.depth=many",)),
-        ((DEMO, "--config.data.name=folder", "--config.data.path=nowhere"), ("nowhere is not a folder", "DIR/train/<class>")),
+        (
+            (DEMO, "--config.data.name=folder", "--config.data.path=nowhere"),
+            ("nowhere is not a folder", "DIR/train/<class>"),
+        ),
         ((f"--config={ROOT}/configs/vit_b16.py",), ("tfds build imagenet2012", "tensorflow_datasets", ":demo")),
         ((DEMO, "stray"), ("'stray' is not understood",)),
         (("--mode=eval", "--workdir=nowhere"), ("holds no run",)),
@@ -314,11 +315,9 @@ def test_a_workdir_is_never_mixed_up(command, tmp_path):
         ((DEMO, "--mode=evil"), ("--mode=evil",)),
         ((), ("give --config=",)),
     ],
-)  # fmt: skip
+)
 def test_wrong_input_is_one_sentence_and_nothing_is_written(command, tmp_path, arguments, words):
-    refused(
-        command("main", *arguments, TFDS_DATA_DIR=str(tmp_path / "tensorflow_datasets")), *words
-    )
+    refused(command("main", *arguments, TFDS_DATA_DIR=str(tmp_path / "tensorflow_datasets")), *words)
     assert not (tmp_path / "runs").exists()
 
 
@@ -375,21 +374,21 @@ def free_ports(count):
 
 def test_two_hosts_equal_one(command, tmp_path):
     (port,) = free_ports(1)
-    short = [
-        *TINY,
-        "--config.duration=12steps",
-        "--config.evals.every=6steps",
-        "--config.evals.knn=5",
-    ]
+    short = [*TINY, "--config.duration=12steps", "--config.evals.every=6steps", "--config.evals.knn=5"]
     one = command("main", DEMO, *short, f"--workdir={tmp_path / 'one'}")
     assert one.returncode == 0, one.stderr
     hosts = [
         command.start(
-            "main", DEMO, *short, f"--workdir={tmp_path / 'two'}",
-            f"--coordinator=127.0.0.1:{port}", "--num_processes=2", f"--process_id={i}",
+            "main",
+            DEMO,
+            *short,
+            f"--workdir={tmp_path / 'two'}",
+            f"--coordinator=127.0.0.1:{port}",
+            "--num_processes=2",
+            f"--process_id={i}",
         )
         for i in range(2)
-    ]  # fmt: skip
+    ]
     ends = [host.communicate(timeout=300) for host in hosts]
     assert [host.returncode for host in hosts] == [0, 0], ends
     assert "devices  2 x" in ends[0][0]
@@ -415,11 +414,17 @@ def test_a_host_that_is_gone_is_named_and_the_others_leave(command, tmp_path, fa
     def start(port):
         return [
             command.start(
-                "main", DEMO, *given, f"--workdir={workdir}", "--host_timeout=6",
-                f"--coordinator=127.0.0.1:{port}", "--num_processes=2", f"--process_id={i}",
+                "main",
+                DEMO,
+                *given,
+                f"--workdir={workdir}",
+                "--host_timeout=6",
+                f"--coordinator=127.0.0.1:{port}",
+                "--num_processes=2",
+                f"--process_id={i}",
             )
             for i in range(2)
-        ]  # fmt: skip
+        ]
 
     first, second = free_ports(2)
     hosts = start(first)
@@ -446,13 +451,7 @@ def test_a_host_that_is_gone_is_named_and_the_others_leave(command, tmp_path, fa
 
 def test_a_run_starts_from_another_run_or_from_a_file(command, tmp_path):
     """A learning rate of nearly 0 leaves what the run began with."""
-    still = [
-        DEMO,
-        *TINY,
-        "--config.duration=2steps",
-        "--config.optim.warmup=1steps",
-        "--config.evals.best=",
-    ]
+    still = [DEMO, *TINY, "--config.duration=2steps", "--config.optim.warmup=1steps", "--config.evals.best="]
     still.append("--config.optim.learning_rate=1e-9")
     assert command("main", *still, "--config.seed=1", "--workdir=first").returncode == 0
     _, first = newest(tmp_path / "first")
@@ -467,9 +466,13 @@ def test_a_run_starts_from_another_run_or_from_a_file(command, tmp_path):
 def short(name, *more):
     """A few steps of the demo of a config."""
     return (
-        f"--config={ROOT}/configs/{name}.py:demo", "--config.duration=4 steps", "--config.optim.warmup=1 steps",
-        "--config.evals.every=", "--config.checkpoint.every=2 steps", *more,
-    )  # fmt: skip
+        f"--config={ROOT}/configs/{name}.py:demo",
+        "--config.duration=4 steps",
+        "--config.optim.warmup=1 steps",
+        "--config.evals.every=",
+        "--config.checkpoint.every=2 steps",
+        *more,
+    )
 
 
 @pytest.mark.slow
@@ -483,10 +486,7 @@ def test_a_chain_pretrains_fine_tunes_probes_and_predicts(command, tmp_path):
         assert picture.size == (3 * 224, 224)
     seen = command("explain", "--workdir=mae", "mae/example.png")  # rollout: there are no classes
     assert seen.returncode == 0, seen.stderr
-    for name, told in (
-        ("mae_b16_finetune", "params/fc_norm/scale"),
-        ("mae_b16_linprobe", "head_norm"),
-    ):
+    for name, told in (("mae_b16_finetune", "params/fc_norm/scale"), ("mae_b16_linprobe", "head_norm")):
         done = command("main", *short(name, "--config.init_from=mae"), f"--workdir={name}")
         assert done.returncode == 0, done.stderr
         assert "the encoder is taken, the decoder left out" in done.stdout
@@ -504,9 +504,7 @@ def test_a_chain_pretrains_fine_tunes_probes_and_predicts(command, tmp_path):
 @pytest.mark.slow
 def test_texts_pretrain_fine_tune_with_one_tokenizer_and_fill_in(command, tmp_path):
     assert command("main", *short("bert_base"), "--workdir=bert").returncode == 0
-    (tmp_path / "lines.txt").write_text(
-        "The value of the [MASK] is returned.\nNothing is hidden here.\n"
-    )
+    (tmp_path / "lines.txt").write_text("The value of the [MASK] is returned.\nNothing is hidden here.\n")
     done = command("predict", "--workdir=bert", "lines.txt")
     filled, broken = map(json.loads, done.stdout.splitlines())
     assert len(filled["masks"][0]) == 5
@@ -520,15 +518,12 @@ def test_texts_pretrain_fine_tune_with_one_tokenizer_and_fill_in(command, tmp_pa
     assert tokenizers[0] == tokenizers[1]
     other = ("--config.init_from=bert", "--config.data.tokenizer=other.json")
     (tmp_path / "other.json").write_text(tokenizers[0].replace('"NFC"', '"NFKC"'))
-    refused(
-        command("main", *short("bert_finetune", *other), "--workdir=x"),
-        "token ids would mean other words",
-    )
+    refused(command("main", *short("bert_finetune", *other), "--workdir=x"), "token ids would mean other words")
     assert not (tmp_path / "x").exists()
     label = command("predict", "--workdir=tuned", "lines.txt")
     labels = [json.loads(line) for line in label.stdout.splitlines()]
     assert all("probability" in row for row in labels)
-    explained = command("explain", "--workdir=tuned", "--method=relevance,gradient_x_input", "lines.txt")  # fmt: skip
+    explained = command("explain", "--workdir=tuned", "--method=relevance,gradient_x_input", "lines.txt")
     assert explained.returncode == 0, explained.stderr
     rows = [json.loads(line) for line in explained.stdout.splitlines()]
     for row, said in zip(rows, labels, strict=True):

@@ -7,9 +7,7 @@ import pytest
 from vitax import masking
 
 
-@pytest.mark.parametrize(
-    ("tokens", "ratio", "kept"), [(196, 0.75, 49), (256, 0.75, 64), (10, 0, 10)]
-)
+@pytest.mark.parametrize(("tokens", "ratio", "kept"), [(196, 0.75, 49), (256, 0.75, 64), (10, 0, 10)])
 def test_every_example_keeps_the_published_number(key, tokens, ratio, kept):
     keep, visible = masking.random_masking(key, 3, tokens, ratio)
     chex.assert_shape(keep, (3, kept))
@@ -47,8 +45,11 @@ def test_words_are_corrupted_in_the_stated_shares(key):
     lengths = 8 + jnp.arange(b) % (length - 8)
     there = jnp.arange(length)[None, :] < lengths[:, None]
     maskable = there & (jnp.arange(length) > 0)[None, :]
-    corrupt = jax.jit(lambda key: masking.corrupt_words(
-        key, tokens, maskable, rate=0.15, count=count, mask_token=mask, vocab_size=vocab))  # fmt: skip
+    corrupt = jax.jit(
+        lambda key: masking.corrupt_words(
+            key, tokens, maskable, rate=0.15, count=count, mask_token=mask, vocab_size=vocab
+        )
+    )
     new, places, chosen = corrupt(key)
     new, places, chosen = np.asarray(new), np.asarray(places), np.asarray(chosen)
     wanted = np.clip(np.round((np.asarray(lengths) - 1) * 0.15), 1, count)
@@ -74,9 +75,7 @@ def test_words_are_corrupted_in_the_stated_shares(key):
 def test_a_text_without_words_is_left_alone(key):
     tokens = jnp.zeros((2, 8), jnp.int32)
     maskable = jnp.zeros((2, 8), bool)
-    new, _, chosen = masking.corrupt_words(
-        key, tokens, maskable, rate=0.15, count=3, mask_token=4, vocab_size=9
-    )
+    new, _, chosen = masking.corrupt_words(key, tokens, maskable, rate=0.15, count=3, mask_token=4, vocab_size=9)
     chex.assert_trees_all_equal(new, tokens)
     assert not chosen.any()
     with pytest.raises(ValueError, match="count 9 exceeds the 8 tokens"):
@@ -87,9 +86,4 @@ def test_masks_of_texts_by_hand():
     assert masking.causal(3).tolist() == [[True, False, False], [True, True, False], [True] * 3]
     assert masking.not_padding(jnp.array([[5, 6, 0]]), 0).tolist() == [[True, True, False]]
     packed = masking.same_segment(jnp.array([[1, 1, 2, 0]]))[0].tolist()
-    assert packed == [
-        [True, True, False, False],
-        [True, True, False, False],
-        [False, False, True, False],
-        [False] * 4,
-    ]
+    assert packed == [[True, True, False, False], [True, True, False, False], [False, False, True, False], [False] * 4]

@@ -43,7 +43,7 @@ def test_scale_and_bias_of_a_product_are_where_they_belong():
 @pytest.mark.skipif(not shutil.which("nvidia-smi"), reason="no NVIDIA GPU")
 def test_on_a_gpu_too():
     line = [sys.executable, __file__]
-    done = subprocess.run(line, env={**os.environ, "JAX_PLATFORMS": "cuda"}, capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(line, env={**os.environ, "JAX_PLATFORMS": "cuda"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -51,26 +51,21 @@ def test_the_catalogue_has_what_the_peers_count():
         "timm/vit_base_patch32_224 gap (custom)": ("ViT-B/32", dict(class_token=False, pooling="mean")),
         "fnet/FNetModel base (vocab 32000, 4 token types, 512 positions)": ("FNet-base", dict(heads="none")),
         "fnet/FNetModel large (vocab 32000, 4 token types, 512 positions)": ("FNet-large", dict(heads="none")),
-    }  # fmt: skip
+    }
     for kind, heads in (("BertModel", "none"), ("BertForMaskedLM", "masked_words")):
         for size in ("base", "large"):
             fields[f"bert/{kind} {size} (vocab 30522)"] = (f"BERT-{size}", dict(heads=heads))
-            fields[f"bert/{kind} {size}-cased (vocab 28996)"] = (
-                f"BERT-{size} cased",
-                dict(heads=heads),
-            )
+            fields[f"bert/{kind} {size}-cased (vocab 28996)"] = (f"BERT-{size} cased", dict(heads=heads))
     marian = dict(vocab_size=58101, logits_bias=False, positions="halves")
-    fields["hf_marian/opus-mt style (6+6, d 512, ffn 2048, vocab 58101)"] = (
-        "Transformer base",
-        marian,
-    )
+    fields["hf_marian/opus-mt style (6+6, d 512, ffn 2048, vocab 58101)"] = ("Transformer base", marian)
     twelve = marian | dict(encoder_depth=12, decoder_depth=12)
-    fields["hf_marian/default MarianConfig (12+12 layers, d 1024, vocab 58101)"] = ("Transformer big", twelve)  # fmt: skip
+    fields["hf_marian/default MarianConfig (12+12 layers, d 1024, vocab 58101)"] = ("Transformer big", twelve)
     # The stacks alone, with the two last norms: pre-norm models without their table.
     for size in ("base", "big"):
         fields[f"torch_transformer/{size} (no embeddings; incl. the 2 final norms)"] = (
-            f"Transformer {size}", dict(norm_first=True, vocab_size=1)
-        )  # fmt: skip
+            f"Transformer {size}",
+            dict(norm_first=True, vocab_size=1),
+        )
     variants = {variant.name: variant for variant in CATALOGUE}
     for name, count in COUNTS.items():
         expected = count["trainable"]
@@ -87,7 +82,7 @@ def test_the_catalogue_has_what_the_peers_count():
 
 @pytest.mark.parametrize(
     ("name", "gmacs"), [("ViT-B/16", 17.564), ("Mixer-B/16", 12.602), ("MAE-B/16", 9.78), ("Swin-T", 4.49)]
-)  # fmt: skip
+)
 def test_multiply_accumulates_are_those_of_the_papers(name, gmacs):
     variant = next(v for v in CATALOGUE if v.name == name)
     model, family = build(variant), MODELS[variant.family]
@@ -180,9 +175,7 @@ def test_remat_changes_neither_value_nor_gradient(name):
     variables = variables_of(small.model, small.inputs)
 
     def gradient(model):
-        return jax.jit(jax.value_and_grad(lambda v: total(model.apply(v, *small.inputs))))(
-            variables
-        )
+        return jax.jit(jax.value_and_grad(lambda v: total(model.apply(v, *small.inputs))))(variables)
 
     plain, recomputed = gradient(small.model), gradient(small.replaced(remat=True))
     chex.assert_trees_all_close(plain, recomputed, rtol=1e-3, atol=1e-4)

@@ -26,21 +26,14 @@ def by_loops(q, k, v, table, kernel, dilation):
     out = np.zeros_like(q)
     for i in range(height):
         for j in range(width):
-            rows, columns = (
-                neighbors(i, height, kernel, dilation),
-                neighbors(j, width, kernel, dilation),
-            )
+            rows, columns = (neighbors(i, height, kernel, dilation), neighbors(j, width, kernel, dilation))
             pairs = [(r, c) for r in rows for c in columns]
             keys = np.stack([k[:, r, c] for r, c in pairs], 1)  # [B, K*K, A, E]
             values = np.stack([v[:, r, c] for r, c in pairs], 1)
             scores = np.einsum("bae,bkae->bak", q[:, i, j], keys) / np.sqrt(e)
             middle = kernel - 1
             scores = scores + np.stack(
-                [
-                    table[:, (r - i) // dilation + middle, (c - j) // dilation + middle]
-                    for r, c in pairs
-                ],
-                -1,
+                [table[:, (r - i) // dilation + middle, (c - j) // dilation + middle] for r, c in pairs], -1
             )
             weights = np.exp(scores - scores.max(-1, keepdims=True))
             weights = weights / weights.sum(-1, keepdims=True)
@@ -51,10 +44,21 @@ def by_loops(q, k, v, table, kernel, dilation):
 @pytest.mark.parametrize(
     ("height", "width", "kernel", "dilation"),
     [
-        (7, 9, 3, 1), (5, 5, 5, 1), (11, 8, 5, 1), (14, 14, 7, 1), (6, 13, 3, 2), (9, 7, 3, 2), (15, 13, 3, 4),
-        (8, 17, 1, 3), (21, 15, 7, 2), (23, 10, 5, 2), (3, 3, 3, 1), (12, 12, 3, 4), (13, 14, 3, 3),
+        (7, 9, 3, 1),
+        (5, 5, 5, 1),
+        (11, 8, 5, 1),
+        (14, 14, 7, 1),
+        (6, 13, 3, 2),
+        (9, 7, 3, 2),
+        (15, 13, 3, 4),
+        (8, 17, 1, 3),
+        (21, 15, 7, 2),
+        (23, 10, 5, 2),
+        (3, 3, 3, 1),
+        (12, 12, 3, 4),
+        (13, 14, 3, 3),
     ],
-)  # fmt: skip
+)
 def test_equals_the_definition(rng, height, width, kernel, dilation):
     q, k, v = (rng.normal(size=(2, height, width, 2, 3)).astype(np.float32) for _ in range(3))
     table = rng.normal(size=(2, 2 * kernel - 1, 2 * kernel - 1)).astype(np.float32)
@@ -77,13 +81,9 @@ def test_starts_are_those_of_the_paper():
 
 def test_a_query_sees_its_neighborhood_and_nothing_else(rng):
     height, width, kernel, dilation = 9, 11, 3, 2
-    q, k, v = (
-        jnp.asarray(rng.normal(size=(1, height, width, 1, 2)), jnp.float32) for _ in range(3)
-    )
+    q, k, v = (jnp.asarray(rng.normal(size=(1, height, width, 1, 2)), jnp.float32) for _ in range(3))
     i, j = 0, 7
-    gradient = jax.grad(
-        lambda v: neighborhood_attention(q, k, v, kernel=kernel, dilation=dilation)[0, i, j].sum()
-    )(v)
+    gradient = jax.grad(lambda v: neighborhood_attention(q, k, v, kernel=kernel, dilation=dilation)[0, i, j].sum())(v)
     seen = {tuple(x) for x in np.argwhere(np.abs(gradient[0, ..., 0, 0]) > 0)}
     rows, columns = neighbors(i, height, kernel, dilation), neighbors(j, width, kernel, dilation)
     assert seen == {(r, c) for r in rows for c in columns}
@@ -94,4 +94,4 @@ def test_maps_that_are_too_small_are_refused_or_padded(key):
     with pytest.raises(ValueError, match="map of 5x9 has no neighborhoods .*at least 6 a side"):
         neighborhood_attention(x, x, x, kernel=3, dilation=2)
     model = NAT(num_classes=2, width=8, depths=(1,), num_heads=(2,), kernel=7)
-    assert jax.eval_shape(lambda: model.init_with_output(key, jnp.zeros((1, 12, 16, 3)))[0]).shape == (1, 2)  # fmt: skip
+    assert jax.eval_shape(lambda: model.init_with_output(key, jnp.zeros((1, 12, 16, 3)))[0]).shape == (1, 2)

@@ -20,17 +20,15 @@ def test_attention_against_numpy(rng):
     out, weights = attention.dot_product_attention(q, k, v, bias=bias)
     scores = np.einsum("bnae,bmae->banm", q, k) / 2 + bias
     chex.assert_trees_all_close(weights, softmax(scores), rtol=1e-5)
-    chex.assert_trees_all_close(
-        out, np.einsum("banm,bmae->bnae", softmax(scores), v), rtol=1e-4, atol=1e-6
-    )
+    chex.assert_trees_all_close(out, np.einsum("banm,bmae->bnae", softmax(scores), v), rtol=1e-4, atol=1e-6)
 
 
 def test_what_is_masked_has_no_influence(rng):
     q, k, v = (jnp.asarray(rng.normal(size=(1, 4, 2, 3)), jnp.float32) for _ in range(3))
     causal = jnp.tril(jnp.ones((4, 4), bool))[None, None]
-    gradient = jax.jacobian(
-        lambda v: attention.dot_product_attention(q, k, v, mask=causal)[0].sum((0, 2, 3))
-    )(v).sum((1, 3, 4))  # [query, key]
+    gradient = jax.jacobian(lambda v: attention.dot_product_attention(q, k, v, mask=causal)[0].sum((0, 2, 3)))(v).sum(
+        (1, 3, 4)
+    )  # [query, key]
     chex.assert_trees_all_equal(np.abs(gradient) > 0, np.asarray(causal[0, 0]))
 
 
@@ -73,9 +71,7 @@ def test_patch_embed_equals_the_strided_convolution(key, rng):
     embed = patches.PatchEmbed(4, 5)
     variables = embed.init(key, images)
     kernel = variables["params"]["projection"]["kernel"].reshape(4, 4, 3, 5)
-    expected = jax.lax.conv_general_dilated(
-        images, kernel, (4, 4), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    expected = jax.lax.conv_general_dilated(images, kernel, (4, 4), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
     chex.assert_trees_all_close(embed.apply(variables, images), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -121,7 +117,7 @@ def test_a_flat_product_is_the_product_in_value_and_gradient(rng):
 
     def both(function):
         apply = lambda x, k: function(x, k, dimensions)
-        return apply(x, kernel), jax.grad(lambda x, k: jnp.sin(apply(x, k)).sum(), (0, 1))(x, kernel)  # fmt: skip
+        return apply(x, kernel), jax.grad(lambda x, k: jnp.sin(apply(x, k)).sum(), (0, 1))(x, kernel)
 
     chex.assert_trees_all_close(both(dense.product), both(jax.lax.dot_general), atol=1e-5)
     flat = jax.make_jaxpr(lambda x, k: dense.product(x, k, dimensions))(x, kernel)
@@ -132,7 +128,7 @@ def test_gelu_is_the_one_of_jax_in_value_and_gradient():
     x = jnp.linspace(-9, 9, 1001)
     ours, theirs = blocks.gelu, lambda x: jax.nn.gelu(x, approximate=False)
     chex.assert_trees_all_close(ours(x), theirs(x), atol=1e-6)
-    chex.assert_trees_all_close(jax.vmap(jax.grad(ours))(x), jax.vmap(jax.grad(theirs))(x), atol=1e-6)  # fmt: skip
+    chex.assert_trees_all_close(jax.vmap(jax.grad(ours))(x), jax.vmap(jax.grad(theirs))(x), atol=1e-6)
     # In bfloat16 it is computed in float32: where it is small, 1 + erf would have no digits left.
     low = jnp.asarray([-3.0], jnp.bfloat16)
     chex.assert_trees_all_close(ours(low), theirs(jnp.float32(low)).astype(jnp.bfloat16))

@@ -20,12 +20,8 @@ def test_a_notebook_is_tidy(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
-    assert not re.search(r"nn\.Module|^\s*class |def loss", code, re.M), (
-        "models and losses are vitax's"
-    )
-    assert not re.search(r"[\"' =](/tmp|/home|/root|/work)/", path.read_text()), (
-        "paths of a machine"
-    )
+    assert not re.search(r"nn\.Module|^\s*class |def loss", code, re.M), "models and losses are vitax's"
+    assert not re.search(r"[\"' =](/tmp|/home|/root|/work)/", path.read_text()), "paths of a machine"
 
 
 @pytest.mark.slow
@@ -38,7 +34,7 @@ def test_a_notebook_runs(path):
     for cell in again.cells:
         if cell.cell_type == "code":
             cell.outputs = []
-    NotebookClient(again, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}).execute()  # fmt: skip
+    NotebookClient(again, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}).execute()
     assert pictures(saved) == pictures(again) > 0
 
 

@@ -12,9 +12,7 @@ from vitax.training import optim
 
 @pytest.fixture(scope="module")
 def params():
-    model = ViT(
-        num_classes=3, image_size=(8, 8), patch_size=4, width=16, depth=2, num_heads=2, mlp_width=32
-    )
+    model = ViT(num_classes=3, image_size=(8, 8), patch_size=4, width=16, depth=2, num_heads=2, mlp_width=32)
     return jax.jit(model.init)(jax.random.key(0), jnp.ones((1, 8, 8, 3)))["params"]
 
 
@@ -25,17 +23,13 @@ def named(tree):
 def test_decay_spares_biases_norms_tokens_and_positions(params):
     decayed = {path for path, yes in named(optim.decay_mask(params)).items() if yes}
     assert decayed == {path for path in named(params) if path.endswith("kernel")}
-    assert {"cls_token", "pos_embed/grid", "pos_embed/prefix", "norm/scale"} <= named(
-        params
-    ).keys() - decayed
+    assert {"cls_token", "pos_embed/grid", "pos_embed/prefix", "norm/scale"} <= named(params).keys() - decayed
 
 
 def test_layer_factors_number_layers_as_mae_does(params):
     factors = named(optim.layer_factors(params, 0.5))
     assert factors["patch_embed/projection/kernel"] == 0.5**3
-    assert (
-        factors["cls_token"] == factors["pos_embed/grid"] == factors["pos_embed/prefix"] == 0.5**3
-    )
+    assert factors["cls_token"] == factors["pos_embed/grid"] == factors["pos_embed/prefix"] == 0.5**3
     assert factors["block0/mlp/dense1/kernel"] == 0.5**2
     assert factors["block1/norm1/scale"] == 0.5
     assert factors["norm/scale"] == factors["head/kernel"] == 1.0
@@ -43,9 +37,7 @@ def test_layer_factors_number_layers_as_mae_does(params):
 
 def test_patterns_that_match_nothing_or_are_none_are_refused(params):
     constant = lambda step: 0.1
-    with pytest.raises(
-        UserError, match=r"optim.freeze: 'blokc0' matches no parameter; paths look like"
-    ):
+    with pytest.raises(UserError, match=r"optim.freeze: 'blokc0' matches no parameter; paths look like"):
         optim.make_optimizer(params, constant, freeze=("blokc0",))
     with pytest.raises(UserError, match="optim.lr_factors: 'qqq' matches no"):
         optim.make_optimizer(params, constant, lr_factors={"qqq": 2.0})
@@ -58,9 +50,7 @@ def test_patterns_that_match_nothing_or_are_none_are_refused(params):
 def one_update(optimizer, params, seed=1):
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(seed), len(leaves))
-    grads = tree.unflatten(
-        [jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
-    )
+    grads = tree.unflatten([jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)])
     updates, _ = jax.jit(optimizer.update)(grads, optimizer.init(params), params)
     return grads, updates
 
@@ -68,9 +58,7 @@ def one_update(optimizer, params, seed=1):
 def test_adamw_equals_optax_with_the_mask(params):
     ours = optim.make_optimizer(params, lambda step: 0.1, weight_decay=0.3, b2=0.95)
     theirs = optax.adamw(0.1, b2=0.95, weight_decay=0.3, mask=optim.decay_mask(params))
-    chex.assert_trees_all_close(
-        one_update(ours, params)[1], one_update(theirs, params)[1], rtol=1e-6
-    )
+    chex.assert_trees_all_close(one_update(ours, params)[1], one_update(theirs, params)[1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)
@@ -97,12 +85,7 @@ def test_clipping_is_by_the_global_norm(params):
 
 def test_frozen_parameters_stay_and_do_not_count_in_the_norm(params):
     rule = optim.make_optimizer(
-        params,
-        lambda step: 1.0,
-        name="sgd",
-        momentum=0.0,
-        clip_norm=0.5,
-        freeze=("^block", "embed"),
+        params, lambda step: 1.0, name="sgd", momentum=0.0, clip_norm=0.5, freeze=("^block", "embed")
     )
     _, updates = one_update(rule, params)
     for path, update in named(updates).items():
@@ -114,9 +97,14 @@ def test_frozen_parameters_stay_and_do_not_count_in_the_norm(params):
 def test_factors_multiply_and_survive_freezing(params):
     plain = optim.make_optimizer(params, lambda step: 0.1, name="sgd", momentum=0.0)
     rule = optim.make_optimizer(
-        params, lambda step: 0.1, name="sgd", momentum=0.0, layer_decay=0.5,
-        lr_factors={"mlp": 3.0, "dense1": 2.0}, freeze=("head",),
-    )  # fmt: skip
+        params,
+        lambda step: 0.1,
+        name="sgd",
+        momentum=0.0,
+        layer_decay=0.5,
+        lr_factors={"mlp": 3.0, "dense1": 2.0},
+        freeze=("head",),
+    )
     before, after = (named(one_update(r, params)[1]) for r in (plain, rule))
     chex.assert_trees_all_close(
         after["block0/mlp/dense1/kernel"], before["block0/mlp/dense1/kernel"] * 0.25 * 6, rtol=1e-5
@@ -134,9 +122,7 @@ def test_schedules_by_hand():
     common = dict(peak=2.0, total=110, warmup=10)
     warm = values("cosine", range(10), **common)
     np.testing.assert_allclose(warm, 0.2 * np.arange(1, 11), rtol=1e-6)
-    np.testing.assert_allclose(
-        values("cosine", [10, 35, 60, 110], **common), [2, 1 + np.sqrt(0.5), 1, 0], atol=1e-6
-    )
+    np.testing.assert_allclose(values("cosine", [10, 35, 60, 110], **common), [2, 1 + np.sqrt(0.5), 1, 0], atol=1e-6)
     np.testing.assert_allclose(
         values("linear", [10, 60, 110, 200], final=0.5, **common), [2, 1.25, 0.5, 0.5], rtol=1e-6
     )
@@ -161,14 +147,7 @@ def test_learning_rate_scales_by_its_rule():
 
 def test_steps_halve_the_rate_at_shares_of_the_run():
     curve = optim.make_schedule("step", 1.0, 100, 0, milestones=(0.5, 0.8))
-    assert [float(curve(jnp.int32(n))) for n in (0, 49, 50, 79, 80, 99)] == [
-        1,
-        1,
-        0.5,
-        0.5,
-        0.25,
-        0.25,
-    ]
+    assert [float(curve(jnp.int32(n))) for n in (0, 49, 50, 79, 80, 99)] == [1, 1, 0.5, 0.5, 0.25, 0.25]
     for bad in ((), (50.0, 80.0), (0.8, 0.5)):
         with pytest.raises(UserError, match="needs shares of the run that rise"):
             optim.make_schedule("step", 1.0, 100, 0, milestones=bad)

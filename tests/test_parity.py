@@ -19,7 +19,7 @@ from vitax.pretrained.transformer import torch_rules
 
 def run(model, variables, *inputs, **options):
     """Output, and what every submodule returned, by path."""
-    apply = functools.partial(model.apply, capture_intermediates=True, mutable="intermediates", **options)  # fmt: skip
+    apply = functools.partial(model.apply, capture_intermediates=True, mutable="intermediates", **options)
     out, seen = jax.jit(apply)(variables, *inputs)
     flat = flatten_dict(seen["intermediates"], sep="/")
     return out, {path.removesuffix("/__call__"): value[0] for path, value in flat.items()}
@@ -201,9 +201,7 @@ def test_neighborhood_attention_of_natten(kernel):
     golden = case(f"natten_op_k{kernel}")
     q, k, v = (golden.inputs[name].transpose(0, 2, 3, 1, 4) for name in "qkv")
     # NATTEN wants q scaled already.
-    out = nat.neighborhood_attention(
-        q * q.shape[-1] ** 0.5, k, v, jnp.asarray(golden.inputs["rpb"]), kernel=kernel
-    )
+    out = nat.neighborhood_attention(q * q.shape[-1] ** 0.5, k, v, jnp.asarray(golden.inputs["rpb"]), kernel=kernel)
     golden.check("out", out.transpose(0, 3, 1, 2, 4))
 
 
@@ -231,7 +229,7 @@ def test_dynamic_vit_drops_the_same_tokens():
 
 def places_in(order, chosen):
     """Where each of ``chosen`` [B, n] stands in ``order`` [B, N]."""
-    return np.stack([[list(row).index(i) for i in some] for row, some in zip(order, np.asarray(chosen), strict=True)])  # fmt: skip
+    return np.stack([[list(row).index(i) for i in some] for row, some in zip(order, np.asarray(chosen), strict=True)])
 
 
 def test_dynamic_vit_trains_the_same_way():
@@ -310,9 +308,7 @@ def test_clip_with_a_resnet():
     found = clip_outputs(model, variables, images, text)
     _, seen = run(model, variables, images, text)
     last = [depth - 1 for depth in model.image_depths]
-    found |= {
-        f"layer{i + 1}": nchw(seen[f"image/stage{i}_block{j}"]) for i, j in enumerate(last)
-    } | {
+    found |= {f"layer{i + 1}": nchw(seen[f"image/stage{i}_block{j}"]) for i, j in enumerate(last)} | {
         "stem": nchw(seen["image/stem"]),
         "attnpool": seen["image"],
         "text_block0": seen["text/block0"],
@@ -335,7 +331,7 @@ def clip_outputs(model, variables, images, text):
 
 def test_loss_of_open_clip():
     golden = case("clip_open_loss")
-    image, text, scale = (golden.inputs[n] for n in ("image_features", "text_features", "logit_scale"))  # fmt: skip
+    image, text, scale = (golden.inputs[n] for n in ("image_features", "text_features", "logit_scale"))
     golden.check("loss", losses.contrastive(image, text, scale).mean())
 
 
@@ -375,7 +371,7 @@ def pretraining_loss(out, inputs):
 def test_fourier_transform_by_matrices_gives_the_same():
     golden = case("fnet_hf")
     model, variables = load(golden, fourier="matmul")
-    out = model.apply(variables, golden.inputs["input_ids"], segments=golden.inputs["token_type_ids"])  # fmt: skip
+    out = model.apply(variables, golden.inputs["input_ids"], segments=golden.inputs["token_type_ids"])
     golden.check("mlm_logits", out["word_logits"])
 
 
@@ -400,7 +396,7 @@ def test_stacks_of_torch():
     golden = case("transformer_torch_postnorm")
     fields = dict(depth=2, num_heads=4, mlp_width=64, final_norm=True)
     encoder, decoder = Encoder(**fields), Decoder(**fields)
-    weights = [stack_variables(golden.weights, torch_rules(name, 2)) for name in ("encoder", "decoder")]  # fmt: skip
+    weights = [stack_variables(golden.weights, torch_rules(name, 2)) for name in ("encoder", "decoder")]
     src, tgt = golden.inputs["src"], golden.inputs["tgt"]
     src_mask, tgt_mask = (golden.inputs[name] == 0 for name in ("src_pad", "tgt_pad"))
     memory, seen = run(encoder, weights[0], src, src_mask)

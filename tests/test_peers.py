@@ -125,9 +125,7 @@ def test_resized_positions_are_those_of_timm():
 def test_distilled_deit_of_timm():
     timm = pytest.importorskip("timm", reason="timm is not installed")
     make = timm.models.deit.VisionTransformerDistilled
-    peer = randomise(
-        make(img_size=32, patch_size=8, embed_dim=48, depth=2, num_heads=4, num_classes=7)
-    )
+    peer = randomise(make(img_size=32, patch_size=8, embed_dim=48, depth=2, num_heads=4, num_classes=7))
     model, variables, _ = pretrained.load(weights(peer), num_heads=4)
     x = images(2, 32, 32, 3)
     close(model.apply(variables, x), theirs(peer, nchw(x)))
@@ -147,7 +145,7 @@ def test_distilled_deit_of_timm():
 )
 def test_swin_of_timm(options, shape):
     timm = pytest.importorskip("timm", reason="timm is not installed")
-    base = dict(img_size=shape, patch_size=2, embed_dim=16, depths=(2, 2, 2), num_heads=(2, 4, 4), num_classes=7)  # fmt: skip
+    base = dict(img_size=shape, patch_size=2, embed_dim=16, depths=(2, 2, 2), num_heads=(2, 4, 4), num_classes=7)
     peer = randomise(timm.models.swin_transformer.SwinTransformer(**(base | options)))
     model, variables, report = pretrained.load(weights(peer), image_size=shape)
     assert report.format == "timm Swin"
@@ -159,9 +157,8 @@ def test_swin_of_timm(options, shape):
 def test_swin_of_hugging_face_pads_then_shifts(shape):
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
     config = transformers.SwinConfig(
-        image_size=shape, patch_size=2, embed_dim=16, depths=[2, 2], num_heads=[2, 4], window_size=4,
-        num_labels=5,
-    )  # fmt: skip
+        image_size=shape, patch_size=2, embed_dim=16, depths=[2, 2], num_heads=[2, 4], window_size=4, num_labels=5
+    )
     peer = randomise(transformers.SwinForImageClassification(config))
     model, variables, _ = pretrained.load(weights(peer), image_size=shape)
     x = images(2, *shape, 3)
@@ -170,8 +167,10 @@ def test_swin_of_hugging_face_pads_then_shifts(shape):
 
 def test_vit_and_mae_of_hugging_face(tmp_path):
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    common = dict(image_size=32, patch_size=8, hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=80)  # fmt: skip
-    peer = randomise(transformers.ViTForImageClassification(transformers.ViTConfig(num_labels=5, **common)))  # fmt: skip
+    common = dict(
+        image_size=32, patch_size=8, hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=80
+    )
+    peer = randomise(transformers.ViTForImageClassification(transformers.ViTConfig(num_labels=5, **common)))
     x = images(2, 32, 32, 3)
     peer.save_pretrained(tmp_path / "vit")
     # Heads and epsilon are in config.json.
@@ -183,9 +182,12 @@ def test_vit_and_mae_of_hugging_face(tmp_path):
     close(theirs(again, nchw(x)).logits.numpy(), theirs(peer, nchw(x)).logits.numpy(), 0)
 
     config = transformers.ViTMAEConfig(
-        decoder_hidden_size=32, decoder_num_hidden_layers=2, decoder_num_attention_heads=4,
-        decoder_intermediate_size=64, **common,
-    )  # fmt: skip
+        decoder_hidden_size=32,
+        decoder_num_hidden_layers=2,
+        decoder_num_attention_heads=4,
+        decoder_intermediate_size=64,
+        **common,
+    )
     mae = randomise(transformers.ViTMAEForPreTraining(config))
     mae.save_pretrained(tmp_path / "mae")
     model, variables, _ = pretrained.load(tmp_path / "mae")
@@ -199,9 +201,16 @@ def test_vit_and_mae_of_hugging_face(tmp_path):
 def test_bert_of_hugging_face(heads, tmp_path):
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
     config = transformers.BertConfig(
-        vocab_size=61, hidden_size=48, num_hidden_layers=2, num_attention_heads=6, intermediate_size=80,
-        max_position_embeddings=33, num_labels=5, hidden_act="gelu_new", layer_norm_eps=1e-6,
-    )  # fmt: skip
+        vocab_size=61,
+        hidden_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=6,
+        intermediate_size=80,
+        max_position_embeddings=33,
+        num_labels=5,
+        hidden_act="gelu_new",
+        layer_norm_eps=1e-6,
+    )
     make = {
         "pretraining": transformers.BertForPreTraining,
         "masked_words": transformers.BertForMaskedLM,
@@ -218,10 +227,7 @@ def test_bert_of_hugging_face(heads, tmp_path):
     out = model.apply(variables, tokens, mask=mask)
     expected = theirs(peer, tokens, attention_mask=torch.from_numpy(mask.astype(np.int64)))
     pairs = {
-        "pretraining": [
-            ("word_logits", "prediction_logits"),
-            ("next_logits", "seq_relationship_logits"),
-        ],
+        "pretraining": [("word_logits", "prediction_logits"), ("next_logits", "seq_relationship_logits")],
         "masked_words": [("word_logits", "logits")],
         "classes": [("logits", "logits")],
         "none": [("tokens", "last_hidden_state"), ("pooled", "pooler_output")],
@@ -237,11 +243,7 @@ def test_bert_of_hugging_face(heads, tmp_path):
 def test_fnet_and_marian_of_hugging_face(tmp_path):
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
     config = transformers.FNetConfig(
-        vocab_size=61,
-        hidden_size=36,
-        num_hidden_layers=2,
-        intermediate_size=80,
-        max_position_embeddings=33,
+        vocab_size=61, hidden_size=36, num_hidden_layers=2, intermediate_size=80, max_position_embeddings=33
     )
     peer = randomise(transformers.FNetForPreTraining(config))
     peer.save_pretrained(tmp_path / "fnet")
@@ -251,10 +253,21 @@ def test_fnet_and_marian_of_hugging_face(tmp_path):
     close(out["word_logits"], theirs(peer, tokens).prediction_logits.numpy())
 
     config = transformers.MarianConfig(
-        vocab_size=61, d_model=48, encoder_layers=3, decoder_layers=2, encoder_attention_heads=4,
-        decoder_attention_heads=4, encoder_ffn_dim=80, decoder_ffn_dim=80, max_position_embeddings=40,
-        activation_function="relu", scale_embedding=True, pad_token_id=60, eos_token_id=0, decoder_start_token_id=60,
-    )  # fmt: skip
+        vocab_size=61,
+        d_model=48,
+        encoder_layers=3,
+        decoder_layers=2,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=80,
+        decoder_ffn_dim=80,
+        max_position_embeddings=40,
+        activation_function="relu",
+        scale_embedding=True,
+        pad_token_id=60,
+        eos_token_id=0,
+        decoder_start_token_id=60,
+    )
     peer = randomise(transformers.MarianMTModel(config))
     peer.save_pretrained(tmp_path / "marian")
     model, variables, _ = pretrained.load(tmp_path / "marian")
@@ -263,14 +276,24 @@ def test_fnet_and_marian_of_hugging_face(tmp_path):
     mask = np.arange(21)[None] < np.array([[21], [5]])
     expected = theirs(
         peer, tokens, attention_mask=torch.from_numpy(mask.astype(np.int64)), decoder_input_ids=torch.from_numpy(target)
-    )  # fmt: skip
+    )
     close(model.apply(variables, tokens, target, source_mask=mask), expected.logits.numpy())
 
 
 def test_clip_of_hugging_face(tmp_path):
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    text = dict(hidden_size=32, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, vocab_size=50, max_position_embeddings=12, eos_token_id=2)  # fmt: skip
-    vision = dict(hidden_size=48, intermediate_size=100, num_hidden_layers=2, num_attention_heads=4, image_size=32, patch_size=8)  # fmt: skip
+    text = dict(
+        hidden_size=32,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        vocab_size=50,
+        max_position_embeddings=12,
+        eos_token_id=2,
+    )
+    vision = dict(
+        hidden_size=48, intermediate_size=100, num_hidden_layers=2, num_attention_heads=4, image_size=32, patch_size=8
+    )
     config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=24)
     peer = randomise(transformers.CLIPModel(config))
     peer.save_pretrained(tmp_path)
@@ -283,11 +306,7 @@ def test_clip_of_hugging_face(tmp_path):
     close(out.text, expected.text_embeds.numpy())
     pretrained.save(tmp_path / "model.safetensors", model, variables, report.format)
     again = transformers.CLIPModel.from_pretrained(tmp_path).eval()
-    close(
-        theirs(again, tokens, torch.from_numpy(nchw(x))).text_embeds.numpy(),
-        expected.text_embeds.numpy(),
-        0,
-    )
+    close(theirs(again, tokens, torch.from_numpy(nchw(x))).text_embeds.numpy(), expected.text_embeds.numpy(), 0)
 
 
 @pytest.mark.parametrize("tower", ["vit", "resnet"])
@@ -301,9 +320,12 @@ def test_clip_of_open_clip(tower, quick):
     peer = randomise(open_clip.model.CLIP(24, vision, text, quick_gelu=quick))
     height, width = (64, 64) if tower == "resnet" else (32, 32)
     model, variables, report = pretrained.load(
-        weights(peer), activation="quick_gelu" if quick else "gelu", text_heads=4,
-        image_heads=8 * 32 // 32 if tower == "resnet" else 2, image_size=(height, width),
-    )  # fmt: skip
+        weights(peer),
+        activation="quick_gelu" if quick else "gelu",
+        text_heads=4,
+        image_heads=8 * 32 // 32 if tower == "resnet" else 2,
+        image_size=(height, width),
+    )
     x, tokens = images(3, height, width, 3), np.random.default_rng(0).integers(1, 50, (3, 12))
     with torch.no_grad():
         image = peer.encode_image(torch.from_numpy(nchw(x))).numpy()
@@ -319,14 +341,9 @@ def test_clip_of_open_clip(tower, quick):
 @pytest.mark.parametrize("norm_first", [True, False])
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 def test_stacks_of_torch(norm_first, activation):
-    peer = randomise(
-        torch.nn.Transformer(
-            36, 6, 3, 2, 70, 0.0, activation, batch_first=True, norm_first=norm_first
-        ),
-        1,
-    )
+    peer = randomise(torch.nn.Transformer(36, 6, 3, 2, 70, 0.0, activation, batch_first=True, norm_first=norm_first), 1)
     w = weights(peer)
-    fields = dict(num_heads=6, mlp_width=70, final_norm=True, norm_first=norm_first, activation=activation)  # fmt: skip
+    fields = dict(num_heads=6, mlp_width=70, final_norm=True, norm_first=norm_first, activation=activation)
     stacks = []
     for make, name, depth in ((Encoder, "encoder", 3), (Decoder, "decoder", 2)):
         flat = {}
@@ -339,9 +356,13 @@ def test_stacks_of_torch(norm_first, activation):
     there = np.arange(11)[None] < np.array([[11], [4]])
     causal = torch.nn.Transformer.generate_square_subsequent_mask(5)
     expected = theirs(
-        peer, src, tgt, tgt_mask=causal, src_key_padding_mask=torch.from_numpy(~there),
+        peer,
+        src,
+        tgt,
+        tgt_mask=causal,
+        src_key_padding_mask=torch.from_numpy(~there),
         memory_key_padding_mask=torch.from_numpy(~there),
-    )  # fmt: skip
+    )
     (encoder, encoder_variables), (decoder, decoder_variables) = stacks
     memory = jax.jit(encoder.apply)(encoder_variables, src, there)
     close(decoder.apply(decoder_variables, tgt, memory, memory_mask=there), expected)
@@ -350,9 +371,7 @@ def test_stacks_of_torch(norm_first, activation):
 def test_mixer_of_timm_on_a_rectangle():
     timm = pytest.importorskip("timm", reason="timm is not installed")
     peer = randomise(
-        timm.models.mlp_mixer.MlpMixer(
-            num_classes=5, img_size=(16, 40), patch_size=8, num_blocks=2, embed_dim=24
-        )
+        timm.models.mlp_mixer.MlpMixer(num_classes=5, img_size=(16, 40), patch_size=8, num_blocks=2, embed_dim=24)
     )
     model, variables, _ = pretrained.load(weights(peer), image_size=(16, 40))
     x = images(2, 16, 40, 3)
@@ -366,9 +385,15 @@ def test_names_of_dinat_of_hugging_face(tmp_path, monkeypatch):
 
     monkeypatch.setattr(modeling_dinat, "requires_backends", lambda *_: None)
     config = transformers.DinatConfig(
-        embed_dim=16, depths=[2, 1], num_heads=[2, 4], kernel_size=3, dilations=[[1, 3], [2]], num_labels=5,
-        layer_scale_init_value=0.1, mlp_ratio=2.0,
-    )  # fmt: skip
+        embed_dim=16,
+        depths=[2, 1],
+        num_heads=[2, 4],
+        kernel_size=3,
+        dilations=[[1, 3], [2]],
+        num_labels=5,
+        layer_scale_init_value=0.1,
+        mlp_ratio=2.0,
+    )
     peer = randomise(transformers.DinatForImageClassification(config))
     peer.save_pretrained(tmp_path)
     model, variables, report = pretrained.load(tmp_path)

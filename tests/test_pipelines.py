@@ -76,9 +76,7 @@ def test_a_table_of_captions(tmp_path):
     assert batch["tokens"].shape == (8, 24)
     vocab = from_json(pipeline.reader.record["tokenizer"])
     texts = {vocab.decode(row[1:]) for row in batch["tokens"]}
-    assert texts == {
-        pipeline.splits.train.caption(i) for i in range(8)
-    }  # begin is in front, the end is found
+    assert texts == {pipeline.splits.train.caption(i) for i in range(8)}  # begin is in front, the end is found
     assert (batch["tokens"][:, 0] == vocab.begin).all()
     lines = tmp_path / "t" / "pairs.jsonl"
     lines.write_text("".join(json.dumps(row) + "\n" for row in pair_rows()))
@@ -94,7 +92,7 @@ def test_a_table_of_captions(tmp_path):
         (lambda rows: rows[3].update(caption="long " * 40), "of 8 captions .* more than data.length=24"),
         (lambda rows: [row.pop("caption") for row in rows], "has the columns image; expected a .csv"),
     ],
-)  # fmt: skip
+)
 def test_bad_tables_are_refused_with_the_remedy(tmp_path, change, message):
     rows = pair_rows()
     change(rows)
@@ -102,7 +100,7 @@ def test_bad_tables_are_refused_with_the_remedy(tmp_path, change, message):
     for i in range(10):
         (tmp_path / "t" / f"{i}.png").write_bytes(jpeg(i))
     with pytest.raises(UserError, match=message):
-        opened("captions", name="table", path=str(file), length=24, vocab_size=300, test_fraction=0.2, **IMAGE)  # fmt: skip
+        opened("captions", name="table", path=str(file), length=24, vocab_size=300, test_fraction=0.2, **IMAGE)
 
 
 def test_tars_are_read_in_order_within_a_window_and_resume(tmp_path):
@@ -126,9 +124,7 @@ def test_tars_are_read_in_order_within_a_window_and_resume(tmp_path):
     brightness = batches[0]["image"].mean((1, 2, 3))
     assert np.allclose(brightness, batches[0]["index"], atol=1.5)  # each image with its own caption
     vocab = from_json(pipeline.reader.record["tokenizer"])
-    assert [vocab.decode(row[1:]) for row in batches[0]["tokens"]] == [
-        f"picture number {i}" for i in order[0]
-    ]
+    assert [vocab.decode(row[1:]) for row in batches[0]["tokens"]] == [f"picture number {i}" for i in order[0]]
     write_tar(tmp_path / "3.tar", [("x.png", jpeg(1)), ("y.png", jpeg(1)), ("y.txt", b"y")])
     with pytest.raises(UserError, match="1 images without a caption.*x.jpg"):
         opened("captions", **data)
@@ -144,9 +140,7 @@ def test_class_names_become_captions(image_folder):
     vocab = from_json(pipeline.reader.record["tokenizer"])
     batch = first(pipeline, 24)
     texts = {vocab.decode(row[1:]) for row in batch["tokens"]}
-    assert texts == {
-        f"{t}{name}" for t in ("it is ", "a photo of the ") for name in ("day", "night")
-    }
+    assert texts == {f"{t}{name}" for t in ("it is ", "a photo of the ") for name in ("day", "night")}
     for label, row in zip(batch["label"], batch["tokens"], strict=True):
         assert vocab.decode(row[1:]).endswith(("day", "night")[label])
     test = next(Loader(pipeline.splits.test, pipeline.reader.transform, 10).once())
@@ -155,9 +149,7 @@ def test_class_names_become_captions(image_folder):
         opened("captions", **data | dict(templates=("a photo",)))
 
 
-TEXT = "\n\n".join(
-    "\n".join(f"document {d} says sentence {s} of its own" for s in range(12)) for d in range(10)
-)
+TEXT = "\n\n".join("\n".join(f"document {d} says sentence {s} of its own" for s in range(12)) for d in range(10))
 
 
 def passages(tmp_path, **values):
@@ -174,9 +166,7 @@ def test_passages_follow_or_do_not_as_they_say(tmp_path):
     batch = first(pipeline, 96)
     assert batch["tokens"].shape == batch["segments"].shape == (96, 40)
     assert 0.3 < batch["next"].mean() < 0.7
-    for tokens, segments, elsewhere in zip(
-        batch["tokens"], batch["segments"], batch["next"], strict=True
-    ):
+    for tokens, segments, elsewhere in zip(batch["tokens"], batch["segments"], batch["next"], strict=True):
         size = int((tokens != vocab.pad).sum())
         assert tokens[0] == vocab.begin
         assert (tokens == vocab.end).sum() == 2
@@ -188,12 +178,8 @@ def test_passages_follow_or_do_not_as_they_say(tmp_path):
         from_a, from_b = ({w for w in x.split() if w.isdigit()} for x in (a, b))
         assert from_a
         assert from_b
-        names_a = [
-            w for w, before in zip(a.split()[1:], a.split(), strict=False) if before == "document"
-        ]
-        names_b = [
-            w for w, before in zip(b.split()[1:], b.split(), strict=False) if before == "document"
-        ]
+        names_a = [w for w, before in zip(a.split()[1:], a.split(), strict=False) if before == "document"]
+        names_b = [w for w, before in zip(b.split()[1:], b.split(), strict=False) if before == "document"]
         if names_a and names_b:
             assert (names_a[0] != names_b[0]) == bool(elsewhere)
     loader = Loader(pipeline.splits.test, pipeline.reader.transform, 8)
@@ -234,10 +220,7 @@ def test_text_files_of_any_shape(tmp_path):
 
 
 def test_labelled_pairs_of_texts(tmp_path):
-    rows = [
-        {"text": f"left {i}", "text_pair": f"right {i}", "label": "yes" if i % 2 else "no"}
-        for i in range(20)
-    ]
+    rows = [{"text": f"left {i}", "text_pair": f"right {i}", "label": "yes" if i % 2 else "no"} for i in range(20)]
     write_table(tmp_path / "s", rows, "train.csv")
     write_table(tmp_path / "s", rows[:6], "test.csv")
     data = dict(name="table", path=str(tmp_path / "s"), length=16, vocab_size=300)
@@ -273,17 +256,12 @@ def test_parallel_files(tmp_path):
     batch = first(pipeline, 20)
     vocab = from_json(pipeline.reader.record["tokenizer"])
     for source, target, i in zip(batch["source"], batch["target"], batch["index"], strict=True):
-        assert (vocab.decode(source[1:]), vocab.decode(target[1:])) == (
-            f"the number one {i}",
-            f"die Zahl eins {i}",
-        )
+        assert (vocab.decode(source[1:]), vocab.decode(target[1:])) == (f"the number one {i}", f"die Zahl eins {i}")
     assert pipeline.splits.test.reference(3) == "die Zahl eins 3"
     other = opened("parallel", **data | dict(source="de", target="en"))
     assert other.splits.test.reference(3) == "the number one 3"
     write_parallel(tmp_path / "p", (20, 19, 5, 5))
-    with pytest.raises(
-        UserError, match="train.en has 20 lines and .*train.de 19: they are not par"
-    ):
+    with pytest.raises(UserError, match="train.en has 20 lines and .*train.de 19: they are not par"):
         opened("parallel", **data)
     with pytest.raises(UserError, match=r"holds no train.fr \(it holds test.de, test.en, train.de"):
         opened("parallel", **data | dict(target="fr"))
@@ -313,7 +291,10 @@ def test_pictures_are_damaged_in_pieces(tmp_path, rng):
     assert len({row.tobytes() for row in batch["image"]}) == 15
     difference = batch["image"].reshape(15, 8, 2, 8, 2, 3).mean((2, 4)) - batch["damaged"]
     assert abs(difference.mean()) < 2  # the small one is of the same place, turned alike
-    assert np.corrcoef(batch["image"].reshape(15, 8, 2, 8, 2, 3).mean((2, 4)).ravel(), batch["damaged"].ravel())[0, 1] > 0.9  # fmt: skip
+    assert (
+        np.corrcoef(batch["image"].reshape(15, 8, 2, 8, 2, 3).mean((2, 4)).ravel(), batch["damaged"].ravel())[0, 1]
+        > 0.9
+    )
     with pytest.raises(UserError, match="40x30 pixels are fewer than the pieces of 64x64"):
         first(opened("pictures", **data | dict(patch=32)), 15)
     with pytest.raises(UserError, match="degradation 'noise' needs scale=1, not 2, and a strength"):
@@ -343,21 +324,15 @@ def test_folds_test_each_example_once_and_keep_the_shares():
 
 
 def test_bpe_is_the_same_each_time_and_gives_back_every_text():
-    texts = [
-        "a caf\u00e9, zwei \u4e2d\u6587 words",
-        "  spaces  and CAPITALS",
-        "[MASK] stays one token",
-    ]
+    texts = ["a caf\u00e9, zwei \u4e2d\u6587 words", "  spaces  and CAPITALS", "[MASK] stays one token"]
     one, two = (train_bpe(texts, 300) for _ in range(2))
     assert one.to_json() == two.to_json()
     for text in texts:
-        assert " ".join(one.decode(one.encode(text)).split()) == " ".join(text.replace("[MASK]", "").split())  # fmt: skip
+        assert " ".join(one.decode(one.encode(text)).split()) == " ".join(text.replace("[MASK]", "").split())
     assert one.encode("[MASK]") == [one.mask]
     assert one.pad == 0
     assert (
-        train_bpe(texts, 300, lowercase=True).decode(
-            train_bpe(texts, 300, lowercase=True).encode("A caf\u00c9")
-        )
+        train_bpe(texts, 300, lowercase=True).decode(train_bpe(texts, 300, lowercase=True).encode("A caf\u00c9"))
         == "a caf\u00e9"
     )
     with pytest.raises(UserError, match="vocab_size=100 must be at least 261"):
@@ -367,11 +342,7 @@ def test_bpe_is_the_same_each_time_and_gives_back_every_text():
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        (
-            "a.csv",
-            "text,label\nhi, there,a\n",
-            "row 1 does not have the columns text, label, each once",
-        ),
+        ("a.csv", "text,label\nhi, there,a\n", "row 1 does not have the columns text, label, each once"),
         ("a.csv", "text,label\nhi\n", "row 1 does not have the columns text, label, each once"),
         ("a.jsonl", "3\n", "row 1 does not have the columns of a table"),
         ("a.jsonl", '{"text": "a"', "cannot be read"),
@@ -387,15 +358,15 @@ def test_odd_tables_are_refused_in_a_sentence(tmp_path, name, content, message):
 
 def test_tables_of_spreadsheets_and_of_glue_are_read_as_they_are(tmp_path):
     rows = [("plain", "a"), ('he said "yes', "b"), ("more", "a"), ("\u00fcber", "b")] * 3
-    (tmp_path / "glue.tsv").write_text(
-        "text\tlabel\n" + "".join(f"{t}\t{label}\n" for t, label in rows)
+    (tmp_path / "glue.tsv").write_text("text\tlabel\n" + "".join(f"{t}\t{label}\n" for t, label in rows))
+    (tmp_path / "excel.csv").write_bytes(
+        "\ufefftext,label\r\n".encode() + "".join(f"{t},{label}\r\n" for t, label in rows if '"' not in t).encode()
     )
-    (tmp_path / "excel.csv").write_bytes("\ufefftext,label\r\n".encode() + "".join(f"{t},{label}\r\n" for t, label in rows if '"' not in t).encode())  # fmt: skip
     for name, count in (("glue.tsv", 12), ("excel.csv", 9)):
-        pipeline = opened(
-            "sentences", name="table", path=str(tmp_path / name), length=32, vocab_size=300
-        )
-        texts = [s[i]["texts"][0] for s in (pipeline.splits.train.source, pipeline.splits.test.source) for i in range(len(s))]  # fmt: skip
+        pipeline = opened("sentences", name="table", path=str(tmp_path / name), length=32, vocab_size=300)
+        texts = [
+            s[i]["texts"][0] for s in (pipeline.splits.train.source, pipeline.splits.test.source) for i in range(len(s))
+        ]
         assert len(texts) == count
         assert set(texts) <= {t for t, _ in rows}
 
@@ -418,7 +389,7 @@ def test_tokenizers_from_elsewhere(tmp_path):
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "one", "two", "two"]
     (tmp_path / "vocab.txt").write_text("\n".join(words))
     (tmp_path / "t.txt").write_text(TEXT)
-    data = dict(name="text", path=str(tmp_path / "t.txt"), length=40, tokenizer=str(tmp_path / "vocab.txt"))  # fmt: skip
+    data = dict(name="text", path=str(tmp_path / "t.txt"), length=40, tokenizer=str(tmp_path / "vocab.txt"))
     pipeline = opened("texts", **data)
     vocab = from_json(pipeline.reader.record["tokenizer"])
     assert max(vocab.encode("one two three")) < pipeline.reader.fields["vocab_size"]
@@ -436,7 +407,7 @@ def test_a_mask_stands_for_a_word_with_its_space():
     around, word = (vocab.encode(f"capital of{x} is") for x in (" [MASK]", " france"))
     place = around.index(vocab.mask)
     assert around[:place] == vocab.encode("capital of")
-    assert vocab.decode([*around[:place], *vocab.encode("france"), *around[place + 1 :]]) == vocab.decode(word)  # fmt: skip
+    assert vocab.decode([*around[:place], *vocab.encode("france"), *around[place + 1 :]]) == vocab.decode(word)
 
 
 def test_a_test_folder_alone_is_not_learned_from(tmp_path):
@@ -449,10 +420,16 @@ def test_a_test_folder_alone_is_not_learned_from(tmp_path):
 
 def test_pieces_of_jpeg_begin_anywhere_in_its_blocks(tmp_path, rng):
     for i in range(2):
-        Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)).resize((80, 80)).save(
-            tmp_path / f"{i}.png"
-        )
-    pipeline = opened("pictures", name="pictures", path=str(tmp_path), patch=16, degradation="jpeg", strength=(5.0,), patches_per_picture=60)  # fmt: skip
+        Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)).resize((80, 80)).save(tmp_path / f"{i}.png")
+    pipeline = opened(
+        "pictures",
+        name="pictures",
+        path=str(tmp_path),
+        patch=16,
+        degradation="jpeg",
+        strength=(5.0,),
+        patches_per_picture=60,
+    )
     batch = first(pipeline, 60)
     assert batch["damaged"].shape == batch["image"].shape == (60, 16, 16, 3)
     edges = np.abs(np.diff(batch["damaged"].mean(-1), axis=2)).mean((0, 1))

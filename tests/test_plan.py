@@ -46,9 +46,7 @@ def test_bytes_are_counted_by_hand():
 
 def test_splitting_halves_what_is_split():
     whole = needs.measure(build.build(demo(batch_size=64, model__width=256)), False)
-    half = needs.measure(
-        build.build(demo(batch_size=64, model__width=256, mesh__data=4, mesh__fsdp=2)), False
-    )
+    half = needs.measure(build.build(demo(batch_size=64, model__width=256, mesh__data=4, mesh__fsdp=2)), False)
     assert half.params < 0.6 * whole.params
     assert half.residuals == whole.residuals
     more = needs.measure(build.build(demo(batch_size=64, accumulate=4)), False)
@@ -77,10 +75,7 @@ def test_exchanges_are_read_from_a_program():
   %d = (f32[10]{0}, bf16[4]{0}) all-reduce(f32[10]{0} %x, bf16[4]{0} %y)
   %e = f32[] add(f32[] %all-reduce.1, f32[] %z)
 """
-    assert needs.collectives(text) == {
-        "all-gather": (2, 2 * 768 * 64 * 4),
-        "all-reduce": (1, 10 * 4 + 4 * 2),
-    }
+    assert needs.collectives(text) == {"all-gather": (2, 2 * 768 * 64 * 4), "all-reduce": (1, 10 * 4 + 4 * 2)}
 
 
 def test_images_that_are_not_here_are_planned_with(capsys):
@@ -116,11 +111,7 @@ def told(findings, good):
 
 
 def test_a_healthy_machine_has_nothing_wrong(tmp_path):
-    found = [
-        *doctor.devices(),
-        *doctor.folders(tmp_path),
-        *doctor.run(demo(batch_size=32), tmp_path),
-    ]
+    found = [*doctor.devices(), *doctor.folders(tmp_path), *doctor.run(demo(batch_size=32), tmp_path)]
     assert told(found, False) == ""
     assert "1,438 train, 359 test" in told(found, True)
 

@@ -41,7 +41,7 @@ CASES = {
     "bert_hf": ("Hugging Face BERT", dict(num_heads=4)),
     "fnet_hf": ("Hugging Face FNet", {}),
     "marian_hf": ("Hugging Face Marian", dict(num_heads=4)),
-}  # fmt: skip
+}
 BUFFERS = ("relative_position_index", "attn_mask", "num_batches_tracked", "embed_positions.weight")
 
 
@@ -68,7 +68,7 @@ def vit_variables(model, seed=0):
     return jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), shapes)
 
 
-SMALL = dict(num_classes=5, image_size=(16, 16), patch_size=4, width=24, depth=2, num_heads=3, mlp_width=40)  # fmt: skip
+SMALL = dict(num_classes=5, image_size=(16, 16), patch_size=4, width=24, depth=2, num_heads=3, mlp_width=40)
 
 
 @pytest.mark.parametrize("prefix", ["", "opt/target/", "params/"])
@@ -76,7 +76,7 @@ def test_npz_of_google_there_and_back(tmp_path, prefix):
     model = ViT(**SMALL, activation="gelu_tanh", pre_logits=7)
     variables = vit_variables(model)
     tensors = pretrained.to_tensors(model, variables, "Google ViT")
-    assert tensors["Transformer/encoderblock_1/MultiHeadDotProductAttention_1/query/kernel"].shape == (24, 3, 8)  # fmt: skip
+    assert tensors["Transformer/encoderblock_1/MultiHeadDotProductAttention_1/query/kernel"].shape == (24, 3, 8)
     assert tensors["cls"].shape == (1, 1, 24)
     np.savez(tmp_path / "w.npz", **{prefix + name: value for name, value in tensors.items()})
     # Heads are in this file.
@@ -101,7 +101,16 @@ def test_npz_of_big_vision_counts_otherwise_and_keeps_bfloat16_as_bytes(tmp_path
 
 
 def test_npz_of_mixer_there_and_back(tmp_path):
-    model = MlpMixer(num_classes=3, image_size=(8, 8), patch_size=4, width=12, depth=2, token_mlp_width=6, mlp_width=20, activation="gelu_tanh")  # fmt: skip
+    model = MlpMixer(
+        num_classes=3,
+        image_size=(8, 8),
+        patch_size=4,
+        width=12,
+        depth=2,
+        token_mlp_width=6,
+        mlp_width=20,
+        activation="gelu_tanh",
+    )
     variables = vit_variables(model)
     np.savez(tmp_path / "w.npz", **pretrained.to_tensors(model, variables, "Google Mixer"))
     again, same, _ = pretrained.load(tmp_path / "w.npz")
@@ -159,10 +168,15 @@ def tensor_pickle(count, size, stride, offset=0):
     return (
         b"\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n("
         b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
-        + b"J" + struct.pack("<i", count) + b"tQ"
-        + b"J" + struct.pack("<i", offset) + integers(size) + integers(stride)
+        + b"J"
+        + struct.pack("<i", count)
+        + b"tQ"
+        + b"J"
+        + struct.pack("<i", offset)
+        + integers(size)
+        + integers(stride)
         + b"\x89ccollections\nOrderedDict\n)RtRs."
-    )  # fmt: skip
+    )
 
 
 FLOATS = np.arange(6, dtype=np.float32).tobytes()
@@ -185,13 +199,17 @@ HOSTILE = {
     "short": (tensor_pickle(6, (2, 3), (3, 1)), [("0", FLOATS[:-4])], "has 20 bytes, its tensor 24"),
     "cut": (tensor_pickle(6, (2, 3), (3, 1))[:-9], [("0", FLOATS)], "damaged: "),
     "garbage": (b"\x80\x02this is no pickle", [], "damaged: "),
-    "state": (b"\x80\x02}X\x01\x00\x00\x00actorch\nBFloat16Storage\n(K\x03X\x01\x00\x00\x00<NNNM\x00\x10K\x02K\x00tbs.", [], "sets the state of something other"),
+    "state": (
+        b"\x80\x02}X\x01\x00\x00\x00actorch\nBFloat16Storage\n(K\x03X\x01\x00\x00\x00<NNNM\x00\x10K\x02K\x00tbs.",
+        [],
+        "sets the state of something other",
+    ),
     "deep key": (b"\x80\x02})" + b"\x85" * 300_000 + b"K\x01s.", [], "other than a dictionary of names"),
     "memo": (b"\x80\x02]r\xff\xff\xff\x03.", [], "a list, not a dictionary"),
     "itself": (b"\x80\x02}q\x00X\x05\x00\x00\x00modelh\x00s.", [], "holds no tensors"),
     "list": (b"\x80\x02]q\x00.", [], "a list, not a dictionary"),
     "empty": (b"\x80\x02}q\x00.", [], "holds no tensors"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -227,10 +245,7 @@ def test_other_files_that_cannot_be_read(tmp_path):
     refused(tmp_path / "cut.pth", "damaged zip file")
     # A compressed entry could grow without end.
     torch_zip(
-        tmp_path / "bomb.pth",
-        tensor_pickle(10**6, (10**6,), (1,)),
-        [("0", bytes(4 * 10**6))],
-        zipfile.ZIP_DEFLATED,
+        tmp_path / "bomb.pth", tensor_pickle(10**6, (10**6,), (1,)), [("0", bytes(4 * 10**6))], zipfile.ZIP_DEFLATED
     )
     refused(tmp_path / "bomb.pth", "has 4,000,000 bytes, its tensor 4,000,000")
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -253,9 +268,7 @@ def test_other_files_that_cannot_be_read(tmp_path):
 
 def test_another_size_and_other_classes_are_told():
     golden = case("vit_timm_cls")
-    model, variables, report = pretrained.load(
-        golden.weights, num_heads=4, image_size=(64, 48), num_classes=3
-    )
+    model, variables, report = pretrained.load(golden.weights, num_heads=4, image_size=(64, 48), num_classes=3)
     assert model.image_size == (64, 48)
     assert report.resized == {"params/pos_embed/grid": ((4, 4, 48), (8, 6, 48))}
     assert sorted(report.remade) == ["params/head/bias", "params/head/kernel"]
@@ -273,10 +286,7 @@ def test_another_size_and_other_classes_are_told():
 
 def test_another_window_of_swin_resizes_its_tables():
     golden = case("swin_ms")
-    for fields, shape in (
-        (dict(window=6, image_size=96), (11, 11, 2)),
-        (dict(image_size=64), (7, 7, 2)),
-    ):
+    for fields, shape in ((dict(window=6, image_size=96), (11, 11, 2)), (dict(image_size=64), (7, 7, 2))):
         model, variables, report = pretrained.load(golden.weights, **fields)
         table = variables["params"]["block0"]["positions"]["relative_bias"]
         assert table.shape == shape
@@ -322,12 +332,7 @@ def test_errors_name_the_values_and_the_remedy():
         pretrained.load(vit, num_heads=5)
     with pytest.raises(UserError, match=r"depth=5 contradicts the file, which has 3"):
         pretrained.load(vit, num_heads=4, depth=5)
-    for fields in (
-        dict(num_heads="four"),
-        dict(num_heads=0),
-        dict(image_size="64x64"),
-        dict(image_size=0),
-    ):
+    for fields in (dict(num_heads="four"), dict(num_heads=0), dict(image_size="64x64"), dict(image_size=0)):
         with pytest.raises(UserError):
             pretrained.load(vit, **(dict(num_heads=4) | fields))
     with pytest.raises(UserError, match="no regular expression"):
@@ -341,22 +346,16 @@ def test_errors_name_the_values_and_the_remedy():
     with pytest.raises(UserError, match="does not fit"):
         pretrained.load(flat, num_heads=4)
     with pytest.raises(UserError, match="some are missing"):
-        pretrained.load(
-            dict(vit) | {"blocks.900.norm1.bias": np.zeros(48, np.float32)}, num_heads=4
-        )
+        pretrained.load(dict(vit) | {"blocks.900.norm1.bias": np.zeros(48, np.float32)}, num_heads=4)
     with pytest.raises(UserError, match=r"format 'timm vit' is unknown; did you mean 'timm ViT'"):
         pretrained.load(vit, format="timm vit")
     bad = dict(swin) | {"head.weight": np.zeros((10, 63), np.float32)}
-    with pytest.raises(
-        UserError,
-        match=r"params/head/kernel is \[63, 10\] in the file, and the model has \[64, 10\]",
-    ):
+    with pytest.raises(UserError, match=r"params/head/kernel is \[63, 10\] in the file, and the model has \[64, 10\]"):
         pretrained.load(bad)
     tied = dict(case("bert_hf").weights)
     tied["cls.predictions.decoder.bias"] = tied["cls.predictions.decoder.bias"] + 1
     with pytest.raises(
-        UserError,
-        match=r"of cls.predictions.bias, cls.predictions.decoder.bias, which are tied, one differs",
+        UserError, match=r"of cls.predictions.bias, cls.predictions.decoder.bias, which are tied, one differs"
     ):
         pretrained.load(tied, num_heads=4)
     model, variables, _ = pretrained.load(vit, num_heads=4)
@@ -368,7 +367,7 @@ def test_errors_name_the_values_and_the_remedy():
 
 def test_a_grid_whose_tokens_happen_to_be_a_square_is_read_right():
     """4 x 6 patches and a class token are 25."""
-    model = ViT(num_classes=3, image_size=(16, 24), patch_size=4, width=32, depth=1, num_heads=2, mlp_width=48)  # fmt: skip
+    model = ViT(num_classes=3, image_size=(16, 24), patch_size=4, width=32, depth=1, num_heads=2, mlp_width=48)
     variables = vit_variables(model)
     tensors = pretrained.to_tensors(model, variables, "timm ViT")
     again, same, report = pretrained.load(tensors, num_heads=2, image_size=(16, 24))
@@ -399,18 +398,24 @@ def test_a_file_of_an_mae_also_gives_a_vit():
 
 def test_load_into_a_model_that_there_is():
     golden = case("vit_timm_cls")
-    model = ViT(num_classes=3, image_size=(32, 48), patch_size=8, width=48, depth=3, num_heads=4, mlp_width=192, pooling="mean", norm_after_pooling=True)  # fmt: skip
+    model = ViT(
+        num_classes=3,
+        image_size=(32, 48),
+        patch_size=8,
+        width=48,
+        depth=3,
+        num_heads=4,
+        mlp_width=192,
+        pooling="mean",
+        norm_after_pooling=True,
+    )
     with pytest.raises(UserError, match="params/fc_norm/.* is absent in the weights"):
         pretrained.load_into(golden.weights, model, "vit")
-    variables, report = pretrained.load_into(
-        golden.weights, model, "vit", new=["fc_norm"], skip=["params/norm/"]
-    )
+    variables, report = pretrained.load_into(golden.weights, model, "vit", new=["fc_norm"], skip=["params/norm/"])
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 48, 3)))
     assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, shapes)
     flat = flatten_dict(variables, sep="/")
-    assert np.array_equal(
-        flat["params/block2/mlp/dense2/bias"], golden.weights["blocks.2.mlp.fc2.bias"]
-    )
+    assert np.array_equal(flat["params/block2/mlp/dense2/bias"], golden.weights["blocks.2.mlp.fc2.bias"])
     assert set(report.remade) == {
         "params/head/kernel",
         "params/head/bias",
@@ -430,9 +435,7 @@ def test_the_command_line_says_what_a_file_is(tmp_path, capsys):
     assert "format    official Swin\nfamily    swin: Liu et al. 2021" in out
     assert "depths=(2, 2, 2)" in out
     assert "92 parameters loaded" in out
-    start(
-        [str(path), "num_classes=4", f"--save={tmp_path / 'o.safetensors'}", "--format=timm Swin"]
-    )
+    start([str(path), "num_classes=4", f"--save={tmp_path / 'o.safetensors'}", "--format=timm Swin"])
     assert pretrained.load(tmp_path / "o.safetensors").report.format == "timm Swin"
     with pytest.raises(UserError, match="'num_classes' is not field=value"):
         start([str(path), "num_classes"])

@@ -14,15 +14,7 @@ from vitax.explain.picture import head_tiles, large, only
 from vitax.prediction import PREDICTORS
 from vitax.report import page
 from vitax.report.curves import POINTS, final, panels, read_metrics, thinned
-from vitax.report.exhibits import (
-    Exhibit,
-    Shown,
-    confusion,
-    embedding,
-    shown,
-    spread_out,
-    worst_mistakes,
-)
+from vitax.report.exhibits import Exhibit, Shown, confusion, embedding, shown, spread_out, worst_mistakes
 from vitax.report.images import Pair, middle, pieces, retrieval
 from vitax.report.inside import similarity_tiles
 from vitax.report.texts import cross_attention
@@ -180,7 +172,11 @@ def fake_run(folder, lines, **changed):
 
 
 def test_damaged_lines_are_left_out(tmp_path):
-    lines = ('{"step": 1, "train/loss": 2.0}', '{"step": 2, "train/lo', '{"step": 3, "train/loss": null, "test/loss": 1.5}')  # fmt: skip
+    lines = (
+        '{"step": 1, "train/loss": 2.0}',
+        '{"step": 2, "train/lo',
+        '{"step": 3, "train/loss": null, "test/loss": 1.5}',
+    )
     found = read_metrics(fake_run(tmp_path / "a", lines))
     assert {name: (list(steps), list(values)) for name, (steps, values) in found.items()} == {
         "train/loss": ([1], [2.0]),
@@ -192,7 +188,7 @@ def test_damaged_lines_are_left_out(tmp_path):
 
 def test_loss_is_the_first_panel_and_speed_the_last():
     line = (np.array([1, 2]), np.array([3.0, 4.0]))
-    names = ("train/images_per_second", "train/data_wait", "train/other", "test/accuracy", "train/loss")  # fmt: skip
+    names = ("train/images_per_second", "train/data_wait", "train/other", "test/accuracy", "train/loss")
     single = {"test/once": (np.array([2]), np.array([1.0]))}
     figures = panels({"run": dict.fromkeys(names, line) | single}, "test/accuracy")
     titles = [figure.axes[0].get_title() for figure in figures]
@@ -200,7 +196,7 @@ def test_loss_is_the_first_panel_and_speed_the_last():
 
 
 def test_report_of_a_run_that_is_not_done(tmp_path):
-    run = fake_run(tmp_path / "a<b>", ['{"step": 1, "train/loss": 2.0}', '{"step": 2, "train/loss": 1.0}'], seed=7)  # fmt: skip
+    run = fake_run(tmp_path / "a<b>", ['{"step": 1, "train/loss": 2.0}', '{"step": 2, "train/loss": 1.0}'], seed=7)
     text = report.report(run, 0)
     assert "a&lt;b&gt;" in text
     assert "<b>" not in text
@@ -267,7 +263,7 @@ def test_an_image_with_two_captions_is_one_image(rng):
 
 
 def test_comparison(tmp_path):
-    lines = [json.dumps({"step": step, "train/loss": 1 / step, "test/accuracy": step / 10}) for step in (1, 2)]  # fmt: skip
+    lines = [json.dumps({"step": step, "train/loss": 1 / step, "test/accuracy": step / 10}) for step in (1, 2)]
     runs = [fake_run(tmp_path / "a", lines), fake_run(tmp_path / "b", lines[:1], batch_size=64)]
     text = report.comparison(runs)
     assert "<td>batch_size</td><td>32</td><td>64</td>" in text

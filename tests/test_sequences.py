@@ -62,7 +62,7 @@ def test_what_is_padded_changes_nothing(name):
     # Longer padding changes nothing either.
     longer = np.pad(source, ((0, 0), (0, 5)))
     wider = np.pad(mask, ((0, 0), (0, 5)))
-    chex.assert_trees_all_close(apply(variables, longer, target, source_mask=wider), out, rtol=1e-4, atol=1e-5)  # fmt: skip
+    chex.assert_trees_all_close(apply(variables, longer, target, source_mask=wider), out, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", SEQ2SEQ)
@@ -102,11 +102,7 @@ def test_a_language_model_decodes_from_its_cache():
     expected, cache = model.apply(variables, tokens), {}
     for i in range(tokens.shape[1]):
         logits, cache = model.apply(
-            {**variables, **cache},
-            tokens[:, i : i + 1],
-            position=jnp.int32(i),
-            cache_length=7,
-            mutable=["cache"],
+            {**variables, **cache}, tokens[:, i : i + 1], position=jnp.int32(i), cache_length=7, mutable=["cache"]
         )
         chex.assert_trees_all_close(logits[:, 0], expected[:, i], rtol=1e-4, atol=1e-5)
 
@@ -129,9 +125,7 @@ def test_padding_of_texts(name):
     variables = variables_of(model, small.inputs)
     mask = np.arange(12)[None] < np.array([[12], [5]])
     other = np.where(mask, tokens, 3)
-    out, changed = (
-        model.apply(variables, x, mask=mask)["tokens"] * mask[:, :, None] for x in (tokens, other)
-    )
+    out, changed = (model.apply(variables, x, mask=mask)["tokens"] * mask[:, :, None] for x in (tokens, other))
     same = np.abs(out - changed).max() < 1e-6
     # Fourier mixing sees padding, as the paper has it.
     assert same == (name == "bert")
@@ -241,9 +235,7 @@ def test_running_statistics_of_the_resnet_follow_the_batch():
     assert not np.allclose(before, after)
 
 
-@pytest.mark.parametrize(
-    "name", ["swin", "nat", "dynamic_vit", "fnet_image", "mae", "vit", "swinir"]
-)
+@pytest.mark.parametrize("name", ["swin", "nat", "dynamic_vit", "fnet_image", "mae", "vit", "swinir"])
 def test_images_of_any_shape(name):
     small = SMALL[name]
     model = small.model
@@ -260,7 +252,5 @@ def test_images_of_any_shape(name):
 def test_mixers_refuse_another_size_with_the_remedy():
     small = SMALL["mlp_mixer"]
     variables = variables_of(small.model, small.inputs)
-    with pytest.raises(
-        ValueError, match="images of 20x24 do not fit the token MLPs, .*for 16x24; resize"
-    ):
+    with pytest.raises(ValueError, match="images of 20x24 do not fit the token MLPs, .*for 16x24; resize"):
         small.model.apply(variables, np.ones((1, 20, 24, 3), np.float32))

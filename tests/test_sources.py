@@ -94,9 +94,12 @@ def test_a_link_to_itself_is_followed_once(image_folder):
 def test_arrays_in_a_file(tmp_path, rng):
     images = rng.integers(0, 255, (6, 4, 5, 3), dtype=np.uint8)
     good = dict(
-        train_images=images, train_labels=np.array([0, 1, 2, 0, 1, 2]),
-        test_images=images[:2], test_labels=np.array([2, 0]), class_names=np.array(["a", "b", "c"]),
-    )  # fmt: skip
+        train_images=images,
+        train_labels=np.array([0, 1, 2, 0, 1, 2]),
+        test_images=images[:2],
+        test_labels=np.array([2, 0]),
+        class_names=np.array(["a", "b", "c"]),
+    )
     np.savez(tmp_path / "good.npz", **good)
     splits = opened("arrays", tmp_path / "good.npz")
     assert (len(splits.train), len(splits.test)) == (6, 2)
@@ -144,11 +147,14 @@ def test_nested_hidden_and_foreign_files(image_folder, rng):
         (lambda f: (f / "train").rename(f / "learn") and f, "looks like a split"),
         (lambda f: (f / "train" / "empty").mkdir() or f, "holds no images"),
         (
-            lambda f: (f / "test" / "dusk").mkdir() or ((f / "test" / "night" / "00.png").rename(f / "test" / "dusk" / "0.png") and f),
+            lambda f: (
+                (f / "test" / "dusk").mkdir()
+                or ((f / "test" / "night" / "00.png").rename(f / "test" / "dusk" / "0.png") and f)
+            ),
             "holds classes that .* does not: dusk",
         ),
     ],
-)  # fmt: skip
+)
 def test_bad_folders_get_a_sentence_with_the_layout(image_folder, prepare, message):
     with pytest.raises(UserError, match=message):
         opened("folder", prepare(image_folder))

@@ -36,16 +36,12 @@ def start(path, **top):
 def test_a_file_with_other_classes_and_another_size(tmp_path):
     expected = write(tmp_path / "w.safetensors", image_size=(12, 12))["params"]
     run, variables, report = start(tmp_path / "w.safetensors")
-    assert jax.tree.map(jnp.shape, variables["params"]) == jax.tree.map(
-        jnp.shape, run.shapes.params
-    )
+    assert jax.tree.map(jnp.shape, variables["params"]) == jax.tree.map(jnp.shape, run.shapes.params)
     found = variables["params"]
-    assert np.array_equal(found["block3"]["mlp"]["dense1"]["kernel"], expected["block3"]["mlp"]["dense1"]["kernel"])  # fmt: skip
+    assert np.array_equal(found["block3"]["mlp"]["dense1"]["kernel"], expected["block3"]["mlp"]["dense1"]["kernel"])
     assert "resized     params/pos_embed/grid 6x6x64 -> 4x4x64" in report
     assert "remade      params/head/bias, params/head/kernel" in report
-    state = jax.jit(run.init)(
-        {n: jnp.zeros(x.shape, x.dtype) for n, x in run.abstract_batch.items()}
-    )
+    state = jax.jit(run.init)({n: jnp.zeros(x.shape, x.dtype) for n, x in run.abstract_batch.items()})
     begun = state.starting_from(variables)
     assert np.array_equal(begun.params["norm"]["scale"], expected["norm"]["scale"])
     assert begun.params["norm"]["scale"].sharding == state.params["norm"]["scale"].sharding

@@ -34,9 +34,16 @@ FORMAT = ImageFormat((8, 8), 1, (0.5,), (0.25,))
 
 def classify(**knobs):
     model = ViT(
-        num_classes=3, image_size=(8, 8), patch_size=4, width=128, depth=2, num_heads=2, mlp_width=256,
-        pooling="mean", drop_path=0.1,
-    )  # fmt: skip
+        num_classes=3,
+        image_size=(8, 8),
+        patch_size=4,
+        width=128,
+        depth=2,
+        num_heads=2,
+        mlp_width=256,
+        pooling="mean",
+        drop_path=0.1,
+    )
     return classification(model, FORMAT, **knobs)
 
 
@@ -72,9 +79,7 @@ def masked_images(ratio=0.5):
 
     def loss(variables, batch, key, train):
         patches, keep, visible = parts(batch, key)
-        predicted, updates = model.apply(
-            variables, patches, keep, train, mutable=["statistics"] if train else []
-        )
+        predicted, updates = model.apply(variables, patches, keep, train, mutable=["statistics"] if train else [])
         hidden = ~visible & batch["valid"][:, None]
         found = {"loss": metrics.masked(losses.patch_mse(predicted, patches), hidden)}
         return metrics.mean(found["loss"]), Aux(found, dict(updates))
@@ -105,9 +110,7 @@ def one_batch():
 
 def compiled(task, optimizer, batch, on, seed=0, ema=0.0, accumulate=1):
     sharding = NamedSharding(on, BATCH)
-    shapes = {
-        k: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=sharding) for k, v in batch.items()
-    }
+    shapes = {k: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=sharding) for k, v in batch.items()}
     init = stepping.make_init(task, optimizer, seed, ema=bool(ema))
     step = stepping.make_step(task, optimizer, seed, accumulate, ema)
     return stepping.compile_step(init, step, shapes, on), jax.device_put(batch, sharding)
@@ -134,9 +137,7 @@ def test_any_objective_trains_on_its_batch(name, batch):
 def test_updated_collections_move_and_frozen_ones_stay(batch):
     state, _ = trained(masked_images(), batch, mesh(1, 1), steps=2)
     mean = batch["image"].mean() / 255
-    np.testing.assert_allclose(
-        state.collections["statistics"]["mean"], mean * (1 - 0.9**2), rtol=1e-4
-    )
+    np.testing.assert_allclose(state.collections["statistics"]["mean"], mean * (1 - 0.9**2), rtol=1e-4)
     assert state.collections["frozen"]["offset"] == 1.0
 
 
@@ -191,9 +192,7 @@ def test_fsdp_rule():
 @pytest.mark.parametrize("accumulate", [2, 8])
 def test_accumulation_equals_the_large_batch(accumulate, batch):
     # Without randomness; one invalid example makes the micro-batches unequal.
-    model = ViT(
-        num_classes=3, image_size=(8, 8), patch_size=4, width=32, depth=1, num_heads=2, mlp_width=64
-    )
+    model = ViT(num_classes=3, image_size=(8, 8), patch_size=4, width=32, depth=1, num_heads=2, mlp_width=64)
     task = classification(model, FORMAT, label_smoothing=0.1)
     sgd = optax.sgd(0.1)
     states, losses_ = [], []

@@ -69,12 +69,8 @@ def test_a_reconstruction_keeps_what_was_visible(rng):
 
 
 def test_token_pruning_adds_its_four_losses(rng):
-    model, task = make("token_pruning", "dynamic_vit", RGB, ratio_weight=3.0, logit_weight=0.25, token_weight=0.75)  # fmt: skip
-    batch = {
-        "image": images(rng),
-        "label": np.array([0, 1, 2, 1], np.int32),
-        "valid": np.ones(4, bool),
-    }
+    model, task = make("token_pruning", "dynamic_vit", RGB, ratio_weight=3.0, logit_weight=0.25, token_weight=0.75)
+    batch = {"image": images(rng), "label": np.array([0, 1, 2, 1], np.int32), "valid": np.ones(4, bool)}
     variables, key = draw(task, batch), jax.random.key(5)
     assert set(variables) == {"params", "teacher"}
     assert not any(name.startswith("predictor") for name in variables["teacher"])
@@ -123,7 +119,12 @@ def test_masked_words_count_words_and_the_next_passage(rng):
     _, task = make("masked_words", "bert", TEXT, max_predictions=3)
     tokens = rng.integers(5, 30, (4, 12)).astype(np.int32)
     tokens[:, 0], tokens[:, 6], tokens[:, 9:] = 2, 3, 0
-    batch = {"tokens": tokens, "segments": np.zeros_like(tokens), "next": np.array([0, 1, 1, 0], np.int32), "valid": np.array([True, True, True, False])}  # fmt: skip
+    batch = {
+        "tokens": tokens,
+        "segments": np.zeros_like(tokens),
+        "next": np.array([0, 1, 1, 0], np.int32),
+        "valid": np.array([True, True, True, False]),
+    }
     variables = draw(task, batch)
     value, aux = jax.jit(task.loss, static_argnums=3)(variables, batch, jax.random.key(1), False)
     assert float(aux.metrics["perplexity"][1]) == 3  # 7 words a text, 15 % of them is one
@@ -177,7 +178,7 @@ def test_a_language_model_goes_on_from_what_is_there(rng):
 def test_restoration_measures_on_the_scale_of_the_picture(rng):
     _, task = make("restoration", "swinir", PictureFormat(9, 2, 3), loss="l1")
     image = images(rng, 2, 18, 28)
-    batch = {"damaged": images(rng, 2, 9, 14).astype(np.float32), "image": image, "valid": np.ones(2, bool)}  # fmt: skip
+    batch = {"damaged": images(rng, 2, 9, 14).astype(np.float32), "image": image, "valid": np.ones(2, bool)}
     variables = draw(task, batch)
     value, aux = jax.jit(task.loss, static_argnums=3)(variables, batch, jax.random.key(0), False)
     restored = SMALL["swinir"].model.apply(variables, batch["damaged"] / 255)
@@ -185,9 +186,7 @@ def test_restoration_measures_on_the_scale_of_the_picture(rng):
     assert float(value) == pytest.approx(expected, rel=1e-5)
     out = jax.jit(task.predict)(variables, batch)["restored"]
     error = np.square(np.clip(restored, 0, 1) - image / 255).mean((1, 2, 3))
-    assert float(aux.metrics["patch_psnr"][0]) / 2 == pytest.approx(
-        (-10 * np.log10(error)).mean(), rel=1e-4
-    )
+    assert float(aux.metrics["patch_psnr"][0]) / 2 == pytest.approx((-10 * np.log10(error)).mean(), rel=1e-4)
     assert out.dtype == jnp.uint8
     with pytest.raises(ValueError, match="model.scale=2 and model.channels=3 must be data.scale=4"):
         make("restoration", "swinir", PictureFormat(9, 4, 3))
@@ -196,11 +195,7 @@ def test_restoration_measures_on_the_scale_of_the_picture(rng):
 def test_no_gradient_flows_through_what_is_frozen(rng):
     """The head of a linear probe learns, the encoder does not, and its backward pass is not even computed."""
     _, task = make("classification", "vit", RGB)
-    batch = {
-        "image": images(rng),
-        "label": np.array([0, 1, 2, 0], np.int32),
-        "valid": np.ones(4, bool),
-    }
+    batch = {"image": images(rng), "label": np.array([0, 1, 2, 0], np.int32), "valid": np.ones(4, bool)}
     optimizer = optax.sgd(0.1)
     state = jax.jit(make_init(task, optimizer, 0, ema=False))(batch)
     frozen = jax.tree_util.tree_map_with_path(lambda path, _: path[0].key != "head", state.params)
@@ -223,7 +218,12 @@ def test_every_task_is_tried():
 def test_classes_of_texts(rng):
     _, task = make("text_classification", "fnet-hybrid", TEXT)
     tokens = rng.integers(5, 30, (4, 12)).astype(np.int32)
-    batch = {"tokens": tokens, "segments": np.zeros_like(tokens), "label": np.array([0, 1, 1, 0], np.int32), "valid": np.array([True, True, True, False])}  # fmt: skip
+    batch = {
+        "tokens": tokens,
+        "segments": np.zeros_like(tokens),
+        "label": np.array([0, 1, 1, 0], np.int32),
+        "valid": np.array([True, True, True, False]),
+    }
     variables = draw(task, batch)
     value, _ = jax.jit(task.loss, static_argnums=3)(variables, batch, jax.random.key(0), False)
     logits = task.predict(variables, batch)["logits"][:3]
@@ -236,11 +236,7 @@ def test_classes_of_texts(rng):
 def test_a_batch_norm_before_the_head_learns_its_statistics(rng):
     model = SMALL["vit"].replaced(head_norm=True)
     task = TASKS["classification"].factory(model, RGB)
-    batch = {
-        "image": images(rng),
-        "label": np.array([0, 1, 2, 0], np.int32),
-        "valid": np.ones(4, bool),
-    }
+    batch = {"image": images(rng), "label": np.array([0, 1, 2, 0], np.int32), "valid": np.ones(4, bool)}
     variables = {**variables_of(model, (np.zeros((4, 16, 24, 3), np.float32),))}
     _, aux = jax.jit(task.loss, static_argnums=3)(variables, batch, jax.random.key(0), True)
     features = model.clone(num_classes=0, head_norm=False).apply(
@@ -248,23 +244,17 @@ def test_a_batch_norm_before_the_head_learns_its_statistics(rng):
     )
     before = variables["batch_stats"]["head_norm"]["mean"]
     expected = 0.9 * before + 0.1 * np.asarray(features).mean(0)
-    chex.assert_trees_all_close(
-        aux.updates["batch_stats"]["head_norm"]["mean"], expected, rtol=1e-4, atol=1e-5
-    )
+    chex.assert_trees_all_close(aux.updates["batch_stats"]["head_norm"]["mean"], expected, rtol=1e-4, atol=1e-5)
     assert isinstance(model, nn.Module)
 
 
 def test_hidden_patches_cost_the_encoder_neither_memory_nor_work():
     """At 75 % at most half the temporary memory and 0.45 of the work of the same step on nearly all patches."""
-    model = SMALL["mae"].replaced(
-        image_size=(32, 32), width=128, depth=2, num_heads=4, mlp_width=512
-    )
+    model = SMALL["mae"].replaced(image_size=(32, 32), width=128, depth=2, num_heads=4, mlp_width=512)
     batch = {"image": np.zeros((8, 32, 32, 3), np.uint8), "valid": np.ones(8, bool)}
     memory, flops = [], []
     for ratio in (0.75, 0.02):
-        task = TASKS["masked_image"].factory(
-            model, RGB._replace(image_size=(32, 32)), mask_ratio=ratio
-        )
+        task = TASKS["masked_image"].factory(model, RGB._replace(image_size=(32, 32)), mask_ratio=ratio)
         variables = jax.eval_shape(task.init, jax.random.key(0), batch)
         gradient = jax.grad(lambda v, b, k, task=task: task.loss(v, b, k, True)[0])
         step = jax.jit(gradient).lower(variables, batch, jax.random.key(0)).compile()

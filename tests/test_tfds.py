@@ -28,10 +28,7 @@ def prepared(tmp_path_factory):
             return tfds.core.DatasetInfo(
                 builder=self,
                 features=tfds.features.FeaturesDict(
-                    {
-                        "image": tfds.features.Image(),
-                        "label": tfds.features.ClassLabel(names=["day", "night"]),
-                    }
+                    {"image": tfds.features.Image(), "label": tfds.features.ClassLabel(names=["day", "night"])}
                 ),
             )
 

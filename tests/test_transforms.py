@@ -88,9 +88,7 @@ def test_erasing_stays_in_its_area_and_rate():
     rng = generator()
     shares = []
     for _ in range(400):
-        out = transforms.random_erasing(
-            image, rng, probability=0.25, mean=(0.3,) * 3, std=(0.1,) * 3
-        )
+        out = transforms.random_erasing(image, rng, probability=0.25, mean=(0.3,) * 3, std=(0.1,) * 3)
         shares.append((out != image).any(-1).mean())
     shares = np.array(shares)
     assert 70 < (shares > 0).sum() < 130
@@ -134,9 +132,8 @@ def test_color_jitter_moves_brightness_within_its_strength():
 
 def test_a_chain_gives_the_same_shape_whatever_comes_in(rng):
     chain = transforms.train_transform(
-        (16, 24), (0.5,) * 3, (0.5,) * 3,
-        color_jitter_strength=0.4, randaugment_layers=2, erasing=0.5,
-    )  # fmt: skip
+        (16, 24), (0.5,) * 3, (0.5,) * 3, color_jitter_strength=0.4, randaugment_layers=2, erasing=0.5
+    )
     for shape in ((5, 5), (100, 7), (16, 24), (333, 500)):
         example = {"image": rng.integers(0, 256, (*shape, 3), dtype=np.uint8), "label": 1}
         out = chain(example, rng)

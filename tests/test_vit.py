@@ -50,25 +50,22 @@ def test_positions_in_blocks_are_own_or_shared(positions):
     assert tables("blocks_shared") == ["pos_embed"]
 
 
-@pytest.mark.parametrize(("positions", "at"), [("sincos_2d", "input"), ("learned_2d", "blocks"), ("relative", "blocks")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("positions", "at"), [("sincos_2d", "input"), ("learned_2d", "blocks"), ("relative", "blocks")]
+)
 def test_patches_that_stay_away_are_as_if_they_had_been_masked(positions, at):
     """All patches, in another order, give the same; positions and biases travel with their patch."""
     model = small(positions=positions, positions_at=at, pooling="token")
     variables = variables_of(model, (IMAGES,))
     order = np.stack([np.random.default_rng(i).permutation(8) for i in range(3)])
     chex.assert_trees_all_close(
-        model.apply(variables, IMAGES, keep=order),
-        model.apply(variables, IMAGES),
-        rtol=1e-4,
-        atol=1e-5,
+        model.apply(variables, IMAGES, keep=order), model.apply(variables, IMAGES), rtol=1e-4, atol=1e-5
     )
     # What is not kept has no influence.
     other = IMAGES.copy()
     other[:, 4:, 12:] = 7.0  # patch 7
     keep = np.tile(np.arange(7), (3, 1))
-    chex.assert_trees_all_equal(
-        model.apply(variables, IMAGES, keep=keep), model.apply(variables, other, keep=keep)
-    )
+    chex.assert_trees_all_equal(model.apply(variables, IMAGES, keep=keep), model.apply(variables, other, keep=keep))
 
 
 def test_learned_halves_tell_column_and_row():
@@ -86,14 +83,9 @@ def test_an_untrained_head_gives_equal_chances(key):
 
 
 def test_no_head_gives_features_and_no_pooling_tokens():
-    for pooling, shape in (
-        ("token", (3, 32)),
-        ("mean", (3, 32)),
-        ("map", (3, 32)),
-        ("none", (3, 9, 32)),
-    ):
+    for pooling, shape in (("token", (3, 32)), ("mean", (3, 32)), ("map", (3, 32)), ("none", (3, 9, 32))):
         model = small(pooling=pooling).clone(num_classes=0)
-        assert jax.eval_shape(lambda m=model: m.init_with_output(jax.random.key(0), IMAGES)[0]).shape == shape  # fmt: skip
+        assert jax.eval_shape(lambda m=model: m.init_with_output(jax.random.key(0), IMAGES)[0]).shape == shape
 
 
 def test_tokens_and_attention_are_shown_on_request():

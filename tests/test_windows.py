@@ -23,7 +23,9 @@ def test_partition_and_reverse_are_inverse(rng, grid, window):
     chex.assert_trees_all_equal(windows.window_reverse(cut, window, grid), x)
 
 
-@pytest.mark.parametrize(("size", "window", "masked"), [(56, 7, 18_240), (14, 7, 4_128), (24, 12, 36_288), (64, 8, 31_744)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("size", "window", "masked"), [(56, 7, 18_240), (14, 7, 4_128), (24, 12, 36_288), (64, 8, 31_744)]
+)
 def test_as_many_pairs_are_masked_as_in_the_official_code(size, window, masked):
     mask = windows.shift_mask((size, size), (window, window), (window // 2, window // 2))
     assert (~mask).sum() == masked
@@ -51,7 +53,7 @@ def test_relative_bias_depends_on_the_offset_alone():
 
 
 def test_one_window_without_shift_is_full_attention(rng):
-    block = windows.WindowBlock(num_heads=2, window=(4, 5), shift=(0, 0), mlp_width=8, relative_bias=False)  # fmt: skip
+    block = windows.WindowBlock(num_heads=2, window=(4, 5), shift=(0, 0), mlp_width=8, relative_bias=False)
     x = rng.normal(size=(2, 4, 5, 6)).astype(np.float32)
     variables = variables_of(block, (x,))
     _, seen = block.apply(variables, x, mutable="intermediates", capture_intermediates=True)
@@ -62,7 +64,9 @@ def test_one_window_without_shift_is_full_attention(rng):
 
 
 def test_pyramid_has_the_strides_of_dense_tasks_for_any_image():
-    model = Swin(patch_size=4, width=8, depths=(2, 2, 2, 2), num_heads=(1, 1, 2, 2), window=7, pyramid=True, shrink_window=False)  # fmt: skip
+    model = Swin(
+        patch_size=4, width=8, depths=(2, 2, 2, 2), num_heads=(1, 1, 2, 2), window=7, pyramid=True, shrink_window=False
+    )
     images = jax.ShapeDtypeStruct((1, 100, 172, 3), jnp.float32)
     maps = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x)[0], images)
     assert [m.shape[1:] for m in maps] == [(25, 43, 8), (13, 22, 16), (7, 11, 32), (4, 6, 64)]
@@ -74,9 +78,7 @@ def test_pixel_shuffle_orders_channels_as_torch_does():
     for channel in (0, 1):
         for i in (0, 1):
             for j in (0, 1):
-                assert np.array_equal(
-                    out[0, i::2, j::2, channel], x[0, :, :, channel * 4 + i * 2 + j]
-                )
+                assert np.array_equal(out[0, i::2, j::2, channel], x[0, :, :, channel * 4 + i * 2 + j])
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -89,7 +91,9 @@ def test_restored_images_have_the_scale_of_the_size(size):
 
 
 def test_a_denoiser_that_predicts_nothing_returns_its_input(rng):
-    model = SwinIR(channels=3, scale=1, upsampler="none", width=8, depths=(2,), num_heads=(2,), window=4, pixel_range=255.0)  # fmt: skip
+    model = SwinIR(
+        channels=3, scale=1, upsampler="none", width=8, depths=(2,), num_heads=(2,), window=4, pixel_range=255.0
+    )
     images = rng.uniform(size=(1, 6, 9, 3)).astype(np.float32)
     variables = variables_of(model, (images,))
     variables["params"]["conv_last"] = jax.tree.map(np.zeros_like, variables["params"]["conv_last"])
@@ -120,6 +124,6 @@ def test_wrong_images_and_fields_are_refused(key):
 
     refused("3 channels, the model 1", SwinIR(channels=1), 1, 16, 16, 3)
     refused("4x16 is too small to be reflected .*window 8; enlarge it to 5", SwinIR(), 1, 4, 16, 3)
-    refused("upsampler 'nearest_conv' has no scale 3", SwinIR(upsampler="nearest_conv", scale=3), 1, 16, 16, 3)  # fmt: skip
+    refused("upsampler 'nearest_conv' has no scale 3", SwinIR(upsampler="nearest_conv", scale=3), 1, 16, 16, 3)
     refused("residual '2conv' is unknown", SwinIR(residual="2conv"), 1, 16, 16, 3)
     refused("depths .* and num_heads .* differ", Swin(depths=(2, 2)), 1, 32, 32, 3)

@@ -90,19 +90,13 @@ def summary(seconds: list[float], examples: int, unit: str) -> dict[str, float]:
     low, high = (median, median)
     if len(seconds) > 1:
         low, _, high = statistics.quantiles(seconds, n=4, method="inclusive")
-    return {
-        f"{unit}_per_second": examples / median,
-        "step_seconds": median,
-        "step_seconds_iqr": high - low,
-    }
+    return {f"{unit}_per_second": examples / median, "step_seconds": median, "step_seconds_iqr": high - low}
 
 
 def bench_train(run: build.Run, steps: int, warmup: int) -> dict[str, Any]:
     """The step, its compilation with an empty and a filled cache, and its wait for data."""
     size = run.top.batch_size
-    compiled, compiling = compile_twice(
-        lambda: compile_step(run.init, run.step, run.abstract_batch, run.mesh)
-    )
+    compiled, compiling = compile_twice(lambda: compile_step(run.init, run.step, run.abstract_batch, run.mesh))
     host = next(iter(run.train.train()))
     with jax.set_mesh(run.mesh):
         batch, state = to_device(host, run.mesh), compiled.init()
@@ -149,9 +143,7 @@ def bench_infer(run: build.Run, steps: int, warmup: int) -> dict[str, Any]:
     with jax.set_mesh(run.mesh):
         batch = to_device(host, run.mesh)
         variables = jax.jit(run.task.init)(jax.random.key(0), batch)
-        predict, compiling = compile_twice(
-            lambda: jax.jit(run.task.predict).lower(variables, batch).compile()
-        )
+        predict, compiling = compile_twice(lambda: jax.jit(run.task.predict).lower(variables, batch).compile())
         seconds = timed(lambda: predict(variables, batch), steps, warmup)
         flops = 2 * count_macs(run.task.predict, variables, batch)
     return {

@@ -34,9 +34,7 @@ def stand_in(config: Config, examples: int, classes: int) -> Pipeline:
         UserError: the run takes no images, or a number is too small.
     """
     if "image_size" not in config["data"] or "length" in config["data"]:
-        raise UserError(
-            "--examples stands in for images only; texts need their tokenizer: give data"
-        )
+        raise UserError("--examples stands in for images only; texts need their tokenizer: give data")
     if min(examples, classes) < 1:
         raise UserError(f"--examples={examples} and --classes={classes} must be at least 1")
     names = [str(k) for k in range(classes)]

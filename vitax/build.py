@@ -32,15 +32,7 @@ from vitax.training.step import TrainState, make_init, make_step
 from vitax.workdir import TOKENIZER
 
 # What may differ between two starts of one run: none of it changes what is computed.
-MAY_CHANGE = (
-    "mesh.",
-    "log.",
-    "on_nan",
-    "checkpoint.",
-    "data.threads",
-    "data.workers",
-    "data.cache_gib",
-)
+MAY_CHANGE = ("mesh.", "log.", "on_nan", "checkpoint.", "data.threads", "data.workers", "data.cache_gib")
 
 
 class Run(NamedTuple):
@@ -113,9 +105,7 @@ def build(
     skip = top.on_nan == "skip"
     step = make_step(task, optimizer, top.seed, top.accumulate, ema_decay, frozen, skip)
     shapes = _shapes(init, mesh, batch)
-    _shapes(
-        step, mesh, shapes, batch
-    )  # what does not fit together shows here, before it is compiled
+    _shapes(step, mesh, shapes, batch)  # what does not fit together shows here, before it is compiled
     given = Given(task, model, pipeline.splits, pipeline.reader, clean, test, mesh, top.seed)
     extra = build_evaluations(config, given)
     _check_best(evals, task, shapes, batch, mesh, extra)
@@ -181,9 +171,7 @@ def build_task(config: Config, model: nn.Module, reader: Reader) -> Task:
     return call(factory, "task", config["task"], model, reader.format)
 
 
-def build_loader(
-    config: Config, source: Source, transform: Transform, batch_size: int, seed: int
-) -> Loader:
+def build_loader(config: Config, source: Source, transform: Transform, batch_size: int, seed: int) -> Loader:
     """Batches of a source, this host's rows of them."""
     kept = call_data(config, schema.cached, source)
     host, hosts = jax.process_index(), jax.process_count()
@@ -192,10 +180,7 @@ def build_loader(
 
 def build_evaluations(config: Config, given: Given) -> list[Evaluation]:
     """The evaluations beyond the mean of the objective's own metrics that config.evals switches on."""
-    made = [
-        call(make, "evals", config["evals"], given)
-        for make in EVALUATORS.get(config["task"]["name"], ())
-    ]
+    made = [call(make, "evals", config["evals"], given) for make in EVALUATORS.get(config["task"]["name"], ())]
     return [evaluation for evaluation in made if evaluation is not None]
 
 
@@ -262,9 +247,7 @@ def _check_scalars(top: Top, evals: Evals, saving: Saving, devices: int) -> None
         )
 
 
-def _check_best(
-    evals: Evals, task: Task, shapes: TrainState, batch: Any, mesh: Mesh, extra: list[Evaluation]
-) -> None:
+def _check_best(evals: Evals, task: Task, shapes: TrainState, batch: Any, mesh: Mesh, extra: list[Evaluation]) -> None:
     """Refuses a metric that no evaluation will measure."""
 
     def names(state: TrainState, batch: Any) -> Any:
@@ -274,9 +257,7 @@ def _check_best(
     found = [*_shapes(names, mesh, shapes, batch), *(name for e in extra for name in e.metrics)]
     known = [f"{split}/{name}" for split in splits for name in found]
     if evals.best and evals.best not in known:
-        raise UserError(
-            f"config.evals.best={evals.best!r} is never measured{did_you_mean(evals.best, known)}"
-        )
+        raise UserError(f"config.evals.best={evals.best!r} is never measured{did_you_mean(evals.best, known)}")
 
 
 def _batch_shapes(loader: Loader, batch_size: int, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:

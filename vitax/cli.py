@@ -122,8 +122,7 @@ def parse(
     rest = [
         argument
         for i, argument in enumerate(argv)
-        if not with_config
-        or not (re.match(r"--?config(=|$)", argument) or (i and argv[i - 1] == "--config"))
+        if not with_config or not (re.match(r"--?config(=|$)", argument) or (i and argv[i - 1] == "--config"))
     ]
     try:
         if config is not None:
@@ -168,8 +167,7 @@ def load_config(spec: str) -> dict[str, Any]:
     if not Path(path).is_file():
         there = ", ".join(sorted(str(p) for p in Path("configs").glob("*.py")))
         raise UserError(
-            f"config file {path} does not exist in {Path.cwd()}"
-            + (f"; there are {there}" if there else "")
+            f"config file {path} does not exist in {Path.cwd()}" + (f"; there are {there}" if there else "")
         )
     try:
         module_spec = importlib.util.spec_from_file_location("config_file", path)

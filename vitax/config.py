@@ -36,9 +36,7 @@ def keys(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 
-def complete(
-    section: str, values: Mapping[str, Any], functions: Iterable[Callable[..., Any]]
-) -> dict[str, Any]:
+def complete(section: str, values: Mapping[str, Any], functions: Iterable[Callable[..., Any]]) -> dict[str, Any]:
     """A section with every key of the functions it is for: the defaults are theirs.
 
     The signatures are thus the schema: no knob is dead, and each can be set on the command line.
@@ -64,13 +62,7 @@ def complete(
     return full
 
 
-def call(
-    function: Callable[..., Any],
-    section: str,
-    values: Mapping[str, Any],
-    *given: Any,
-    **fields: Any,
-) -> Any:
+def call(function: Callable[..., Any], section: str, values: Mapping[str, Any], *given: Any, **fields: Any) -> Any:
     """Calls a function with what it is given and with its keys from a completed section.
 
     Raises:
@@ -100,9 +92,7 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
         return float(value)
     if hint in (int, float, str, bool):
         if type(value) is not hint:
-            raise UserError(
-                f"{name}={value!r} is of type {type(value).__name__}, not {hint.__name__}"
-            )
+            raise UserError(f"{name}={value!r} is of type {type(value).__name__}, not {hint.__name__}")
         if hint is float and not math.isfinite(value):
             raise UserError(f"{name}={value!r} is not a finite number")
         return value
@@ -113,10 +103,7 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
         if Ellipsis not in kinds and len(value) != len(kinds):
             raise UserError(f"{name}={value!r} does not have {len(kinds)} entries")
         kinds = [kinds[0]] * len(value) if Ellipsis in kinds else kinds
-        return tuple(
-            _typed(f"{name}[{i}]", v, kind)
-            for i, (v, kind) in enumerate(zip(value, kinds, strict=True))
-        )
+        return tuple(_typed(f"{name}[{i}]", v, kind) for i, (v, kind) in enumerate(zip(value, kinds, strict=True)))
     if typing.get_origin(hint) is Mapping:
         if not isinstance(value, Mapping):
             raise UserError(f"{name}={value!r} is not a dictionary")

@@ -60,15 +60,7 @@ class _Beams(NamedTuple):
 
 
 def beam_search(
-    step: Step,
-    batch: int,
-    *,
-    beam: int,
-    begin: int,
-    end: int,
-    pad: int,
-    length: int,
-    alpha: float = 0.6,
+    step: Step, batch: int, *, beam: int, begin: int, end: int, pad: int, length: int, alpha: float = 0.6
 ) -> tuple[jax.Array, jax.Array]:
     """The best of the texts that a beam finds (Sutskever et al. 2014, arXiv:1409.3215, section 3.2).
 
@@ -114,7 +106,7 @@ def beam_search(
         cache = jax.tree.map(lambda x: x[index], cache)
         return _Beams(
             s.position + 1, rows(token, chosen), rows(texts, chosen), alive_scores, ended, ended_scores, cache
-        )  # fmt: skip
+        )
 
     def going(s: _Beams) -> jax.Array:
         # Log-probabilities only fall, and the penalty is largest at the full length.

@@ -80,26 +80,18 @@ def versions() -> Iterator[Finding]:
         if one.specifier.contains(version, prereleases=True):
             there.append(f"{one.name} {version}")
         else:
-            yield Finding(
-                False, f'{one.name} {version} is not {one.specifier}: pip install "{one}"'
-            )
+            yield Finding(False, f'{one.name} {version} is not {one.specifier}: pip install "{one}"')
     yield Finding(True, ", ".join(there))
     if (jax_version := metadata.version("jax")) != (lib := metadata.version("jaxlib")):
-        yield Finding(
-            False, f"jax {jax_version} and jaxlib {lib} differ: pip install -U jax jaxlib"
-        )
+        yield Finding(False, f"jax {jax_version} and jaxlib {lib} differ: pip install -U jax jaxlib")
 
 
 def devices() -> Iterator[Finding]:
     """What JAX computes on, and why not on an accelerator that is there."""
     found = jax.devices()
     backend = jax.default_backend()
-    yield Finding(
-        True, f"{len(found)} x {found[0].device_kind} ({backend}), {os.cpu_count()} CPU cores"
-    )
-    nvidia = _output(
-        "nvidia-smi", "--query-gpu=name,memory.total,memory.used", "--format=csv,noheader"
-    )
+    yield Finding(True, f"{len(found)} x {found[0].device_kind} ({backend}), {os.cpu_count()} CPU cores")
+    nvidia = _output("nvidia-smi", "--query-gpu=name,memory.total,memory.used", "--format=csv,noheader")
     if nvidia and backend != "gpu":
         why = (
             f"JAX_PLATFORMS={os.environ['JAX_PLATFORMS']} keeps JAX from it"
@@ -116,9 +108,7 @@ def devices() -> Iterator[Finding]:
     if util.find_spec("tensorflow"):
         told = f"tensorflow {_version('tensorflow')} is installed; vitax never imports it"
         if backend == "gpu" and "tensorflow" in sys.modules:
-            yield Finding(
-                False, "TensorFlow is loaded and takes the memory of the GPU; do not import it"
-            )
+            yield Finding(False, "TensorFlow is loaded and takes the memory of the GPU; do not import it")
         else:
             yield Finding(True, told)
 
@@ -133,9 +123,7 @@ def memory_of_gpus(nvidia: str) -> Iterator[Finding]:
     users = _output("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader")
     others = [line for line in users.splitlines() if line.split(",")[0].strip() != str(os.getpid())]
     if others:
-        yield Finding(
-            False, f"other programs use the GPU (pid, memory): {'; '.join(others)}; end them"
-        )
+        yield Finding(False, f"other programs use the GPU (pid, memory): {'; '.join(others)}; end them")
 
 
 def folders(workdir: Path) -> Iterator[Finding]:
@@ -167,9 +155,7 @@ def run(config: Config, workdir: Path) -> Iterator[Finding]:
     except UserError as error:
         yield Finding(False, f"config: {error}")
         return
-    yield Finding(
-        True, f"config: {made.plan.total:,} steps of {made.top.batch_size:,} {pipeline.unit}"
-    )
+    yield Finding(True, f"config: {made.plan.total:,} steps of {made.top.batch_size:,} {pipeline.unit}")
     state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(made.shapes))
     kept = made.saving.keep + bool(made.evals.best) + 1  # the best one, and the one being written
     free = shutil.disk_usage(_existing(workdir)).free
@@ -177,16 +163,12 @@ def run(config: Config, workdir: Path) -> Iterator[Finding]:
     yield (
         Finding(True, told)
         if kept * state < free
-        else Finding(
-            False, f"{told} on the disk of {workdir}: choose another, or a smaller checkpoint.keep"
-        )
+        else Finding(False, f"{told} on the disk of {workdir}: choose another, or a smaller checkpoint.keep")
     )
     sources = 2 * max(1, config["data"].get("workers", 0))
     cache = sources * config["data"].get("cache_gib", 0.0) * GIB
     memory = available_memory()
-    told = (
-        f"memory: up to {(cache + state) / GIB:.1f} GiB for cached examples and a copy of the state"
-    )
+    told = f"memory: up to {(cache + state) / GIB:.1f} GiB for cached examples and a copy of the state"
     if memory is not None:
         told += f", {memory / GIB:.1f} GiB are available"
     yield (
@@ -205,9 +187,7 @@ def available_memory() -> int | None:
         found.append(int(lines["MemAvailable"].split()[0]) * 1024)
     limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
     if limit.is_file() and (text := limit.read_text().strip()).isdigit():
-        stat = dict(
-            line.split() for line in (limit.parent / "memory.stat").read_text().splitlines()
-        )
+        stat = dict(line.split() for line in (limit.parent / "memory.stat").read_text().splitlines())
         files = int(stat.get("inactive_file", 0))  # cached, and given up when needed
         found.append(int(text) - int(used.read_text()) + files)
     return min(found, default=None)

@@ -35,16 +35,12 @@ def finish(run: Run, path: Path, checkpoints: Checkpoints, outcome: Outcome) -> 
     try:
         workdir.write_json(path / "summary.json", summary)
     except OSError as error:
-        raise TrainingError(
-            f"all is saved but summary.json: {error}; the same command writes it"
-        ) from error
+        raise TrainingError(f"all is saved but summary.json: {error}; the same command writes it") from error
     checkpoints.close()
     say(f"\ndone: {step:,} steps in {log.duration(outcome.seconds)}; {one_line(results)}")
     if best is not None:
         say(f"best: {run.evals.best} {best_value:.4f} at step {best:,}")
-    say(
-        f"all of it lies in {path}: config.json metrics.jsonl summary.json checkpoints/ tensorboard/ log.txt"
-    )
+    say(f"all of it lies in {path}: config.json metrics.jsonl summary.json checkpoints/ tensorboard/ log.txt")
     folder = shlex.quote(str(path))
     say(f"continue  python -m vitax.main --workdir={folder}    (all {step:,} steps are done)")
     say(f"evaluate  python -m vitax.main --workdir={folder} --mode=eval")

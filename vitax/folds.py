@@ -24,9 +24,7 @@ from vitax.training.log import say
 
 def define_flags(values: flags.FlagValues) -> None:
     """The flags of this command."""
-    flags.DEFINE_string(
-        "workdir", "", "folder of the runs; empty: runs/NAME-DATE", flag_values=values
-    )
+    flags.DEFINE_string("workdir", "", "folder of the runs; empty: runs/NAME-DATE", flag_values=values)
     flags.DEFINE_bool("debug", False, "show tracebacks", flag_values=values)
 
 
@@ -66,11 +64,7 @@ def tell(found: list[dict[str, float]], folder: Path) -> int:
         values = [metrics[name] for metrics in found if math.isfinite(metrics[name])]
         if name.endswith(("/examples", "/seconds", "/corrupt")) or len(values) < 2:
             continue
-        table[name] = {
-            "mean": statistics.mean(values),
-            "deviation": statistics.stdev(values),
-            "folds": values,
-        }
+        table[name] = {"mean": statistics.mean(values), "deviation": statistics.stdev(values), "folds": values}
         say(f"{name}  {table[name]['mean']:.4f} +- {table[name]['deviation']:.4f}")
     workdir.write_json(folder / "folds.json", table)
     return 0

@@ -36,9 +36,7 @@ def to_bytes(images: jax.Array, mean: Sequence[float], std: Sequence[float]) -> 
     return pixels.clip(0, 255).astype(jnp.uint8)
 
 
-def mixup(
-    key: jax.Array, images: jax.Array, labels: jax.Array, alpha: float
-) -> tuple[jax.Array, jax.Array]:
+def mixup(key: jax.Array, images: jax.Array, labels: jax.Array, alpha: float) -> tuple[jax.Array, jax.Array]:
     """Blends images and labels with one weight for the batch (Zhang et al. 2017, arXiv:1710.09412).
 
     Args:
@@ -55,9 +53,7 @@ def mixup(
     return mixed.astype(images.dtype), weight * labels + (1 - weight) * jnp.roll(labels, 1, axis=0)
 
 
-def cutmix(
-    key: jax.Array, images: jax.Array, labels: jax.Array, alpha: float
-) -> tuple[jax.Array, jax.Array]:
+def cutmix(key: jax.Array, images: jax.Array, labels: jax.Array, alpha: float) -> tuple[jax.Array, jax.Array]:
     """Pastes one random box of the neighbour into each image (Yun et al. 2019, arXiv:1905.04899).
 
     The box has the image's aspect ratio and a uniformly random centre; the label weight is the share of pixels
@@ -82,12 +78,7 @@ def cutmix(
 
 
 def mixup_or_cutmix(
-    key: jax.Array,
-    images: jax.Array,
-    labels: jax.Array,
-    *,
-    mixup_alpha: float = 0.0,
-    cutmix_alpha: float = 0.0,
+    key: jax.Array, images: jax.Array, labels: jax.Array, *, mixup_alpha: float = 0.0, cutmix_alpha: float = 0.0
 ) -> tuple[jax.Array, jax.Array]:
     """One of the two per batch, with equal chances where both alphas are above 0; 0 switches one off.
 
@@ -108,12 +99,7 @@ def mixup_or_cutmix(
 
 
 def mixed(
-    key: jax.Array,
-    images: jax.Array,
-    labels: jax.Array,
-    valid: jax.Array,
-    mixup_alpha: float,
-    cutmix_alpha: float,
+    key: jax.Array, images: jax.Array, labels: jax.Array, valid: jax.Array, mixup_alpha: float, cutmix_alpha: float
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """`mixup_or_cutmix` of a batch in which some images could not be read: they spoil the mixtures they are part of.
 
@@ -127,10 +113,6 @@ def mixed(
     if not mixup_alpha and not cutmix_alpha:
         return images, labels, valid
     images, labels = mixup_or_cutmix(
-        key,
-        images.astype(jnp.float32),
-        labels,
-        mixup_alpha=mixup_alpha,
-        cutmix_alpha=cutmix_alpha,
+        key, images.astype(jnp.float32), labels, mixup_alpha=mixup_alpha, cutmix_alpha=cutmix_alpha
     )
     return images, labels, valid & jnp.roll(valid, 1)

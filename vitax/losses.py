@@ -52,9 +52,7 @@ def patch_mse(predicted: jax.Array, target: jax.Array, *, normalize: bool = Fals
         ValueError: the shapes differ.
     """
     if predicted.shape != target.shape:
-        raise ValueError(
-            f"predicted {predicted.shape} and target {target.shape} must have one shape"
-        )
+        raise ValueError(f"predicted {predicted.shape} and target {target.shape} must have one shape")
     target = target.astype(jnp.float32)
     if normalize:
         mean = target.mean(-1, keepdims=True)
@@ -99,9 +97,7 @@ def keep_ratio(keep: jax.Array, ratios: jax.Array, *, per_batch: bool = False) -
     return jnp.square(share - jnp.asarray(ratios)[:, None]).mean(0)
 
 
-def contrastive(
-    image: jax.Array, text: jax.Array, scale: jax.Array, valid: jax.Array | None = None
-) -> jax.Array:
+def contrastive(image: jax.Array, text: jax.Array, scale: jax.Array, valid: jax.Array | None = None) -> jax.Array:
     """Symmetric cross entropy of CLIP (Radford et al. 2021, arXiv:2103.00020, figure 3).
 
     Args:
@@ -122,11 +118,7 @@ def contrastive(
 
 
 def sigmoid_contrastive(
-    image: jax.Array,
-    text: jax.Array,
-    scale: jax.Array,
-    bias: jax.Array,
-    valid: jax.Array | None = None,
+    image: jax.Array, text: jax.Array, scale: jax.Array, bias: jax.Array, valid: jax.Array | None = None
 ) -> jax.Array:
     """Each pair of the batch on its own: do the two belong together? (Zhai et al. 2023, arXiv:2303.15343, equation 1).
 
@@ -218,7 +210,5 @@ def absolute_error(predicted: jax.Array, target: jax.Array) -> jax.Array:
 
 def _difference(predicted: jax.Array, target: jax.Array) -> jax.Array:
     if predicted.shape != target.shape:
-        raise ValueError(
-            f"predicted {predicted.shape} and target {target.shape} must have one shape"
-        )
+        raise ValueError(f"predicted {predicted.shape} and target {target.shape} must have one shape")
     return predicted.astype(jnp.float32) - target.astype(jnp.float32)

@@ -57,12 +57,7 @@ def define_flags(values: flags.FlagValues) -> None:
     text("coordinator", "", "several hosts: HOST:PORT of process 0, or auto")
     flags.DEFINE_integer("num_processes", 0, "several hosts: how many", flag_values=values)
     flags.DEFINE_integer("process_id", -1, "several hosts: which one", flag_values=values)
-    flags.DEFINE_float(
-        "host_timeout",
-        60.0,
-        "several hosts: seconds of silence before all stop",
-        flag_values=values,
-    )
+    flags.DEFINE_float("host_timeout", 60.0, "several hosts: seconds of silence before all stop", flag_values=values)
 
 
 def start(argv: list[str]) -> None:
@@ -80,9 +75,7 @@ def start(argv: list[str]) -> None:
         train_run(config, values.workdir, spec, values.overwrite, values.host_timeout)
 
 
-def train_run(
-    config: dict[str, Any], folder: str, spec: str, overwrite: bool, host_timeout: float
-) -> None:
+def train_run(config: dict[str, Any], folder: str, spec: str, overwrite: bool, host_timeout: float) -> None:
     """Builds, checks and compiles everything first, then writes.
 
     Raises:
@@ -109,9 +102,7 @@ def train_run(
     say(description)
     start_from = None
     if "teacher" in run.shapes.collections and not run.top.init_from:
-        raise UserError(
-            "this objective needs a teacher: set config.init_from to a trained model, see the config"
-        )
+        raise UserError("this objective needs a teacher: set config.init_from to a trained model, see the config")
     if run.top.init_from and not there:
         start_from, report = initial_variables(config, run)
         say(f"weights  {run.top.init_from}: {report}")
@@ -169,10 +160,7 @@ def inputs_of(run: Run, stop: Stop, start_from: Variables | None) -> Inputs:
         schedule=run.schedule,
         batch_size=run.top.batch_size,
         unit=run.pipeline.unit,
-        identity={
-            "train": identity(run.pipeline.splits.train),
-            "test": identity(run.pipeline.splits.test),
-        },
+        identity={"train": identity(run.pipeline.splits.train), "test": identity(run.pipeline.splits.test)},
         # Several hosts have to stop at one step: they ask each other now and then.
         stop=lambda step: step % every == 0 and not all_hosts(not stop.caught),
         interrupting=stop.interrupting if alone else contextlib.nullcontext,
@@ -182,9 +170,7 @@ def inputs_of(run: Run, stop: Stop, start_from: Variables | None) -> Inputs:
     )
 
 
-def occupy(
-    path: Path, lock: workdir.Lock, config: dict[str, Any], overwrite: bool, there: bool
-) -> None:
+def occupy(path: Path, lock: workdir.Lock, config: dict[str, Any], overwrite: bool, there: bool) -> None:
     """Makes the folder that of this run.
 
     Args:
@@ -199,9 +185,7 @@ def occupy(
         if overwrite:
             workdir.clear(path)
         elif workdir.has_checkpoint(path) != there:
-            raise UserError(
-                f"another run has saved in {path} meanwhile; start again to continue it"
-            )
+            raise UserError(f"another run has saved in {path} meanwhile; start again to continue it")
         else:
             workdir.check_owner(path, config, MAY_CHANGE)
         workdir.write_json(path / "config.json", config)
@@ -217,9 +201,7 @@ def meta(config: dict[str, Any], run: Run) -> dict[str, Any]:
 
 def open_checkpoints(run: Run, path: Path) -> Checkpoints:
     """The checkpoints in the folder of a run, to write."""
-    return Checkpoints(
-        path / "checkpoints", keep=run.saving.keep, best=run.evals.best, mode=run.evals.mode
-    )
+    return Checkpoints(path / "checkpoints", keep=run.saving.keep, best=run.evals.best, mode=run.evals.mode)
 
 
 def describe(run: Run, spec: str, path: Path) -> str:
@@ -266,13 +248,7 @@ def evaluate_run(config: dict[str, Any], path: Path, which: str) -> None:
         say(f"{name}  {value:.4f}")
     if jax.process_index() == 0:
         changed = differences(workdir.read_config(path), from_json(to_json(config)))
-        found = {
-            "checkpoint": which,
-            "step": step,
-            "data": splits.origin,
-            "config_changes": changed,
-            **results,
-        }
+        found = {"checkpoint": which, "step": step, "data": splits.origin, "config_changes": changed, **results}
         try:
             workdir.append_json(path / "evaluations.jsonl", found)
         except OSError as error:  # the results were printed; a run may be read-only by now

@@ -4,9 +4,7 @@ import jax
 import jax.numpy as jnp
 
 
-def random_masking(
-    key: jax.Array, batch: int, tokens: int, ratio: float
-) -> tuple[jax.Array, jax.Array]:
+def random_masking(key: jax.Array, batch: int, tokens: int, ratio: float) -> tuple[jax.Array, jax.Array]:
     """Hides the same number of random tokens in each example (He et al. 2021, arXiv:2111.06377, section 3).
 
     Args:
@@ -24,9 +22,7 @@ def random_masking(
     """
     kept = int(tokens * (1 - ratio))
     if not 0 < kept <= tokens:
-        raise ValueError(
-            f"ratio {ratio} leaves {kept} of {tokens} tokens; choose it so that 1..{tokens} remain"
-        )
+        raise ValueError(f"ratio {ratio} leaves {kept} of {tokens} tokens; choose it so that 1..{tokens} remain")
     return keep_smallest(jax.random.uniform(key, (batch, tokens)), kept)
 
 
@@ -47,14 +43,7 @@ def keep_smallest(noise: jax.Array, kept: int) -> tuple[jax.Array, jax.Array]:
 
 
 def corrupt_words(
-    key: jax.Array,
-    tokens: jax.Array,
-    maskable: jax.Array,
-    *,
-    rate: float,
-    count: int,
-    mask_token: int,
-    vocab_size: int,
+    key: jax.Array, tokens: jax.Array, maskable: jax.Array, *, rate: float, count: int, mask_token: int, vocab_size: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Hides words as BERT does (Devlin et al. 2018, arXiv:1810.04805, section 3.1 and appendix A.1).
 

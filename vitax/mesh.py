@@ -17,9 +17,7 @@ AXES = ("data", "fsdp")
 BATCH = P(AXES)  # the leading axis of every batch and activation, split over all devices
 
 
-def make_mesh(
-    described: Sequence[jax.Device] | None = None, *, data: int = -1, fsdp: int = 1
-) -> Mesh:
+def make_mesh(described: Sequence[jax.Device] | None = None, *, data: int = -1, fsdp: int = 1) -> Mesh:
     """All devices of all processes as a (data, fsdp) grid.
 
     Args:

@@ -95,9 +95,7 @@ def collectives(program: str) -> dict[str, tuple[int, int]]:
 
 def shard_bytes(tree: Any) -> int:
     """Of a tree of `jax.ShapeDtypeStruct`s with shardings: bytes on one device."""
-    return sum(
-        math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree)
-    )
+    return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def residual_bytes(run: Run) -> int:
@@ -113,10 +111,7 @@ def residual_bytes(run: Run) -> int:
 
     def kept(rows: int) -> int:
         """Without a mesh: a function of shapes alone."""
-        batch = {
-            name: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype)
-            for name, x in run.abstract_batch.items()
-        }
+        batch = {name: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype) for name, x in run.abstract_batch.items()}
         found = jax.eval_shape(pull_back, run.shapes.params, run.shapes.collections, batch)
         return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(found))
 

@@ -32,15 +32,8 @@ GIB = 2**30
 
 def define_flags(values: flags.FlagValues) -> None:
     """The flags of this command."""
-    flags.DEFINE_integer(
-        "devices", 0, "plan for so many CPU devices; 0: those that are here", flag_values=values
-    )
-    flags.DEFINE_string(
-        "topology",
-        "",
-        "plan for TPUs that are not here: v5e:4x4, v5p:2x2x2, ...",
-        flag_values=values,
-    )
+    flags.DEFINE_integer("devices", 0, "plan for so many CPU devices; 0: those that are here", flag_values=values)
+    flags.DEFINE_string("topology", "", "plan for TPUs that are not here: v5e:4x4, v5p:2x2x2, ...", flag_values=values)
     flags.DEFINE_string("memory", "", "of one device: 40GiB, 80GB, ...", flag_values=values)
     flags.DEFINE_float("step_seconds", 0.0, "measured, for the hours", flag_values=values)
     flags.DEFINE_integer("examples", 0, "where the data are not here: training", flag_values=values)
@@ -151,9 +144,7 @@ def table(needs: Needs, compiling: bool, run: build.Run, limit: int) -> str:
         kind = run.mesh.devices.flat[0].device_kind
         lines.append(f"{'compiled step':<22}{size(needs.total)}, for {kind}")
         if kind == "cpu":
-            lines.append(
-                "(compiled for CPU: another backend's program needs more or less; see docs/scale.md)"
-            )
+            lines.append("(compiled for CPU: another backend's program needs more or less; see docs/scale.md)")
     else:
         lines.append("(not compiled: an analysis only)")
     for kind, (count, total) in needs.collectives.items():
@@ -184,16 +175,12 @@ def hours(run: build.Run, step_seconds: float) -> str:
     )
 
 
-def candidates(
-    config: Config, run: build.Run, limit: int, needs: Needs
-) -> Iterator[dict[str, Any]]:
+def candidates(config: Config, run: build.Run, limit: int, needs: Needs) -> Iterator[dict[str, Any]]:
     """Changes that leave the recipe as it is, the smallest first."""
     devices, rows = run.mesh.size, run.top.batch_size // run.mesh.size
     # The contrastive loss compares within a micro-batch, and running statistics are those of one.
     bound = config["task"]["name"] == "contrastive" or bool(run.shapes.collections)
-    parts = (
-        [] if bound else [n for n in range(2, rows + 1) if rows % n == 0 and n > run.top.accumulate]
-    )
+    parts = [] if bound else [n for n in range(2, rows + 1) if rows % n == 0 and n > run.top.accumulate]
     parts = [n for i, n in enumerate(parts) if i == 0 or n >= 2 * parts[i - 1] or n == rows]
     remat = [{"model.remat": True}] if config["model"].get("remat") is False else []
     state = needs.params + needs.optimizer + needs.average + needs.gradients

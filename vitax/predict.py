@@ -24,16 +24,9 @@ def define_flags(values: flags.FlagValues) -> None:
     """The flags of this command."""
     flags.DEFINE_string("workdir", "", "folder of the run", flag_values=values)
     flags.DEFINE_string("checkpoint", "best", "best, last, average, or a step", flag_values=values)
-    flags.DEFINE_string(
-        "labels",
-        "",
-        "zero-shot: names of the classes, with commas between them",
-        flag_values=values,
-    )
+    flags.DEFINE_string("labels", "", "zero-shot: names of the classes, with commas between them", flag_values=values)
     flags.DEFINE_integer("top", 5, "how many classes to list", flag_values=values)
-    flags.DEFINE_string(
-        "out", "", "folder for pictures; empty: RUN/predictions", flag_values=values
-    )
+    flags.DEFINE_string("out", "", "folder for pictures; empty: RUN/predictions", flag_values=values)
     flags.DEFINE_bool("debug", False, "show tracebacks", flag_values=values)
 
 

@@ -64,9 +64,7 @@ def restore(
                 params = variables["params"]
                 sums[i] = params if sums[i] is None else jax.tree.map(jnp.add, sums[i], params)
     plain, averaged = (
-        None
-        if total is None
-        else {**found[0], "params": jax.tree.map(lambda x: x / len(steps), total)}
+        None if total is None else {**found[0], "params": jax.tree.map(lambda x: x / len(steps), total)}
         for total in sums
     )
     return steps[-1], plain, averaged

@@ -85,9 +85,7 @@ def schedule(
             f"learning_rate={learning_rate} must be above 0 and final_learning_rate={final_learning_rate} not below"
         )
     peak = scaled_learning_rate(learning_rate, lr_scaling, batch_size)
-    return make_schedule(
-        schedule, peak, total, in_steps("optim.warmup", warmup), final_learning_rate, milestones
-    )
+    return make_schedule(schedule, peak, total, in_steps("optim.warmup", warmup), final_learning_rate, milestones)
 
 
 class Average(NamedTuple):
@@ -148,9 +146,7 @@ def _look_up(section: str, config: Config, table: Mapping[str, Any]) -> Any:
     values = config.get(section)
     name = values.get("name") if isinstance(values, Mapping) else None
     if not isinstance(name, str) or name not in table:
-        raise UserError(
-            f"config.{section}.name={name!r} is unknown{did_you_mean(str(name), table)}"
-        )
+        raise UserError(f"config.{section}.name={name!r} is unknown{did_you_mean(str(name), table)}")
     return table[name]
 
 
@@ -183,9 +179,7 @@ def resolve(config: Config, chosen: Mapping[str, str] = MappingProxyType({})) ->
         if name == "model":
             size, sizes = values.pop("size", ""), MODELS[own["name"]].sizes
             if not isinstance(size, str) or (size and size not in sizes):
-                raise UserError(
-                    f"config.model.size={size!r} is unknown; choose one of {', '.join(sizes)}"
-                )
+                raise UserError(f"config.model.size={size!r} is unknown; choose one of {', '.join(sizes)}")
             own["size"], fields = size, sizes.get(size, {})
             values = values | fields if "model.size" in chosen else fields | values
         resolved[name] = own | complete(name, values, takers)

@@ -86,9 +86,7 @@ def initial_variables(config: Config, run: Run) -> tuple[Variables, str]:
     source = _of_run(path, run.mesh) if of_run else _of_file(path, family, run)
     passage = PASSAGES.get((source.family, family))
     if passage is None and source.family != family:
-        raise UserError(
-            f"config.init_from={path} holds a model {source.family!r}, which has no weights for {family!r}"
-        )
+        raise UserError(f"config.init_from={path} holds a model {source.family!r}, which has no weights for {family!r}")
     _check(source, run, family, path, of_run)
     variables, report, told = source.variables, source.report, ()
     if passage is not None:

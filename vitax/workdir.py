@@ -43,9 +43,7 @@ WRITTEN = (
     "config.json",  # last: a folder that is only half cleared is still that of a run
 )
 TOKENIZER = "tokenizer.json"
-RECIPE = (
-    "recipe.json"  # the config file that the run began with, and its values before any was changed
-)
+RECIPE = "recipe.json"  # the config file that the run began with, and its values before any was changed
 LOCK = ".lock"
 
 
@@ -79,9 +77,7 @@ class Lock:
             ) from error
         except OSError as error:
             LOGGER.warning("%s cannot be locked (%s): start only one run in it", self.path, error)
-        with contextlib.suppress(
-            OSError
-        ):  # who it is, for a message: not worth an end on a full disk
+        with contextlib.suppress(OSError):  # who it is, for a message: not worth an end on a full disk
             os.truncate(file, 0)
             os.write(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         self.file = file
@@ -125,9 +121,7 @@ def locate(given: str, spec: str) -> Path:
         UserError: it is no folder of this machine.
     """
     if "://" in given:
-        raise UserError(
-            f"--workdir={given}: only folders of this machine's file system are written"
-        )
+        raise UserError(f"--workdir={given}: only folders of this machine's file system are written")
     return Path(given).expanduser() if given else fresh(spec)
 
 
@@ -153,8 +147,7 @@ def check_owner(workdir: Path, config: Mapping[str, Any], may_change: tuple[str,
     if found:
         raise UserError(
             f"workdir {workdir} belongs to a run with another config; choose another workdir, "
-            "or add --overwrite to delete that run; the differences (there -> here):\n  "
-            + "\n  ".join(found)
+            "or add --overwrite to delete that run; the differences (there -> here):\n  " + "\n  ".join(found)
         )
 
 

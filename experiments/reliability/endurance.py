@@ -16,10 +16,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 RUN = (
-    f"--config={ROOT}/configs/vit_b16.py:demo", "--config.duration=10000steps", "--config.log.every=100steps",
-    "--config.evals.every=1000steps", "--config.checkpoint.every=500steps", "--config.model.depth=1",
-    "--config.model.width=16", "--config.model.mlp_width=16", "--config.model.num_heads=2",
-)  # fmt: skip
+    f"--config={ROOT}/configs/vit_b16.py:demo",
+    "--config.duration=10000steps",
+    "--config.log.every=100steps",
+    "--config.evals.every=1000steps",
+    "--config.checkpoint.every=500steps",
+    "--config.model.depth=1",
+    "--config.model.width=16",
+    "--config.model.mlp_width=16",
+    "--config.model.num_heads=2",
+)
 
 
 def main() -> int:
@@ -28,8 +34,10 @@ def main() -> int:
         environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
         process = subprocess.Popen(
             [sys.executable, "-m", "vitax.main", *RUN, f"--workdir={workdir}"],
-            env=environment, cwd=ROOT, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+            env=environment,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+        )
         log = workdir / "metrics.jsonl"
         while not log.exists():
             time.sleep(0.05)

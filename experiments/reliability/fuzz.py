@@ -36,18 +36,52 @@ ROOT = Path(__file__).parents[2]
 DEMO = f"{ROOT}/configs/vit_b16.py:demo"
 LONGEST, LARGEST = 60, 2 * 2**30  # seconds, bytes
 STRANGE = [
-    0, -1, 1, 2, 3, 7, 2**31, 2**63, 10**12, 0.0, -0.5, 1e-30, 1e30, float("nan"), float("inf"), True, False, "",
-    "x", "adamw", "5 epochs", "-3 steps", "1e99 steps", "many", None, (), (0,), (8, 8), (-1, 8), (8, 8, 8), ("a",),
-    [], {}, {"a": 1}, {"(": 0.1}, "../../etc/passwd", "\0", "ä" * 300, b"bytes",
-]  # fmt: skip
+    0,
+    -1,
+    1,
+    2,
+    3,
+    7,
+    2**31,
+    2**63,
+    10**12,
+    0.0,
+    -0.5,
+    1e-30,
+    1e30,
+    float("nan"),
+    float("inf"),
+    True,
+    False,
+    "",
+    "x",
+    "adamw",
+    "5 epochs",
+    "-3 steps",
+    "1e99 steps",
+    "many",
+    None,
+    (),
+    (0,),
+    (8, 8),
+    (-1, 8),
+    (8, 8, 8),
+    ("a",),
+    [],
+    {},
+    {"a": 1},
+    {"(": 0.1},
+    "../../etc/passwd",
+    "\0",
+    "ä" * 300,
+    b"bytes",
+]
 
 
 def config_values(draw, folder):
     config = resolve(cli.load_config(DEMO))
     for _ in range(draw.choice([1, 1, 2, 5])):
-        section = draw.choice(
-            ["", *(key for key, value in config.items() if isinstance(value, dict))]
-        )
+        section = draw.choice(["", *(key for key, value in config.items() if isinstance(value, dict))])
         values = config[section] if section else config
         values[draw.choice(sorted(values))] = draw.choice(STRANGE)
     build.build(resolve(config))
@@ -56,11 +90,30 @@ def config_values(draw, folder):
 def command_lines(draw, folder):
     keys = sorted(flatten(resolve(cli.load_config(DEMO))))
     words = [
-        f"--config={DEMO}", "--config=nowhere.py", f"--config={DEMO[:-4]}", "--config", "--workdir=/dev/null",
-        f"--workdir={folder}", "--workdir=", "--mode=eval", "--mode=test", "--checkpoint=7", "--overwrite",
-        "--process_id=3", "--num_processes=-1", "--coordinator=nowhere", "extra", "-", "--", "--config.=1", "--=",
-        "--config.nothing=1", "--config.model=5", "--config.data.image_size=(8,", "--config.optim=None",
-    ]  # fmt: skip
+        f"--config={DEMO}",
+        "--config=nowhere.py",
+        f"--config={DEMO[:-4]}",
+        "--config",
+        "--workdir=/dev/null",
+        f"--workdir={folder}",
+        "--workdir=",
+        "--mode=eval",
+        "--mode=test",
+        "--checkpoint=7",
+        "--overwrite",
+        "--process_id=3",
+        "--num_processes=-1",
+        "--coordinator=nowhere",
+        "extra",
+        "-",
+        "--",
+        "--config.=1",
+        "--=",
+        "--config.nothing=1",
+        "--config.model=5",
+        "--config.data.image_size=(8,",
+        "--config.optim=None",
+    ]
     line = [words[0]] if draw.random() < 0.7 else []
     line += draw.sample(words, draw.choice([0, 0, 1, 2, 4]))
     for _ in range(draw.randint(0, 2)):
@@ -150,11 +203,7 @@ def checkpoint_bytes(draw, folder):
             continue
         if how == "flip" and data:
             data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
-        path.write_bytes(
-            {"cut": data[: len(data) // 2], "noise": draw.randbytes(99), "empty": b""}.get(
-                how, data
-            )
-        )
+        path.write_bytes({"cut": data[: len(data) // 2], "noise": draw.randbytes(99), "empty": b""}.get(how, data))
     from vitax.workdir import read_config
 
     config = resolve(read_config(target))
@@ -172,19 +221,13 @@ KINDS = (config_values, command_lines, folder_trees, image_bytes, checkpoint_byt
 def prepare(folder):
     """A run whose checkpoint will be damaged, and the sum of its parameters."""
     tiny = ["--config.model.depth=1", "--config.model.width=16", "--config.model.num_heads=2"]
-    tiny += [
-        "--config.duration=2steps",
-        "--config.optim.warmup=1steps",
-        "--config.model.mlp_width=16",
-    ]
+    tiny += ["--config.duration=2steps", "--config.optim.warmup=1steps", "--config.model.mlp_width=16"]
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
         main.start(["main", f"--config={DEMO}", *tiny, f"--workdir={folder / 'run'}"])
     config = json.loads((folder / "run" / "config.json").read_text())
     built = build.build(resolve(config), folder / "run")
     shapes = {"params": built.shapes.params}
-    _, variables, _ = restore(
-        open_run(folder / "run", config["evals"]), "last", shapes, False, built.mesh
-    )
+    _, variables, _ = restore(open_run(folder / "run", config["evals"]), "last", shapes, False, built.mesh)
     total = float(sum(abs(x).sum() for x in jax.tree.leaves(variables)))
     (folder / "sum.json").write_text(json.dumps(total))
 

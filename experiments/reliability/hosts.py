@@ -18,11 +18,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 RUN = (
-    f"--config={ROOT}/configs/vit_b16.py:demo", "--config.duration=300steps", "--config.optim.warmup=5steps",
-    "--config.log.every=4steps", "--config.evals.every=0steps", "--config.checkpoint.every=20steps",
-    "--config.model.depth=1", "--config.model.width=16", "--config.model.mlp_width=16",
-    "--config.model.num_heads=2", "--config.evals.best=",
-)  # fmt: skip
+    f"--config={ROOT}/configs/vit_b16.py:demo",
+    "--config.duration=300steps",
+    "--config.optim.warmup=5steps",
+    "--config.log.every=4steps",
+    "--config.evals.every=0steps",
+    "--config.checkpoint.every=20steps",
+    "--config.model.depth=1",
+    "--config.model.width=16",
+    "--config.model.mlp_width=16",
+    "--config.model.num_heads=2",
+    "--config.evals.best=",
+)
 COUNT = 4
 
 
@@ -30,22 +37,19 @@ def start(workdir: Path, timeout: float) -> list[subprocess.Popen]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    line = [
-        sys.executable,
-        "-m",
-        "vitax.main",
-        *RUN,
-        f"--workdir={workdir}",
-        f"--coordinator={address}",
-    ]
+    line = [sys.executable, "-m", "vitax.main", *RUN, f"--workdir={workdir}", f"--coordinator={address}"]
     line += [f"--num_processes={COUNT}", f"--host_timeout={timeout}"]
     return [
         subprocess.Popen(
-            [*line, f"--process_id={i}"], cwd=ROOT, env={**os.environ, "JAX_PLATFORMS": "cpu"},
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            [*line, f"--process_id={i}"],
+            cwd=ROOT,
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for i in range(COUNT)
-    ]  # fmt: skip
+    ]
 
 
 def attempt(fault: signal.Signals, victim: int, timeout: float) -> bool:

@@ -25,11 +25,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TINY = (
-    f"--config={ROOT}/configs/vit_b16.py:demo", "--config.duration=6000steps", "--config.optim.warmup=5steps",
-    "--config.log.every=20steps", "--config.evals.every=250steps", "--config.checkpoint.every=100steps",
-    "--config.evals.batch_size=8", "--config.model.depth=1", "--config.model.width=16",
-    "--config.model.mlp_width=16", "--config.model.num_heads=2", "--config.optim.ema_decay=0.9",
-)  # fmt: skip
+    f"--config={ROOT}/configs/vit_b16.py:demo",
+    "--config.duration=6000steps",
+    "--config.optim.warmup=5steps",
+    "--config.log.every=20steps",
+    "--config.evals.every=250steps",
+    "--config.checkpoint.every=100steps",
+    "--config.evals.batch_size=8",
+    "--config.model.depth=1",
+    "--config.model.width=16",
+    "--config.model.mlp_width=16",
+    "--config.model.num_heads=2",
+    "--config.optim.ema_decay=0.9",
+)
 CLOCKS = ("per_second", "data_wait", "seconds")
 
 
@@ -67,9 +75,7 @@ def main() -> int:
             code = process.wait(120)
             waits.append(time.monotonic() - began)
             # Before Python has come to the handlers, the signal itself ends the process.
-            if code not in (-number, 128 + number) or (
-                phase == "training" and code == -number != -9
-            ):
+            if code not in (-number, 128 + number) or (phase == "training" and code == -number != -9):
                 wrong.append((phase, code, process.told[-3:]))
             if any("Traceback" in line for line in process.told) and phase != "imports":
                 wrong.append((phase, "traceback", process.told[-3:]))
@@ -77,12 +83,8 @@ def main() -> int:
         assert last.wait() == 0, last.told
         runs, same = runs + 1, same + (outcome(ended) == outcome(whole))
     print(f"{given.count} x SIG{given.signal}: {dict(phases)}")
-    print(
-        f"from signal to end: {max(waits):.1f} s at most, {sorted(waits)[len(waits) // 2]:.2f} s median"
-    )
-    print(
-        f"{same} of {runs} runs have bit-identical state and metrics.jsonl; surprises: {wrong or 0}"
-    )
+    print(f"from signal to end: {max(waits):.1f} s at most, {sorted(waits)[len(waits) // 2]:.2f} s median")
+    print(f"{same} of {runs} runs have bit-identical state and metrics.jsonl; surprises: {wrong or 0}")
     return int(bool(wrong) or same < runs)
 
 
@@ -96,9 +98,8 @@ def start(workdir: Path) -> subprocess.Popen:
     line = [sys.executable, "-m", "vitax.main", *TINY, f"--workdir={workdir}"]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     process = subprocess.Popen(
-        line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=ROOT,
-        preexec_fn=heed,
-    )  # fmt: skip
+        line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=ROOT, preexec_fn=heed
+    )
     process.told = []
     threading.Thread(target=lambda: process.told.extend(process.stdout), daemon=True).start()
     return process

@@ -17,10 +17,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 RUN = (
-    f"--config={ROOT}/configs/vit_b16.py:demo", "--config.optim.warmup=5steps", "--config.log.every=1steps",
-    "--config.checkpoint.every=10steps", "--config.checkpoint.keep=3", "--config.evals.best=",
-    "--config.duration=20steps", "--config.model.width=128",
-)  # fmt: skip
+    f"--config={ROOT}/configs/vit_b16.py:demo",
+    "--config.optim.warmup=5steps",
+    "--config.log.every=1steps",
+    "--config.checkpoint.every=10steps",
+    "--config.checkpoint.keep=3",
+    "--config.evals.best=",
+    "--config.duration=20steps",
+    "--config.model.width=128",
+)
 BOUND = 1e-5
 ONE = (1, 1, 1)
 LAYOUTS = {  # processes, devices of each, fsdp
@@ -38,14 +43,7 @@ def train(workdir: Path, layout: tuple[int, int, int]) -> list[float]:
     """Runs, or continues, and gives the loss of each step."""
     processes, devices, fsdp = layout
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
-    line = [
-        sys.executable,
-        "-m",
-        "vitax.main",
-        *RUN,
-        f"--config.mesh.fsdp={fsdp}",
-        f"--workdir={workdir}",
-    ]
+    line = [sys.executable, "-m", "vitax.main", *RUN, f"--config.mesh.fsdp={fsdp}", f"--workdir={workdir}"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -53,10 +51,14 @@ def train(workdir: Path, layout: tuple[int, int, int]) -> list[float]:
     started = [
         subprocess.Popen(
             line + ([*several, f"--process_id={i}"] if processes > 1 else []),
-            env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env=environment,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for i in range(processes)
-    ]  # fmt: skip
+    ]
     for process in started:
         _, err = process.communicate(timeout=500)
         if process.returncode:
@@ -82,11 +84,7 @@ def main() -> int:
             worst = max(worst, found)
             print(f"{told:<42}{found:.1e}", flush=True)
         stayed = train(folder / "8 devices, 2 copies split over 4", (1, 8, 4))
-        for told, layout in (
-            ("1 device", ONE),
-            ("2 devices", (1, 2, 2)),
-            ("4 processes", (4, 1, 1)),
-        ):
+        for told, layout in (("1 device", ONE), ("2 devices", (1, 2, 2)), ("4 processes", (4, 1, 1))):
             moved = folder / f"moved to {told}"
             shutil.copytree(folder / "8 devices, 2 copies split over 4", moved)
             shutil.rmtree(moved / "checkpoints" / "20")  # back to step 10

@@ -13,11 +13,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-DEMO = (
-    f"--config={ROOT}/configs/vit_b16.py:demo",
-    "--config.duration=60steps",
-    "--config.log.every=1steps",
-)
+DEMO = (f"--config={ROOT}/configs/vit_b16.py:demo", "--config.duration=60steps", "--config.log.every=1steps")
 DEMO += ("--config.optim.warmup=5steps",)
 
 
@@ -34,8 +30,10 @@ def first_step(cache: Path, workdir: Path) -> float:
     began = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "vitax.main", *DEMO, f"--workdir={workdir}"],
-        env=environment, cwd=ROOT, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+        env=environment,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+    )
     log = workdir / "metrics.jsonl"
     while not (log.exists() and log.stat().st_size):
         time.sleep(0.01)
@@ -59,9 +57,7 @@ def main() -> None:
             found["cold"].append(first_step(cache, Path(name) / "cold"))
             found["warm"].append(first_step(cache, Path(name) / "warm"))
     for what, seconds in found.items():
-        print(
-            f"{what:<20}{statistics.median(seconds):.2f} s  ({min(seconds):.2f} to {max(seconds):.2f})"
-        )
+        print(f"{what:<20}{statistics.median(seconds):.2f} s  ({min(seconds):.2f} to {max(seconds):.2f})")
 
 
 if __name__ == "__main__":

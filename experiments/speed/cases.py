@@ -35,9 +35,7 @@ class Case(NamedTuple):
 
 
 def images(side: int) -> Callable[[int], tuple[np.ndarray, ...]]:
-    return lambda batch: (
-        np.random.default_rng(0).normal(size=(batch, 3, side, side)).astype(np.float32),
-    )
+    return lambda batch: (np.random.default_rng(0).normal(size=(batch, 3, side, side)).astype(np.float32),)
 
 
 def tokens(vocabulary: int, length: int) -> Callable[[int], tuple[np.ndarray, ...]]:
@@ -89,9 +87,16 @@ def swinir_light() -> Any:
     from spandrel.architectures.SwinIR.__arch.SwinIR import SwinIR
 
     return SwinIR(
-        img_size=64, embed_dim=60, depths=[6] * 4, num_heads=[6] * 4, window_size=8, mlp_ratio=2,
-        upscale=2, upsampler="pixelshuffledirect", drop_path_rate=0.0,
-    ).eval()  # fmt: skip
+        img_size=64,
+        embed_dim=60,
+        depths=[6] * 4,
+        num_heads=[6] * 4,
+        window_size=8,
+        mlp_ratio=2,
+        upscale=2,
+        upsampler="pixelshuffledirect",
+        drop_path_rate=0.0,
+    ).eval()
 
 
 def marian() -> Any:
@@ -99,11 +104,23 @@ def marian() -> Any:
     import transformers
 
     config = transformers.MarianConfig(
-        vocab_size=37000, d_model=512, encoder_layers=6, decoder_layers=6, encoder_attention_heads=8,
-        decoder_attention_heads=8, encoder_ffn_dim=2048, decoder_ffn_dim=2048, activation_function="swish",
-        pad_token_id=36999, decoder_start_token_id=36999, eos_token_id=0, forced_eos_token_id=None,
-        max_position_embeddings=512, scale_embedding=True, init_std=0.1,
-    )  # fmt: skip
+        vocab_size=37000,
+        d_model=512,
+        encoder_layers=6,
+        decoder_layers=6,
+        encoder_attention_heads=8,
+        decoder_attention_heads=8,
+        encoder_ffn_dim=2048,
+        decoder_ffn_dim=2048,
+        activation_function="swish",
+        pad_token_id=36999,
+        decoder_start_token_id=36999,
+        eos_token_id=0,
+        forced_eos_token_id=None,
+        max_position_embeddings=512,
+        scale_embedding=True,
+        init_std=0.1,
+    )
     model = transformers.MarianMTModel(config).eval()
     model.final_logits_bias[0, [0, 36999]] = -1e9
     return model
@@ -114,8 +131,8 @@ GENERATED = 64  # tokens of a translation
 
 def their_translation(beam: int) -> Callable[..., Any]:
     return lambda module, source: module.generate(
-        source, num_beams=beam, do_sample=False, min_length=0, max_new_tokens=GENERATED, use_cache=True,
-    )[:, 1:]  # fmt: skip
+        source, num_beams=beam, do_sample=False, min_length=0, max_new_tokens=GENERATED, use_cache=True
+    )[:, 1:]
 
 
 def our_translation(beam: int) -> Callable[..., Any]:
@@ -182,29 +199,28 @@ CASES = {
         lambda module, images, noise: module(images, noise=noise).logits,
         ours=our_reconstruction(0.75),
     ),
-    "mae_l16": Case(
-        images_and_noise, model=vitax_model("mae", "L"), ours=our_reconstruction(0.75)
-    ),
-    "mae_l16_dense": Case(
-        images_and_noise, model=vitax_model("mae", "L"), ours=our_reconstruction(0.0)
-    ),
+    "mae_l16": Case(images_and_noise, model=vitax_model("mae", "L"), ours=our_reconstruction(0.75)),
+    "mae_l16_dense": Case(images_and_noise, model=vitax_model("mae", "L"), ours=our_reconstruction(0.0)),
     "clip_b16": Case(
-        images_and_texts, open_clip_model, their_clip,
-        fields=dict(activation="gelu", image_heads=12, text_heads=8), ours=our_clip,
+        images_and_texts,
+        open_clip_model,
+        their_clip,
+        fields=dict(activation="gelu", image_heads=12, text_heads=8),
+        ours=our_clip,
     ),
     "swinir_light_x2": Case(images(64), swinir_light),
     "bert_base": Case(
-        tokens(30522, 512), transformers_model("Bert", **NO_DROPOUT),
-        lambda module, texts: module(texts).prediction_logits, ours=words,
+        tokens(30522, 512),
+        transformers_model("Bert", **NO_DROPOUT),
+        lambda module, texts: module(texts).prediction_logits,
+        ours=words,
     ),
     "fnet_base": Case(
-        tokens(32000, 512), transformers_model("FNet", hidden_dropout_prob=0.0),
-        lambda module, texts: module(texts).prediction_logits, ours=words,
+        tokens(32000, 512),
+        transformers_model("FNet", hidden_dropout_prob=0.0),
+        lambda module, texts: module(texts).prediction_logits,
+        ours=words,
     ),
-    "greedy": Case(
-        tokens(36000, 64), marian, their_translation(1), ours=our_translation(1), trains=False
-    ),
-    "beam_4": Case(
-        tokens(36000, 64), marian, their_translation(4), ours=our_translation(4), trains=False
-    ),
-}  # fmt: skip
+    "greedy": Case(tokens(36000, 64), marian, their_translation(1), ours=our_translation(1), trains=False),
+    "beam_4": Case(tokens(36000, 64), marian, their_translation(4), ours=our_translation(4), trains=False),
+}

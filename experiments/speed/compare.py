@@ -24,13 +24,11 @@ from typing import Any
 
 HERE = Path(__file__).parent
 AGREE = {"float32": 1e-4, "bfloat16": 1e-3}
-PACKAGES = ("vitax", "jax", "jaxlib", "flax", "torch", "timm", "transformers", "open_clip_torch", "spandrel")  # fmt: skip
+PACKAGES = ("vitax", "jax", "jaxlib", "flax", "torch", "timm", "transformers", "open_clip_torch", "spandrel")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("cases", nargs="+")
     parser.add_argument("--mode", default="forward", choices=["forward", "train"])
     parser.add_argument("--peer", default="eager", choices=["eager", "compiled", "flax"])
@@ -47,7 +45,7 @@ def main() -> int:
         wrong += found["agrees"] is False
         with given.out.open("a") as file:
             file.write(json.dumps(found) + "\n")
-        told = "" if found["agrees"] is not False else f"  OUTPUTS DIFFER by {found['error']:.1e}: does not count"  # fmt: skip
+        told = "" if found["agrees"] is not False else f"  OUTPUTS DIFFER by {found['error']:.1e}: does not count"
         print(
             f"{case:<16}{given.mode:<9}batch {given.batch:<4}ours {found['ours_per_second']:.2f}/s  "
             f"{found['peer']} {found['theirs_per_second']:.2f}/s  ratio {found['ratio']:.2f} "
@@ -63,10 +61,10 @@ def compare(case: str, given: argparse.Namespace) -> dict[str, Any]:
         common = [f"--mode={given.mode}", f"--batch={given.batch}", f"--dtype={given.dtype}"]
         # The peer first: it makes the weights.
         if given.against:
-            before = start(["eager", given.against, *common, f"--folder={folder}"]) if has_peer(given.against) else None  # fmt: skip
+            before = start(["eager", given.against, *common, f"--folder={folder}"]) if has_peer(given.against) else None
             theirs, other = start(["ours", given.against, *common, f"--folder={folder}"])
             stop(before)
-            before = start(["eager", case, *common, f"--folder={folder}"]) if has_peer(case) else None  # fmt: skip
+            before = start(["eager", case, *common, f"--folder={folder}"]) if has_peer(case) else None
             stop(before)
         elif given.peer == "flax":
             stop(start(["eager", case, *common, f"--folder={folder}"]))
@@ -137,7 +135,11 @@ def read(process: subprocess.Popen) -> str:
 
 def processor() -> str:
     info = Path("/proc/cpuinfo")
-    names = [x.split(":")[1].strip() for x in info.read_text().splitlines() if x.startswith("model name")] if info.exists() else []  # fmt: skip
+    names = (
+        [x.split(":")[1].strip() for x in info.read_text().splitlines() if x.startswith("model name")]
+        if info.exists()
+        else []
+    )
     return names[0] if names else platform.processor() or platform.machine()
 
 

@@ -49,7 +49,7 @@ def ours(folder: Path, cores: int) -> Callable[[], int]:
     from vitax.data.loader import Loader
     from vitax.data.transforms import train_transform
 
-    splits = open_source("folder", path=str(folder), train="train", test="test", test_fraction=0.1, channels=3)  # fmt: skip
+    splits = open_source("folder", path=str(folder), train="train", test="test", test_fraction=0.1, channels=3)
     transform = train_transform((224, 224), MEAN, STD, interpolation="bilinear")  # as torchvision
     batches = Loader(splits.train, transform, BATCH, threads=cores).train()
     return lambda: len(next(batches)["image"])
@@ -60,9 +60,16 @@ def dataloader(folder: Path, cores: int) -> Callable[[], int]:
     from torchvision import datasets, transforms
 
     torch.set_num_threads(1)
-    steps = [transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip(), transforms.ToTensor(), transforms.Normalize(MEAN, STD)]  # fmt: skip
+    steps = [
+        transforms.RandomResizedCrop(224),
+        transforms.RandomHorizontalFlip(),
+        transforms.ToTensor(),
+        transforms.Normalize(MEAN, STD),
+    ]
     data = datasets.ImageFolder(folder, transforms.Compose(steps))
-    loader = torch.utils.data.DataLoader(data, BATCH, shuffle=True, num_workers=cores, drop_last=True, persistent_workers=True)  # fmt: skip
+    loader = torch.utils.data.DataLoader(
+        data, BATCH, shuffle=True, num_workers=cores, drop_last=True, persistent_workers=True
+    )
 
     def forever():
         while True:
@@ -108,7 +115,7 @@ def side(name: str, folder: Path, cores: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each program in each round")
@@ -127,10 +134,21 @@ def main() -> None:
         for number in range(given.rounds):
             for name in SIDES if number % 2 else SIDES[::-1]:
                 # Started anew each time: threads that read ahead would otherwise work during the others' turns.
-                process = subprocess.run([*line, f"--side={name}"], input=f"{given.seconds}\n", capture_output=True, text=True, check=True)  # fmt: skip
+                process = subprocess.run(
+                    [*line, f"--side={name}"], input=f"{given.seconds}\n", capture_output=True, text=True, check=True
+                )
                 rates[name].append(float(process.stdout.split()[-1]))
     found = {name: statistics.median(values) for name, values in rates.items()}
-    print(json.dumps({"cores": given.cores, **found, "over_dataloader": found["ours"] / found["dataloader"], "of_decoding": found["ours"] / found["decode"]}))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "cores": given.cores,
+                **found,
+                "over_dataloader": found["ours"] / found["dataloader"],
+                "of_decoding": found["ours"] / found["decode"],
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ class PlainViT(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-        x = nn.Conv(self.width, (16, 16), (16, 16), padding="VALID", dtype=self.dtype, name="patches")(images)  # fmt: skip
+        x = nn.Conv(self.width, (16, 16), (16, 16), padding="VALID", dtype=self.dtype, name="patches")(images)
         x = x.reshape(len(x), -1, self.width)
         token = self.param("token", nn.initializers.zeros, (1, 1, self.width))
         x = jnp.concatenate([jnp.tile(token, (len(x), 1, 1)).astype(x.dtype), x], axis=1)
@@ -25,9 +25,9 @@ class PlainViT(nn.Module):
         x = x + positions.astype(x.dtype)
         for i in range(self.depth):
             y = nn.LayerNorm(dtype=self.dtype, name=f"norm1_{i}")(x)
-            x = x + nn.MultiHeadDotProductAttention(self.num_heads, dtype=self.dtype, name=f"attention_{i}")(y)  # fmt: skip
+            x = x + nn.MultiHeadDotProductAttention(self.num_heads, dtype=self.dtype, name=f"attention_{i}")(y)
             y = nn.LayerNorm(dtype=self.dtype, name=f"norm2_{i}")(x)
-            y = nn.gelu(nn.Dense(4 * self.width, dtype=self.dtype, name=f"dense1_{i}")(y), approximate=False)  # fmt: skip
+            y = nn.gelu(nn.Dense(4 * self.width, dtype=self.dtype, name=f"dense1_{i}")(y), approximate=False)
             x = x + nn.Dense(self.width, dtype=self.dtype, name=f"dense2_{i}")(y)
         x = nn.LayerNorm(dtype=self.dtype, name="norm")(x)
         return nn.Dense(1000, name="head")(x[:, 0].astype(jnp.float32))
@@ -37,7 +37,7 @@ def plain_variables(variables: Any, heads: int) -> Any:
     """Our parameters under its names."""
     ours = variables["params"]
     width = ours["norm"]["scale"].shape[0]
-    positions = jnp.concatenate([ours["pos_embed"]["prefix"], ours["pos_embed"]["grid"].reshape(-1, width)])  # fmt: skip
+    positions = jnp.concatenate([ours["pos_embed"]["prefix"], ours["pos_embed"]["grid"].reshape(-1, width)])
     patches = ours["patch_embed"]["projection"]
     found = {
         "patches": {**patches, "kernel": patches["kernel"].reshape(16, 16, 3, width)},
@@ -54,12 +54,7 @@ def plain_variables(variables: Any, heads: int) -> Any:
         found[f"attention_{i}"] = {
             name: {"kernel": kernel.reshape(width, heads, -1), "bias": bias.reshape(heads, -1)}
             for name, kernel, bias in zip(("query", "key", "value"), kernels, biases, strict=True)
-        } | {
-            "out": {
-                "kernel": attention["out"]["kernel"].reshape(heads, -1, width),
-                "bias": attention["out"]["bias"],
-            }
-        }
+        } | {"out": {"kernel": attention["out"]["kernel"].reshape(heads, -1, width), "bias": attention["out"]["bias"]}}
         found |= {f"norm1_{i}": block["norm1"], f"norm2_{i}": block["norm2"]}
         found |= {f"dense1_{i}": mlp["dense1"], f"dense2_{i}": mlp["dense2"]}
     return {"params": found}

@@ -39,7 +39,7 @@ def make(name: str, side: int) -> Any:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--models", default="vit,swin,nat,swinir")
     parser.add_argument("--sides", default="224,448,672,896")
     parser.add_argument("--rounds", type=int, default=3)
@@ -105,14 +105,26 @@ def write(rows: list[dict]) -> None:
     axes = figure.subplots()
     for name in dict.fromkeys(row["model"] for row in rows):
         mine = [row for row in rows if row["model"] == name]
-        axes.plot([r["side"] for r in mine], [r["seconds"] / mine[0]["seconds"] for r in mine], "o-",
-                  label=f"{name}: slope {slope(rows, name):.2f}")  # fmt: skip
+        axes.plot(
+            [r["side"] for r in mine],
+            [r["seconds"] / mine[0]["seconds"] for r in mine],
+            "o-",
+            label=f"{name}: slope {slope(rows, name):.2f}",
+        )
     sides = np.linspace(min(r["side"] for r in rows), max(r["side"] for r in rows), 50)
-    for label, window, style in (("Omega(MSA), width 96, patch 4", None, "k--"), ("Omega(W-MSA), the same, M = 7", 7, "k:")):  # fmt: skip
+    for label, window, style in (
+        ("Omega(MSA), width 96, patch 4", None, "k--"),
+        ("Omega(W-MSA), the same, M = 7", 7, "k:"),
+    ):
         values = np.array([omega(side, 4, 96, window) for side in sides])
         axes.plot(sides, values / values[0], style, label=label)
-    axes.set(xscale="log", yscale="log", xlabel="side of the image in pixels", ylabel="time over that of the smallest",
-             title="Time per image, forward pass, batch 1")  # fmt: skip
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="side of the image in pixels",
+        ylabel="time over that of the smallest",
+        title="Time per image, forward pass, batch 1",
+    )
     axes.set_xticks([r["side"] for r in rows[: len({r["side"] for r in rows})]])
     axes.get_xaxis().set_major_formatter("{x:.0f}")
     axes.minorticks_off()

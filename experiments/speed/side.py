@@ -84,7 +84,7 @@ def ours(given: argparse.Namespace, case: Case) -> tuple[Steps, dict[str, Any]]:
         variables = jax.jit(start)(jax.random.key(0))
     else:
         stored = np.load(given.folder / "weights.npz")
-        model, variables, _ = pretrained.load({name: stored[name] for name in stored.files}, **case.fields)  # fmt: skip
+        model, variables, _ = pretrained.load({name: stored[name] for name in stored.files}, **case.fields)
     # Off on both sides: random numbers are another question.
     off = {name: 0.0 for name in model.__dataclass_fields__ if name.endswith("dropout")}
     model = model.clone(**off)
@@ -96,13 +96,13 @@ def ours(given: argparse.Namespace, case: Case) -> tuple[Steps, dict[str, Any]]:
     output = lambda model, more: lambda v, x: case.ours(Applied(model, v, more), *x)
     if case.trains:
         told["macs"] = count_macs(output(model, {}), variables, inputs) // given.batch
-    model_in = lambda dtype: model if dtype == "float32" else model.clone(dtype=jnp.dtype(dtype).type)  # fmt: skip
+    model_in = lambda dtype: model if dtype == "float32" else model.clone(dtype=jnp.dtype(dtype).type)
     model = model_in(given.dtype)
     forward = jax.jit(output(model, {})).lower(variables, inputs).compile()
     if case.peer is not None:
         told["error"] = difference(
-            np.asarray(forward(variables, inputs), np.float32), np.load(given.folder / "output.npy"), given.dtype,
-        )  # fmt: skip
+            np.asarray(forward(variables, inputs), np.float32), np.load(given.folder / "output.npy"), given.dtype
+        )
     if given.mode == "forward":
 
         def steps(count: int) -> None:

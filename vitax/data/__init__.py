@@ -49,9 +49,7 @@ def open_source(
     except UnknownDataSet as error:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise UserError(
-            f"data.name={name!r} is none of {', '.join(known)}{hint}, and {error}"
-        ) from error
+        raise UserError(f"data.name={name!r} is none of {', '.join(known)}{hint}, and {error}") from error
     except UserError:
         raise
     except (ValueError, OSError) as error:

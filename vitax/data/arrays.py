@@ -35,8 +35,7 @@ def arrays(*, path: str, train: str, test: str, test_fraction: float, channels: 
         images, labels = found[f"{split}_images"], found[f"{split}_labels"]
         if images.ndim != 4 or images.dtype != np.uint8 or images.shape[-1] != channels:
             raise UserError(
-                f"{path}: {split}_images is {images.dtype} {images.shape}, not uint8 "
-                f"(n, height, width, {channels})"
+                f"{path}: {split}_images is {images.dtype} {images.shape}, not uint8 (n, height, width, {channels})"
             )
         if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu" or labels.min() < 0:
             raise UserError(
@@ -47,13 +46,7 @@ def arrays(*, path: str, train: str, test: str, test_fraction: float, channels: 
     classes = int(parts[0]["label"].max()) + 1
     names = [str(name) for name in found.get("class_names", range(classes))]
     if max(int(part["label"].max()) for part in parts) >= len(names):
-        raise UserError(
-            f"{path}: a label is not below {len(names)}, the number of classes in {train}"
-        )
+        raise UserError(f"{path}: a label is not below {len(names)}, the number of classes in {train}")
     return Splits(
-        *(
-            Arrays(part, names, f"{path}/{split}")
-            for part, split in zip(parts, (train, test), strict=True)
-        ),
-        origin=path,
+        *(Arrays(part, names, f"{path}/{split}") for part, split in zip(parts, (train, test), strict=True)), origin=path
     )

@@ -91,22 +91,12 @@ def _members(file: str) -> dict[str, dict[str, tuple[int, int]]]:
         with tarfile.open(file, "r:") as archive:
             for member in archive:
                 folder, name = os.path.split(member.name)
-                stem, _, extensions = name.partition(
-                    "."
-                )  # as WebDataset: the key ends at the first dot
+                stem, _, extensions = name.partition(".")  # as WebDataset: the key ends at the first dot
                 key, extension = os.path.join(folder, stem), f".{extensions.lower()}"
-                kind = (
-                    "caption"
-                    if extension == ".txt"
-                    else "image"
-                    if extension in EXTENSIONS
-                    else None
-                )
+                kind = "caption" if extension == ".txt" else "image" if extension in EXTENSIONS else None
                 if member.isfile() and kind and stem:
                     if kind in found.get(key, {}):
-                        raise UserError(
-                            f"{file} holds two of the kind {kind!r} for {key}; {TAR_LAYOUT}"
-                        )
+                        raise UserError(f"{file} holds two of the kind {kind!r} for {key}; {TAR_LAYOUT}")
                     found.setdefault(key, {})[kind] = (member.offset_data, member.size)
     except (tarfile.TarError, OSError) as error:
         raise UserError(f"{file} cannot be read as a tar file: {error}; {TAR_LAYOUT}") from error
@@ -137,12 +127,8 @@ def table(*, path: str, train: str, test: str, test_fraction: float, channels: i
         images = sorted({image for image, _ in learned})
         order = np.random.default_rng(0).permutation(len(images))
         held = {images[i] for i in order[: max(1, round(test_fraction * len(images)))]}
-        parts = tuple(
-            [row for row in learned if (row[0] in held) == here] for here in (False, True)
-        )
-        origin = (
-            f"{files.get(train) or root}, {test_fraction:.0%} of the images held back for the test"
-        )
+        parts = tuple([row for row in learned if (row[0] in held) == here] for here in (False, True))
+        origin = f"{files.get(train) or root}, {test_fraction:.0%} of the images held back for the test"
         if not parts[0]:
             raise UserError(f"{path} names one image, two at least are needed; {TABLE_LAYOUT}")
     return Splits(*(CaptionedFiles(*zip(*rows, strict=True), channels) for rows in parts), origin)
@@ -191,9 +177,7 @@ def tars(*, path: str, train: str, test: str, test_fraction: float, channels: in
     if len(sources) == 1:  # one file: its last pairs are the test
         whole = sources[0]
         if len(whole) < 2:
-            raise UserError(
-                f"{path} holds {len(whole)} pairs, two at least are needed; {TAR_LAYOUT}"
-            )
+            raise UserError(f"{path} holds {len(whole)} pairs, two at least are needed; {TAR_LAYOUT}")
         held = max(1, round(test_fraction * len(whole)))
         sources = [_part(whole, slice(0, len(whole) - held)), _part(whole, slice(-held, None))]
     if not all(len(source) for source in sources):

@@ -10,9 +10,7 @@ from vitax.data.transforms import resize
 DEGRADATIONS = ("bicubic", "noise", "jpeg")
 
 
-def degrade(
-    image: np.ndarray, rng: np.random.Generator, *, kind: str, scale: int, strength: float
-) -> np.ndarray:
+def degrade(image: np.ndarray, rng: np.random.Generator, *, kind: str, scale: int, strength: float) -> np.ndarray:
     """A damaged copy.
 
     Args:
@@ -44,6 +42,4 @@ def enlarge(image: np.ndarray, scale: int) -> np.ndarray:
         return image
     height, width, _ = image.shape
     pixels = image.round().clip(0, 255).astype(np.uint8)
-    return resize(pixels, (height * scale, width * scale), interpolation="bicubic").astype(
-        np.float32
-    )
+    return resize(pixels, (height * scale, width * scale), interpolation="bicubic").astype(np.float32)

@@ -18,9 +18,7 @@ SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validati
 class ImageFiles:
     """Labelled image files, read when asked for."""
 
-    def __init__(
-        self, paths: Sequence[str], labels: np.ndarray, class_names: Sequence[str], channels: int
-    ):
+    def __init__(self, paths: Sequence[str], labels: np.ndarray, class_names: Sequence[str], channels: int):
         self.paths, self.labels = list(paths), np.asarray(labels, np.int32)
         self.class_names, self.channels = tuple(class_names), channels
 
@@ -47,7 +45,9 @@ def folder(*, path: str, train: str, test: str, test_fraction: float, channels: 
         UserError: the folder has none of these layouts, a class no images, or the test a class that the training has not.
     """
     root = Path(path).expanduser()
-    layout = f"expected DIR/train/<class>/*.jpg and DIR/test/<class>/*.jpg, or DIR/<class>/*.jpg ({' '.join(EXTENSIONS)})"
+    layout = (
+        f"expected DIR/train/<class>/*.jpg and DIR/test/<class>/*.jpg, or DIR/<class>/*.jpg ({' '.join(EXTENSIONS)})"
+    )
     if not path:
         raise UserError(f"data.path is empty; set --config.data.path=DIR; {layout}")
     if not root.is_dir():
@@ -97,13 +97,9 @@ def split_folder(root: Path, name: str, aliases: tuple[str, ...]) -> Path | None
 
 def _scan(root: Path, layout: str, least: int = 2) -> tuple[list[str], list[str], np.ndarray]:
     """Class names (sorted), file paths and labels below ``root/<class>/``; at least ``least`` classes."""
-    class_names = sorted(
-        entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != "."
-    )
+    class_names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != ".")
     if len(class_names) < least:
-        raise UserError(
-            f"{root} holds {len(class_names)} class folders, at least {least} are needed; {layout}"
-        )
+        raise UserError(f"{root} holds {len(class_names)} class folders, at least {least} are needed; {layout}")
     if splits := sorted(name for name in class_names if name.lower() in SPLIT_NAMES):
         raise UserError(
             f"{root} holds the folder {splits[0]!r}, which looks like a split and not like a class; {layout}"
@@ -112,9 +108,7 @@ def _scan(root: Path, layout: str, least: int = 2) -> tuple[list[str], list[str]
     for label, name in enumerate(class_names):
         files = find_images(root / name)
         if not files:
-            raise UserError(
-                f"class folder {root / name} holds no images; add some or remove it; {layout}"
-            )
+            raise UserError(f"class folder {root / name} holds no images; add some or remove it; {layout}")
         paths += files
         labels += [label] * len(files)
     return class_names, paths, np.asarray(labels, np.int32)

@@ -25,10 +25,7 @@ Transform = Callable[[Example, np.random.Generator], Example]
 
 LOGGER = logging.getLogger("vitax")
 RESTARTS = 3
-UNREADABLE = (
-    ValueError,
-    OSError,
-)  # what a source raises for an example; all else is a mistake in the code
+UNREADABLE = (ValueError, OSError)  # what a source raises for an example; all else is a mistake in the code
 
 
 class Loader:
@@ -69,8 +66,7 @@ class Loader:
             raise UserError("the source holds no examples")
         if batch_size < 1 or batch_size % hosts:
             raise UserError(
-                f"batch_size {batch_size} is not a multiple of {hosts} hosts; "
-                f"use {max(1, batch_size // hosts) * hosts}"
+                f"batch_size {batch_size} is not a multiple of {hosts} hosts; use {max(1, batch_size // hosts) * hosts}"
             )
         if min(threads, workers, shuffle_window) < 0 or not 0 <= max_corrupt <= 1:
             raise UserError(
@@ -146,11 +142,7 @@ class Loader:
                 deaths += 1
                 if "Worker process was terminated" not in str(error) or deaths > RESTARTS:
                     raise
-                LOGGER.warning(
-                    "a data worker died (out of memory?): %s; started again at batch %d",
-                    error,
-                    start,
-                )
+                LOGGER.warning("a data worker died (out of memory?): %s; started again at batch %d", error, start)
 
     def _batches(self, examples: grain.MapDataset, start: int) -> Iterator[Example]:
         # Batched first and dealt out second: host h holds rows h*local .. (h+1)*local of each global batch,
@@ -158,9 +150,7 @@ class Loader:
         batches = examples.batch(self.batch_size // self.hosts)
         batches = batches[start * self.hosts + self.host :: self.hosts]
         # A buffered element is a whole batch: grain's default of 500 would be terabytes.
-        read = grain.ReadOptions(
-            num_threads=self.threads, prefetch_buffer_size=max(2, self.threads)
-        )
+        read = grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=max(2, self.threads))
         batches = batches.to_iter_dataset(read)
         if self.workers:
             if not flags.FLAGS.is_parsed():  # grain's workers read an absl flag
@@ -170,9 +160,7 @@ class Loader:
         iterator = iter(batches)
         try:
             for batch in iterator:
-                if (
-                    self.workers
-                ):  # a worker's arrays lie in shared memory: copied, they can be freed
+                if self.workers:  # a worker's arrays lie in shared memory: copied, they can be freed
                     batch = {name: np.array(value) for name, value in batch.items()}
                 self._account(batch)
                 yield batch
@@ -190,8 +178,7 @@ class Loader:
             some = [self._reason(i) for i in itertools.islice(sorted(self.corrupt), 20)]
             raise UserError(
                 f"{len(self.corrupt)} of {len(self.source)} examples cannot be read, more than "
-                f"data.max_corrupt={self.max_corrupt:g} allows; repair or remove them:\n  "
-                + "\n  ".join(some)
+                f"data.max_corrupt={self.max_corrupt:g} allows; repair or remove them:\n  " + "\n  ".join(some)
             )
 
     def _reason(self, i: int) -> str:

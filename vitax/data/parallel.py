@@ -10,7 +10,9 @@ from vitax.data.source import Splits
 from vitax.data.tfds import UnknownDataSet, open_builder
 from vitax.errors import UserError
 
-LAYOUT = "expected DIR/train.SOURCE and DIR/train.TARGET, and the same for the test (train.en, train.de; .gz is read too)"
+LAYOUT = (
+    "expected DIR/train.SOURCE and DIR/train.TARGET, and the same for the test (train.en, train.de; .gz is read too)"
+)
 
 
 class Pairs:
@@ -127,26 +129,19 @@ def number_names(*, path: str, train: str, test: str, source: str, target: str) 
     from num2words import CONVERTER_CLASSES, num2words
 
     if path:
-        raise UserError(
-            f"data.path={path!r} is given but data.name is 'number_names', which is built in"
-        )
+        raise UserError(f"data.path={path!r} is given but data.name is 'number_names', which is built in")
     for language in (source, target):
         if language != "digits" and language not in CONVERTER_CLASSES:
             raise UserError(f"num2words has no language {language!r}; choose en, de, fr, es, ...")
     rng = np.random.default_rng(0)
-    numbers = np.unique(
-        np.concatenate([rng.integers(0, 10_000, 4_000), rng.integers(0, 10**6, 4_000)])
-    )
+    numbers = np.unique(np.concatenate([rng.integers(0, 10_000, 4_000), rng.integers(0, 10**6, 4_000)]))
     numbers = rng.permutation(numbers).tolist()
 
     def say(number: int, language: str) -> str:
         return str(number) if language == "digits" else num2words(number, lang=language)
 
     pairs = [(say(number, source), say(number, target)) for number in numbers]
-    parts = [
-        Pairs(some, f"number_names/{split}")
-        for split, some in ((train, pairs[:-400]), (test, pairs[-400:]))
-    ]
+    parts = [Pairs(some, f"number_names/{split}") for split, some in ((train, pairs[:-400]), (test, pairs[-400:]))]
     return Splits(*parts, origin=f"names of numbers below a million, {source} to {target}")
 
 
@@ -162,6 +157,4 @@ def open_pairs(name: str, **arguments: str) -> Splits:
     try:
         return PARALLEL[name](**arguments) if name in PARALLEL else tfds_pairs(name, **arguments)
     except UnknownDataSet as error:
-        raise UserError(
-            f"data.name={name!r} is none of {', '.join(PARALLEL)}, and {error}"
-        ) from error
+        raise UserError(f"data.name={name!r} is none of {', '.join(PARALLEL)}, and {error}") from error

@@ -31,9 +31,7 @@ def photos(*, path: str, train: str, test: str, test_fraction: float, channels: 
     images, labels = np.concatenate(tiles), np.asarray(labels, np.int32)
     held = np.arange(len(images)) % 5 == 0
     parts = [
-        Arrays(
-            {"image": images[which], "label": labels[which]}, ("china", "flower"), f"photos/{name}"
-        )
+        Arrays({"image": images[which], "label": labels[which]}, ("china", "flower"), f"photos/{name}")
         for name, which in (("train", ~held), ("test", held))
     ]
     return Splits(*parts, origin="tiles of scikit-learn's two photographs")

@@ -57,9 +57,7 @@ def pictures(*, path: str, train: str, test: str, test_fraction: float, channels
         order = np.random.default_rng(0).permutation(len(found))
         held = max(1, round(test_fraction * len(found)))
         if len(found) < 2:
-            raise UserError(
-                f"{train_root or root} holds {len(found)} pictures, two at least are needed; {layout}"
-            )
+            raise UserError(f"{train_root or root} holds {len(found)} pictures, two at least are needed; {layout}")
         parts = [[found[i] for i in sorted(order[held:])], [found[i] for i in sorted(order[:held])]]
         origin = f"{train_root or root}, {test_fraction:.0%} of the pictures held back for the test"
     for name, files in zip(("train", "test"), parts, strict=True):

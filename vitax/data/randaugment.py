@@ -91,9 +91,7 @@ def _invert(picture, strength, rng):
 def _rotate(picture, strength, rng):
     fill = (GREY,) * len(picture.getbands())
     return picture.rotate(
-        _signed(30 * strength, rng),
-        Image.Resampling.BILINEAR,
-        fillcolor=fill if len(fill) > 1 else GREY,
+        _signed(30 * strength, rng), Image.Resampling.BILINEAR, fillcolor=fill if len(fill) > 1 else GREY
     )
 
 

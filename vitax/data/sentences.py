@@ -20,13 +20,7 @@ LAYOUT = (
 class Sentences:
     """Labelled texts in memory: {"texts": (first,) or (first, second), "label"}."""
 
-    def __init__(
-        self,
-        texts: Sequence[tuple[str, ...]],
-        labels: np.ndarray,
-        names: Sequence[str],
-        origin: str,
-    ):
+    def __init__(self, texts: Sequence[tuple[str, ...]], labels: np.ndarray, names: Sequence[str], origin: str):
         self.texts, self.labels = list(texts), np.asarray(labels, np.int32)
         self.class_names, self.origin = tuple(names), origin
 
@@ -56,19 +50,12 @@ def sentence_table(*, path: str, train: str, test: str, test_fraction: float) ->
     texts, labels = _read(learned)
     names = sorted(set(labels))
     if len(names) < 2:
-        raise UserError(
-            f"{learned} has one class only, {names[0]!r}; two at least are needed; {LAYOUT}"
-        )
+        raise UserError(f"{learned} has one class only, {names[0]!r}; two at least are needed; {LAYOUT}")
     numbers = np.asarray([names.index(label) for label in labels], np.int32)
     if not files.get(test):
         keep, held = holdout(numbers, test_fraction)
-        parts = [
-            Sentences([texts[i] for i in which], numbers[which], names, str(learned))
-            for which in (keep, held)
-        ]
-        return Splits(
-            *parts, f"{learned}, {test_fraction:.0%} of every class held back for the test"
-        )
+        parts = [Sentences([texts[i] for i in which], numbers[which], names, str(learned)) for which in (keep, held)]
+        return Splits(*parts, f"{learned}, {test_fraction:.0%} of every class held back for the test")
     test_texts, test_labels = _read(files[test])
     if unknown := sorted(set(test_labels) - set(names)):
         raise UserError(
@@ -76,9 +63,7 @@ def sentence_table(*, path: str, train: str, test: str, test_fraction: float) ->
             "remove these rows, or add such texts to the training"
         )
     if len(texts[0]) != len(test_texts[0]):
-        raise UserError(
-            f"{learned} and {files[test]} must both have a column 'text_pair', or neither"
-        )
+        raise UserError(f"{learned} and {files[test]} must both have a column 'text_pair', or neither")
     test_numbers = np.asarray([names.index(label) for label in test_labels], np.int32)
     return Splits(
         Sentences(texts, numbers, names, str(learned)),

@@ -42,11 +42,7 @@ def identity(source: Source) -> dict[str, Any]:
     digest = hashlib.blake2b(digest_size=8)
     for i in range(0, len(source), max(1, len(source) // 1_000_000)):
         digest.update(source.name(i).encode() + b"\0")
-    return {
-        "examples": len(source),
-        "classes": list(source.class_names),
-        "names": digest.hexdigest(),
-    }
+    return {"examples": len(source), "classes": list(source.class_names), "names": digest.hexdigest()}
 
 
 class Arrays:
@@ -127,9 +123,7 @@ def chosen(splits: Splits, *, fold: int = 0, num_folds: int = 0, train_examples:
     """
     labels = splits.train.labels
     if (num_folds or train_examples) and labels is None:
-        raise ValueError(
-            "num_folds and train_examples need labels, which these data do not have, or not at hand"
-        )
+        raise ValueError("num_folds and train_examples need labels, which these data do not have, or not at hand")
     if fold and not num_folds:
         raise ValueError(f"fold={fold} needs num_folds")
     if num_folds:

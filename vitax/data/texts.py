@@ -32,9 +32,9 @@ class Lines:
         first = np.cumsum([0] + [int(d[-1]) + 1 if len(d) else 0 for _, _, d in found])
         self.starts, self.ends = (np.concatenate([f[i] for f in found]) for i in (0, 1))
         self.file = np.repeat(np.arange(len(found), dtype=np.int32), [len(f[0]) for f in found])
-        self.document = np.concatenate(
-            [d + start for (_, _, d), start in zip(found, first, strict=False)]
-        ).astype(np.int32)
+        self.document = np.concatenate([d + start for (_, _, d), start in zip(found, first, strict=False)]).astype(
+            np.int32
+        )
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -63,10 +63,7 @@ def _index(file: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     data = np.memmap(file, np.uint8, mode="r")
     if not data[: 1 << 16].all():
         raise UserError(f"{file} is no UTF-8 text: it holds zero bytes; save it as UTF-8")
-    parts, step = (
-        [],
-        1 << 26,
-    )  # a part at a time: the comparison of a whole file would fill the memory
+    parts, step = ([], 1 << 26)  # a part at a time: the comparison of a whole file would fill the memory
     for begin in range(0, len(data), step):
         parts.append(np.flatnonzero(data[begin : begin + step] == 10) + begin)
     ends = np.concatenate(parts)
@@ -74,9 +71,7 @@ def _index(file: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         ends = np.append(ends, len(data))
     starts = np.concatenate([[0], ends[:-1] + 1])
     blank = ends == starts
-    for i in np.flatnonzero(
-        (ends - starts <= 16) & ~blank
-    ):  # a few spaces, or a lone carriage return
+    for i in np.flatnonzero((ends - starts <= 16) & ~blank):  # a few spaces, or a lone carriage return
         blank[i] = not bytes(data[starts[i] : ends[i]]).strip()
     document = np.cumsum(blank)[~blank]
     _, document = np.unique(document, return_inverse=True)
@@ -197,12 +192,7 @@ def sentences(text: str) -> list[str]:
     found = []
     for paragraph in text.split("\n\n"):
         words = " ".join(paragraph.split())
-        if (
-            paragraph.startswith("   ")
-            or len(words) < 40
-            or "::=" in words
-            or not words[0].isalpha()
-        ):
+        if paragraph.startswith("   ") or len(words) < 40 or "::=" in words or not words[0].isalpha():
             continue
         for sentence in words.replace(".  ", ". ").split(". "):
             if len(sentence) > 20:

@@ -34,18 +34,13 @@ class Tfds:
         label = int(record["label"])
         if not 0 <= label < len(self.class_names):
             raise ValueError(f"label {label} is outside 0..{len(self.class_names) - 1}")
-        return {
-            "image": decode_image(record["image"], self.channels),
-            "label": np.int32(label),
-        }
+        return {"image": decode_image(record["image"], self.channels), "label": np.int32(label)}
 
     def name(self, i: int) -> str:
         return f"{self.origin}[{i}]"
 
 
-def tfds(
-    name: str, *, path: str, train: str, test: str, test_fraction: float, channels: int
-) -> Splits:
+def tfds(name: str, *, path: str, train: str, test: str, test_fraction: float, channels: int) -> Splits:
     """A labelled image data set prepared by TensorFlow Datasets.
 
     Args:
@@ -58,10 +53,7 @@ def tfds(
     builder, split = open_builder(name, path)
     features = builder.info.features
     if "image" not in features or "label" not in features:
-        raise UserError(
-            f"TFDS data set {name} has the features {', '.join(features)}; "
-            "'image' and 'label' are needed"
-        )
+        raise UserError(f"TFDS data set {name} has the features {', '.join(features)}; 'image' and 'label' are needed")
     names = features["label"].names
     parts = [Tfds(split(which), names, channels, f"{name}/{which}") for which in (train, test)]
     return Splits(*parts, origin=f"TFDS {name} in {builder.data_path}")
@@ -89,9 +81,7 @@ def open_builder(name: str, path: str) -> tuple[Any, Callable[[str], Any]]:
     try:
         builder = tfds_lib.builder(name, data_dir=data_dir)
     except tfds_lib.core.registered.DatasetNotFoundError as error:
-        raise UnknownDataSet(
-            f"no TFDS data set of that name is known or lies in {data_dir}; {prepare}"
-        ) from error
+        raise UnknownDataSet(f"no TFDS data set of that name is known or lies in {data_dir}; {prepare}") from error
     except Exception as error:
         raise UserError(f"TFDS data set {name} cannot be opened: {error}; {prepare}") from error
     if not builder.info.splits:
@@ -106,13 +96,9 @@ def open_builder(name: str, path: str) -> tuple[Any, Callable[[str], Any]]:
             raise UserError(f"TFDS data set {name}: {error}; {prepare}") from error
         except Exception as error:
             known = ", ".join(builder.info.splits)
-            raise UserError(
-                f"TFDS data set {name} has no split {which!r} (it has {known}): {error}"
-            ) from error
+            raise UserError(f"TFDS data set {name} has no split {which!r} (it has {known}): {error}") from error
         if missing := [str(file) for file in files if not os.path.exists(file)]:
-            raise UserError(
-                f"TFDS data set {name} lacks {len(missing)} files, {missing[0]} among them"
-            )
+            raise UserError(f"TFDS data set {name} lacks {len(missing)} files, {missing[0]} among them")
         return records
 
     return builder, split

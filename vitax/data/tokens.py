@@ -33,9 +33,7 @@ class Vocabulary:
         self.tokenizer = tokenizer
         # Not the number of tokens: ids may have gaps.
         self.size = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
-        self.pad, self.begin, self.end, self.mask = (
-            self._id(NAMES[kind]) for kind in ("pad", "begin", "end", "mask")
-        )
+        self.pad, self.begin, self.end, self.mask = (self._id(NAMES[kind]) for kind in ("pad", "begin", "end", "mask"))
         tokenizer.no_padding()
         tokenizer.no_truncation()
 
@@ -121,17 +119,13 @@ def load_vocabulary(path: str, lowercase: bool = True) -> Vocabulary:
         )
     try:
         if file.suffix == ".txt":
-            tokenizer = tokenizers.Tokenizer(
-                models.WordPiece.from_file(str(file), unk_token="[UNK]")
-            )
+            tokenizer = tokenizers.Tokenizer(models.WordPiece.from_file(str(file), unk_token="[UNK]"))
             tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
             tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
             tokenizer.decoder = decoders.WordPiece()
             if missing := [t for t in SPECIAL[1:4] if tokenizer.token_to_id(t) is None]:
                 raise ValueError(f"it has no {', '.join(missing)}")
-            tokenizer.add_special_tokens(
-                [t for t in SPECIAL if tokenizer.token_to_id(t) is not None]
-            )
+            tokenizer.add_special_tokens([t for t in SPECIAL if tokenizer.token_to_id(t) is not None])
         else:
             tokenizer = tokenizers.Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises bare ones
@@ -140,11 +134,7 @@ def load_vocabulary(path: str, lowercase: bool = True) -> Vocabulary:
 
 
 def vocabulary(
-    texts: Callable[[], Iterable[str]],
-    *,
-    tokenizer: str = "",
-    vocab_size: int = 8000,
-    lowercase: bool = False,
+    texts: Callable[[], Iterable[str]], *, tokenizer: str = "", vocab_size: int = 8000, lowercase: bool = False
 ) -> Vocabulary:
     """The tokenizer of a run.
 
@@ -160,9 +150,7 @@ def vocabulary(
     return train_bpe(texts(), vocab_size, lowercase)
 
 
-def framed(
-    vocab: Vocabulary, ids: Sequence[int], length: int, truncate: bool, text: str, pad: int
-) -> np.ndarray:
+def framed(vocab: Vocabulary, ids: Sequence[int], length: int, truncate: bool, text: str, pad: int) -> np.ndarray:
     """[length] int32: begin, the ids, end, padding.
 
     Raises:

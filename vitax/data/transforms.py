@@ -86,26 +86,16 @@ def random_resized_crop(
 
 
 def pad_crop(
-    image: np.ndarray,
-    rng: np.random.Generator,
-    *,
-    size: Size,
-    padding: int,
-    interpolation: str = "bicubic",
+    image: np.ndarray, rng: np.random.Generator, *, size: Size, padding: int, interpolation: str = "bicubic"
 ) -> np.ndarray:
     """Resizes, surrounds with ``padding`` black pixels and crops at random, the usual shift for small images: [H, W, C] uint8 to
     [h, w, C] uint8, of ``size`` (h, w)."""
-    padded = np.pad(
-        resize(image, size, interpolation=interpolation),
-        ((padding, padding), (padding, padding), (0, 0)),
-    )
+    padded = np.pad(resize(image, size, interpolation=interpolation), ((padding, padding), (padding, padding), (0, 0)))
     top, left = rng.integers(2 * padding + 1, size=2)
     return padded[top : top + size[0], left : left + size[1]]
 
 
-def center_crop(
-    image: np.ndarray, *, size: Size, fraction: float = 1.0, interpolation: str = "bicubic"
-) -> np.ndarray:
+def center_crop(image: np.ndarray, *, size: Size, fraction: float = 1.0, interpolation: str = "bicubic") -> np.ndarray:
     """The largest centred box of the wanted shape, shrunk by ``fraction``, resized: [H, W, C] uint8 to [h, w, C] uint8.
 
     Equals "resize the short side to size / fraction, then crop the centre" without the rounding in between.
@@ -206,9 +196,7 @@ def train_transform(
     """
     low, high = crop_scale
     if not 0 < low <= high <= 1:
-        raise ValueError(
-            f"crop_scale={crop_scale} must be two numbers in (0, 1], the smaller first"
-        )
+        raise ValueError(f"crop_scale={crop_scale} must be two numbers in (0, 1], the smaller first")
     for name, value, top in (
         ("crop_padding", crop_padding, math.inf),
         ("color_jitter_strength", color_jitter_strength, math.inf),
@@ -221,9 +209,7 @@ def train_transform(
     _check_interpolation(interpolation)
     box = dict(size=image_size, interpolation=interpolation)
     crops: dict[str, Chain] = {
-        "random_resized": Chain(
-            random=(functools.partial(random_resized_crop, scale=crop_scale, **box),)
-        ),
+        "random_resized": Chain(random=(functools.partial(random_resized_crop, scale=crop_scale, **box),)),
         "pad": Chain(random=(functools.partial(pad_crop, padding=crop_padding, **box),)),
         "center": Chain(fixed=(functools.partial(center_crop, **box),)),
     }
@@ -233,11 +219,7 @@ def train_transform(
     if flip:
         steps.append(random_flip)
     if randaugment_layers:
-        steps.append(
-            functools.partial(
-                rand_augment, layers=randaugment_layers, magnitude=randaugment_magnitude
-            )
-        )
+        steps.append(functools.partial(rand_augment, layers=randaugment_layers, magnitude=randaugment_magnitude))
     if color_jitter_strength:
         steps.append(functools.partial(color_jitter, strength=color_jitter_strength))
     if erasing:
@@ -245,9 +227,7 @@ def train_transform(
     return Chain(crops[crop].fixed, tuple(steps))
 
 
-def eval_transform(
-    image_size: Size, *, interpolation: str = "bicubic", test_crop_fraction: float = 0.875
-) -> Chain:
+def eval_transform(image_size: Size, *, interpolation: str = "bicubic", test_crop_fraction: float = 0.875) -> Chain:
     """The transform for tests and predictions: `center_crop` with ``test_crop_fraction``.
 
     Raises:
@@ -256,9 +236,7 @@ def eval_transform(
     if not 0 < test_crop_fraction <= 1:
         raise ValueError(f"test_crop_fraction={test_crop_fraction} must lie in (0, 1]")
     _check_interpolation(interpolation)
-    step = functools.partial(
-        center_crop, size=image_size, fraction=test_crop_fraction, interpolation=interpolation
-    )
+    step = functools.partial(center_crop, size=image_size, fraction=test_crop_fraction, interpolation=interpolation)
     return Chain(fixed=(step,))
 
 

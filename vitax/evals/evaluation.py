@@ -37,10 +37,7 @@ class Evaluation(NamedTuple):
 
 
 def predicted(
-    predict: Callable[[Variables, Batch], dict[str, jax.Array]],
-    variables: Variables,
-    loader: Loader,
-    mesh: Mesh,
+    predict: Callable[[Variables, Batch], dict[str, jax.Array]], variables: Variables, loader: Loader, mesh: Mesh
 ) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
     """What is predicted for each example of a loader that can be read, once and in order; on every host for all.
 

@@ -59,9 +59,7 @@ def class_weights(texts: np.ndarray) -> np.ndarray:
     return mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
 
 
-def retrieval(
-    given: Given, *, retrieval: tuple[int, ...] = (1, 5, 10), gallery: int = 5000
-) -> Evaluation | None:
+def retrieval(given: Given, *, retrieval: tuple[int, ...] = (1, 5, 10), gallery: int = 5000) -> Evaluation | None:
     """Finds the caption of an image, and the image of a caption, among all of the test split (section 3.1.4).
 
     Gives "image_to_text_r{k}" and "text_to_image_r{k}": how often something right is among the first k. Right is any

@@ -16,9 +16,7 @@ LOGGER = logging.getLogger("vitax")
 MEASURES = ("psnr", "psnr_y", "ssim_y")
 
 
-def whole_pictures(
-    given: Given, *, tile: int = 64, overlap: int = 16, pictures: int = 100
-) -> Evaluation | None:
+def whole_pictures(given: Given, *, tile: int = 64, overlap: int = 16, pictures: int = 100) -> Evaluation | None:
     """Restores whole pictures of the test split, tile by tile.
 
     Gives the means of "psnr" (all channels), "psnr_y" and "ssim_y" (luma), and the same with "_input" for what costs
@@ -58,9 +56,7 @@ def whole_pictures(
             rng = np.random.default_rng(i)
             strength = knobs["strength"][0]
             damaged = degrade(truth, rng, kind=knobs["kind"], scale=scale, strength=strength)
-            restored = restore(
-                lambda x: apply(variables, x), damaged, model, tile=tile, overlap=overlap
-            )
+            restored = restore(lambda x: apply(variables, x), damaged, model, tile=tile, overlap=overlap)
             row = measure(restored, truth, scale if scale > 1 else 0)
             free = measure(enlarge(damaged, scale), truth, scale if scale > 1 else 0)
             rows.append(row | {f"{name}_input": value for name, value in free.items()})
@@ -73,12 +69,7 @@ def whole_pictures(
 def restore(apply, damaged: np.ndarray, model, *, tile: int, overlap: int) -> np.ndarray:
     """[h, w, C] on 0..255 to [H, W, C] uint8."""
     restored = restore_tiled(
-        apply,
-        jnp.asarray(damaged) / 255,
-        scale=model.scale,
-        tile=tile,
-        overlap=overlap,
-        window=model.window,
+        apply, jnp.asarray(damaged) / 255, scale=model.scale, tile=tile, overlap=overlap, window=model.window
     )
     return (np.asarray(restored) * 255).round().clip(0, 255).astype(np.uint8)
 

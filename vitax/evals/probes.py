@@ -9,9 +9,7 @@ from vitax.evals.evaluation import Evaluation, Given, choose, predicted
 from vitax.tasks import Variables
 
 
-def probes(
-    given: Given, *, knn: int = 0, shots: tuple[int, ...] = (), draws: int = 3
-) -> Evaluation | None:
+def probes(given: Given, *, knn: int = 0, shots: tuple[int, ...] = (), draws: int = 3) -> Evaluation | None:
     """Classifies the test split by the "features" that a task predicts, scaled to length 1.
 
     Args:
@@ -36,10 +34,7 @@ def probes(
     predict = choose(given.task, "features")
 
     def extract(variables: Variables, loader) -> tuple[np.ndarray, np.ndarray]:
-        found = [
-            (out["features"], batch["label"])
-            for batch, out in predicted(predict, variables, loader, given.mesh)
-        ]
+        found = [(out["features"], batch["label"]) for batch, out in predicted(predict, variables, loader, given.mesh)]
         x, y = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12), y
 
@@ -105,10 +100,7 @@ def few_shot_accuracy(
     results = []
     for _ in range(draws):
         chosen = np.concatenate(
-            [
-                rng.permutation(np.flatnonzero(train_labels == label))[:shots]
-                for label in np.unique(train_labels)
-            ]
+            [rng.permutation(np.flatnonzero(train_labels == label))[:shots] for label in np.unique(train_labels)]
         )
         model = LogisticRegression(C=10.0, max_iter=500)
         with warnings.catch_warnings():

@@ -50,16 +50,12 @@ def define_flags(values: flags.FlagValues) -> None:
         f"{', '.join((*METHODS, HEADS))}, or all (but heads); commas between; empty: relevance",
         flag_values=values,
     )
+    flags.DEFINE_string("class", "", "name or number of the class; empty: the most probable", flag_values=values)
     flags.DEFINE_string(
-        "class", "", "name or number of the class; empty: the most probable", flag_values=values
+        "labels", "", "image-text models: names of the classes, with commas between them", flag_values=values
     )
-    flags.DEFINE_string(
-        "labels", "", "image-text models: names of the classes, with commas between them", flag_values=values,
-    )  # fmt: skip
     flags.DEFINE_integer("top", 5, "how many classes to list", flag_values=values)
-    flags.DEFINE_string(
-        "out", "", "folder for the pictures; empty: RUN/explanations", flag_values=values
-    )
+    flags.DEFINE_string("out", "", "folder for the pictures; empty: RUN/explanations", flag_values=values)
     flags.DEFINE_bool("debug", False, "show tracebacks", flag_values=values)
 
 
@@ -70,13 +66,13 @@ def start(argv: list[str]) -> int:
         raise UserError("give --workdir=RUN, the folder of a trained run")
     unknown = sorted(set(values.method) - {*METHODS, HEADS, "all"})
     if unknown:
-        raise UserError(f"--method={','.join(unknown)} is unknown; choose of {', '.join((*METHODS, HEADS))}, or all")  # fmt: skip
+        raise UserError(f"--method={','.join(unknown)} is unknown; choose of {', '.join((*METHODS, HEADS))}, or all")
     cli.start_jax()
     log.start_logging(None)
     run = load_run(Path(values.workdir), values.checkpoint)
     task = run.config["task"]["name"]
     if task not in EXPLAINED:
-        raise UserError(f"a run of {task} has nothing to explain; these have: {', '.join(EXPLAINED)}")  # fmt: skip
+        raise UserError(f"a run of {task} has nothing to explain; these have: {', '.join(EXPLAINED)}")
     broken = 0
     for found in EXPLAINED[task](run, given, values):
         broken += "error" in found

@@ -13,9 +13,7 @@ def gradient_x_input(score: Score, x: jax.Array) -> jax.Array:
     return jax.grad(score)(x) * x
 
 
-def integrated_gradients(
-    score: Score, x: jax.Array, baseline: jax.Array | None = None, steps: int = 32
-) -> jax.Array:
+def integrated_gradients(score: Score, x: jax.Array, baseline: jax.Array | None = None, steps: int = 32) -> jax.Array:
     """Mean gradient on the way from a baseline to x, times the way (Sundararajan et al. 2017, arXiv:1703.01365,
     equation 3), by the midpoint rule.
 

@@ -12,14 +12,7 @@ import numpy as np
 from vitax import images
 from vitax.data.decode import write_png
 from vitax.errors import UserError
-from vitax.explain.methods import (
-    Subject,
-    applicable,
-    attends_globally,
-    explainer,
-    head_maps,
-    subject,
-)
+from vitax.explain.methods import Subject, applicable, attends_globally, explainer, head_maps, subject
 from vitax.explain.picture import draw, head_tiles, large
 from vitax.formats import ImageFormat, PairFormat
 from vitax.models.clip import CLIP, unit_length
@@ -92,9 +85,7 @@ def heads_of(it: Subject) -> Callable[[jax.Array], jax.Array]:
         UserError: attention is local, or there is none.
     """
     if not attends_globally(it):
-        raise UserError(
-            f"--method={HEADS} has no meaning for this model, whose attention is local, if it has any"
-        )
+        raise UserError(f"--method={HEADS} has no meaning for this model, whose attention is local, if it has any")
     return jax.jit(lambda image: head_maps(it, image))
 
 

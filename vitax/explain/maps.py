@@ -27,9 +27,7 @@ def rollout(layers: Sequence[jax.Array], *, start: int = 0, normalise: bool = Tr
     joint = None
     for layer in layers[start:]:
         if layer.shape[-2] == layer.shape[-1]:
-            layer = layer + jnp.broadcast_to(
-                jnp.eye(layer.shape[-1], dtype=layer.dtype), layer.shape
-            )
+            layer = layer + jnp.broadcast_to(jnp.eye(layer.shape[-1], dtype=layer.dtype), layer.shape)
         if normalise:
             layer = layer / layer.sum(axis=-1, keepdims=True)
         joint = layer if joint is None else layer @ joint

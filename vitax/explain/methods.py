@@ -109,7 +109,7 @@ def attention(it: Subject, image: jax.Array) -> list[jax.Array]:
 
 def head_maps(it: Subject, image: jax.Array) -> jax.Array:
     """What of the image every head of every layer looks at: [layers, A, h, w] of what the model classifies, see `Subject`."""
-    return jnp.stack([jax.vmap(lambda head: _row(it, head))(layer) for layer in attention(it, image)])  # fmt: skip
+    return jnp.stack([jax.vmap(lambda head: _row(it, head))(layer) for layer in attention(it, image)])
 
 
 def head_distances(it: Subject, image: jax.Array) -> jax.Array:
@@ -160,7 +160,7 @@ def _grad_cam(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
         slots, values = program.attention[: it.layers], run(program, [image])
         (gradient,) = gradients(program, [image], seed, slots[-1:])
         rows = jax.vmap(maps.grad_cam, in_axes=1)(values[slots[-1]][0], gradient[0])  # [N, N]
-        return _row(it, _in_place(it, image, [*(values[slot][0, 0] for slot in slots[:-1]), rows])[-1])  # fmt: skip
+        return _row(it, _in_place(it, image, [*(values[slot][0, 0] for slot in slots[:-1]), rows])[-1])
     values = jax.eval_shape(lambda x: run(program, [x]), *it.program.example)
     tokens = it.grid[0] * it.grid[1]
     sizes = {slot: values[slot].shape for slot in program.slots("layer_norm")}
@@ -179,10 +179,7 @@ def _relevance(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
     if not attends_globally(it):
         return jax.nn.relu(_patches(it, _lrp(it, image, seed)))
     program, slots = it.program, it.program.attention[: it.layers]
-    slopes, shares = (
-        gradients(program, [image], seed, slots),
-        relevance(program, [image], seed).slots,
-    )
+    slopes, shares = (gradients(program, [image], seed, slots), relevance(program, [image], seed).slots)
     layers = [maps.attributed(g, shares[s])[0] for g, s in zip(slopes, slots, strict=True)]
     return _row(it, maps.rollout(_in_place(it, image, layers), normalise=False))
 
@@ -195,7 +192,7 @@ def _lrp(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
 def _patches(it: Subject, pixels: jax.Array) -> jax.Array:
     """[H, W] to sums over patches [h, w]."""
     (h, w), (height, width) = it.grid, pixels.shape
-    return pixels[: height // h * h, : width // w * w].reshape(h, height // h, w, width // w).sum((1, 3))  # fmt: skip
+    return pixels[: height // h * h, : width // w * w].reshape(h, height // h, w, width // w).sum((1, 3))
 
 
 def _gradient_x_input(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:

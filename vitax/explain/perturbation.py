@@ -12,12 +12,7 @@ FRACTIONS = tuple(i / 10 for i in range(1, 10))
 
 
 def without(
-    image: np.ndarray,
-    heat: np.ndarray,
-    fraction: float,
-    *,
-    most: bool,
-    fill: np.ndarray | float = 0.0,
+    image: np.ndarray, heat: np.ndarray, fraction: float, *, most: bool, fill: np.ndarray | float = 0.0
 ) -> np.ndarray:
     """The image without a part of its pixels.
 

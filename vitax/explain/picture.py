@@ -85,6 +85,6 @@ def draw(
             # Beyond the brightest hundredth nothing more is told: one pixel must not darken all others.
             low, high = np.min(heat), np.quantile(heat, 0.99) if heat.size > 400 else np.max(heat)
             scaled = np.clip((heat - low) / max(high - low, 1e-30), 0, 1)
-            panel.imshow(scaled, cmap="jet", alpha=0.5, extent=extent, interpolation="bilinear", vmin=0, vmax=1)  # fmt: skip
+            panel.imshow(scaled, cmap="jet", alpha=0.5, extent=extent, interpolation="bilinear", vmin=0, vmax=1)
         panel.set_title(name, fontsize=10, parse_math=False)  # a class may have $ in its name
     figure.savefig(path)

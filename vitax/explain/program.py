@@ -95,7 +95,7 @@ def trace(function: Callable[..., jax.Array], *arguments: Any) -> Program:
                 if name in PLAIN:
                     shapes = [atom.aval for atom in equation.invars]
                     inner = jax.make_jaxpr(PLAIN[name][1])(*shapes)
-                starts = {var: constant(x) for var, x in zip(inner.jaxpr.constvars, inner.consts, strict=True)}  # fmt: skip
+                starts = {var: constant(x) for var, x in zip(inner.jaxpr.constvars, inner.consts, strict=True)}
                 starts |= dict(zip(inner.jaxpr.invars, inputs, strict=True))
                 results = flatten(inner.jaxpr, starts, here)
                 slots |= dict(zip(equation.outvars, results, strict=True))
@@ -104,16 +104,14 @@ def trace(function: Callable[..., jax.Array], *arguments: Any) -> Program:
             slots |= dict(zip(equation.outvars, outputs, strict=True))
             unit = inner is not None
             apply = core.jaxpr_as_fun(inner) if unit else _primitive(equation)
-            steps.append(Step(name if unit else equation.primitive.name, inputs, outputs, apply, here))  # fmt: skip
+            steps.append(Step(name if unit else equation.primitive.name, inputs, outputs, apply, here))
         return tuple(read(atom) for atom in jaxpr.outvars)
 
     slots = {var: constant(x) for var, x in zip(closed.jaxpr.constvars, closed.consts, strict=True)}
     inputs = tuple(new() for _ in closed.jaxpr.invars)
     slots |= dict(zip(closed.jaxpr.invars, inputs, strict=True))
     outputs = flatten(closed.jaxpr, slots, "")
-    shapes = tuple(
-        jax.ShapeDtypeStruct(var.aval.shape, var.aval.dtype) for var in closed.jaxpr.invars
-    )
+    shapes = tuple(jax.ShapeDtypeStruct(var.aval.shape, var.aval.dtype) for var in closed.jaxpr.invars)
     return _fold(Program(tuple(steps), inputs, outputs, constants, shapes))
 
 

@@ -19,14 +19,45 @@ import jax.numpy as jnp
 from vitax.explain.program import UNITS, Program, Step, run
 
 MOVES = (
-    "reshape", "transpose", "squeeze", "broadcast_in_dim", "slice", "dynamic_slice", "concatenate", "pad", "gather",
-    "rev", "split", "stack", "unstack", "select_n", "copy", "convert_element_type", "sharding_constraint",
-    "optimization_barrier", "stop_gradient",
-)  # fmt: skip
+    "reshape",
+    "transpose",
+    "squeeze",
+    "broadcast_in_dim",
+    "slice",
+    "dynamic_slice",
+    "concatenate",
+    "pad",
+    "gather",
+    "rev",
+    "split",
+    "stack",
+    "unstack",
+    "select_n",
+    "copy",
+    "convert_element_type",
+    "sharding_constraint",
+    "optimization_barrier",
+    "stop_gradient",
+)
 PASSES = (
-    *UNITS, "neg", "exp", "log", "tanh", "logistic", "erf", "erfc", "rsqrt", "sqrt", "integer_pow", "pow", "max",
-    "min", "mul", "div", "sub",
-)  # fmt: skip
+    *UNITS,
+    "neg",
+    "exp",
+    "log",
+    "tanh",
+    "logistic",
+    "erf",
+    "erfc",
+    "rsqrt",
+    "sqrt",
+    "integer_pow",
+    "pow",
+    "max",
+    "min",
+    "mul",
+    "div",
+    "sub",
+)
 LINEAR = ("dot_general", "conv_general_dilated")
 
 
@@ -79,10 +110,10 @@ def relevance(program: Program, arguments: Sequence[jax.Array], seed: jax.Array)
         if all(one is None for one in given):
             continue
         slots |= {s: one for s, one in zip(step.outputs, given, strict=True) if one is not None}
-        given = [jnp.zeros_like(values[s]) if one is None else one for s, one in zip(step.outputs, given, strict=True)]  # fmt: skip
+        given = [jnp.zeros_like(values[s]) if one is None else one for s, one in zip(step.outputs, given, strict=True)]
         inputs = [values[slot] for slot in step.inputs]
         floats = [jnp.issubdtype(x.dtype, jnp.floating) for x in inputs]
-        varying = [s in active and is_float for s, is_float in zip(step.inputs, floats, strict=True)]  # fmt: skip
+        varying = [s in active and is_float for s, is_float in zip(step.inputs, floats, strict=True)]
         if not any(varying):
             continue  # indices: what they chose has been told its relevance
         bounded = any(s in raw for s, v in zip(step.inputs, varying, strict=True) if v)
@@ -147,7 +178,7 @@ def _move(step, inputs, given, varying):
 def _pass(step, inputs, given, varying):
     (found,) = (x for x, yes in zip(inputs, varying, strict=True) if yes)
     if found.shape != given[0].shape:
-        raise ValueError(f"relevance cannot pass {step.name!r} from {given[0].shape} to {found.shape}")  # fmt: skip
+        raise ValueError(f"relevance cannot pass {step.name!r} from {given[0].shape} to {found.shape}")
     return _spread([given[0]], varying)
 
 
@@ -209,13 +240,10 @@ def _add(step, inputs, given, varying):
     parts = [_like(x, x * share) for x in (a, b)]
     sums = [part.sum() for part in parts]
     whole = jnp.abs(sums[0]) + jnp.abs(sums[1])
-    found = [
-        part * divide(divide(jnp.abs(s), whole) * total.sum(), s)
-        for part, s in zip(parts, sums, strict=True)
-    ]
+    found = [part * divide(divide(jnp.abs(s), whole) * total.sum(), s) for part, s in zip(parts, sums, strict=True)]
     return [part if yes else None for part, yes in zip(found, varying, strict=True)]
 
 
 def _like(x: jax.Array, part: jax.Array) -> jax.Array:
     """Sums over what x was broadcast to."""
-    return part if part.shape == x.shape else jax.vjp(lambda y: jnp.broadcast_to(y, part.shape), x)[1](part)[0]  # fmt: skip
+    return part if part.shape == x.shape else jax.vjp(lambda y: jnp.broadcast_to(y, part.shape), x)[1](part)[0]

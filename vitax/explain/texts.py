@@ -12,15 +12,7 @@ import numpy as np
 from vitax import workdir
 from vitax.data.tokens import from_json
 from vitax.errors import UserError
-from vitax.explain.images import (
-    HEADS,
-    Scores,
-    chosen,
-    explainers,
-    heat_maps,
-    in_float32,
-    methods_wanted,
-)
+from vitax.explain.images import HEADS, Scores, chosen, explainers, heat_maps, in_float32, methods_wanted
 from vitax.explain.methods import METHODS, subject
 from vitax.nn.text import TextEmbed
 from vitax.prediction import TrainedRun
@@ -46,7 +38,7 @@ def explain_texts(run: TrainedRun, given: Sequence[str], options: Any) -> Iterat
     every = range(run.model.vocab_size) if hidden else ()
     names = [vocab.token(k).strip() for k in every] or run.reader.record["class_names"]
     encode, result = (masked_text(run), "word_logits") if hidden else (labelled_text(run), "logits")
-    wanted, output = methods_wanted(options.method, True), output_folder(options, "explanations") / "words.html"  # fmt: skip
+    wanted, output = methods_wanted(options.method, True), output_folder(options, "explanations") / "words.html"
     sections, compiled = [], {}
     for line, row in encoded(lines_of(given), encode):
         if isinstance(row, Exception):
@@ -56,10 +48,7 @@ def explain_texts(run: TrainedRun, given: Sequence[str], options: Any) -> Iterat
         tokens, segments = (row[name][None, :count] for name in ("tokens", "segments"))
         place = int(np.argmax(tokens[0] == vocab.mask)) if hidden else 0
         scores, x = from_embeddings(run.model, run.variables, tokens, segments, result, place)
-        if (
-            count,
-            place,
-        ) not in compiled:  # of the words nothing is compiled but how many there are
+        if (count, place) not in compiled:  # of the words nothing is compiled but how many there are
             it = subject(scores, x, (1, count), place=place)
             compiled[count, place] = jax.jit(scores), explainers(wanted, it)
         score, explain = compiled[count, place]
@@ -71,7 +60,9 @@ def explain_texts(run: TrainedRun, given: Sequence[str], options: Any) -> Iterat
             for name, heat in heat_maps(explain, x, label).items()
         }
         title = f"{names[label]} {probabilities[label]:.2f}"
-        sections.append(f"<h3>{html.escape(title)}</h3>" + "".join(shaded(name, words, heat) for name, heat in heats.items()))  # fmt: skip
+        sections.append(
+            f"<h3>{html.escape(title)}</h3>" + "".join(shaded(name, words, heat) for name, heat in heats.items())
+        )
         yield {
             "text": line,
             "class": names[label],
@@ -86,12 +77,7 @@ def explain_texts(run: TrainedRun, given: Sequence[str], options: Any) -> Iterat
 
 
 def from_embeddings(
-    model: nn.Module,
-    variables: Any,
-    tokens: np.ndarray,
-    segments: np.ndarray,
-    result: str = "logits",
-    place: int = 0,
+    model: nn.Module, variables: Any, tokens: np.ndarray, segments: np.ndarray, result: str = "logits", place: int = 0
 ) -> tuple[Scores, jax.Array]:
     """What a text model says as a function of embedded words, which have gradients: [1, 1, L, D], an image of one row; and these
     of a text.
@@ -105,9 +91,7 @@ def from_embeddings(
 
     def scores(x: jax.Array) -> jax.Array:
         def in_its_place(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-            is_embedding = (
-                isinstance(context.module, TextEmbed) and context.method_name == "__call__"
-            )
+            is_embedding = isinstance(context.module, TextEmbed) and context.method_name == "__call__"
             return x[:, 0] if is_embedding else call(*args, **kwargs)
 
         with nn.intercept_methods(in_its_place):

@@ -10,20 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vitax.models import (
-    bert,
-    clip,
-    dynamic_vit,
-    fnet,
-    mae,
-    mlp_mixer,
-    nat,
-    rnn_seq2seq,
-    swin,
-    swinir,
-    transformer,
-    vit,
-)
+from vitax.models import bert, clip, dynamic_vit, fnet, mae, mlp_mixer, nat, rnn_seq2seq, swin, swinir, transformer, vit
 
 
 class Family(NamedTuple):
@@ -78,38 +65,21 @@ MODELS = {
     "mae": Family(mae.MAE, mae.SIZES, "He et al. 2021, arXiv:2111.06377", _masked_image),
     "swin": Family(swin.Swin, swin.SIZES, "Liu et al. 2021, arXiv:2103.14030", _image),
     "swinir": Family(swinir.SwinIR, swinir.SIZES, "Liang et al. 2021, arXiv:2108.10257", _picture),
-    "nat": Family(
-        nat.NAT, nat.SIZES, "Hassani et al. 2022, arXiv:2204.07143 and 2209.15001", _image
-    ),
-    "dynamic_vit": Family(
-        dynamic_vit.DynamicViT, dynamic_vit.SIZES, "Rao et al. 2021, arXiv:2106.02034", _image
-    ),
+    "nat": Family(nat.NAT, nat.SIZES, "Hassani et al. 2022, arXiv:2204.07143 and 2209.15001", _image),
+    "dynamic_vit": Family(dynamic_vit.DynamicViT, dynamic_vit.SIZES, "Rao et al. 2021, arXiv:2106.02034", _image),
     "clip": Family(clip.CLIP, clip.SIZES, "Radford et al. 2021, arXiv:2103.00020", _image_and_text),
-    "mlp_mixer": Family(
-        mlp_mixer.MlpMixer, mlp_mixer.SIZES, "Tolstikhin et al. 2021, arXiv:2105.01601", _image
-    ),
+    "mlp_mixer": Family(mlp_mixer.MlpMixer, mlp_mixer.SIZES, "Tolstikhin et al. 2021, arXiv:2105.01601", _image),
     "fnet": Family(fnet.FNet, fnet.SIZES, "Lee-Thorp et al. 2021, arXiv:2105.03824", _text),
-    "fnet_image": Family(
-        fnet.FNetImage, fnet.IMAGE_SIZES, "Lee-Thorp et al. 2021, arXiv:2105.03824", _image
-    ),
+    "fnet_image": Family(fnet.FNetImage, fnet.IMAGE_SIZES, "Lee-Thorp et al. 2021, arXiv:2105.03824", _image),
     "bert": Family(bert.BERT, bert.SIZES, "Devlin et al. 2018, arXiv:1810.04805", _text),
     "transformer": Family(
-        transformer.Transformer,
-        transformer.SIZES,
-        "Vaswani et al. 2017, arXiv:1706.03762",
-        _text_pair,
+        transformer.Transformer, transformer.SIZES, "Vaswani et al. 2017, arXiv:1706.03762", _text_pair
     ),
     "language_model": Family(
-        transformer.LanguageModel,
-        transformer.LM_SIZES,
-        "Vaswani et al. 2017, arXiv:1706.03762",
-        _text,
+        transformer.LanguageModel, transformer.LM_SIZES, "Vaswani et al. 2017, arXiv:1706.03762", _text
     ),
     "rnn_seq2seq": Family(
-        rnn_seq2seq.RNNSeq2Seq,
-        rnn_seq2seq.SIZES,
-        "Bahdanau et al. 2014, arXiv:1409.0473",
-        _text_pair,
+        rnn_seq2seq.RNNSeq2Seq, rnn_seq2seq.SIZES, "Bahdanau et al. 2014, arXiv:1409.0473", _text_pair
     ),
 }
 

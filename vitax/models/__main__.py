@@ -25,14 +25,7 @@ def row(variant: Variant) -> tuple[str, ...]:
     parameters = sum(x.size for x in jax.tree.leaves(shapes["params"]))
     config = f'name="{variant.family}", size="{variant.size}"'
     config += "".join(f", {key}={value}" for key, value in variant.fields.items())
-    return (
-        variant.name,
-        f"{parameters:,}",
-        f"{macs / 1e9:.2f}",
-        variant.published,
-        family.paper,
-        config,
-    )
+    return (variant.name, f"{parameters:,}", f"{macs / 1e9:.2f}", variant.published, family.paper, config)
 
 
 def main() -> None:
@@ -41,17 +34,12 @@ def main() -> None:
     if wanted and wanted[0] in ("-h", "--help"):
         print(__doc__)
         return
-    chosen = [
-        v for v in CATALOGUE
-        if not wanted or any(w in v.name.lower() or w == v.family for w in wanted)
-    ]  # fmt: skip
+    chosen = [v for v in CATALOGUE if not wanted or any(w in v.name.lower() or w == v.family for w in wanted)]
     if not chosen:
         known = ", ".join(MODELS)
         sys.exit(f"no model is called {' or '.join(wanted)!r}; families are {known}")
     line = "{:<26}{:>14}{:>9}  {:<44}{:<46}{}"
-    print(
-        line.format("model", "parameters", "GMACs", "published", "paper", "config.model").rstrip()
-    )
+    print(line.format("model", "parameters", "GMACs", "published", "paper", "config.model").rstrip())
     for variant in chosen:
         print(line.format(*row(variant)).rstrip(), flush=True)
 

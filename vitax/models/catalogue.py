@@ -34,9 +34,7 @@ def build(variant: Variant) -> nn.Module:
     return family.module(**(dict(family.sizes[variant.size]) | dict(variant.fields)))
 
 
-def _vit(
-    size: str, patch_size: int, parameters: int, published: str = "", side: int = 224
-) -> Variant:
+def _vit(size: str, patch_size: int, parameters: int, published: str = "", side: int = 224) -> Variant:
     name = f"ViT-{size}/{patch_size}" + (f" at {side}" if side != 224 else "")
     fields = dict(patch_size=patch_size, image_size=(side, side))
     return Variant(name, "vit", size, parameters, published, fields)
@@ -95,26 +93,10 @@ CATALOGUE = (
     Variant("SwinIR real-world x4", "swinir", "real_x4", 11_715_559),
     Variant("SwinIR-L real-world x2", "swinir", "real_large_x2", 27_976_131),
     Variant("SwinIR-L real-world x4", "swinir", "real_large_x4", 28_013_059),
-    Variant(
-        "SwinIR denoise, grey",
-        "swinir",
-        "denoise_grey",
-        11_497_681,
-        "33.36/31.01/27.91 dB Set12 s=15/25/50",
-    ),
-    Variant(
-        "SwinIR denoise, colour",
-        "swinir",
-        "denoise_colour",
-        11_504_163,
-        "34.42/31.78/28.56 dB CBSD68",
-    ),
-    Variant(
-        "SwinIR JPEG, grey", "swinir", "jpeg_grey", 11_485_585, "30.27..34.52 dB Classic5 q=10..40"
-    ),
-    Variant(
-        "SwinIR JPEG, colour", "swinir", "jpeg_colour", 11_492_067, "28.06..32.75 dB LIVE1 q=10..40"
-    ),
+    Variant("SwinIR denoise, grey", "swinir", "denoise_grey", 11_497_681, "33.36/31.01/27.91 dB Set12 s=15/25/50"),
+    Variant("SwinIR denoise, colour", "swinir", "denoise_colour", 11_504_163, "34.42/31.78/28.56 dB CBSD68"),
+    Variant("SwinIR JPEG, grey", "swinir", "jpeg_grey", 11_485_585, "30.27..34.52 dB Classic5 q=10..40"),
+    Variant("SwinIR JPEG, colour", "swinir", "jpeg_colour", 11_492_067, "28.06..32.75 dB LIVE1 q=10..40"),
     Variant("NAT-Mini", "nat", "Mini", 19_984_174, "81.8 top-1"),
     Variant("NAT-Tiny", "nat", "Tiny", 27_901_582, "83.2 top-1"),
     Variant("NAT-Small", "nat", "Small", 50_743_297, "83.7 top-1"),
@@ -124,21 +106,9 @@ CATALOGUE = (
     Variant("DiNAT-Small", "nat", "DiNAT-Small", 50_719_681, "83.8 top-1"),
     Variant("DiNAT-Base", "nat", "DiNAT-Base", 89_769_652, "84.4 top-1"),
     Variant("DiNAT-Large", "nat", "DiNAT-Large", 200_943_514, "86.6 top-1 (ImageNet-22k)"),
+    Variant("DiNAT-Large at 384", "nat", "DiNAT-Large-384", 200_943_514, "87.4 top-1 (ImageNet-22k)", side=384),
     Variant(
-        "DiNAT-Large at 384",
-        "nat",
-        "DiNAT-Large-384",
-        200_943_514,
-        "87.4 top-1 (ImageNet-22k)",
-        side=384,
-    ),
-    Variant(
-        "DiNAT-Large at 384, 11x11",
-        "nat",
-        "DiNAT-Large-384-11x11",
-        201_144_250,
-        "87.5 top-1 (ImageNet-22k)",
-        side=384,
+        "DiNAT-Large at 384, 11x11", "nat", "DiNAT-Large-384-11x11", 201_144_250, "87.5 top-1 (ImageNet-22k)", side=384
     ),
     Variant("DynamicViT-256/0.7", "dynamic_vit", "256", 10_304_942, "76.5 top-1"),
     Variant("DynamicViT-S/0.7", "dynamic_vit", "S", 22_774_414, "79.3 top-1"),

@@ -21,13 +21,18 @@ from vitax.nn.dense import Dense
 
 def _resnet(out_width, depths, width, text_width, text_heads):
     return dict(
-        image_tower="resnet", out_width=out_width, image_depths=depths, image_width=width,
-        image_heads=width // 2, text_width=text_width, text_heads=text_heads,
-    )  # fmt: skip
+        image_tower="resnet",
+        out_width=out_width,
+        image_depths=depths,
+        image_width=width,
+        image_heads=width // 2,
+        text_width=text_width,
+        text_heads=text_heads,
+    )
 
 
 _B = dict(image_width=768, image_depth=12, image_heads=12, image_mlp_width=3072)
-_L = dict(image_width=1024, image_depth=24, image_heads=16, image_mlp_width=4096, text_width=768, text_heads=12)  # fmt: skip
+_L = dict(image_width=1024, image_depth=24, image_heads=16, image_mlp_width=4096, text_width=768, text_heads=12)
 _LAION = dict(out_width=1024, text_width=1024, text_heads=16, text_depth=24, activation="gelu")
 
 # Tables 19 and 20 of the paper; native image sizes: 224, RN50x4 288, RN50x16 384, RN50x64 448, L/14-336 336.
@@ -42,10 +47,8 @@ SIZES = {
     "B/16": _B | dict(patch_size=16),
     "L/14": _L | dict(patch_size=14, out_width=768),
     "L/14-336": _L | dict(patch_size=14, out_width=768),
-    "H/14": _LAION
-    | dict(patch_size=14, image_width=1280, image_depth=32, image_heads=16, image_mlp_width=5120),
-    "g/14": _LAION
-    | dict(patch_size=14, image_width=1408, image_depth=40, image_heads=16, image_mlp_width=6144),
+    "H/14": _LAION | dict(patch_size=14, image_width=1280, image_depth=32, image_heads=16, image_mlp_width=5120),
+    "g/14": _LAION | dict(patch_size=14, image_width=1408, image_depth=40, image_heads=16, image_mlp_width=6144),
 }
 
 
@@ -83,13 +86,9 @@ class TextTransformer(nn.Module):
     def __call__(self, tokens: jax.Array, train: bool = False) -> jax.Array:  # [B, L] -> [B, E]
         length, d = tokens.shape[1], self.width
         if length > self.context_length:
-            raise ValueError(
-                f"texts of {length} tokens exceed context_length {self.context_length}"
-            )
+            raise ValueError(f"texts of {length} tokens exceed context_length {self.context_length}")
         normal = nn.initializers.normal
-        x = nn.Embed(
-            self.vocab_size, d, embedding_init=normal(0.02), dtype=self.dtype, name="word_embed"
-        )(tokens)
+        x = nn.Embed(self.vocab_size, d, embedding_init=normal(0.02), dtype=self.dtype, name="word_embed")(tokens)
         positions = self.param("pos_embed", normal(0.01), (self.context_length, d))
         x = x + positions[:length].astype(x.dtype)[None]
         causal = masking.causal(length)[None, None]
@@ -121,9 +120,7 @@ class BagOfWords(nn.Module):
     @nn.compact
     def __call__(self, tokens: jax.Array, train: bool = False) -> jax.Array:  # [B, L] -> [B, E]
         init = nn.initializers.normal(0.02)
-        x = nn.Embed(
-            self.vocab_size, self.width, embedding_init=init, dtype=self.dtype, name="word_embed"
-        )(tokens)
+        x = nn.Embed(self.vocab_size, self.width, embedding_init=init, dtype=self.dtype, name="word_embed")(tokens)
         there = (tokens != 0).astype(x.dtype)[:, :, None]
         x = (x * there).sum(axis=1) / jnp.maximum(there.sum(axis=1), 1)
         return _projection(self.out_width, self.width, self.dtype)(x)
@@ -202,14 +199,10 @@ class CLIP(nn.Module):
                 **vit,
             )
             init = nn.initializers.normal(self.image_width**-0.5)
-            self.image_projection = Dense(
-                self.out_width, use_bias=False, dtype=self.dtype, kernel_init=init
-            )
+            self.image_projection = Dense(self.out_width, use_bias=False, dtype=self.dtype, kernel_init=init)
         elif self.image_tower == "plain_vit":
             if self.out_width != self.image_width:
-                raise ValueError(
-                    f"out_width {self.out_width} must be image_width {self.image_width} for a plain_vit"
-                )
+                raise ValueError(f"out_width {self.out_width} must be image_width {self.image_width} for a plain_vit")
             token = self.image_pooling == "token"
             self.image = ViT(pooling=self.image_pooling, class_token=token, **vit)
         elif self.image_tower == "resnet":
@@ -222,9 +215,7 @@ class CLIP(nn.Module):
                 dtype=self.dtype,
             )
         else:
-            raise ValueError(
-                f"image_tower {self.image_tower!r} is unknown; choose 'vit', 'plain_vit' or 'resnet'"
-            )
+            raise ValueError(f"image_tower {self.image_tower!r} is unknown; choose 'vit', 'plain_vit' or 'resnet'")
         if self.text_tower == "transformer":
             self.text = TextTransformer(
                 out_width=self.out_width,
@@ -242,9 +233,7 @@ class CLIP(nn.Module):
         elif self.text_tower == "bag_of_words":
             self.text = BagOfWords(self.out_width, self.vocab_size, self.text_width, self.dtype)
         else:
-            raise ValueError(
-                f"text_tower {self.text_tower!r} is unknown; choose 'transformer' or 'bag_of_words'"
-            )
+            raise ValueError(f"text_tower {self.text_tower!r} is unknown; choose 'transformer' or 'bag_of_words'")
         constant = nn.initializers.constant
         self.log_scale = self.param("logit_scale", constant(math.log(self.scale_init)), ())
         self.bias = self.param("logit_bias", constant(-10.0), ()) if self.logit_bias else 0.0

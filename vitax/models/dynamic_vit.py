@@ -21,11 +21,7 @@ from vitax.nn.patches import PatchEmbed
 from vitax.nn.positions import Positions
 
 # The official training script; keep_ratios are those of a base ratio of 0.7.
-SIZES = {
-    "256": dict(width=256, depth=12, num_heads=4, mlp_width=1024),
-    "S": vit.SIZES["S"],
-    "B": vit.SIZES["B"],
-}
+SIZES = {"256": dict(width=256, depth=12, num_heads=4, mlp_width=1024), "S": vit.SIZES["S"], "B": vit.SIZES["B"]}
 
 
 class Pruned(NamedTuple):
@@ -79,9 +75,7 @@ class Predictor(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, kept: jax.Array) -> jax.Array:
         """[B, N, D] tokens and [B, N] 1 = kept so far, to [B, N, 2] float32 log-probabilities; column 0 = keep."""
-        dense = functools.partial(
-            Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform()
-        )
+        dense = functools.partial(Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
         gelu, d = ACTIVATIONS["gelu"], x.shape[-1]
         x = LayerNorm(epsilon=1e-5, dtype=self.dtype, name="norm")(x)
         x = gelu(dense(d, name="dense_in")(x))
@@ -124,9 +118,7 @@ class DynamicViT(nn.Module):
     remat: bool = False
 
     @nn.compact
-    def __call__(
-        self, images: jax.Array, *, train: bool = False, noise: jax.Array | None = None
-    ) -> jax.Array | Pruned:
+    def __call__(self, images: jax.Array, *, train: bool = False, noise: jax.Array | None = None) -> jax.Array | Pruned:
         """[B, H, W, C] normalised images to [B, K] float32 logits or, while training, to `Pruned`.
 
         Shows the patches that are left after each stage, best first, as ``intermediates/kept{stage}`` [B, n].

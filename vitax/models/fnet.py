@@ -25,10 +25,7 @@ SIZES = {
     "hybrid-base": dict(width=768, depth=12, num_heads=12, mlp_width=3072, attention_depth=2),
     "hybrid-large": dict(width=1024, depth=24, num_heads=16, mlp_width=4096, attention_depth=2),
 }
-IMAGE_SIZES = {
-    "S": dict(width=384, depth=12, mlp_width=1536),
-    "B": dict(width=768, depth=12, mlp_width=3072),
-}
+IMAGE_SIZES = {"S": dict(width=384, depth=12, mlp_width=1536), "B": dict(width=768, depth=12, mlp_width=3072)}
 
 
 def fourier(x: jax.Array, method: str = "fft") -> jax.Array:
@@ -145,9 +142,7 @@ class FNet(nn.Module):
             if i < self.depth - self.attention_depth:
                 x = fourier_block(fourier=self.fourier, name=f"block{i}", **shared)(x, train)
             else:
-                attention = block(
-                    num_heads=self.num_heads, norm_first=False, name=f"block{i}", **shared
-                )
+                attention = block(num_heads=self.num_heads, norm_first=False, name=f"block{i}", **shared)
                 x = attention(x, train, mask=visible)
         heads = TextHeads(
             kind=self.heads,

@@ -40,13 +40,9 @@ class MAEDecoder(nn.Module):
     remat: bool = False
 
     @nn.compact
-    def __call__(
-        self, x: jax.Array, keep: jax.Array, grid: tuple[int, int], train: bool = False
-    ) -> jax.Array:
+    def __call__(self, x: jax.Array, keep: jax.Array, grid: tuple[int, int], train: bool = False) -> jax.Array:
         """[B, 1+n, D] encoded tokens of the places ``keep`` [B, n] of a grid, to [B, h*w, out_width]."""
-        dense = functools.partial(
-            Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform()
-        )
+        dense = functools.partial(Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
         x = dense(self.width, name="embed")(x)
         b, places = len(x), grid[0] * grid[1]
         mask_token = self.param("mask_token", nn.initializers.normal(0.02), (self.width,))

@@ -41,9 +41,7 @@ class MixerBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:  # [B, N, D]
         norm = functools.partial(LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
-        mlp = functools.partial(
-            MLP, activation=self.activation, dropout=self.dropout, dtype=self.dtype
-        )
+        mlp = functools.partial(MLP, activation=self.activation, dropout=self.dropout, dtype=self.dtype)
 
         def residual(x, branch):
             return constrain_batch(x + DropPath(self.drop_path)(branch, train))

@@ -32,7 +32,7 @@ class Bottleneck(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         conv = functools.partial(nn.Conv, use_bias=False, dtype=self.dtype)
-        norm = functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)  # fmt: skip
+        norm = functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
         y = nn.relu(norm(name="norm1")(conv(self.width, (1, 1), name="conv1")(x)))
         y = nn.relu(norm(name="norm2")(conv(self.width, (3, 3), padding=1, name="conv2")(y)))
         y = conv(4 * self.width, (1, 1), name="conv3")(average_pool(y, self.stride))
@@ -63,14 +63,10 @@ class ModifiedResNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-        conv = functools.partial(
-            nn.Conv, kernel_size=(3, 3), padding=1, use_bias=False, dtype=self.dtype
-        )
-        norm = functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)  # fmt: skip
+        conv = functools.partial(nn.Conv, kernel_size=(3, 3), padding=1, use_bias=False, dtype=self.dtype)
+        norm = functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
         x = images.astype(self.dtype)
-        for i, (width, stride) in enumerate(
-            ((self.width // 2, 2), (self.width // 2, 1), (self.width, 1)), start=1
-        ):
+        for i, (width, stride) in enumerate(((self.width // 2, 2), (self.width // 2, 1), (self.width, 1)), start=1):
             x = nn.relu(norm(name=f"norm{i}")(conv(width, strides=stride, name=f"conv{i}")(x)))
         x = average_pool(x, 2)
         self.sow("intermediates", "stem", x)
@@ -84,8 +80,6 @@ class ModifiedResNet(nn.Module):
         x = jnp.concatenate([x.mean(axis=1, keepdims=True), x], axis=1)  # [B, 1+N, D]
         stride = 4 * 2 ** (len(self.depths) - 1)
         table = tuple(side // stride for side in self.image_size)
-        x = x + Positions("learned_1d", table, d, 1, name="pos_embed")(tuple(grid)).astype(x.dtype)[None]  # fmt: skip
-        pool = CrossAttention(
-            self.num_heads, out_width=self.out_width, dtype=self.dtype, name="pool"
-        )
+        x = x + Positions("learned_1d", table, d, 1, name="pos_embed")(tuple(grid)).astype(x.dtype)[None]
+        pool = CrossAttention(self.num_heads, out_width=self.out_width, dtype=self.dtype, name="pool")
         return pool(x[:, :1], x)[:, 0]

@@ -26,10 +26,7 @@ _TINY = _MINI | dict(depths=(3, 4, 18, 5))
 
 def _dilations(depths: tuple[int, ...], largest: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     """1 and the stage's own in turn (arXiv:2209.15001, section 3.4)."""
-    return tuple(
-        tuple(d if i % 2 else 1 for i in range(depth))
-        for depth, d in zip(depths, largest, strict=True)
-    )
+    return tuple(tuple(d if i % 2 else 1 for i in range(depth)) for depth, d in zip(depths, largest, strict=True))
 
 
 _AT_224 = dict(dilations=_dilations((3, 4, 18, 5), (8, 4, 2, 1)))
@@ -69,20 +66,12 @@ class NeighborhoodAttention(nn.Module):
         below, right = max(0, least - height), max(0, least - width)
         x = jnp.pad(x, ((0, 0), (0, below), (0, right), (0, 0)))
         xavier = nn.initializers.xavier_uniform()
-        qkv = Dense(
-            3 * d,
-            use_bias=self.qkv_bias,
-            dtype=self.dtype,
-            kernel_init=stacked(xavier, 3),
-            name="qkv",
-        )(x)
+        qkv = Dense(3 * d, use_bias=self.qkv_bias, dtype=self.dtype, kernel_init=stacked(xavier, 3), name="qkv")(x)
         qkv = qkv.reshape(*x.shape[:3], 3, self.num_heads, d // self.num_heads)
         side = 2 * self.kernel - 1
         shape = (self.num_heads, side, side)
         table = self.param("relative_bias", nn.initializers.truncated_normal(0.02), shape)
-        out = neighborhood_attention(
-            *jnp.moveaxis(qkv, 3, 0), table, kernel=self.kernel, dilation=self.dilation
-        )
+        out = neighborhood_attention(*jnp.moveaxis(qkv, 3, 0), table, kernel=self.kernel, dilation=self.dilation)
         out = out[:, :height, :width].reshape(-1, height, width, d)
         return Dense(d, dtype=self.dtype, kernel_init=xavier, name="out")(constrain_batch(out))
 
@@ -175,9 +164,7 @@ class NAT(nn.Module):
         # Overlapping tokenizer; no activation between the two.
         x = conv(self.width // 2, name="tokenizer0")(images.astype(self.dtype))
         x = norm(name="patch_norm")(conv(self.width, name="tokenizer1")(x))
-        block = (
-            nn.remat(NeighborhoodBlock, static_argnums=(2,)) if self.remat else NeighborhoodBlock
-        )
+        block = nn.remat(NeighborhoodBlock, static_argnums=(2,)) if self.remat else NeighborhoodBlock
         rates = drop_path_rates(self.drop_path, sum(self.depths))
         number = 0
         for stage, (depth, heads) in enumerate(zip(self.depths, self.num_heads, strict=True)):

@@ -47,9 +47,7 @@ class AttentionCell(nn.Module):
             cell = CELLS[self.cell](self.width, dtype=self.dtype, name=f"cell{i}")
             state, h = cell(state, h)
             states.append(state)
-        out = Dense(self.width, dtype=self.dtype, name="out")(
-            jnp.concatenate([h, context, x], axis=-1)
-        )
+        out = Dense(self.width, dtype=self.dtype, name="out")(jnp.concatenate([h, context, x], axis=-1))
         return tuple(states), out
 
     def _top(self, carry):
@@ -104,9 +102,7 @@ class RNNSeq2Seq(nn.Module):
         x = jnp.take(self.word_embed, tokens, axis=0).astype(self.dtype) * self.width**0.5
         return constrain_batch(self.drop(x, deterministic=not train))
 
-    def encode(
-        self, source: jax.Array, source_mask: jax.Array | None = None, train: bool = False
-    ) -> jax.Array:
+    def encode(self, source: jax.Array, source_mask: jax.Array | None = None, train: bool = False) -> jax.Array:
         """[B, M] token ids, [B, M] bool (False = padding, at the end), to the memory [B, M, D or 2D]."""
         x = self._words(source, train)
         lengths = None if source_mask is None else source_mask.sum(axis=1)

@@ -39,11 +39,7 @@ class PatchMerging(nn.Module):
         x = jnp.concatenate([x[:, i::2, j::2] for j in (0, 1) for i in (0, 1)], axis=-1)
         x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
         return Dense(
-            2 * d,
-            use_bias=False,
-            dtype=self.dtype,
-            kernel_init=nn.initializers.xavier_uniform(),
-            name="reduction",
+            2 * d, use_bias=False, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform(), name="reduction"
         )(x)
 
 
@@ -91,9 +87,7 @@ class Swin(nn.Module):
         Shows the normalised tokens of the last stage as ``intermediates/tokens`` [B, h, w, D].
         """
         if len(self.depths) != len(self.num_heads):
-            raise ValueError(
-                f"depths {self.depths} and num_heads {self.num_heads} differ in length"
-            )
+            raise ValueError(f"depths {self.depths} and num_heads {self.num_heads} differ in length")
         norm = {"epsilon": self.norm_epsilon, "dtype": self.dtype}
         x = PatchEmbed(self.patch_size, self.width, dtype=self.dtype, name="patch_embed")(images)
         x = LayerNorm(**norm, name="patch_norm")(x)
@@ -137,9 +131,7 @@ class Swin(nn.Module):
         sides = (-(-side // stride) for side in self.image_size)
         return min(self.window, *sides) if self.shrink_window else self.window
 
-    def _window(
-        self, stage: int, grid: tuple[int, int], odd: bool
-    ) -> tuple[tuple[int, int], tuple[int, int]]:
+    def _window(self, stage: int, grid: tuple[int, int], odd: bool) -> tuple[tuple[int, int], tuple[int, int]]:
         """Window and shift of a block: a map that is not larger than the window is seen whole, without a shift."""
         side = self.window_of(stage)
         still = not (odd and self.shifted) or (self.shrink_window and min(grid) <= side)

@@ -50,12 +50,7 @@ def pixel_shuffle(x: jax.Array, scale: int) -> jax.Array:
 
 def _conv(width: int, dtype: Dtype, name: str, side: int = 3) -> nn.Conv:
     return nn.Conv(
-        width,
-        (side, side),
-        padding=side // 2,
-        dtype=dtype,
-        kernel_init=nn.initializers.xavier_uniform(),
-        name=name,
+        width, (side, side), padding=side // 2, dtype=dtype, kernel_init=nn.initializers.xavier_uniform(), name=name
     )
 
 
@@ -216,9 +211,7 @@ def upsample_steps(scale: int) -> list[int]:
     return [3] if scale == 3 else [2] * (scale.bit_length() - 1)
 
 
-def restore_tiled(
-    apply, image: jax.Array, *, scale: int, tile: int, overlap: int, window: int
-) -> jax.Array:
+def restore_tiled(apply, image: jax.Array, *, scale: int, tile: int, overlap: int, window: int) -> jax.Array:
     """Restores a big image tile by tile; where tiles overlap, the mean is taken, as in the official test script.
 
     Args:

@@ -27,18 +27,11 @@ LM_SIZES = {
 
 
 def _embed(
-    table: jax.Array,
-    tokens: jax.Array,
-    kind: str,
-    position: jax.Array | None,
-    cache_length: int,
-    dtype: Dtype,
+    table: jax.Array, tokens: jax.Array, kind: str, position: jax.Array | None, cache_length: int, dtype: Dtype
 ) -> jax.Array:
     """[B, N] tokens to [B, N, D]: rows of the table [V, D] times sqrt(D), plus sinusoids (section 3.4 and 3.5)."""
     if kind not in ("interleaved", "halves", "none"):
-        raise ValueError(
-            f"positions {kind!r} are unknown; choose 'interleaved', 'halves' or 'none'"
-        )
+        raise ValueError(f"positions {kind!r} are unknown; choose 'interleaved', 'halves' or 'none'")
     (_, length), d = tokens.shape, table.shape[-1]
     x = jnp.take(table, tokens, axis=0) * np.float32(np.sqrt(d))
     if kind != "none":
@@ -98,9 +91,7 @@ class Transformer(nn.Module):
         self.drop = nn.Dropout(self.dropout)
         init, shape = nn.initializers.normal(self.width**-0.5), (self.vocab_size, self.width)
         if self.tied:
-            self.source_embed = self.target_embed = self.output_embed = self.param(
-                "word_embed", init, shape
-            )
+            self.source_embed = self.target_embed = self.output_embed = self.param("word_embed", init, shape)
         else:
             self.source_embed = self.param("source_embed", init, shape)
             self.target_embed = self.param("target_embed", init, shape)
@@ -108,9 +99,7 @@ class Transformer(nn.Module):
         if self.logits_bias:
             self.bias = self.param("logits_bias", nn.initializers.zeros, (self.vocab_size,))
 
-    def encode(
-        self, source: jax.Array, source_mask: jax.Array | None = None, train: bool = False
-    ) -> jax.Array:
+    def encode(self, source: jax.Array, source_mask: jax.Array | None = None, train: bool = False) -> jax.Array:
         """[B, M] token ids, [B, M] bool (False = padding), to the memory [B, M, D]."""
         x = _embed(self.source_embed, source, self.positions, None, 0, self.dtype)
         x = self.drop(x, deterministic=not train)
@@ -213,9 +202,7 @@ class LanguageModel(nn.Module):
             remat=self.remat,
             name="decoder",
         )
-        x = decoder(
-            constrain_batch(x), mask=mask, position=position, cache_length=cache_length, train=train
-        )
+        x = decoder(constrain_batch(x), mask=mask, position=position, cache_length=cache_length, train=train)
         return _logits(x, table)
 
 

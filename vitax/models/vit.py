@@ -86,9 +86,7 @@ class ViT(nn.Module):
     remat: bool = False
 
     @nn.compact
-    def __call__(
-        self, images: jax.Array, *, train: bool = False, keep: jax.Array | None = None
-    ) -> jax.Array:
+    def __call__(self, images: jax.Array, *, train: bool = False, keep: jax.Array | None = None) -> jax.Array:
         """[B, H, W, C] normalised images to [B, K] float32 logits (or [B, D] features).
 
         Shows the normalised tokens as ``intermediates/tokens`` [B, N, D].
@@ -97,9 +95,7 @@ class ViT(nn.Module):
             keep: [B, n] int, the only patches that enter, in raster order of the whole grid (MAE).
         """
         self._check()
-        x = PatchEmbed(
-            self.patch_size, self.width, self.patch_bias, self.dtype, name="patch_embed"
-        )(images)
+        x = PatchEmbed(self.patch_size, self.width, self.patch_bias, self.dtype, name="patch_embed")(images)
         b, *grid, d = x.shape  # [B, H/P, W/P, D]
         prefix = []
         if self.class_token:
@@ -154,14 +150,9 @@ class ViT(nn.Module):
         if not self.num_classes:
             return x
         if self.head_norm:
-            x = nn.BatchNorm(
-                not train,
-                momentum=0.9,
-                epsilon=1e-6,
-                use_scale=False,
-                use_bias=False,
-                name="head_norm",
-            )(x)
+            x = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-6, use_scale=False, use_bias=False, name="head_norm")(
+                x
+            )
         # Zeros, as in the official code: an untrained head gives every class the same chance.
         head = functools.partial(Dense, self.num_classes, kernel_init=nn.initializers.zeros)
         if self.distillation_token:
@@ -192,12 +183,7 @@ class ViT(nn.Module):
         if self.pooling == "mean":
             return x[:, prefix:].mean(axis=1)
         return AttentionPool(
-            self.num_heads,
-            self.mlp_width,
-            self.activation,
-            self.norm_epsilon,
-            self.dtype,
-            name="pool",
+            self.num_heads, self.mlp_width, self.activation, self.norm_epsilon, self.dtype, name="pool"
         )(x[:, prefix:])
 
     def _check(self) -> None:
@@ -207,9 +193,7 @@ class ViT(nn.Module):
             ("positions_at", ("input", "blocks", "blocks_shared")),
         ):
             if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(known)}"
-                )
+                raise ValueError(f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(known)}")
         for name in ("patch_size", "width", "depth", "num_heads", "mlp_width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
@@ -218,8 +202,7 @@ class ViT(nn.Module):
                 raise ValueError(f"{name} {getattr(self, name)} must lie in [0, 1)")
         if self.positions == "relative" and self.positions_at == "input":
             raise ValueError(
-                "relative positions act on attention scores; "
-                "choose positions_at 'blocks' or 'blocks_shared'"
+                "relative positions act on attention scores; choose positions_at 'blocks' or 'blocks_shared'"
             )
         if self.pooling == "token" and not self.class_token:
             raise ValueError("pooling 'token' needs class_token; or choose pooling 'mean'")

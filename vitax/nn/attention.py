@@ -36,12 +36,7 @@ def dot_product_attention(
         out: [..., N, A, E] in the dtype of v.
         weights: [..., A, N, M] float32.
     """
-    scores = jnp.einsum(
-        "...nae,...mae->...anm",
-        q,
-        k,
-        preferred_element_type=jnp.promote_types(q.dtype, jnp.float32),
-    )
+    scores = jnp.einsum("...nae,...mae->...anm", q, k, preferred_element_type=jnp.promote_types(q.dtype, jnp.float32))
     # The scale goes on the scores, not on q: some XLA:GPU versions drop it from the bias of a projection
     # (openxla/xla#46110).
     scores = scores * q.shape[-1] ** -0.5

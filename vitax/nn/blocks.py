@@ -78,9 +78,7 @@ class DropPath(nn.Module):
 
 
 @functools.partial(jax.jit, static_argnames=("epsilon", "dtype"))
-def layer_norm(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, *, epsilon: float, dtype: Dtype
-) -> jax.Array:
+def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, *, epsilon: float, dtype: Dtype) -> jax.Array:
     """Ba et al. 2016 (arXiv:1607.06450), over the last axis, its statistics in float32.
 
     The variance is the mean of (x - mean)^2: Flax's default E[x^2] - E[x]^2 loses digits where the mean is far from 0,
@@ -122,9 +120,7 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         check_activation(self.activation)
-        dense = functools.partial(
-            Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform()
-        )
+        dense = functools.partial(Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
         h = constrain_batch(dense(self.width, name="dense1")(x))  # [..., N, F]
         h = ACTIVATIONS[self.activation](h)
         h = nn.Dropout(self.dropout, deterministic=not train)(h)

@@ -9,11 +9,7 @@ import jax.numpy as jnp
 
 
 def product(
-    x: jax.Array,
-    kernel: jax.Array,
-    dimensions: Any,
-    precision: Any = None,
-    preferred_element_type: Any = None,
+    x: jax.Array, kernel: jax.Array, dimensions: Any, precision: Any = None, preferred_element_type: Any = None
 ) -> jax.Array:
     """`jax.lax.dot_general` of [..., D] and [D, F], on CPUs with all leading axes joined to one.
 
@@ -23,11 +19,7 @@ def product(
     matrices it transposes x instead.
     """
     flat = x
-    if (
-        jax.default_backend() == "cpu"
-        and x.ndim > 2
-        and dimensions == (((x.ndim - 1,), (0,)), ((), ()))
-    ):
+    if jax.default_backend() == "cpu" and x.ndim > 2 and dimensions == (((x.ndim - 1,), (0,)), ((), ())):
         flat, dimensions = x.reshape(-1, x.shape[-1]), (((1,), (0,)), ((), ()))
     out = jax.lax.dot_general(
         flat, kernel, dimensions, precision=precision, preferred_element_type=preferred_element_type

@@ -76,13 +76,7 @@ def tile_bias(table: jax.Array, rows: Tiling, columns: Tiling) -> jax.Array:
 
 
 def neighborhood_attention(
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
-    table: jax.Array | None = None,
-    *,
-    kernel: int,
-    dilation: int = 1,
+    q: jax.Array, k: jax.Array, v: jax.Array, table: jax.Array | None = None, *, kernel: int, dilation: int = 1
 ) -> jax.Array:
     """Each query attends to kernel x kernel keys around it, ``dilation`` apart (arXiv:2209.15001, equation 4).
 

@@ -25,8 +25,7 @@ def patchify(images: jax.Array, patch_size: int) -> jax.Array:
     p = patch_size
     if h % p or w % p:
         raise ValueError(
-            f"image {h}x{w} is not divisible by patch_size {p}; "
-            f"pad or resize to {-h // p * -p}x{-w // p * -p}"
+            f"image {h}x{w} is not divisible by patch_size {p}; pad or resize to {-h // p * -p}x{-w // p * -p}"
         )
     x = images.reshape(b, h // p, p, w // p, p, c)
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, h // p, w // p, p * p * c)

@@ -94,21 +94,14 @@ class Positions(nn.Module):
             h, w = self.table
             rows = self.param("rows", init, (h, 1, d // 2))
             columns = self.param("columns", init, (1, w, d - d // 2))
-            rows, columns = (
-                resize_positions(rows, (grid[0], 1)),
-                resize_positions(columns, (1, grid[1])),
-            )
-            places = jnp.concatenate(
-                [jnp.broadcast_to(half, (*grid, half.shape[-1])) for half in (columns, rows)], -1
-            )
+            rows, columns = (resize_positions(rows, (grid[0], 1)), resize_positions(columns, (1, grid[1])))
+            places = jnp.concatenate([jnp.broadcast_to(half, (*grid, half.shape[-1])) for half in (columns, rows)], -1)
         elif self.kind == "sincos_1d":
             places = jnp.asarray(sincos(np.arange(grid[0] * grid[1]), d))
         elif self.kind == "sincos_2d":
             places = jnp.asarray(sincos_2d(grid, d))
         else:
-            raise ValueError(
-                f"positions {self.kind!r} are unknown; choose one of {', '.join(LEARNED + FIXED)}"
-            )
+            raise ValueError(f"positions {self.kind!r} are unknown; choose one of {', '.join(LEARNED + FIXED)}")
         places = jnp.reshape(places, (-1, d))
         if not self.prefix:
             return places

@@ -32,9 +32,7 @@ class Encoder(nn.Module):
     remat: bool = False
 
     @nn.compact
-    def __call__(
-        self, x: jax.Array, mask: jax.Array | None = None, train: bool = False
-    ) -> jax.Array:
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None, train: bool = False) -> jax.Array:
         """[B, N, D] to [B, N, D]; ``mask`` [B, N] bool, False = padding, which nobody sees."""
         visible = None if mask is None else mask[:, None, None, :]
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
@@ -82,10 +80,7 @@ class DecoderBlock(nn.Module):
     ) -> jax.Array:
         """[B, N, D] to [B, N, D]; the rest as in `Decoder`."""
         attention = dict(
-            num_heads=self.num_heads,
-            qkv_bias=self.attention_bias,
-            out_bias=self.attention_bias,
-            dtype=self.dtype,
+            num_heads=self.num_heads, qkv_bias=self.attention_bias, out_bias=self.attention_bias, dtype=self.dtype
         )
 
         def residual(x, name, branch):
@@ -102,18 +97,12 @@ class DecoderBlock(nn.Module):
         if position is not None and mask is None:
             visible = None  # all that is in the cache
         attend = SelfAttention(name="attention", **attention)
-        x = residual(
-            x,
-            "norm1",
-            lambda y: attend(y, train, mask=visible, position=position, cache_length=cache_length),
-        )
+        x = residual(x, "norm1", lambda y: attend(y, train, mask=visible, position=position, cache_length=cache_length))
         if memory is not None:
             look = CrossAttention(name="cross_attention", **attention)
             seen = None if memory_mask is None else memory_mask[:, None, None, :]
             cached = position is not None
-            x = residual(
-                x, "norm_cross", lambda y: look(y, memory, train, mask=seen, cached=cached)
-            )
+            x = residual(x, "norm_cross", lambda y: look(y, memory, train, mask=seen, cached=cached))
         mlp = MLP(self.mlp_width, self.activation, dtype=self.dtype, name="mlp")
         return residual(x, "norm2", lambda y: mlp(y, train))
 

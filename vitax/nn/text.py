@@ -37,9 +37,7 @@ class TextEmbed(nn.Module):
             self.dense = Dense(self.width, dtype=self.dtype, kernel_init=INIT)
         self.drop = nn.Dropout(self.dropout)
 
-    def __call__(
-        self, tokens: jax.Array, segments: jax.Array | None, train: bool = False
-    ) -> jax.Array:
+    def __call__(self, tokens: jax.Array, segments: jax.Array | None, train: bool = False) -> jax.Array:
         """[B, L] token ids and [B, L] segment ids (None = 0 everywhere) to [B, L, D]."""
         length = tokens.shape[1]
         if length > self.max_length:
@@ -79,9 +77,7 @@ class MaskedWordHead(nn.Module):
         x = ACTIVATIONS[self.activation](x)
         x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
         bias = self.param("bias", nn.initializers.zeros, (words.shape[0],))
-        logits = jnp.einsum(
-            "bmd,vd->bmv", x, words.astype(x.dtype), preferred_element_type=jnp.float32
-        )
+        logits = jnp.einsum("bmd,vd->bmv", x, words.astype(x.dtype), preferred_element_type=jnp.float32)
         return logits + bias[None, None]
 
 

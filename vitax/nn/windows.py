@@ -101,9 +101,7 @@ class WindowBlock(nn.Module):
         if self.relative_bias:
             bias = RelativeBias(self.window, self.num_heads, name="positions")()[None, None]
         windows = constrain_batch(window_partition(x, self.window))
-        attention = SelfAttention(
-            self.num_heads, qkv_bias=self.qkv_bias, dtype=self.dtype, name="attention"
-        )
+        attention = SelfAttention(self.num_heads, qkv_bias=self.qkv_bias, dtype=self.dtype, name="attention")
         x = window_reverse(attention(windows, train, bias=bias, mask=mask), self.window, grid)
         if any(self.shift):
             x = jnp.roll(x, self.shift, axis=(1, 2))

@@ -19,10 +19,7 @@ CAPTIONED = {"table": table, "tars": tars}
 
 
 def captions(
-    *,
-    length: int = 77,
-    truncate: bool = False,
-    templates: tuple[str, ...] = ("a photo of a {}.",),
+    *, length: int = 77, truncate: bool = False, templates: tuple[str, ...] = ("a photo of a {}.",)
 ) -> dict[str, Any]:
     """How captions are made and cut.
 
@@ -86,12 +83,7 @@ def prompts(vocab: Vocabulary, names: list[str], knobs: dict[str, Any]) -> np.nd
     rows = []
     for template in knobs["templates"]:
         texts = [template.replace("{}", name) for name in names]
-        rows.append(
-            [
-                framed(vocab, vocab.encode(t), knobs["length"], knobs["truncate"], t, PAD)
-                for t in texts
-            ]
-        )
+        rows.append([framed(vocab, vocab.encode(t), knobs["length"], knobs["truncate"], t, PAD) for t in texts])
     return np.asarray(rows, np.int32)
 
 
@@ -147,9 +139,7 @@ def open_captions(take: Take) -> Pipeline:
         for source in (splits.train, splits.test):
             some = [source.caption(i) for i in range(min(len(source), 20_000))]
             check_lengths(vocab, some, length, truncate, 0.01, f"captions of {splits.origin}")
-        splits = Splits(
-            *(Encoded(s, vocab, length, truncate) for s in splits[:2]), origin=splits.origin
-        )
+        splits = Splits(*(Encoded(s, vocab, length, truncate) for s in splits[:2]), origin=splits.origin)
     record = {"class_names": names, "tokenizer": vocab.to_json()}
     reader = read(take, record)
     augment = take(train_transform, image.image_size, image.mean, image.std)

@@ -15,11 +15,7 @@ from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
 
 
 def image_format(
-    *,
-    image_size: tuple[int, ...],
-    channels: int = 3,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
+    *, image_size: tuple[int, ...], channels: int = 3, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> ImageFormat:
     """Size, channels and normalisation of images.
 
@@ -36,8 +32,7 @@ def image_format(
         raise UserError(f"config.data.image_size={image_size} is not (height, width)")
     if not len(mean) == len(std) == channels:
         raise UserError(
-            f"config.data.mean={mean} and config.data.std={std} must have one number for each of "
-            f"{channels} channels"
+            f"config.data.mean={mean} and config.data.std={std} must have one number for each of {channels} channels"
         )
     if min(std) <= 0:
         raise UserError(f"config.data.std={std} must be above 0")
@@ -63,25 +58,14 @@ def open_splits(
         train, test: names of the splits.
         test_fraction: share of every class held back where the data have no test split.
     """
-    return open_source(
-        name,
-        others,
-        path=path,
-        train=train,
-        test=test,
-        test_fraction=test_fraction,
-        channels=channels,
-    )
+    return open_source(name, others, path=path, train=train, test=test, test_fraction=test_fraction, channels=channels)
 
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
     """How a run reads an image; see `vitax.pipelines.pipeline.Kind`."""
     images = take(image_format)
     fields = {"num_classes": len(record["class_names"]), "image_size": images.image_size}
-    blank = {
-        "image": np.zeros((*images.image_size, images.channels), np.uint8),
-        "label": np.int32(0),
-    }
+    blank = {"image": np.zeros((*images.image_size, images.channels), np.uint8), "label": np.int32(0)}
     return Reader(images, fields, take(eval_transform, images.image_size), record, blank)
 
 
@@ -100,6 +84,4 @@ def open_images(take: Take) -> Pipeline:
     )
 
 
-IMAGES = Kind(
-    (image_format, open_splits, chosen, train_transform, eval_transform), open_images, read
-)
+IMAGES = Kind((image_format, open_splits, chosen, train_transform, eval_transform), open_images, read)

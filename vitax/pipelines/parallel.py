@@ -13,13 +13,7 @@ from vitax.pipelines.texts import LEARN_FROM, text_format
 
 
 def open_parallel(
-    *,
-    name: str,
-    path: str = "",
-    train: str = "train",
-    test: str = "test",
-    source: str = "en",
-    target: str = "de",
+    *, name: str, path: str = "", train: str = "train", test: str = "test", source: str = "en", target: str = "de"
 ) -> Splits:
     """Sources of pairs.
 
@@ -63,9 +57,7 @@ class Encoded:
         return {name: self.encode(text) for name, text in sides}
 
     def encode(self, text: str) -> np.ndarray:
-        return framed(
-            self.vocab, self.vocab.encode(text), self.length, self.truncate, text, self.vocab.pad
-        )
+        return framed(self.vocab, self.vocab.encode(text), self.length, self.truncate, text, self.vocab.pad)
 
     def name(self, i: int) -> str:
         return self.source.name(i)

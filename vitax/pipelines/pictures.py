@@ -14,13 +14,7 @@ from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
 
 
 def open_pictures(
-    channels: int,
-    *,
-    name: str,
-    path: str = "",
-    train: str = "train",
-    test: str = "test",
-    test_fraction: float = 0.1,
+    channels: int, *, name: str, path: str = "", train: str = "train", test: str = "test", test_fraction: float = 0.1
 ) -> Splits:
     """Sources of whole pictures.
 
@@ -34,9 +28,7 @@ def open_pictures(
         UserError: an unknown name, or a path where none belongs.
     """
     if name == "pictures":
-        return pictures(
-            path=path, train=train, test=test, test_fraction=test_fraction, channels=channels
-        )
+        return pictures(path=path, train=train, test=test, test_fraction=test_fraction, channels=channels)
     if name != "photos":
         raise UserError(f"data.name={name!r} is neither 'pictures' nor 'photos'")
     if path:
@@ -75,13 +67,9 @@ def damage(
         ValueError: an unknown damage, or a scale or strength that is none of it.
     """
     if degradation not in DEGRADATIONS:
-        raise ValueError(
-            f"degradation={degradation!r} is unknown; choose one of {', '.join(DEGRADATIONS)}"
-        )
+        raise ValueError(f"degradation={degradation!r} is unknown; choose one of {', '.join(DEGRADATIONS)}")
     if degradation == "bicubic" and (scale < 2 or strength):
-        raise ValueError(
-            f"degradation 'bicubic' needs scale of at least 2, not {scale}, and no strength"
-        )
+        raise ValueError(f"degradation 'bicubic' needs scale of at least 2, not {scale}, and no strength")
     if degradation != "bicubic" and (scale != 1 or not strength):
         raise ValueError(f"degradation {degradation!r} needs scale=1, not {scale}, and a strength")
     if degradation == "jpeg" and not all(1 <= quality <= 100 for quality in strength):
@@ -91,9 +79,13 @@ def damage(
             f"strength={strength}, patch={patch}, patches_per_picture={patches_per_picture} must be positive"
         )
     return dict(
-        patch=patch, channels=channels, kind=degradation, scale=scale, strength=strength or (0.0,),
+        patch=patch,
+        channels=channels,
+        kind=degradation,
+        scale=scale,
+        strength=strength or (0.0,),
         patches_per_picture=patches_per_picture,
-    )  # fmt: skip
+    )
 
 
 class Repeated:
@@ -104,13 +96,7 @@ class Repeated:
     """
 
     def __init__(self, source: Any, times: int, side: int):
-        self.source, self.times, self.side, self.class_names, self.labels = (
-            source,
-            times,
-            side,
-            (),
-            None,
-        )
+        self.source, self.times, self.side, self.class_names, self.labels = (source, times, side, (), None)
 
     def __len__(self) -> int:
         return len(self.source) * self.times
@@ -162,10 +148,7 @@ class Damaged:
         if side > k["patch"] * k["scale"]:
             top, left = rng.integers(side - k["patch"] + 1, size=2)
             inner = slice(top, top + k["patch"]), slice(left, left + k["patch"])
-            damaged, piece = (
-                np.ascontiguousarray(damaged[inner]),
-                np.ascontiguousarray(piece[inner]),
-            )
+            damaged, piece = (np.ascontiguousarray(damaged[inner]), np.ascontiguousarray(piece[inner]))
         return {"damaged": damaged, "image": piece}
 
 

@@ -13,12 +13,7 @@ from vitax.pipelines.texts import text_format
 
 
 def open_sentences(
-    *,
-    name: str,
-    path: str = "",
-    train: str = "train",
-    test: str = "test",
-    test_fraction: float = 0.2,
+    *, name: str, path: str = "", train: str = "train", test: str = "test", test_fraction: float = 0.2
 ) -> Splits:
     """Sources of labelled texts.
 
@@ -70,9 +65,7 @@ class Encoded:
         return self.source.name(i)
 
 
-def encode_pair(
-    vocab: Vocabulary, texts: tuple[str, ...], length: int, truncate: bool
-) -> dict[str, np.ndarray]:
+def encode_pair(vocab: Vocabulary, texts: tuple[str, ...], length: int, truncate: bool) -> dict[str, np.ndarray]:
     """Begin, text, end and, for a pair, second text, end: "tokens" and "segments" [L] int32.
 
     Raises:
@@ -86,9 +79,7 @@ def encode_pair(
                 f"{texts[0][:60]!r} has {sum(map(len, parts)) + 1 + len(parts)} tokens, more than data.length={length}"
             )
         longest = max(parts, key=len)
-        del longest[
-            -min(len(longest), max(1, sum(map(len, parts)) - budget if len(parts) == 1 else 1)) :
-        ]
+        del longest[-min(len(longest), max(1, sum(map(len, parts)) - budget if len(parts) == 1 else 1)) :]
     tokens, segments = np.full(length, vocab.pad, np.int32), np.zeros(length, np.int32)
     place = 1
     tokens[0] = vocab.begin

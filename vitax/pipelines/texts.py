@@ -17,12 +17,7 @@ LEARN_FROM = 1_000_000  # lines that a tokenizer is trained on, at most
 
 
 def open_texts(
-    *,
-    name: str,
-    path: str = "",
-    train: str = "train",
-    test: str = "test",
-    test_fraction: float = 0.05,
+    *, name: str, path: str = "", train: str = "train", test: str = "test", test_fraction: float = 0.05
 ) -> Splits:
     """Sources of lines.
 
@@ -91,9 +86,7 @@ class Passages:
             return self._single(line)
         budget = self.length - 3
         found = self._around(line, budget)
-        if (
-            len(found) == 1 and len(found[0]) > 1
-        ):  # a paragraph, or a document of one line: cut where chance has it
+        if len(found) == 1 and len(found[0]) > 1:  # a paragraph, or a document of one line: cut where chance has it
             ids = found[0][:budget]
             middle = int(rng.integers(1, len(ids)))
             found = [ids[:middle], ids[middle:]]
@@ -114,20 +107,12 @@ class Passages:
         parts = self._forward(line, self.length - 1)
         ids = [self.vocab.begin, *_joined(parts)]
         last = line + len(parts) - 1
-        over = (
-            last + 1 == len(self.lines)
-            or self.lines.document[last + 1] != self.lines.document[line]
-        )
+        over = last + 1 == len(self.lines) or self.lines.document[last + 1] != self.lines.document[line]
         ids = [*ids, self.vocab.end] if over else ids
         return self._filled(ids[: self.length], [0] * min(len(ids), self.length), False)
 
-    def _filled(
-        self, ids: list[int], segments: list[int], elsewhere: bool
-    ) -> dict[str, np.ndarray]:
-        tokens, kinds = (
-            np.full(self.length, self.vocab.pad, np.int32),
-            np.zeros(self.length, np.int32),
-        )
+    def _filled(self, ids: list[int], segments: list[int], elsewhere: bool) -> dict[str, np.ndarray]:
+        tokens, kinds = (np.full(self.length, self.vocab.pad, np.int32), np.zeros(self.length, np.int32))
         tokens[: len(ids)], kinds[: len(ids)] = ids, segments
         return {"tokens": tokens, "segments": kinds, "next": np.int32(elsewhere)}
 
@@ -216,8 +201,7 @@ def open_text(take: Take) -> Pipeline:
     vocab = take(vocabulary, texts)
     reader = read(take, {"class_names": [], "tokenizer": vocab.to_json()})
     transforms = [
-        Passages(lines, vocab, length, pairs, random)
-        for lines, random in ((splits.train, True), (splits.test, False))
+        Passages(lines, vocab, length, pairs, random) for lines, random in ((splits.train, True), (splits.test, False))
     ]
     return Pipeline(
         Splits(Starts(splits.train), Starts(splits.test), splits.origin),

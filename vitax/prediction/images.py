@@ -20,9 +20,7 @@ def image_files(given: Sequence[str]) -> list[str]:
         UserError: nothing was named, or it does not exist.
     """
     if not given:
-        raise UserError(
-            "name the images to predict: python -m vitax.predict --workdir=RUN IMAGES..."
-        )
+        raise UserError("name the images to predict: python -m vitax.predict --workdir=RUN IMAGES...")
     files = []
     for name in given:
         path = Path(name)

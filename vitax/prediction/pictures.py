@@ -65,9 +65,7 @@ def reconstruct(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator
         }
 
 
-def masked_and_error(
-    image: np.ndarray, row: dict[str, np.ndarray], patch: int
-) -> tuple[np.ndarray, float]:
+def masked_and_error(image: np.ndarray, row: dict[str, np.ndarray], patch: int) -> tuple[np.ndarray, float]:
     """What an MAE saw of an image, the rest grey, and the mean squared error of the hidden pixels on the scale 0..1.
 
     Args:
@@ -87,9 +85,7 @@ def enlarged(picture: np.ndarray, side: int) -> np.ndarray:
     return picture.repeat(times, axis=0).repeat(times, axis=1)
 
 
-def restore_pictures(
-    run: TrainedRun, given: Sequence[str], options: Any
-) -> Iterator[dict[str, Any]]:
+def restore_pictures(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
     """{"file", "output", "height", "width"}: the files are taken for the damaged pictures; any size, tile by tile."""
     files, folder = image_files(given), output_folder(options)
     evals, apply = run.config["evals"], jax.jit(run.model.apply)
@@ -98,11 +94,7 @@ def restore_pictures(
         try:
             image = decode_image(Path(file).read_bytes(), run.model.channels)
             restored = restore(
-                lambda x: apply(run.variables, x),
-                image,
-                run.model,
-                tile=tile,
-                overlap=min(evals["overlap"], tile - 1),
+                lambda x: apply(run.variables, x), image, run.model, tile=tile, overlap=min(evals["overlap"], tile - 1)
             )
         except (ValueError, OSError) as error:
             yield {"file": file, "error": str(error)}
@@ -120,11 +112,7 @@ def example_damaged(source: Source, path: Path) -> str:
     knobs = call(damage, "data", config["data"])
     image = modulo_crop(source[0]["image"], knobs["scale"])
     damaged = degrade(
-        image,
-        np.random.default_rng(0),
-        kind=knobs["kind"],
-        scale=knobs["scale"],
-        strength=knobs["strength"][0],
+        image, np.random.default_rng(0), kind=knobs["kind"], scale=knobs["scale"], strength=knobs["strength"][0]
     )
     write_png(name, damaged.round().clip(0, 255).astype(np.uint8))
     return shlex.quote(name)

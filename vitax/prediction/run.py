@@ -56,9 +56,7 @@ def load_run(path: Path, which: str = "best") -> TrainedRun:
     return TrainedRun(config, mesh, reader, model, task, variables, batch_size)
 
 
-def pad(
-    examples: Sequence[dict[str, np.ndarray]], reader: Reader, batch_size: int
-) -> dict[str, np.ndarray]:
+def pad(examples: Sequence[dict[str, np.ndarray]], reader: Reader, batch_size: int) -> dict[str, np.ndarray]:
     """A full batch of transformed examples, filled up with blank ones that are not valid."""
     rows = [*examples, *[reader.blank] * (batch_size - len(examples))]
     batch = {name: np.stack([row[name] for row in rows]) for name in reader.blank}

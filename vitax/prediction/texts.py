@@ -51,10 +51,7 @@ def translate(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[d
     vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.format.length
 
     def encode(line: str) -> dict[str, np.ndarray]:
-        return {
-            **run.reader.blank,
-            "source": framed(vocab, vocab.encode(line), length, False, line, vocab.pad),
-        }
+        return {**run.reader.blank, "source": framed(vocab, vocab.encode(line), length, False, line, vocab.pad)}
 
     for line, error, row in predictions(run, encoded(lines_of(given), encode)):
         if row is None:
@@ -80,9 +77,7 @@ def continued(run: TrainedRun, lines: Iterator[str]) -> Iterator[dict[str, Any]]
         if row is None:
             yield {"text": line, "error": str(example)}
             continue
-        known = (
-            int((example["tokens"] != vocab.pad).sum()) - 1
-        )  # begin is not among the predictions
+        known = int((example["tokens"] != vocab.pad).sum()) - 1  # begin is not among the predictions
         yield {"text": line, "continuation": vocab.decode(row["tokens"][known:])}
 
 

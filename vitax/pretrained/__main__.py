@@ -27,9 +27,8 @@ def describe(loaded: pretrained.Loaded, format: Format) -> str:
         if name not in ("parent", "name") and getattr(model, name) != field.default
     }
     size = next(
-        (name for name, wanted in family.sizes.items() if all(getattr(model, k) == v for k, v in wanted.items())),
-        "",
-    )  # fmt: skip
+        (name for name, wanted in family.sizes.items() if all(getattr(model, k) == v for k, v in wanted.items())), ""
+    )
     parameters = sum(x.size for x in jax.tree.leaves(loaded.variables["params"]))
     spelled = ", ".join(f"{name}={value!r}" for name, value in fields.items())
     return f"""\
@@ -53,12 +52,10 @@ def start(argv: list[str]) -> None:
     """Does what the command line says; gives the exit code."""
     parser = argparse.ArgumentParser(
         "python -m vitax.pretrained", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )  # fmt: skip
+    )
     parser.add_argument("file")
     parser.add_argument("fields", nargs="*", metavar="field=value")
-    parser.add_argument(
-        "--family", default="", help='where a file could be of two: "vit" reads an MAE\'s encoder'
-    )
+    parser.add_argument("--family", default="", help='where a file could be of two: "vit" reads an MAE\'s encoder')
     parser.add_argument("--allow_missing", action="append", default=[], metavar="PATTERN")
     parser.add_argument("--allow_unexpected", action="append", default=[], metavar="PATTERN")
     parser.add_argument("--save", default="", metavar="OUT.safetensors")

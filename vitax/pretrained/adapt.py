@@ -112,6 +112,4 @@ def initial(model: nn.Module, family: str, channels: int) -> Flat:
     """Freshly initialised variables, flat."""
     example = MODELS[family].example(model, channels)
     zeros = [jnp.zeros(x.shape, x.dtype) for x in example]
-    return jax.device_get(
-        flatten_dict(dict(jax.jit(model.init)(jax.random.key(0), *zeros)), sep="/")
-    )
+    return jax.device_get(flatten_dict(dict(jax.jit(model.init)(jax.random.key(0), *zeros)), sep="/"))

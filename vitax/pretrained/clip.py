@@ -73,12 +73,7 @@ def openai_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
 def _block(theirs: str, ours: str) -> Rules:
     return (
         r.norm(f"{theirs}.ln_1", f"{ours}/norm1")
-        + r.one(
-            f"{theirs}.attn.in_proj_weight",
-            f"{ours}/attention/qkv/kernel",
-            np.transpose,
-            np.transpose,
-        )
+        + r.one(f"{theirs}.attn.in_proj_weight", f"{ours}/attention/qkv/kernel", np.transpose, np.transpose)
         + r.one(f"{theirs}.attn.in_proj_bias", f"{ours}/attention/qkv/bias")
         + r.linear(f"{theirs}.attn.out_proj", f"{ours}/attention/out")
         + r.norm(f"{theirs}.ln_2", f"{ours}/norm2")

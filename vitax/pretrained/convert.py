@@ -24,15 +24,41 @@ Tensors = Mapping[str, np.ndarray]
 
 # Fields that the shapes in a file decide.
 SHAPED = (
-    "patch_size", "width", "depth", "depths", "mlp_width", "token_mlp_width", "kernel", "channels", "scale",
-    "upsampler", "vocab_size", "max_length", "context_length", "out_width", "image_width", "text_width",
-    "encoder_depth", "decoder_depth", "decoder_width",
-)  # fmt: skip
+    "patch_size",
+    "width",
+    "depth",
+    "depths",
+    "mlp_width",
+    "token_mlp_width",
+    "kernel",
+    "channels",
+    "scale",
+    "upsampler",
+    "vocab_size",
+    "max_length",
+    "context_length",
+    "out_width",
+    "image_width",
+    "text_width",
+    "encoder_depth",
+    "decoder_depth",
+    "decoder_width",
+)
 # Fields that no file tells: a model to start with lends its own.
 NOT_IN_FILES = (
-    "num_heads", "decoder_num_heads", "image_heads", "text_heads", "dilations", "stages", "keep_ratios",
-    "activation", "norm_epsilon", "pixel_range", "end_token", "image_size",
-)  # fmt: skip
+    "num_heads",
+    "decoder_num_heads",
+    "image_heads",
+    "text_heads",
+    "dilations",
+    "stages",
+    "keep_ratios",
+    "activation",
+    "norm_epsilon",
+    "pixel_range",
+    "end_token",
+    "image_size",
+)
 
 
 class Loaded(NamedTuple):
@@ -95,11 +121,7 @@ def load(
             raise UserError(f"{key}={fields[key]!r} contradicts the file, which has {own[key]!r}")
     # What decides which tensors there are is the file's; the caller's wishes come after.
     wanted = {key: value for key, value in given.items() if key in known}
-    changed = {
-        key: own[key]
-        for key in ("image_size", "num_classes", "window")
-        if key in own and key in wanted
-    }
+    changed = {key: own[key] for key in ("image_size", "num_classes", "window") if key in own and key in wanted}
     with fitting(kind):
         native, model = module(**(own | wanted | changed)), module(**(own | wanted))
         variables, report = _from_tensors(kind, native, renamed, allow_missing, allow_unexpected)
@@ -137,14 +159,7 @@ def fitting(kind: Format) -> Iterator[None]:
         raise
     except KeyError as error:
         raise UserError(f"{kind.name} weights without {error}: the file is incomplete") from error
-    except (
-        ArithmeticError,
-        AttributeError,
-        IndexError,
-        StopIteration,
-        TypeError,
-        ValueError,
-    ) as error:
+    except (ArithmeticError, AttributeError, IndexError, StopIteration, TypeError, ValueError) as error:
         raise UserError(
             f"{kind.name}: the file, or a field that was given, does not fit: {type(error).__name__}: {error}"
         ) from error
@@ -166,20 +181,14 @@ def patterns(given: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _from_tensors(
-    kind: Format,
-    model: nn.Module,
-    tensors: Tensors,
-    allow_missing: Sequence[str],
-    allow_unexpected: Sequence[str],
+    kind: Format, model: nn.Module, tensors: Tensors, allow_missing: Sequence[str], allow_unexpected: Sequence[str]
 ) -> tuple[Variables, Report]:
     """Follows the table of a format; whatever does not fit is an error."""
     report, flat, used = Report(kind.name), {}, set()
     missing = []
     for name, value in tensors.items():
         if value.dtype.kind != "f" and not re.search(kind.ignore, name):
-            raise UserError(
-                f"{name} is of type {value.dtype}; parameters are floating-point numbers"
-            )
+            raise UserError(f"{name} is of type {value.dtype}; parameters are floating-point numbers")
     for rule in kind.rules(model):
         there = [name for name in rule.theirs if name in tensors]
         if set(rule.theirs) - set(there) - set(rule.optional):
@@ -231,12 +240,7 @@ def _refuse(kind: Format, verb: str, names: list[str], allowed: Sequence[str], o
 
 
 def load_into(
-    source: str | Path | Tensors,
-    model: nn.Module,
-    family: str,
-    *,
-    new: Sequence[str] = (),
-    skip: Sequence[str] = (),
+    source: str | Path | Tensors, model: nn.Module, family: str, *, new: Sequence[str] = (), skip: Sequence[str] = ()
 ) -> tuple[Variables, Report]:
     """Weights of another project for a model that there is already.
 
@@ -250,19 +254,9 @@ def load_into(
         UserError: the file cannot be read, or does not fit.
     """
     lent = {key: getattr(model, key) for key in NOT_IN_FILES if hasattr(model, key)}
-    own, variables, report = load(
-        source, family=family, allow_missing=new, allow_unexpected=skip, **lent
-    )
+    own, variables, report = load(source, family=family, allow_missing=new, allow_unexpected=skip, **lent)
     channels = image_channels(own, family, variables)
-    fitted = adapt(
-        variables,
-        model,
-        family,
-        report,
-        channels=channels,
-        allow_missing=new,
-        allow_unexpected=skip,
-    )
+    fitted = adapt(variables, model, family, report, channels=channels, allow_missing=new, allow_unexpected=skip)
     return fitted, report
 
 

@@ -20,12 +20,20 @@ Tensors = dict[str, np.ndarray]
 
 # Where projects put the weights inside a training checkpoint, in the order in which they are looked for.
 WRAPPERS = ("model", "state_dict", "params_ema", "params", "module", "model_state_dict", "teacher")
-IN_FOLDER = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")  # fmt: skip
+IN_FOLDER = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")
 HALF = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 SAFETENSORS_DTYPES = {
-    "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16,
-    "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_,
-}  # fmt: skip
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": ml_dtypes.bfloat16,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
 
 
 def find(path: str | Path) -> Path:

@@ -65,9 +65,7 @@ def heads(given: Fields, width: int, known: Mapping[int, int], key: str = "num_h
     if key in given:
         return given[key]
     if width not in known:
-        raise UserError(
-            f"the file does not tell how many heads a model of width {width} has; give {key}=..."
-        )
+        raise UserError(f"the file does not tell how many heads a model of width {width} has; give {key}=...")
     return known[width]
 
 

@@ -6,19 +6,7 @@ from pathlib import Path
 
 from vitax.config import did_you_mean
 from vitax.errors import UserError
-from vitax.pretrained import (
-    bert,
-    clip,
-    dynamic_vit,
-    files,
-    mae,
-    mlp_mixer,
-    nat,
-    swin,
-    swinir,
-    transformer,
-    vit,
-)
+from vitax.pretrained import bert, clip, dynamic_vit, files, mae, mlp_mixer, nat, swin, swinir, transformer, vit
 from vitax.pretrained.format import Format
 
 # The first that recognises a file is its format: the more special stand before the more general.
@@ -42,9 +30,7 @@ def recognise(names: Iterable[str], family: str = "") -> Format:
             return format
     some = ", ".join(names[:4])
     wanted = f"weights of the family {family!r}" if family else "weights that vitax knows"
-    raise UserError(
-        f"these are no {wanted} (its names: {some}, ...); vitax reads {', '.join(FORMATS)}"
-    )
+    raise UserError(f"these are no {wanted} (its names: {some}, ...); vitax reads {', '.join(FORMATS)}")
 
 
 def named(name: str) -> Format:

@@ -38,11 +38,7 @@ def config_fields(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fields(config: Mapping[str, Any]) -> dict[str, Any]:
-    found = {
-        ours: config[theirs]
-        for theirs, ours in CONFIG_KEYS.items()
-        if config.get(theirs) is not None
-    }
+    found = {ours: config[theirs] for theirs, ours in CONFIG_KEYS.items() if config.get(theirs) is not None}
     for key in ("num_heads", "decoder_num_heads", "norm_epsilon"):
         if not isinstance(found.get(key, 0), int | float | list):
             raise TypeError(f"{key} is {found[key]!r}")

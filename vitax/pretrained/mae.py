@@ -7,17 +7,7 @@ import numpy as np
 from vitax.models.mae import MAE
 from vitax.nn.positions import sincos_2d
 from vitax.pretrained import rules as r
-from vitax.pretrained.format import (
-    HUGGING_FACE_5,
-    Fields,
-    Format,
-    Tensors,
-    count,
-    has,
-    heads,
-    image_size,
-    renaming,
-)
+from vitax.pretrained.format import HUGGING_FACE_5, Fields, Format, Tensors, count, has, heads, image_size, renaming
 from vitax.pretrained.rules import Rule, Rules
 from vitax.pretrained.vit import HEADS, grid
 
@@ -71,8 +61,7 @@ def official_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
         ("blocks.0.mlp.fc1.weight", "decoder_blocks.0.mlp.fc1.weight"),
     )
     return found | dict(
-        depth=count(tensors, r"blocks\.(\d+)\."),
-        decoder_depth=count(tensors, r"decoder_blocks\.(\d+)\."),
+        depth=count(tensors, r"blocks\.(\d+)\."), decoder_depth=count(tensors, r"decoder_blocks\.(\d+)\.")
     )
 
 
@@ -89,11 +78,7 @@ def official_rules(model: MAE) -> Rules:
     rules += r.linear("decoder_embed", "decoder/embed")
     for i in range(model.decoder_depth):
         rules += r.timm_block(f"decoder_blocks.{i}", f"decoder/block{i}")
-    return (
-        rules
-        + r.norm("decoder_norm", "decoder/norm")
-        + r.linear("decoder_pred", "decoder/prediction")
-    )
+    return rules + r.norm("decoder_norm", "decoder/norm") + r.linear("decoder_pred", "decoder/prediction")
 
 
 def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
@@ -103,10 +88,7 @@ def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
         given,
         "vit.embeddings.patch_embeddings.projection",
         ("vit.embeddings.position_embeddings", "decoder.decoder_pos_embed"),
-        (
-            "vit.encoder.layer.0.intermediate.dense.weight",
-            "decoder.decoder_layers.0.intermediate.dense.weight",
-        ),
+        ("vit.encoder.layer.0.intermediate.dense.weight", "decoder.decoder_layers.0.intermediate.dense.weight"),
     )
     return found | dict(
         depth=count(tensors, r"vit\.encoder\.layer\.(\d+)\."),
@@ -131,9 +113,7 @@ def hugging_face_rules(model: MAE) -> Rules:
     for i in range(model.decoder_depth):
         rules += r.hugging_face_block(f"decoder.decoder_layers.{i}", f"decoder/block{i}")
     return (
-        rules
-        + r.norm("decoder.decoder_norm", "decoder/norm")
-        + r.linear("decoder.decoder_pred", "decoder/prediction")
+        rules + r.norm("decoder.decoder_norm", "decoder/norm") + r.linear("decoder.decoder_pred", "decoder/prediction")
     )
 
 

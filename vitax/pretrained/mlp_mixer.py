@@ -80,10 +80,6 @@ FORMATS = (
         rename=renaming((r"^(opt/target/|params/)+", "")),
     ),
     Format(
-        "timm Mixer",
-        "mlp_mixer",
-        has("stem.proj.weight", "blocks.0.mlp_tokens.fc1.weight"),
-        timm_fields,
-        timm_rules,
+        "timm Mixer", "mlp_mixer", has("stem.proj.weight", "blocks.0.mlp_tokens.fc1.weight"), timm_fields, timm_rules
     ),
 )

@@ -14,7 +14,11 @@ def _fields(
     """``level`` and ``block``: names up to the number; dilations are in no file and must be given for DiNAT."""
     levels = count(tensors, rf"{level}(\d+)\.")
     tables = [tensors[f"{level}{i}.{block}0.{table}"].shape for i in range(levels)]
-    first = next(n for n in tensors if n.startswith(f"{level}0.{block}0.") and n.endswith(("fc1.weight", "intermediate.dense.weight")))  # fmt: skip
+    first = next(
+        n
+        for n in tensors
+        if n.startswith(f"{level}0.{block}0.") and n.endswith(("fc1.weight", "intermediate.dense.weight"))
+    )
     hidden, width = tensors[first].shape
     return dict(
         num_classes=len(tensors[head]) if head in tensors else 0,
@@ -30,9 +34,9 @@ def _fields(
 
 def official_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
     """Fields of the model, as far as the official code's shapes tell them."""
-    return _fields(
-        tensors, given, "levels.", "blocks.", "attn.rpb", "gamma1", "head.weight"
-    ) | dict(qkv_bias="levels.0.blocks.0.attn.qkv.bias" in tensors)
+    return _fields(tensors, given, "levels.", "blocks.", "attn.rpb", "gamma1", "head.weight") | dict(
+        qkv_bias="levels.0.blocks.0.attn.qkv.bias" in tensors
+    )
 
 
 def _stem(embed: str, conv: str) -> Rules:
@@ -41,9 +45,7 @@ def _stem(embed: str, conv: str) -> Rules:
 
 
 def _downsample(theirs: str, ours: str) -> Rules:
-    return r.convolution(f"{theirs}.reduction", ours, bias=False) + r.norm(
-        f"{theirs}.norm", f"{ours}_norm"
-    )
+    return r.convolution(f"{theirs}.reduction", ours, bias=False) + r.norm(f"{theirs}.norm", f"{ours}_norm")
 
 
 def official_rules(model: NAT) -> Rules:

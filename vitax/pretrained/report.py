@@ -33,10 +33,7 @@ class Report:
     given: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.format}: {len(self.loaded)} parameters loaded, "
-            f"{len(self.reshaped)} of them laid out anew"
-        ]
+        lines = [f"{self.format}: {len(self.loaded)} parameters loaded, {len(self.reshaped)} of them laid out anew"]
         for path, (before, after) in self.resized.items():
             lines.append(f"resized     {path} {_shape(before)} -> {_shape(after)}")
         for word in ("remade", "missing", "unexpected", "ignored"):

@@ -67,10 +67,7 @@ def linears(theirs: Sequence[str], ours: str, bias: bool = True) -> Rules:
 def convolution(theirs: str, ours: str, bias: bool = True) -> Rules:
     """[out, in, row, column] there, [row, column, in, out] here."""
     rules = one(
-        f"{theirs}.weight",
-        f"{ours}/kernel",
-        lambda x: x.transpose(2, 3, 1, 0),
-        lambda x: x.transpose(3, 2, 0, 1),
+        f"{theirs}.weight", f"{ours}/kernel", lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 1)
     )
     return rules + (one(f"{theirs}.bias", f"{ours}/bias") if bias else [])
 
@@ -137,15 +134,7 @@ def copies(rule: Rules, others: Sequence[str]) -> Rules:
                 raise ValueError(f"of {', '.join((theirs, *others))}, which are tied, one differs")
         return load(x[:1])
 
-    return [
-        Rule(
-            (theirs, *others),
-            ours,
-            load_equal,
-            lambda x: save(x) * (1 + len(others)),
-            tuple(others),
-        )
-    ]
+    return [Rule((theirs, *others), ours, load_equal, lambda x: save(x) * (1 + len(others)), tuple(others))]
 
 
 def relative_bias(theirs: str, ours: str, table: tuple[int, int], heads: int) -> Rules:
@@ -166,9 +155,7 @@ def timm_block(theirs: str, ours: str, qkv_bias: bool = True) -> Rules:
     )
 
 
-def hugging_face_block(
-    theirs: str, ours: str, inner: str = "attention", qkv_bias: bool = True
-) -> Rules:
+def hugging_face_block(theirs: str, ours: str, inner: str = "attention", qkv_bias: bool = True) -> Rules:
     """A pre-norm block with the names of Hugging Face's ViT and Swin; ``inner``: where query, key and value are."""
     qkv = [f"{theirs}.attention.{inner}.{name}" for name in ("query", "key", "value")]
     return (
@@ -183,11 +170,4 @@ def hugging_face_block(
 
 def stacked(theirs: str, ours: Sequence[str]) -> Rules:
     """The rows of one tensor there, a parameter each here."""
-    return [
-        Rule(
-            (theirs,),
-            tuple(f"params/{o}" for o in ours),
-            lambda x: tuple(x[0]),
-            lambda x: (np.stack(x),),
-        )
-    ]
+    return [Rule((theirs,), tuple(f"params/{o}" for o in ours), lambda x: tuple(x[0]), lambda x: (np.stack(x),))]

@@ -7,16 +7,7 @@ from typing import Any
 from vitax.errors import UserError
 from vitax.models.swin import Swin
 from vitax.pretrained import rules as r
-from vitax.pretrained.format import (
-    HUGGING_FACE_5,
-    Fields,
-    Format,
-    Tensors,
-    count,
-    has,
-    pair,
-    renaming,
-)
+from vitax.pretrained.format import HUGGING_FACE_5, Fields, Format, Tensors, count, has, pair, renaming
 from vitax.pretrained.rules import Rules
 
 
@@ -40,8 +31,7 @@ def _fields(
     native = pair(sides[last] * patch_size * 2**last)
     wanted = given.get("image_size", native)
     own = all(
-        min(window, *(-(-n // (patch_size * 2**stage)) for n in wanted)) == sides[stage]
-        for stage in range(stages)
+        min(window, *(-(-n // (patch_size * 2**stage)) for n in wanted)) == sides[stage] for stage in range(stages)
     )
     return dict(
         num_classes=len(tensors[head]) if head in tensors else 0,
@@ -56,9 +46,7 @@ def _fields(
     )
 
 
-def _rules(
-    model: Swin, block: Callable[..., Rules], blocks: str, attention: str, merge: str
-) -> Rules:
+def _rules(model: Swin, block: Callable[..., Rules], blocks: str, attention: str, merge: str) -> Rules:
     """Blocks and mergings; the other project numbers them by stage."""
     rules, number = [], 0
     for stage, depth in enumerate(model.depths):
@@ -108,9 +96,7 @@ def official_rules(model: Swin) -> Rules:
     """Where each of the official code's tensors goes."""
     rules = r.patches("patch_embed.proj", "patch_embed", model.patch_size)
     rules += r.norm("patch_embed.norm", "patch_norm")
-    rules += _rules(
-        model, r.timm_block, "layers.{stage}.blocks.{block}", "attn", "layers.{before}.downsample"
-    )
+    rules += _rules(model, r.timm_block, "layers.{stage}.blocks.{block}", "attn", "layers.{before}.downsample")
     if model.pyramid:
         for stage in range(len(model.depths)):
             rules += r.norm(f"norm{stage}", f"norm{stage}")
@@ -122,9 +108,7 @@ def timm_rules(model: Swin) -> Rules:
     """Where each of timm's tensors goes."""
     rules = r.patches("patch_embed.proj", "patch_embed", model.patch_size)
     rules += r.norm("patch_embed.norm", "patch_norm")
-    rules += _rules(
-        model, r.timm_block, "layers.{stage}.blocks.{block}", "attn", "layers.{stage}.downsample"
-    )
+    rules += _rules(model, r.timm_block, "layers.{stage}.blocks.{block}", "attn", "layers.{stage}.downsample")
     rules += r.norm("norm", "norm")
     return rules + (r.linear("head.fc", "head") if model.num_classes else [])
 
@@ -171,9 +155,7 @@ _stages = lambda names: count(names, r"layers\.(\d+)\.")
 def _timm(names: Any) -> bool:
     """timm's mergings open a stage: the first has none, the last has one."""
     last = _stages(names) - 1
-    return has(*_FIRST)(names) and (
-        "head.fc.weight" in names or f"layers.{last}.downsample.norm.weight" in names
-    )
+    return has(*_FIRST)(names) and ("head.fc.weight" in names or f"layers.{last}.downsample.norm.weight" in names)
 
 
 FORMATS = (

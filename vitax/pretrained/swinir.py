@@ -20,9 +20,7 @@ def fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
         UserError: a variant that vitax does not have.
     """
     if "absolute_pos_embed" in tensors or "patch_embed.norm.weight" not in tensors:
-        raise UserError(
-            "SwinIR with absolute positions (ape) or without patch_norm is not supported"
-        )
+        raise UserError("SwinIR with absolute positions (ape) or without patch_norm is not supported")
     first = tensors["conv_first.weight"]
     width, channels = first.shape[:2]
     groups = count(tensors, r"layers\.(\d+)\.")
@@ -37,9 +35,7 @@ def fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
         # Published: only JPEG models have a window of 7 and no upsampling, and they compute with 0..255.
         pixel_range=255.0 if window == 7 and upsampler == "none" else 1.0,
         width=width,
-        depths=tuple(
-            count(tensors, rf"layers\.{i}\.residual_group\.blocks\.(\d+)\.") for i in range(groups)
-        ),
+        depths=tuple(count(tensors, rf"layers\.{i}\.residual_group\.blocks\.(\d+)\.") for i in range(groups)),
         num_heads=tuple(tensors[f"{BLOCK.format(i, 0)}.{table}"].shape[1] for i in range(groups)),
         window=window,
         mlp_ratio=len(tensors[f"{BLOCK.format(0, 0)}.mlp.fc1.weight"]) / width,
@@ -50,11 +46,7 @@ def fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
 def _head(tensors: Tensors, channels: int) -> tuple[str, int, int]:
     """Upsampler, scale, and channels of the reconstruction."""
     if "conv_hr.weight" in tensors:
-        return (
-            "nearest_conv",
-            4 if "conv_up2.weight" in tensors else 2,
-            len(tensors["conv_hr.weight"]),
-        )
+        return ("nearest_conv", 4 if "conv_up2.weight" in tensors else 2, len(tensors["conv_hr.weight"]))
     if "conv_before_upsample.0.weight" in tensors:
         features, scale = len(tensors["conv_before_upsample.0.weight"]), 1
         for name in tensors:
@@ -62,11 +54,7 @@ def _head(tensors: Tensors, channels: int) -> tuple[str, int, int]:
                 scale *= int(np.sqrt(len(tensors[name]) // features))
         return "pixelshuffle", scale, features
     if "upsample.0.weight" in tensors:
-        return (
-            "pixelshuffle_direct",
-            int(np.sqrt(len(tensors["upsample.0.weight"]) // channels)),
-            64,
-        )
+        return ("pixelshuffle_direct", int(np.sqrt(len(tensors["upsample.0.weight"]) // channels)), 64)
     return "none", 1, 64
 
 
@@ -102,9 +90,7 @@ def _residual(theirs: str, ours: str, kind: str) -> Rules:
     if kind == "1conv":
         return r.convolution(theirs, f"{ours}/conv")
     # Activations stand between.
-    return [
-        rule for i in range(3) for rule in r.convolution(f"{theirs}.{2 * i}", f"{ours}/conv{i + 1}")
-    ]
+    return [rule for i in range(3) for rule in r.convolution(f"{theirs}.{2 * i}", f"{ours}/conv{i + 1}")]
 
 
 FORMATS = (

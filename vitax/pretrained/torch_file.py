@@ -264,9 +264,7 @@ class _Interpreter:
             wanted = storage.count * storage.dtype.itemsize
             # PyTorch does not compress; what is compressed could grow without end.
             if info.compress_type != zipfile.ZIP_STORED or info.file_size != wanted:
-                raise Refused(
-                    f"{storage.entry} has {info.file_size:,} bytes, its tensor {wanted:,}"
-                )
+                raise Refused(f"{storage.entry} has {info.file_size:,} bytes, its tensor {wanted:,}")
             self.read[storage.entry] = np.frombuffer(self.archive.read(info), storage.dtype)
         return self.read[storage.entry]
 

@@ -73,9 +73,7 @@ def torch_rules(stack: str, depth: int, final_norm: bool = True) -> Rules:
         rules += r.norm(f"{theirs}.norm1", f"{ours}/norm1")
         last = "norm2"
         if stack == "decoder":
-            rules += _torch_attention(
-                f"{theirs}.multihead_attn", f"{ours}/cross_attention", ("q", "kv")
-            )
+            rules += _torch_attention(f"{theirs}.multihead_attn", f"{ours}/cross_attention", ("q", "kv"))
             rules += r.norm(f"{theirs}.norm2", f"{ours}/norm_cross")
             last = "norm3"
         rules += r.norm(f"{theirs}.{last}", f"{ours}/norm2")
@@ -119,9 +117,7 @@ FORMATS = (
         "Hugging Face Marian",
         "transformer",
         has(
-            "model.shared.weight",
-            "model.encoder.layers.0.self_attn.q_proj.weight",
-            "model.encoder.layers.0.fc1.weight",
+            "model.shared.weight", "model.encoder.layers.0.self_attn.q_proj.weight", "model.encoder.layers.0.fc1.weight"
         ),
         marian_fields,
         marian_rules,

@@ -8,17 +8,7 @@ import numpy as np
 from vitax.errors import UserError
 from vitax.models.vit import SIZES, ViT
 from vitax.pretrained import rules as r
-from vitax.pretrained.format import (
-    HUGGING_FACE_5,
-    Fields,
-    Format,
-    Tensors,
-    count,
-    has,
-    heads,
-    image_size,
-    renaming,
-)
+from vitax.pretrained.format import HUGGING_FACE_5, Fields, Format, Tensors, count, has, heads, image_size, renaming
 from vitax.pretrained.rules import Rule, Rules
 
 HEADS = {size["width"]: size["num_heads"] for size in SIZES.values()}
@@ -51,7 +41,7 @@ def timm_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
     prefix = class_token + two
     prefix = table_prefix(given, tokens, prefix, patch_size)
     after = "fc_norm.weight" in tensors
-    pooling = "map" if "attn_pool.latent" in tensors else "token" if class_token and not after else "mean"  # fmt: skip
+    pooling = "map" if "attn_pool.latent" in tensors else "token" if class_token and not after else "mean"
     old_pre_logits = tensors.get("pre_logits.fc.weight")
     return dict(
         num_classes=len(tensors["head.weight"]) if "head.weight" in tensors else 0,
@@ -81,9 +71,7 @@ def timm_rules(model: ViT) -> Rules:
         UserError: positions that timm has no names for.
     """
     if (model.positions, model.positions_at) not in (("learned_1d", "input"), ("none", "input")):
-        raise UserError(
-            f"timm has no names for positions {model.positions!r} at {model.positions_at!r}"
-        )
+        raise UserError(f"timm has no names for positions {model.positions!r} at {model.positions_at!r}")
     rules = r.patches("patch_embed.proj", "patch_embed", model.patch_size, model.patch_bias)
     prefix = model.class_token + model.distillation_token
     if model.class_token:
@@ -141,9 +129,7 @@ def hugging_face_rules(model: ViT) -> Rules:
     rules += r.positions(f"{embed}.position_embeddings", "pos_embed", grid(model), 1)
     rules += r.patches(f"{embed}.patch_embeddings.projection", "patch_embed", model.patch_size)
     for i in range(model.depth):
-        rules += r.hugging_face_block(
-            f"vit.encoder.layer.{i}", f"block{i}", qkv_bias=model.qkv_bias
-        )
+        rules += r.hugging_face_block(f"vit.encoder.layer.{i}", f"block{i}", qkv_bias=model.qkv_bias)
     rules += r.norm("vit.layernorm", "norm")
     return rules + (r.linear("classifier", "head") if model.num_classes else [])
 
@@ -219,12 +205,7 @@ def google_block(theirs: str, ours: str, width: int, num_heads: int) -> Rules:
         google_norm(f"{theirs}/LayerNorm_0", f"{ours}/norm1")
         + [joined("kernel", "kernel", (width, width), (width, num_heads, each))]
         + [joined("bias", "bias", (width,), (num_heads, each))]
-        + r.shaped(
-            f"{attention}/out/kernel",
-            f"{ours}/attention/out/kernel",
-            (num_heads, each, width),
-            (width, width),
-        )
+        + r.shaped(f"{attention}/out/kernel", f"{ours}/attention/out/kernel", (num_heads, each, width), (width, width))
         + r.one(f"{attention}/out/bias", f"{ours}/attention/out/bias")
         + google_norm(f"{theirs}/LayerNorm_2", f"{ours}/norm2")
         + google_dense(f"{theirs}/MlpBlock_3/Dense_0", f"{ours}/mlp/dense1")

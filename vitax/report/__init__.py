@@ -73,19 +73,20 @@ def comparison(runs: list[Path]) -> str:
     named = short if len(short) == len(runs) else named
     configs = [flatten(resolve(workdir.read_config(run))) for run in runs]
     keys = sorted({key for config in configs for key in config})
-    rows = [
-        (key, *(repr(config[key]) if key in config else "" for config in configs)) for key in keys
-    ]
+    rows = [(key, *(repr(config[key]) if key in config else "" for config in configs)) for key in keys]
     differing = [row for row in rows if len(set(row[1:])) > 1]
     values = final([read_metrics(run) for run in runs])
-    metrics = [(name, *("" if value is None else value for value in row)) for name, row in values.items()]  # fmt: skip
+    metrics = [(name, *("" if value is None else value for value in row)) for name, row in values.items()]
     return page.document(
         f"{len(runs)} runs",
         f"<h1>{len(runs)} runs</h1>",
         page.section("Last values", page.table(("", *named), metrics)),
-        page.section("What differs in their configs", page.table(("", *named), differing) if differing else page.paragraph("Nothing.")),
+        page.section(
+            "What differs in their configs",
+            page.table(("", *named), differing) if differing else page.paragraph("Nothing."),
+        ),
         _curves(named, configs[0].get("evals.best", "")),
-    )  # fmt: skip
+    )
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -106,20 +107,28 @@ def _headline(config: dict[str, Any], summary: dict[str, Any]) -> str:
 
 def _results(run: Path, summary: dict[str, Any]) -> str:
     if not summary:
-        return page.section("Results", page.paragraph("The run is not finished: there is no summary.json yet."))  # fmt: skip
+        return page.section("Results", page.paragraph("The run is not finished: there is no summary.json yet."))
     best = summary["best"]
-    told = f"Best: {best['metric']} {best['value']:.4f} at step {best['step']:,}." if best["step"] is not None and best["value"] is not None else ""  # fmt: skip
+    told = (
+        f"Best: {best['metric']} {best['value']:.4f} at step {best['step']:,}."
+        if best["step"] is not None and best["value"] is not None
+        else ""
+    )
     values = {name: value for name, value in summary["metrics"].items() if value is not None}
     splits = list(dict.fromkeys(name.partition("/")[0] for name in values))
     metrics = dict.fromkeys(name.partition("/")[2] for name in values)
-    rows = [(metric, *(float(values.get(f"{split}/{metric}", math.nan)) for split in splits)) for metric in metrics]  # fmt: skip
-    parts = [page.paragraph(page.text(told)) if told else "", page.table(("at the end", *splits), rows)]  # fmt: skip
+    rows = [(metric, *(float(values.get(f"{split}/{metric}", math.nan)) for split in splits)) for metric in metrics]
+    parts = [page.paragraph(page.text(told)) if told else "", page.table(("at the end", *splits), rows)]
     return page.section("Results", *parts)
 
 
 def _curves(runs: dict[str, Path], best: str) -> str:
     figures = panels({name: read_metrics(run) for name, run in runs.items()}, best)
-    body = page.grid(map(page.chart, figures)) if figures else page.paragraph("There are too few points in metrics.jsonl yet.")  # fmt: skip
+    body = (
+        page.grid(map(page.chart, figures))
+        if figures
+        else page.paragraph("There are too few points in metrics.jsonl yet.")
+    )
     return page.section("Curves", body)
 
 
@@ -144,8 +153,8 @@ def _exhibits(run: Path, config: dict[str, Any], examples: int, source: Source |
 def _missing(what: str, error: Exception) -> str:
     """The section that stands where something could not be made."""
     reason = f"{type(error).__name__}: {error}"
-    LOGGER.warning("%s of the report could not be made: %s", what, reason, exc_info=not isinstance(error, UserError))  # fmt: skip
-    return page.section("Missing", page.paragraph(page.text(f"Here {what} could not be made: {reason}")))  # fmt: skip
+    LOGGER.warning("%s of the report could not be made: %s", what, reason, exc_info=not isinstance(error, UserError))
+    return page.section("Missing", page.paragraph(page.text(f"Here {what} could not be made: {reason}")))
 
 
 def _configuration(run: Path, config: dict[str, Any]) -> str:

@@ -19,14 +19,9 @@ from vitax.training import log
 
 def define_flags(values: flags.FlagValues) -> None:
     """The flags of this command."""
-    flags.DEFINE_string(
-        "out", "", "file; empty: RUN/report.html, or comparison.html", flag_values=values
-    )
+    flags.DEFINE_string("out", "", "file; empty: RUN/report.html, or comparison.html", flag_values=values)
     flags.DEFINE_integer(
-        "examples",
-        1000,
-        "test examples to look at, all in memory; 0: curves and numbers only",
-        flag_values=values,
+        "examples", 1000, "test examples to look at, all in memory; 0: curves and numbers only", flag_values=values
     )
     flags.DEFINE_bool("debug", False, "show tracebacks", flag_values=values)
 

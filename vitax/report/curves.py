@@ -30,7 +30,7 @@ def read_metrics(run: Path) -> Series:
         for name, value in values.items():
             if isinstance(value, int | float) and math.isfinite(value):
                 found.setdefault(name, []).append((step, value))
-    return {name: tuple(np.asarray(part) for part in zip(*pairs, strict=True)) for name, pairs in found.items()}  # fmt: skip
+    return {name: tuple(np.asarray(part) for part in zip(*pairs, strict=True)) for name, pairs in found.items()}
 
 
 def panels(runs: Mapping[str, Series], best: str = "") -> list[Figure]:
@@ -53,7 +53,12 @@ def panels(runs: Mapping[str, Series], best: str = "") -> list[Figure]:
 
 
 def _changes(name: str, runs: Mapping[str, Series]) -> bool:
-    return any(len(values[0]) > 1 for series in runs.values() for key, values in series.items() if key.partition("/")[2] == name)  # fmt: skip
+    return any(
+        len(values[0]) > 1
+        for series in runs.values()
+        for key, values in series.items()
+        if key.partition("/")[2] == name
+    )
 
 
 def _panel(name: str, runs: Mapping[str, Series]) -> Figure:
@@ -72,7 +77,7 @@ def _panel(name: str, runs: Mapping[str, Series]) -> Figure:
             style = "-" if alone else STYLES[splits.index(split) % len(STYLES)]
             label = split if alone else f"{split} of {run}"
             marker = "." if len(steps) < 30 else ""
-            panel.plot(*thinned(steps, values), style, marker=marker, color=color, label=label, lw=1.2)  # fmt: skip
+            panel.plot(*thinned(steps, values), style, marker=marker, color=color, label=label, lw=1.2)
     panel.set_title(name.replace("_", " "), fontsize=10)
     panel.set_xlabel("step", fontsize=8)
     panel.tick_params(labelsize=8)
@@ -92,5 +97,5 @@ def thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def final(runs: Sequence[Series]) -> dict[str, list[float | None]]:
     """{metric: its last value in each run}, of metrics that were evaluated, not those of training."""
-    names = dict.fromkeys(name for series in runs for name in series if not name.startswith("train/"))  # fmt: skip
-    return {name: [float(series[name][1][-1]) if name in series else None for series in runs] for name in names}  # fmt: skip
+    names = dict.fromkeys(name for series in runs for name in series if not name.startswith("train/"))
+    return {name: [float(series[name][1][-1]) if name in series else None for series in runs] for name in names}

@@ -57,7 +57,7 @@ def shown(run: TrainedRun, source: Source, count: int) -> list[Shown]:
             except (ValueError, OSError) as error:
                 yield str(i), error
 
-    found = [Shown(int(name), example, row) for name, example, row in predictions(run, examples()) if row is not None]  # fmt: skip
+    found = [Shown(int(name), example, row) for name, example, row in predictions(run, examples()) if row is not None]
     if not found:
         raise UserError(f"none of {min(count, len(source))} test examples can be read")
     return found
@@ -69,10 +69,10 @@ def confusion(rows: list[Shown], names: list[str]) -> Exhibit:
     found = np.array([int(item.row["probabilities"].argmax()) for item in rows])
     right = paragraph_of_accuracy(true == found)
     if len(names) > MANY:
-        each, wrong = Counter(true.tolist()), Counter(zip(true.tolist(), found.tolist(), strict=True))  # fmt: skip
+        each, wrong = Counter(true.tolist()), Counter(zip(true.tolist(), found.tolist(), strict=True))
         pairs = [(pair, n) for pair, n in wrong.most_common() if pair[0] != pair[1]][:20]
         lines = [(names[a], names[b], n, each[a]) for (a, b), n in pairs]
-        return Exhibit("Most frequent confusions", right + page.table(("class", "taken for", "times", "of"), lines))  # fmt: skip
+        return Exhibit("Most frequent confusions", right + page.table(("class", "taken for", "times", "of"), lines))
     counts = np.zeros((len(names), len(names)), int)
     np.add.at(counts, (true, found), 1)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -98,7 +98,7 @@ class Mistake(NamedTuple):
 def worst_mistakes(rows: list[Shown], names: list[str], count: int) -> list[Mistake]:
     """The wrong predictions with the least probability of the true class; classes as words, with probabilities."""
     wrong = [item for item in rows if item.row["probabilities"].argmax() != item.example["label"]]
-    worst = sorted(wrong, key=lambda item: float(item.row["probabilities"][int(item.example["label"])]))  # fmt: skip
+    worst = sorted(wrong, key=lambda item: float(item.row["probabilities"][int(item.example["label"])]))
     found = []
     for item in worst[:count]:
         chances = item.row["probabilities"]
@@ -133,5 +133,5 @@ def embedding(rows: list[Shown], names: list[str]) -> Exhibit | None:
     told = f"t-SNE of what the head reads, {len(some)} test examples; distances between groups mean little."
     body = page.paragraph(told, note=True) + page.chart(figure)
     if len(present) <= MANY:
-        body += page.legend([(names[label], color) for label, color in zip(present, colors, strict=True)])  # fmt: skip
+        body += page.legend([(names[label], color) for label, color in zip(present, colors, strict=True)])
     return Exhibit("Features by class", body)

@@ -14,16 +14,7 @@ from vitax.explain.picture import only
 from vitax.prediction import TrainedRun
 from vitax.prediction.pictures import masked_and_error
 from vitax.report import page
-from vitax.report.exhibits import (
-    Exhibit,
-    Maker,
-    Shown,
-    confusion,
-    embedding,
-    shown,
-    spread_out,
-    worst_mistakes,
-)
+from vitax.report.exhibits import Exhibit, Maker, Shown, confusion, embedding, shown, spread_out, worst_mistakes
 from vitax.report.inside import inside
 
 PICTURES, PIECE = 4, 256  # that are restored, and pixels of a side
@@ -43,7 +34,7 @@ def classified(run: TrainedRun, source: Source, count: int) -> list[Maker]:
 def mistaken(rows: list[Shown], names: list[str]) -> Exhibit:
     """The worst mistakes, as images."""
     found = worst_mistakes(rows, names, 16)
-    pictures = [page.picture(m.item.example["image"], f"{m.true}, taken for {m.guess}") for m in found]  # fmt: skip
+    pictures = [page.picture(m.item.example["image"], f"{m.true}, taken for {m.guess}") for m in found]
     body = page.grid(pictures) if found else page.paragraph("None among these examples.")
     return Exhibit("Worst mistakes", body)
 
@@ -70,18 +61,14 @@ def left(rows: list[Shown], names: list[str], patch: int) -> Exhibit:
             kept = item.row[name]
             pictures.append(page.picture(only(image, kept, patch), f"{len(kept)} patches"))
         lines.append(page.grid(pictures))
-    note = page.paragraph("The image, its predicted class, and what is left of it after each stage.", note=True)  # fmt: skip
+    note = page.paragraph("The image, its predicted class, and what is left of it after each stage.", note=True)
     return Exhibit("Patches kept", note + "".join(lines))
 
 
 def reconstructed(run: TrainedRun, source: Source, count: int) -> list[Maker]:
     """Input, what was visible, reconstruction; features by class, if there are classes."""
     rows, names = shown(run, source, count), run.reader.record["class_names"]
-    return [
-        partial(triptychs, rows, run.model.patch_size),
-        partial(embedding, rows, names),
-        partial(inside, run, rows),
-    ]
+    return [partial(triptychs, rows, run.model.patch_size), partial(embedding, rows, names), partial(inside, run, rows)]
 
 
 def triptychs(rows: list[Shown], patch: int) -> Exhibit:
@@ -92,7 +79,7 @@ def triptychs(rows: list[Shown], patch: int) -> Exhibit:
         note = f"error of hidden pixels {error:.4f}"
         pictures = (item.example["image"], ""), (masked, ""), (item.row["reconstruction"], note)
         lines.append(page.grid(page.picture(*picture) for picture in pictures))
-    note = page.paragraph("Input, what was visible, reconstruction; errors are squared, on the scale 0..1.", note=True)  # fmt: skip
+    note = page.paragraph("Input, what was visible, reconstruction; errors are squared, on the scale 0..1.", note=True)
     return Exhibit("Reconstructions", note + page.grid(lines))
 
 
@@ -115,8 +102,12 @@ def pieces(run: TrainedRun, source: Source, count: int) -> Exhibit:
             truth = middle(source[i]["image"], PIECE // scale * scale, scale)
         except (ValueError, OSError):
             continue
-        damaged = degrade(truth, np.random.default_rng(i), kind=knobs["kind"], scale=scale, strength=knobs["strength"][0])  # fmt: skip
-        after = restore(lambda x: apply(run.variables, x), damaged, run.model, tile=tile, overlap=min(evals["overlap"], tile - 1))  # fmt: skip
+        damaged = degrade(
+            truth, np.random.default_rng(i), kind=knobs["kind"], scale=scale, strength=knobs["strength"][0]
+        )
+        after = restore(
+            lambda x: apply(run.variables, x), damaged, run.model, tile=tile, overlap=min(evals["overlap"], tile - 1)
+        )
         before, pictures = enlarge(damaged, scale).round().clip(0, 255).astype(np.uint8), []
         for name, image in (("before", before), ("after", after)):
             found = measure(image, truth, scale if scale > 1 else 0)
@@ -125,7 +116,11 @@ def pieces(run: TrainedRun, source: Source, count: int) -> Exhibit:
         lines.append(page.grid([*pictures, page.picture(truth, "truth", side=256)]))
     if not lines:
         raise UserError("none of the test pictures can be read")
-    note = "Before is the damaged picture" + (", enlarged bicubically" if scale > 1 else "") + "; PSNR and SSIM of Y, of these pieces."  # fmt: skip
+    note = (
+        "Before is the damaged picture"
+        + (", enlarged bicubically" if scale > 1 else "")
+        + "; PSNR and SSIM of Y, of these pieces."
+    )
     return Exhibit("Before, after, truth", page.paragraph(note, note=True) + "".join(lines))
 
 
@@ -138,7 +133,7 @@ def middle(image: np.ndarray, side: int, scale: int) -> np.ndarray:
 
 def matched(run: TrainedRun, source: Source, count: int) -> list[Maker]:
     """Similarity of images and captions, images found by caption, features by class."""
-    pairs = [Pair(item, source.name(item.index), _caption(source, item)) for item in shown(run, source, count)]  # fmt: skip
+    pairs = [Pair(item, source.name(item.index), _caption(source, item)) for item in shown(run, source, count)]
     # One pair of each caption, and of these one of each image: an image may have several captions, a caption several images.
     by_caption = {pair.caption: pair for pair in reversed(pairs)}
     different = list({pair.file: pair for pair in reversed(by_caption.values())}.values())
@@ -174,7 +169,10 @@ def similarity(some: list[Pair]) -> Exhibit:
     shades = (scores - scores.min()) / max(float(np.ptp(scores)), 1e-12)
     matrix = page.heat(shades, short, short, [[f"{x:.2f}" for x in row] for row in scores])
     pictures = page.grid(page.picture(pair.item.example["image"], pair.caption) for pair in some)
-    note = page.paragraph("Cosine of each image (rows, by its caption) with each caption (columns): the diagonal should be darkest.", note=True)  # fmt: skip
+    note = page.paragraph(
+        "Cosine of each image (rows, by its caption) with each caption (columns): the diagonal should be darkest.",
+        note=True,
+    )
     return Exhibit("Similarity", note + matrix + pictures)
 
 
@@ -188,9 +186,7 @@ def retrieval(pairs: list[Pair], some: list[Pair]) -> Exhibit:
         found = [
             page.picture(gallery[j].item.example["image"], right=(gallery[j].file, wanted.caption) in belonging)
             for j in order
-        ]  # fmt: skip
+        ]
         lines.append(page.paragraph(f"“{page.text(wanted.caption)}”") + page.grid(found))
-    note = (
-        f"The nearest of {len(gallery)} test images to a caption; framed: those that it belongs to."
-    )
+    note = f"The nearest of {len(gallery)} test images to a caption; framed: those that it belongs to."
     return Exhibit("Images found by caption", page.paragraph(note, note=True) + "".join(lines))

@@ -35,7 +35,7 @@ def inside(run: TrainedRun, rows: list[Shown]) -> Exhibit | None:
     if kernel.shape[0] // patch**2 in (1, 3):
         filters = np.asarray(maps.embedding_filters(kernel, patch) * 255).astype(np.uint8)
         told = "Principal components of the patch embedding, the largest first."
-        parts += [page.paragraph(told, note=True), page.grid(page.picture(x, side=48) for x in filters)]  # fmt: skip
+        parts += [page.paragraph(told, note=True), page.grid(page.picture(x, side=48) for x in filters)]
     if "grid" in params.get("pos_embed", {}):
         told = "Cosine of each place's position embedding with all others (yellow: 1)."
         similar = similarity_tiles(np.asarray(params["pos_embed"]["grid"]))

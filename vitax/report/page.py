@@ -46,12 +46,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"<td class=number>{'' if math.isnan(value) else f'{value:.4g}'}</td>"
-    return f"<td class=number>{value:,}</td>" if isinstance(value, int) else f"<td>{text(value)}</td>"  # fmt: skip
+    return f"<td class=number>{value:,}</td>" if isinstance(value, int) else f"<td>{text(value)}</td>"
 
 
 def heat(
     values: np.ndarray, rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[object]] = ()
-) -> str:  # fmt: skip
+) -> str:
     """A matrix as shades of blue, 0 white, 1 dark: text of any script, unlike a drawn one.
 
     Args:
@@ -117,6 +117,4 @@ def section(title: str, *parts: str) -> str:
 def document(title: str, *parts: str) -> str:
     """The whole page."""
     head = f'<meta charset="utf-8"><title>{text(title)}</title><style>{STYLE}</style>'
-    return (
-        f"<!doctype html><html lang=en><head>{head}</head><body>\n{''.join(parts)}</body></html>\n"
-    )
+    return f"<!doctype html><html lang=en><head>{head}</head><body>\n{''.join(parts)}</body></html>\n"

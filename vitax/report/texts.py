@@ -10,16 +10,7 @@ from vitax.prediction import TrainedRun
 from vitax.prediction.run import pad
 from vitax.prediction.texts import continued, filled_in
 from vitax.report import page
-from vitax.report.exhibits import (
-    Exhibit,
-    Maker,
-    Shown,
-    confusion,
-    embedding,
-    shown,
-    spread_out,
-    worst_mistakes,
-)
+from vitax.report.exhibits import Exhibit, Maker, Shown, confusion, embedding, shown, spread_out, worst_mistakes
 
 TEXTS = 12  # of a table
 ALIGNED = 3  # translations whose alignment is drawn
@@ -38,8 +29,11 @@ def classified_texts(run: TrainedRun, source: Source, count: int) -> list[Maker]
 
 def mistaken_texts(rows: list[Shown], names: list[str], source: Source) -> Exhibit:
     """The worst mistakes, as texts."""
-    lines = [(m.true, m.guess, " | ".join(source.source[m.item.index]["texts"])[:300]) for m in worst_mistakes(rows, names, 10)]  # fmt: skip
-    body = page.table(("class", "taken for", "text"), lines) if lines else page.paragraph("None among these examples.")  # fmt: skip
+    lines = [
+        (m.true, m.guess, " | ".join(source.source[m.item.index]["texts"])[:300])
+        for m in worst_mistakes(rows, names, 10)
+    ]
+    body = page.table(("class", "taken for", "text"), lines) if lines else page.paragraph("None among these examples.")
     return Exhibit("Worst mistakes", body)
 
 
@@ -60,13 +54,14 @@ def alignments(run: TrainedRun, vocab: Vocabulary, rows: list[Shown]) -> Exhibit
     """What each word of some translations looked at; None if all sources are long."""
     short = [item for item in rows if (item.example["source"] != vocab.pad).sum() <= LONGEST]
     charts = [page.heat(*aligned(run, vocab, item)) for item in short[:ALIGNED]]
-    note = page.paragraph("Rows are words as they were written, columns what they looked at: attention of the last decoder layer, mean of its heads.", note=True)  # fmt: skip
+    note = page.paragraph(
+        "Rows are words as they were written, columns what they looked at: attention of the last decoder layer, mean of its heads.",
+        note=True,
+    )
     return Exhibit("Alignment", note + page.grid(charts)) if charts else None
 
 
-def aligned(
-    run: TrainedRun, vocab: Vocabulary, item: Shown
-) -> tuple[np.ndarray, list[str], list[str]]:
+def aligned(run: TrainedRun, vocab: Vocabulary, item: Shown) -> tuple[np.ndarray, list[str], list[str]]:
     """The attention [n, m] of the words that were written to those of the source, and both."""
     written = item.row["tokens"]
     length = int(np.argmax(written == vocab.end)) if vocab.end in written else len(written)
@@ -76,7 +71,7 @@ def aligned(
     weights = cross_attention(run, {**item.example, "target": target})
     there = np.flatnonzero(item.example["source"] != vocab.pad)
     both = (words, item.example["source"][there])
-    return weights[: len(words)][:, there], *([vocab.token(token).strip() for token in side] for side in both)  # fmt: skip
+    return weights[: len(words)][:, there], *([vocab.token(token).strip() for token in side] for side in both)
 
 
 def cross_attention(run: TrainedRun, example: dict[str, np.ndarray]) -> np.ndarray:
@@ -88,9 +83,7 @@ def cross_attention(run: TrainedRun, example: dict[str, np.ndarray]) -> np.ndarr
     batch = pad([example], run.reader, 1)
     padding = run.reader.format.pad
     masks = {f"{side}_mask": batch[side] != padding for side in ("source", "target")}
-    _, state = run.model.apply(
-        run.variables, batch["source"], batch["target"], **masks, mutable="intermediates"
-    )
+    _, state = run.model.apply(run.variables, batch["source"], batch["target"], **masks, mutable="intermediates")
     decoder = state["intermediates"]["decoder"]
     if "weights" in decoder:  # recurrent: one attention, without heads
         return np.asarray(decoder["weights"][0][0])
@@ -112,8 +105,10 @@ def continuation(run: TrainedRun, source: Source, count: int) -> Exhibit:
         starts.append(" ".join(words[: max(1, len(words) // 2)]))
         ends.append(" ".join(words[max(1, len(words) // 2) :]))
     found = continued(run, iter(starts))
-    lines = [(row["text"], row.get("continuation", row.get("error")), end) for row, end in zip(found, ends, strict=True)]  # fmt: skip
-    return Exhibit("Continuations", page.table(("text", "how it goes on, greedily", "how it went on"), lines))  # fmt: skip
+    lines = [
+        (row["text"], row.get("continuation", row.get("error")), end) for row, end in zip(found, ends, strict=True)
+    ]
+    return Exhibit("Continuations", page.table(("text", "how it goes on, greedily", "how it went on"), lines))
 
 
 def guessed(run: TrainedRun, source: Source, count: int) -> list[Maker]:
@@ -131,7 +126,10 @@ def hidden_words(run: TrainedRun, source: Source, count: int) -> Exhibit:
         texts.append(" ".join("[MASK]" if k in hidden else word for k, word in enumerate(words)))
     lines = []
     for row, answer in zip(filled_in(run, iter(texts)), answers, strict=True):
-        guesses = "; ".join(" ".join(f"{guess['word']} {guess['probability']:.0%}" for guess in mask[:3]) for mask in row.get("masks", ()))  # fmt: skip
+        guesses = "; ".join(
+            " ".join(f"{guess['word']} {guess['probability']:.0%}" for guess in mask[:3])
+            for mask in row.get("masks", ())
+        )
         lines.append((row["text"], answer, guesses or row.get("error", "")))
-    note = page.paragraph("A mask is one token; a word of several is guessed by its first at best.", note=True)  # fmt: skip
-    return Exhibit("Hidden words", note + page.table(("text", "hidden", "guesses for each mask"), lines))  # fmt: skip
+    note = page.paragraph("A mask is one token; a word of several is guessed by its first at best.", note=True)
+    return Exhibit("Hidden words", note + page.table(("text", "hidden", "guesses for each mask"), lines))

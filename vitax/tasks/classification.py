@@ -11,12 +11,7 @@ from vitax.tasks.task import Aux, Batch, Task, Variables
 
 
 def classification(
-    model: nn.Module,
-    format: ImageFormat,
-    *,
-    label_smoothing: float = 0.0,
-    mixup: float = 0.0,
-    cutmix: float = 0.0,
+    model: nn.Module, format: ImageFormat, *, label_smoothing: float = 0.0, mixup: float = 0.0, cutmix: float = 0.0
 ) -> Task:
     """Softmax cross entropy over exclusive classes.
 
@@ -34,9 +29,7 @@ def classification(
     """
 
     if not model.num_classes:
-        raise ValueError(
-            "these images have no labels; choose data that have, a folder of class folders say"
-        )
+        raise ValueError("these images have no labels; choose data that have, a folder of class folders say")
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
     if mixup < 0 or cutmix < 0:
@@ -66,18 +59,12 @@ def classification(
         # Against the labels of the unmixed image: while training with mixup this stays low by design.
         found["accuracy"] = metrics.masked(metrics.top_k(logits, batch["label"]), valid)
         if not train and model.num_classes > 5:
-            found["accuracy_top5"] = metrics.masked(
-                metrics.top_k(logits, batch["label"], k=5), valid
-            )
+            found["accuracy_top5"] = metrics.masked(metrics.top_k(logits, batch["label"], k=5), valid)
         return metrics.mean(found["loss"]), Aux(found, updates)
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         logits, _ = apply(variables, batch["image"], train=False, key=None)
         features = model.clone(num_classes=0).apply(variables, normalize(batch["image"]))
-        return {
-            "logits": logits,
-            "probabilities": jax.nn.softmax(logits),
-            "features": features,
-        }
+        return {"logits": logits, "probabilities": jax.nn.softmax(logits), "features": features}
 
     return Task(init, loss, predict)

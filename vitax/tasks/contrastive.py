@@ -11,9 +11,7 @@ from vitax.formats import PairFormat
 from vitax.tasks.task import Aux, Batch, Task, Variables
 
 
-def contrastive(
-    model: nn.Module, format: PairFormat, *, loss: str = "softmax", max_scale: float = 100.0
-) -> Task:
+def contrastive(model: nn.Module, format: PairFormat, *, loss: str = "softmax", max_scale: float = 100.0) -> Task:
     """Which caption belongs to which image, among all of the batch, on all devices.
 
     With ``accumulate``, each micro-batch is compared within itself.

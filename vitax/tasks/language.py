@@ -42,23 +42,22 @@ def language(model: nn.Module, format: TextFormat, *, label_smoothing: float = 0
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         given = batch["tokens"][:, 1:]
-        given = jnp.pad(
-            given, ((0, 0), (0, 1)), constant_values=pad
-        )  # [B, L], what stands after position i
+        given = jnp.pad(given, ((0, 0), (0, 1)), constant_values=pad)  # [B, L], what stands after position i
 
         def step(tokens, position, cache):
             logits, updated = model.apply(
-                {**variables, **cache}, tokens[:, None], position=position,
-                cache_length=format.length, mutable=["cache"],
-            )  # fmt: skip
+                {**variables, **cache},
+                tokens[:, None],
+                position=position,
+                cache_length=format.length,
+                mutable=["cache"],
+            )
             # What is there already is not to be guessed.
             known = jax.lax.dynamic_index_in_dim(given, position, axis=1, keepdims=False)
             fixed = jax.nn.one_hot(known, logits.shape[-1]) * 1e9
             return jnp.where((known != pad)[:, None], fixed, logits[:, 0]), updated
 
-        found = greedy(
-            step, len(given), begin=format.begin, end=format.end, pad=pad, length=format.length
-        )
+        found = greedy(step, len(given), begin=format.begin, end=format.end, pad=pad, length=format.length)
         return {"tokens": found}
 
     return Task(init, loss, predict)

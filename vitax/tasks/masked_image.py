@@ -13,11 +13,7 @@ from vitax.tasks.task import Aux, Batch, Task, Variables
 
 
 def masked_image(
-    model: nn.Module,
-    format: ImageFormat,
-    *,
-    mask_ratio: float = 0.75,
-    normalize_targets: bool = True,
+    model: nn.Module, format: ImageFormat, *, mask_ratio: float = 0.75, normalize_targets: bool = True
 ) -> Task:
     """Mean squared error of the pixels of hidden patches.
 

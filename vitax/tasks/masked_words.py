@@ -11,13 +11,7 @@ from vitax.tasks.task import Aux, Batch, Task, Variables
 TOP = 5  # words that are predicted for each place
 
 
-def masked_words(
-    model: nn.Module,
-    format: TextFormat,
-    *,
-    mask_rate: float = 0.15,
-    max_predictions: int = 20,
-) -> Task:
+def masked_words(model: nn.Module, format: TextFormat, *, mask_rate: float = 0.15, max_predictions: int = 20) -> Task:
     """Cross entropy of hidden words, plus that of the second passage where the model has a head for it.
 
     Micro-batches and batches of a test count by their hidden words, the second part of the loss too.
@@ -37,9 +31,7 @@ def masked_words(
         ValueError: a model without the heads, or data without the pairs that it needs.
     """
     if model.heads not in ("pretraining", "masked_words"):
-        raise ValueError(
-            f"model.heads={model.heads!r} predicts no words; choose 'pretraining' or 'masked_words'"
-        )
+        raise ValueError(f"model.heads={model.heads!r} predicts no words; choose 'pretraining' or 'masked_words'")
     if model.heads == "pretraining" and not format.pairs:
         raise ValueError(
             "model.heads='pretraining' needs pairs of passages: set data.sentence_pairs=True, or heads='masked_words'"
@@ -54,10 +46,7 @@ def masked_words(
     special = jnp.asarray([[[format.pad, format.begin, format.end]]])
 
     def inputs(batch: Batch) -> dict[str, jax.Array]:
-        return {
-            "segments": batch["segments"],
-            "mask": masking.not_padding(batch["tokens"], format.pad),
-        }
+        return {"segments": batch["segments"], "mask": masking.not_padding(batch["tokens"], format.pad)}
 
     def init(key: jax.Array, batch: Batch) -> Variables:
         return dict(model.init(key, batch["tokens"], **inputs(batch)))
@@ -67,22 +56,22 @@ def masked_words(
         tokens, valid = batch["tokens"], batch["valid"]
         maskable = ~(tokens[:, :, None] == special).any(-1)
         corrupted, places, chosen = masking.corrupt_words(
-            mask_key, tokens, maskable, rate=mask_rate, count=count, mask_token=format.mask,
+            mask_key,
+            tokens,
+            maskable,
+            rate=mask_rate,
+            count=count,
+            mask_token=format.mask,
             vocab_size=format.vocab_size,
-        )  # fmt: skip
-        rngs = {"dropout": dropout_key} if train else None
-        out = model.apply(
-            variables, corrupted, places=places, train=train, rngs=rngs, **inputs(batch)
         )
+        rngs = {"dropout": dropout_key} if train else None
+        out = model.apply(variables, corrupted, places=places, train=train, rngs=rngs, **inputs(batch))
         words = jnp.take_along_axis(tokens, places, axis=1)
         values = losses.masked_words(out["word_logits"], words)  # [B, M]
         counted = chosen & valid[:, None]
         hidden = metrics.masked(values, counted)
         total = metrics.mean(hidden)
-        found = {
-            "perplexity": hidden,
-            "accuracy": metrics.masked(metrics.top_k(out["word_logits"], words), counted),
-        }
+        found = {"perplexity": hidden, "accuracy": metrics.masked(metrics.top_k(out["word_logits"], words), counted)}
         if "next_logits" in out:
             follows = metrics.masked(losses.masked_words(out["next_logits"], batch["next"]), valid)
             total = total + metrics.mean(follows)

@@ -8,9 +8,7 @@ from vitax.formats import TextFormat
 from vitax.tasks.task import Aux, Batch, Task, Variables
 
 
-def text_classification(
-    model: nn.Module, format: TextFormat, *, label_smoothing: float = 0.0
-) -> Task:
+def text_classification(model: nn.Module, format: TextFormat, *, label_smoothing: float = 0.0) -> Task:
     """Softmax cross entropy over exclusive classes.
 
     Args:
@@ -31,9 +29,7 @@ def text_classification(
 
     def apply(variables: Variables, batch: Batch, **more):
         mask = masking.not_padding(batch["tokens"], format.pad)
-        return model.apply(
-            variables, batch["tokens"], segments=batch["segments"], mask=mask, **more
-        )
+        return model.apply(variables, batch["tokens"], segments=batch["segments"], mask=mask, **more)
 
     def init(key: jax.Array, batch: Batch) -> Variables:
         return dict(model.init(key, batch["tokens"], segments=batch["segments"]))
@@ -53,10 +49,6 @@ def text_classification(
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         out = apply(variables, batch)
-        return {
-            "logits": out["logits"],
-            "probabilities": jax.nn.softmax(out["logits"]),
-            "features": out["pooled"],
-        }
+        return {"logits": out["logits"], "probabilities": jax.nn.softmax(out["logits"]), "features": out["pooled"]}
 
     return Task(init, loss, predict)

@@ -43,9 +43,7 @@ def token_pruning(
         ValueError: images without labels, or a value out of its range.
     """
     if not model.num_classes:
-        raise ValueError(
-            "these images have no labels; choose data that have, a folder of class folders say"
-        )
+        raise ValueError("these images have no labels; choose data that have, a folder of class folders say")
     for name, weight in (("ratio", ratio_weight), ("logit", logit_weight), ("token", token_weight)):
         if weight < 0:
             raise ValueError(f"{name}_weight={weight} must not be negative")
@@ -81,9 +79,8 @@ def token_pruning(
             return metrics.mean(found["loss"]), Aux(found)
 
         image, targets, valid = images.mixed(
-            mix_key, batch["image"], losses.smooth_labels(labels, label_smoothing), batch["valid"],
-            mixup, cutmix,
-        )  # fmt: skip
+            mix_key, batch["image"], losses.smooth_labels(labels, label_smoothing), batch["valid"], mixup, cutmix
+        )
         image = normalize(image)
         out = model.apply(params, image, train=True, rngs={"dropout": dropout_key})
         teacher_logits, teacher_tokens = teach(variables, image)
@@ -91,13 +88,9 @@ def token_pruning(
         kept = jax.lax.stop_gradient(out.keep[-1]) * valid[:, None]  # [B, N]
         distance = jnp.square(out.tokens.astype(jnp.float32) - teacher_tokens).mean(-1)  # [B, N]
         parts = {
-            "cross_entropy": metrics.masked(
-                losses.softmax_cross_entropy(out.logits, targets), valid
-            ),
+            "cross_entropy": metrics.masked(losses.softmax_cross_entropy(out.logits, targets), valid),
             "keep_ratio": metrics.masked(losses.keep_ratio(out.keep, model.keep_ratios), valid),
-            "logit_distillation": metrics.masked(
-                losses.kl_divergence(out.logits, teacher_logits), valid
-            ),
+            "logit_distillation": metrics.masked(losses.kl_divergence(out.logits, teacher_logits), valid),
             "token_distillation": (jnp.sum(distance * kept), jnp.sum(kept)),
         }
         weights = (1.0, ratio_weight, logit_weight, token_weight)
@@ -117,11 +110,6 @@ def token_pruning(
         logits, seen = model.apply(params, image, mutable="intermediates")
         kept = {k: v[0] for k, v in seen["intermediates"].items() if k.startswith("kept")}
         features = model.clone(num_classes=0).apply(params, image)
-        return {
-            "logits": logits,
-            "probabilities": jax.nn.softmax(logits),
-            "features": features,
-            **kept,
-        }
+        return {"logits": logits, "probabilities": jax.nn.softmax(logits), "features": features, **kept}
 
     return Task(init, loss, predict)

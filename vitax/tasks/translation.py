@@ -12,12 +12,7 @@ from vitax.tasks.words import next_words
 
 
 def translation(
-    model: nn.Module,
-    format: TextFormat,
-    *,
-    label_smoothing: float = 0.1,
-    beam: int = 4,
-    length_penalty: float = 0.6,
+    model: nn.Module, format: TextFormat, *, label_smoothing: float = 0.1, beam: int = 4, length_penalty: float = 0.6
 ) -> Task:
     """Cross entropy of each word of the target, given the source and the words before.
 
@@ -37,9 +32,7 @@ def translation(
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
     if beam < 1 or length_penalty < 0:
-        raise ValueError(
-            f"beam={beam} must be at least 1, length_penalty={length_penalty} not below 0"
-        )
+        raise ValueError(f"beam={beam} must be at least 1, length_penalty={length_penalty} not below 0")
     pad = format.pad
 
     def apply(variables: Variables, batch: Batch, **more) -> jax.Array:
@@ -70,9 +63,15 @@ def translation(
 
         def step(tokens, position, cache):
             logits, updated = model.apply(
-                {**variables, **cache}, tokens[:, None], memory, mask, position=position,
-                cache_length=format.length, mutable=["cache"], method="decode",
-            )  # fmt: skip
+                {**variables, **cache},
+                tokens[:, None],
+                memory,
+                mask,
+                position=position,
+                cache_length=format.length,
+                mutable=["cache"],
+                method="decode",
+            )
             return logits[:, 0], updated
 
         given = dict(begin=format.begin, end=format.end, pad=pad, length=format.length)

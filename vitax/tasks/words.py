@@ -6,9 +6,7 @@ from vitax import losses, metrics
 from vitax.tasks.task import Aux
 
 
-def next_words(
-    logits: jax.Array, words: jax.Array, counted: jax.Array, smoothing: float
-) -> tuple[jax.Array, Aux]:
+def next_words(logits: jax.Array, words: jax.Array, counted: jax.Array, smoothing: float) -> tuple[jax.Array, Aux]:
     """Cross entropy of words, with "perplexity" (never smoothed) and "accuracy".
 
     Args:

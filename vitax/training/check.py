@@ -40,9 +40,7 @@ class Check:
                 self._skip(kind, told)
                 return {}
         self.in_a_row = 0
-        found = {
-            name: (float(total), float(count)) for name, (total, count) in reported.metrics.items()
-        }
+        found = {name: (float(total), float(count)) for name, (total, count) in reported.metrics.items()}
         for kind in ("gradient", "parameter"):
             norm = float(np.sqrt(np.square(getattr(health, kind).astype(np.float64)).sum()))
             found[f"{kind}_norm"] = (norm, 1.0)

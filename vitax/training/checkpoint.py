@@ -43,13 +43,7 @@ class Checkpoints:
     """
 
     def __init__(
-        self,
-        directory: str | Path,
-        *,
-        keep: int = 2,
-        best: str = "",
-        mode: str = "max",
-        read_only: bool = False,
+        self, directory: str | Path, *, keep: int = 2, best: str = "", mode: str = "max", read_only: bool = False
     ):
         self.folder = Path(directory).absolute()
         self.best_metric, self.mode, self.keep, self.read_only = best, mode, keep, read_only
@@ -70,18 +64,13 @@ class Checkpoints:
 
     def _open(self) -> ocp.CheckpointManager:
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=self,
-            read_only=self.read_only,
-            cleanup_tmp_directories=not self.read_only,
+            preservation_policy=self, read_only=self.read_only, cleanup_tmp_directories=not self.read_only
         )
         return ocp.CheckpointManager(
             self.folder,
             options=options,
             item_names=("state", "meta"),
-            item_handlers={
-                "state": ocp.PyTreeCheckpointHandler(),
-                "meta": ocp.JsonCheckpointHandler(),
-            },
+            item_handlers={"state": ocp.PyTreeCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()},
         )
 
     def save(self, step: int, state: TrainState, meta: Mapping[str, Any]) -> None:
@@ -180,9 +169,7 @@ class Checkpoints:
 
     def _best(self, values: Mapping[int, float | None]) -> int | None:
         sign = 1 if self.mode == "max" else -1
-        good = [
-            (sign * v, step) for step, v in values.items() if v is not None and math.isfinite(v)
-        ]
+        good = [(sign * v, step) for step, v in values.items() if v is not None and math.isfinite(v)]
         return max(good)[1] if good else None
 
     def meta(self, step: int) -> dict[str, Any]:
@@ -216,13 +203,9 @@ class Checkpoints:
         saved = self.meta(step)[ARRAYS]
         if found := mismatches(wanted, saved):
             more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-            raise UserError(
-                f"{self._name(step)} does not fit the model: {'; '.join(found[:3])}{more}"
-            )
+            raise UserError(f"{self._name(step)} does not fit the model: {'; '.join(found[:3])}{more}")
         arguments = ocp.args.PyTreeRestore(
-            wanted,
-            restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
-            partial_restore=True,
+            wanted, restore_args=ocp.checkpoint_utils.construct_restore_args(wanted), partial_restore=True
         )
         wrong: Exception | None = None
         try:
@@ -235,14 +218,10 @@ class Checkpoints:
             raise fault(self._name(step), wrong or ValueError(ELSEWHERE)) from wrong
         for name, value in fingerprints(found).items():
             if saved[name] != value:
-                raise Damaged(
-                    f"{self._name(step)} is damaged: {name} is {value}, {saved[name]} was written"
-                )
+                raise Damaged(f"{self._name(step)} is damaged: {name} is {value}, {saved[name]} was written")
         return found
 
-    def newest(
-        self, read: Callable[[int], dict[str, Any]]
-    ) -> tuple[int, dict[str, Any], dict[str, Any]] | None:
+    def newest(self, read: Callable[[int], dict[str, Any]]) -> tuple[int, dict[str, Any], dict[str, Any]] | None:
         """The newest checkpoint that is what was saved; None where there is none at all.
 
         Damaged ones that are newer are told, and renamed to ``STEP.damaged``, so that their steps can be saved again.
@@ -274,9 +253,7 @@ class Checkpoints:
             self.manager.reload()
             return step, meta, arrays
         if there:
-            raise UserError(
-                f"{damaged[0][1]}; no other is whole. All is left as it is: choose another workdir"
-            )
+            raise UserError(f"{damaged[0][1]}; no other is whole. All is left as it is: choose another workdir")
         return None
 
     def _meta_everywhere(self, step: int) -> dict[str, Any]:

@@ -17,9 +17,7 @@ from vitax.training.sharding import to_device
 Evaluator = Callable[[Variables], dict[str, float]]
 
 
-def mean_metrics(
-    task: Task, batches: Callable[[], Iterable[dict[str, Any]]], mesh: Mesh, seed: int = 0
-) -> Evaluator:
+def mean_metrics(task: Task, batches: Callable[[], Iterable[dict[str, Any]]], mesh: Mesh, seed: int = 0) -> Evaluator:
     """Metrics of ``task.loss`` with ``train=False``, averaged over all valid examples.
 
     Args:

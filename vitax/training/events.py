@@ -35,9 +35,7 @@ class Events:
                 self.writer = EventsWriter(str(self.folder / "events"))
                 if self.purge is not None:
                     start = SessionLog(status=SessionLog.START)
-                    self.writer.write_event(
-                        Event(wall_time=now, step=self.purge, session_log=start)
-                    )
+                    self.writer.write_event(Event(wall_time=now, step=self.purge, session_log=start))
                     self.purge = None
             for name, value in values.items():
                 found = Summary(value=[Summary.Value(tag=name, simple_value=value)])

@@ -38,9 +38,7 @@ def mismatches(wanted: Mapping[str, Any], saved: Mapping[str, str]) -> list[str]
         saved: `fingerprints` of all fields.
     """
     here = described(wanted)
-    there = {
-        name: told.rsplit(" ", 1)[0] for name, told in saved.items() if name.split("/")[0] in wanted
-    }
+    there = {name: told.rsplit(" ", 1)[0] for name, told in saved.items() if name.split("/")[0] in wanted}
     found = [f"{name} is not in the checkpoint" for name in sorted(here.keys() - there.keys())]
     found += [f"{name} is not in the model" for name in sorted(there.keys() - here.keys())]
     return found + [

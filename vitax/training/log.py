@@ -36,9 +36,7 @@ def start_logging(file: Path | None) -> None:
         logging.raiseExceptions = False  # a full disk must not fill the screen with tracebacks
     for handler in handlers:
         handler.setFormatter(
-            logging.Formatter(
-                "%(asctime)s %(levelname).1s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S"
-            )
+            logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S")
         )
     root.handlers = handlers
     LOGGER.setLevel(logging.INFO)
@@ -123,9 +121,7 @@ class MetricsLog:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         except OSError as error:
             if not self.failing:
-                LOGGER.warning(
-                    "%s; training goes on, the lines are kept until it can be written", error
-                )
+                LOGGER.warning("%s; training goes on, the lines are kept until it can be written", error)
             self.failing = True
             return
         self.size, self.waiting, self.failing = self.size + len(data), [], False
@@ -179,9 +175,7 @@ class Recorder:
             reading: names of the examples that are being read now.
         """
         before = time.perf_counter()
-        with self.watchdog.waiting_for(
-            lambda: f"the next batch ({', '.join(reading()) or 'data'})"
-        ):
+        with self.watchdog.waiting_for(lambda: f"the next batch ({', '.join(reading()) or 'data'})"):
             batch = next(batches)
         self.waited += time.perf_counter() - before
         return batch
@@ -231,10 +225,7 @@ class Recorder:
 
     def _complain(self, step: int, seconds: float) -> None:
         """Says once that the devices wait for data, if they do."""
-        self.all_waited, self.all_seconds = (
-            self.all_waited + self.waited,
-            self.all_seconds + seconds,
-        )
+        self.all_waited, self.all_seconds = (self.all_waited + self.waited, self.all_seconds + seconds)
         share = self.all_waited / self.all_seconds
         if share > STARVED and self.all_waited > STARVED_SECONDS and not self.starved:
             self.starved = True
@@ -254,15 +245,9 @@ class Progress:
         self.total, self.start, self.unit = total, start, unit
         self.began = self.printed = time.monotonic()
         watched = self.first and sys.stderr.isatty()
-        self.bar = (
-            tqdm(total=total, initial=start, unit="step", dynamic_ncols=True, smoothing=0.1)
-            if watched
-            else None
-        )
+        self.bar = tqdm(total=total, initial=start, unit="step", dynamic_ncols=True, smoothing=0.1) if watched else None
 
-    def update(
-        self, step: int, loss: float | None = None, rate: float = 0.0, waited: float = 0.0
-    ) -> None:
+    def update(self, step: int, loss: float | None = None, rate: float = 0.0, waited: float = 0.0) -> None:
         """A step is done; with a loss, what the last line of the log said."""
         starved = f", waits for data {waited:.0%}" if waited > STARVED else ""
         if self.bar is not None:

@@ -166,10 +166,7 @@ def train(
                 jax.block_until_ready(state)
                 tracer.stop()
             if plan.log_every and due(step, plan.log_every):
-                extra = {
-                    "train/learning_rate": float(inputs.schedule(step - 1)),
-                    "data/corrupt": len(inputs.corrupt),
-                }
+                extra = {"train/learning_rate": float(inputs.schedule(step - 1)), "data/corrupt": len(inputs.corrupt)}
                 recorder.read()  # first: what it finds is counted in this line
                 recorder.line(step, extra | check.counts())
             with recorder.pause():
@@ -233,9 +230,7 @@ class Tracer:
 
 def _changes(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     keys = sorted(k for k in there.keys() | here.keys() if there.get(k) != here.get(k))
-    return ", ".join(
-        f"{k} was {str(there.get(k))[:60]} and is {str(here.get(k))[:60]}" for k in keys
-    )
+    return ", ".join(f"{k} was {str(there.get(k))[:60]} and is {str(here.get(k))[:60]}" for k in keys)
 
 
 def one_line(results: Mapping[str, float]) -> str:
@@ -243,14 +238,11 @@ def one_line(results: Mapping[str, float]) -> str:
     return "  ".join(
         f"{name} {value:.4f}"
         for name, value in results.items()
-        if not name.endswith(("/examples", "/seconds"))
-        and not (name.endswith("/corrupt") and not value)
+        if not name.endswith(("/examples", "/seconds")) and not (name.endswith("/corrupt") and not value)
     )
 
 
-def evaluate_all(
-    evaluators: Mapping[str, Evaluator], variables: Variables, ema: Variables | None
-) -> dict[str, float]:
+def evaluate_all(evaluators: Mapping[str, Evaluator], variables: Variables, ema: Variables | None) -> dict[str, float]:
     """``<split>/<metric>`` of every evaluator and, of the averaged parameters, ``<split>_ema/<metric>``."""
     found = {}
     for split, evaluator in evaluators.items():

@@ -27,9 +27,7 @@ OPTIMIZERS = {
     "adamw": lambda lr, mask, wd, b1, b2, eps, momentum: optax.adamw(
         lr, b1=b1, b2=b2, eps=eps, weight_decay=wd, mask=mask
     ),
-    "lion": lambda lr, mask, wd, b1, b2, eps, momentum: optax.lion(
-        lr, b1=b1, b2=b2, weight_decay=wd, mask=mask
-    ),
+    "lion": lambda lr, mask, wd, b1, b2, eps, momentum: optax.lion(lr, b1=b1, b2=b2, weight_decay=wd, mask=mask),
     "sgd": lambda lr, mask, wd, b1, b2, eps, momentum: optax.chain(
         optax.add_decayed_weights(wd, mask), optax.sgd(lr, momentum=momentum)
     ),
@@ -93,11 +91,7 @@ def layer_factors(params: Params, decay: float) -> Params:
         if found := re.search(r"block(\d+)/", path):
             layer = int(found[1]) + 1
         else:
-            layer = (
-                0
-                if re.match(r"(patch|pos|word|segment)_embed|embed/|\w+_token$", path)
-                else depth + 1
-            )
+            layer = 0 if re.match(r"(patch|pos|word|segment)_embed|embed/|\w+_token$", path) else depth + 1
         return decay ** (depth + 1 - layer)
 
     return jax.tree.map(factor, paths(params))
@@ -116,12 +110,7 @@ def scaled_learning_rate(learning_rate: float, rule: str, batch_size: int) -> fl
 
 
 def make_schedule(
-    kind: str,
-    peak: float,
-    total: int,
-    warmup: int,
-    final: float = 0.0,
-    milestones: tuple[float, ...] = (),
+    kind: str, peak: float, total: int, warmup: int, final: float = 0.0, milestones: tuple[float, ...] = ()
 ) -> Schedule:
     """Learning rate of update number 0, 1, ...: a linear warm-up from 0, then the chosen curve.
 

@@ -30,9 +30,7 @@ def fsdp_spec(shape: tuple[int, ...], devices: int, min_size: int = 2**14) -> P:
 
 def state_shardings(abstract_state: Any, mesh: Mesh) -> Any:
     """A sharding for each array of a tree, by `fsdp_spec`. Optimizer moments lie as their parameters do."""
-    return jax.tree.map(
-        lambda x: NamedSharding(mesh, fsdp_spec(x.shape, mesh.shape["fsdp"])), abstract_state
-    )
+    return jax.tree.map(lambda x: NamedSharding(mesh, fsdp_spec(x.shape, mesh.shape["fsdp"])), abstract_state)
 
 
 def all_hosts(good: bool) -> bool:
@@ -55,9 +53,7 @@ def to_device(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     }
 
 
-def prefetch(
-    batches: Iterable[dict[str, np.ndarray]], mesh: Mesh, ahead: int = 2
-) -> Iterator[dict[str, jax.Array]]:
+def prefetch(batches: Iterable[dict[str, np.ndarray]], mesh: Mesh, ahead: int = 2) -> Iterator[dict[str, jax.Array]]:
     """Starts the transfer of the next batches while the device works; at most ``ahead`` wait there."""
     queue: deque = deque()
     for batch in batches:

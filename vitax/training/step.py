@@ -113,9 +113,7 @@ def make_step(
 
     def gradients(state: TrainState, collections, batch: Batch, key: jax.Array):
         def loss_fn(params):
-            if (
-                frozen is not None
-            ):  # told before the gradient, so that none flows through frozen layers
+            if frozen is not None:  # told before the gradient, so that none flows through frozen layers
                 stop = lambda x, yes: jax.lax.stop_gradient(x) if yes else x
                 params = jax.tree.map(stop, params, frozen)
             loss, aux = task.loss({"params": params, **collections}, batch, key, True)
@@ -126,9 +124,7 @@ def make_step(
 
     def accumulated(state: TrainState, batch: Batch, key: jax.Array):
         # Micro-batch i takes rows i, i + n, ...: each device keeps its own rows, nothing travels.
-        micro = jax.tree.map(
-            lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch
-        )
+        micro = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
 
         def body(carry, xs):
             collections, totals, weighted = carry
@@ -143,9 +139,7 @@ def make_step(
         shapes = jax.eval_shape(lambda b: gradients(state, state.collections, b, key)[1], first)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes.metrics)
         carry = (state.collections, zeros, jax.tree.map(jnp.zeros_like, state.params))
-        (collections, totals, weighted), _ = jax.lax.scan(
-            body, carry, (jnp.arange(accumulate), micro)
-        )
+        (collections, totals, weighted), _ = jax.lax.scan(body, carry, (jnp.arange(accumulate), micro))
         count = jnp.maximum(totals["loss"][1], 1)
         grads = jax.tree.map(lambda g: g / count, weighted)
         return metrics.mean(totals["loss"]), Aux(totals, collections), grads
@@ -163,16 +157,12 @@ def make_step(
             n = state.step.astype(jnp.float32)
             decay = jnp.minimum(ema_decay, (1 + n) / (10 + n))
             ema = jax.tree.map(lambda e, p: e * decay + p * (1 - decay), state.ema, params)
-        new_state = TrainState(
-            state.step + 1, params, state.collections | aux.updates, opt_state, ema
-        )
+        new_state = TrainState(state.step + 1, params, state.collections | aux.updates, opt_state, ema)
         health = Health(_norms(state.params), loss, _norms(grads), _norms(updates))
         if skip:
             good = jnp.isfinite(jnp.stack([x.sum() for x in health[1:]])).all()
             old_state = state._replace(step=new_state.step)
-            new_state = jax.tree.map(
-                lambda new, old: jnp.where(good, new, old), new_state, old_state
-            )
+            new_state = jax.tree.map(lambda new, old: jnp.where(good, new, old), new_state, old_state)
         return new_state, StepMetrics(aux.metrics, health)
 
     return step
@@ -180,9 +170,7 @@ def make_step(
 
 def _norms(tree: Any) -> jax.Array:
     # Not linalg.norm of a flattened array: the reshape would gather what is split over devices.
-    return jnp.stack(
-        [jnp.sqrt(jnp.square(x.astype(jnp.float32)).sum()) for x in jax.tree.leaves(tree)]
-    )
+    return jnp.stack([jnp.sqrt(jnp.square(x.astype(jnp.float32)).sum()) for x in jax.tree.leaves(tree)])
 
 
 def abstract(shapes: Any, mesh: Mesh) -> Any:
