@@ -9,7 +9,7 @@ Hardware: batch 4096 in bfloat16 wants about 4 accelerators of 80 GB; on fewer, 
     python -m vitax.main --config=configs/mae_b16_finetune.py --config.init_from=runs/mae
     python -m vitax.main --config=configs/mae_b16_linprobe.py --config.init_from=runs/mae
 
-Any folder of pictures will do, labelled or not: ``--config.data.name=pictures --config.data.path=DIR``.
+Any folder of pictures will do, labelled or not: ``--config.data.name=images --config.data.path=DIR``.
 
 :demo is the same method made small, on scikit-learn's 8x8 handwritten digits: offline, two CPU cores. Its features
 classify 0.96 of the 359 test digits by 20 nearest neighbours.

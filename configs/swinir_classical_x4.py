@@ -7,7 +7,7 @@ from x2's weights with half the rate and steps: ``--config.init_from=RUN --confi
 Hardware: batch 32 in float32 wants 8 accelerators of 11 GB or more.
 
     python -m vitax.main --config=configs/swinir_classical_x4.py --config.data.path=DIR
-    python -m vitax.predict --workdir=RUN PICTURES...      # writes the restored ones into RUN/predictions
+    python -m vitax.predict --workdir=RUN IMAGES...      # writes the restored ones into RUN/predictions
 
 DIR holds pictures, at any depth (DIR/train and DIR/test, or a tenth of them is held back). The other side is made on
 the fly.
@@ -38,7 +38,7 @@ def pictures() -> ConfigDict:
     config.model = dict(name="swinir", size="classical_x4")
     config.task = dict(name="restoration", loss="l1")
     config.data = dict(
-        name="pictures", path="", patch=64, channels=3, degradation="bicubic", scale=4, patches_per_picture=1
+        name="images", path="", patch=64, channels=3, degradation="bicubic", scale=4, patches_per_image=1
     )
     config.optim = dict(
         name="adamw",
@@ -64,7 +64,7 @@ def demo() -> ConfigDict:
         name="swinir", scale=4, upsampler="pixelshuffle_direct", width=32, depths=(2,), num_heads=(2,), window=8
     )
     config.task = dict(name="restoration", loss="l1")
-    config.data = dict(name="photos", patch=16, channels=3, degradation="bicubic", scale=4, patches_per_picture=100)
+    config.data = dict(name="photos", patch=16, channels=3, degradation="bicubic", scale=4, patches_per_image=100)
     config.optim = dict(
         name="adamw",
         learning_rate=3e-3,

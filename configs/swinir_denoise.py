@@ -6,7 +6,7 @@ Flickr2K, BSD500 and WED: CBSD68 31.78 dB (all channels) at sigma 25. Not run he
 Hardware: batch 8 of 128x128 in float32 wants 8 accelerators of 11 GB or more.
 
     python -m vitax.main --config=configs/swinir_denoise.py --config.data.path=DIR
-    python -m vitax.predict --workdir=RUN PICTURES...      # writes the restored ones into RUN/predictions
+    python -m vitax.predict --workdir=RUN IMAGES...      # writes the restored ones into RUN/predictions
 
 DIR holds pictures, at any depth (DIR/train and DIR/test, or a tenth of them is held back). The other side is made on
 the fly.
@@ -37,7 +37,7 @@ def pictures() -> ConfigDict:
     config.model = dict(name="swinir", size="denoise_colour")
     config.task = dict(name="restoration", loss="charbonnier")
     config.data = dict(
-        name="pictures", path="", patch=128, channels=3, degradation="noise", strength=(25.0,), patches_per_picture=1
+        name="images", path="", patch=128, channels=3, degradation="noise", strength=(25.0,), patches_per_image=1
     )
     config.optim = dict(
         name="adamw",
@@ -62,7 +62,7 @@ def demo() -> ConfigDict:
     config.model = dict(name="swinir", scale=1, upsampler="none", width=32, depths=(2,), num_heads=(2,), window=8)
     config.task = dict(name="restoration", loss="charbonnier")
     config.data = dict(
-        name="photos", patch=16, channels=3, degradation="noise", strength=(25.0,), patches_per_picture=100
+        name="photos", patch=16, channels=3, degradation="noise", strength=(25.0,), patches_per_image=100
     )
     config.optim = dict(
         name="adamw",

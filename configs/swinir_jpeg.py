@@ -6,7 +6,7 @@ Flickr2K, BSD500 and WED; the paper's figures are for grey pictures (Classic5 34
 Hardware: batch 8 of 126x126 in float32 wants 8 accelerators of 11 GB or more.
 
     python -m vitax.main --config=configs/swinir_jpeg.py --config.data.path=DIR
-    python -m vitax.predict --workdir=RUN PICTURES...      # writes the restored ones into RUN/predictions
+    python -m vitax.predict --workdir=RUN IMAGES...      # writes the restored ones into RUN/predictions
 
 DIR holds pictures, at any depth (DIR/train and DIR/test, or a tenth of them is held back). The other side is made on
 the fly.
@@ -37,7 +37,7 @@ def pictures() -> ConfigDict:
     config.model = dict(name="swinir", size="jpeg_colour")
     config.task = dict(name="restoration", loss="charbonnier")
     config.data = dict(
-        name="pictures", path="", patch=126, channels=3, degradation="jpeg", strength=(40.0,), patches_per_picture=1
+        name="images", path="", patch=126, channels=3, degradation="jpeg", strength=(40.0,), patches_per_image=1
     )
     config.optim = dict(
         name="adamw",
@@ -63,9 +63,7 @@ def demo() -> ConfigDict:
         name="swinir", scale=1, upsampler="none", pixel_range=255.0, width=32, depths=(2,), num_heads=(2,), window=7
     )
     config.task = dict(name="restoration", loss="charbonnier")
-    config.data = dict(
-        name="photos", patch=14, channels=3, degradation="jpeg", strength=(10.0,), patches_per_picture=100
-    )
+    config.data = dict(name="photos", patch=14, channels=3, degradation="jpeg", strength=(10.0,), patches_per_image=100)
     config.optim = dict(
         name="adamw",
         learning_rate=3e-3,

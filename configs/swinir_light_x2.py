@@ -5,7 +5,7 @@ Recipe: Liang et al. 2021, "SwinIR" (arXiv:2108.10257), section 4.2 and the offi
 Hardware: batch 64 in float32 wants 2 accelerators of 11 GB or more.
 
     python -m vitax.main --config=configs/swinir_light_x2.py --config.data.path=DIR
-    python -m vitax.predict --workdir=RUN PICTURES...      # writes the restored ones into RUN/predictions
+    python -m vitax.predict --workdir=RUN IMAGES...      # writes the restored ones into RUN/predictions
 
 DIR holds pictures, at any depth (DIR/train and DIR/test, or a tenth of them is held back). The other side is made on
 the fly.
@@ -41,7 +41,7 @@ def pictures() -> ConfigDict:
     config.model = dict(name="swinir", size="light_x2")
     config.task = dict(name="restoration", loss="l1")
     config.data = dict(
-        name="pictures", path="", patch=64, channels=3, degradation="bicubic", scale=2, patches_per_picture=1
+        name="images", path="", patch=64, channels=3, degradation="bicubic", scale=2, patches_per_image=1
     )
     config.optim = dict(
         name="adamw",
@@ -67,7 +67,7 @@ def demo() -> ConfigDict:
         name="swinir", scale=2, upsampler="pixelshuffle_direct", width=32, depths=(2,), num_heads=(2,), window=8
     )
     config.task = dict(name="restoration", loss="l1")
-    config.data = dict(name="photos", patch=16, channels=3, degradation="bicubic", scale=2, patches_per_picture=100)
+    config.data = dict(name="photos", patch=16, channels=3, degradation="bicubic", scale=2, patches_per_image=100)
     config.optim = dict(
         name="adamw",
         learning_rate=3e-3,
@@ -93,7 +93,7 @@ def small() -> ConfigDict:
     config.model = dict(name="swinir", size="light_x2", depths=(2, 2), num_heads=(6, 6))
     config.task = dict(name="restoration", loss="l1")
     config.data = dict(
-        name="pictures", path="", patch=32, channels=3, degradation="bicubic", scale=2, patches_per_picture=100
+        name="images", path="", patch=32, channels=3, degradation="bicubic", scale=2, patches_per_image=100
     )
     config.optim = dict(
         name="adamw",

@@ -14,7 +14,7 @@ Pixels that are taken away become the mean colour, as in the paper or, in column
 integrated gradients start at the mean colour, and would be judged by what they are made of. Maps are those of the predicted class,
 which counts as the right one; with --target, of the true class.
 
-Needs runs that classify images; of photographs, with results in a file of their own:
+StepMemory runs that classify images; of photographs, with results in a file of their own:
 
     python -m vitax.main --config=configs/vit_b16.py:small --config.data.path=DIR --workdir=runs/photos \\
       --config.model.class_token=True --config.model.pooling=token
@@ -30,12 +30,12 @@ import jax.numpy as jnp
 import numpy as np
 from study import RESULTS, Row, Study, markdown, read, tell, write
 
-from vitax import build, images
-from vitax.explain.images import classifier, describe, image_format
+from vitax import augment, build
 from vitax.explain.methods import Subject, applicable, explainer
 from vitax.explain.perturbation import FRACTIONS, area, without
+from vitax.explanation.images import classifier, describe, image_spec
+from vitax.monitoring import log
 from vitax.prediction import TrainedRun, load_run
-from vitax.training import log
 
 RANDOM = 5  # maps that know nothing, whose areas are averaged
 STUDY = Study(
@@ -92,11 +92,11 @@ def perturbed(folder: Path, count: int, target: bool) -> list[Row]:
 
 def test_images(run: TrainedRun, count: int) -> tuple[np.ndarray, np.ndarray]:
     """[N, H, W, C] normalised images all over the test split, and their labels."""
-    source, format = build.open_pipeline(run.config).splits.test, image_format(run)
+    source, spec = build.open_pipeline(run.config).splits.test, image_spec(run)
     rng, examples, labels = np.random.default_rng(0), [], []
     for i in rng.permutation(len(source))[:count]:
         example = run.reader.transform(source[int(i)], rng)
-        examples.append(np.asarray(images.normalize(jnp.asarray(example["image"])[None], format.mean, format.std)[0]))
+        examples.append(np.asarray(augment.normalize(jnp.asarray(example["image"])[None], spec.mean, spec.std)[0]))
         labels.append(int(example["label"]))
     return np.stack(examples), np.asarray(labels)
 

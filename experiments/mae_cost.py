@@ -18,8 +18,8 @@ import numpy as np
 import optax
 from study import RESULTS, Study, markdown, read, tell, write
 
-from vitax.formats import ImageFormat
 from vitax.models.mae import MAE, SIZES
+from vitax.specs import ImageSpec
 from vitax.tasks import TASKS
 from vitax.training.step import make_init, make_step
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    format = ImageFormat((224, 224), 3, (0.5,) * 3, (0.5,) * 3)
+    spec = ImageSpec((224, 224), 3, (0.5,) * 3, (0.5,) * 3)
     rng = np.random.default_rng(0)
     batch = {
         "image": jnp.asarray(rng.integers(0, 256, (given.batch, 224, 224, 3), dtype=np.uint8)),
@@ -42,7 +42,7 @@ def main() -> None:
     optimizer = optax.adamw(1e-4)
     steps, states, rows = {}, {}, []
     for name, ratio in RATIOS.items():
-        task = TASKS["masked_image"].factory(MAE(**SIZES[given.size]), format, mask_ratio=ratio)
+        task = TASKS["masked_image"].factory(MAE(**SIZES[given.size]), spec, mask_ratio=ratio)
         states[name] = jax.jit(make_init(task, optimizer, 0, ema=False))(batch)
         jitted = jax.jit(make_step(task, optimizer, 0), donate_argnums=0)
         steps[name] = jitted.lower(states[name], batch).compile()

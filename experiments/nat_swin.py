@@ -21,7 +21,7 @@ from vitax.prediction import load_run
 def cost(run: Path) -> list[Row]:
     """Millions of multiply-accumulates of one image."""
     loaded = load_run(run)
-    image = jax.ShapeDtypeStruct((1, *loaded.reader.format.image_size, 1), "float32")
+    image = jax.ShapeDtypeStruct((1, *loaded.reader.spec.image_size, 1), "float32")
     return [{"mmacs": count_macs(loaded.model.apply, loaded.variables, image) / 1e6}]
 
 

@@ -12,21 +12,21 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from vitax import build, images
+from vitax import augment, build
 from vitax.data.degrade import degrade
 from vitax.data.source import Source
 from vitax.data.tokens import from_json
-from vitax.evals.pictures import restore
-from vitax.explain.images import classifier, describe, image_format
+from vitax.evals.restoration import restore
+from vitax.explain.heatmap import only
 from vitax.explain.methods import explainer
-from vitax.explain.picture import only
+from vitax.explanation.images import classifier, describe, image_spec
+from vitax.monitoring import log
 from vitax.prediction import TrainedRun, load_run
+from vitax.prediction.image_outputs import masked_and_error
 from vitax.prediction.pairs import label_weights
-from vitax.prediction.pictures import masked_and_error
 from vitax.report.exhibits import shown
 from vitax.report.images import middle
 from vitax.report.texts import aligned
-from vitax.training import log
 
 OUT = Path(__file__).parent.parent / "docs" / "overview.png"
 GREY = {"cmap": "gray", "vmin": 0, "vmax": 255}
@@ -65,11 +65,11 @@ def reconstructions(part: Any, run: TrainedRun, source: Source) -> None:
 
 
 def relevances(part: Any, run: TrainedRun, source: Source) -> None:
-    (scores, _), format = classifier(run), image_format(run)
+    (scores, _), spec = classifier(run), image_spec(run)
     panels, explain = part.subplots(3, 4), None
     for i, line in zip((3, 7, 18), panels, strict=True):
         picture = source[i]["image"]
-        x = images.normalize(jnp.asarray(picture)[None], format.mean, format.std)
+        x = augment.normalize(jnp.asarray(picture)[None], spec.mean, spec.std)
         it = describe(run, scores, x)
         explain = explain or {name: explainer(name, it) for name in ("relevance", "rollout", "integrated_gradients")}
         label = int(scores(x)[0].argmax())

@@ -21,8 +21,8 @@ import sacrebleu
 from study import RESULTS, Row, Study, conduct, markdown, read, tell, write
 
 from vitax import build
+from vitax.monitoring import log
 from vitax.prediction import PREDICTORS, load_run
-from vitax.training import log
 
 SENTENCES = 1000  # of the test split
 NAMES = {"transformer": "Transformer", "rnn_seq2seq": "RNN with attention"}

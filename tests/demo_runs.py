@@ -7,7 +7,7 @@ import jax
 from vitax import build, cli
 from vitax.mesh import make_mesh
 from vitax.prediction import TrainedRun
-from vitax.prediction.run import pad
+from vitax.runs.saved import pad
 from vitax.schema import resolve
 
 ROOT = Path(__file__).parent.parent

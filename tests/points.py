@@ -12,8 +12,9 @@ from jax.sharding import AxisType
 
 from vitax import metrics
 from vitax.mesh import AXES, batch_sharding
+from vitax.monitoring import log
 from vitax.tasks import Aux, Task
-from vitax.training import checkpoint, evaluate, log, loop, step
+from vitax.training import checkpoint, evaluate, loop, step
 
 BATCH = 8
 

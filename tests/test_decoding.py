@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vitax.decoding import beam_search, greedy, length_penalty
+from vitax.generate import beam_search, greedy, length_penalty
 
 BEGIN, END, PAD, V, LENGTH = 1, 2, 0, 5, 4
 

@@ -5,8 +5,8 @@ import pytest
 
 from vitax.data.degrade import degrade, enlarge
 from vitax.evals.pairs import class_weights
-from vitax.evals.pictures import luma, measure, modulo_crop, psnr, ssim
 from vitax.evals.probes import few_shot_accuracy, knn_accuracy
+from vitax.evals.restoration import luma, measure, modulo_crop, psnr, ssim
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

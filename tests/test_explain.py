@@ -10,11 +10,11 @@ from small import SMALL, variables_of
 from vitax.errors import UserError
 from vitax.explain import maps
 from vitax.explain.gradients import gradient_x_input, integrated_gradients
-from vitax.explain.images import methods_wanted
 from vitax.explain.methods import METHODS, applicable, attention, explainer, head_distances, head_maps, subject
 from vitax.explain.perturbation import area, without
 from vitax.explain.program import run, trace
 from vitax.explain.relevance import relevance
+from vitax.explanation.images import methods_wanted
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from vitax.data.decode import decode_image
 from vitax.errors import UserError
-from vitax.explain.images import explain_images
-from vitax.explain.texts import explain_texts
+from vitax.explanation.images import explain_images
+from vitax.explanation.texts import explain_texts
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -100,7 +100,7 @@ def test_what_is_computed_in_bfloat16_is_explained_in_float32(tmp_path, files):
 
 
 def test_texts_share_what_is_compiled_for_their_length(tmp_path, monkeypatch):
-    from vitax.explain import texts
+    from vitax.explanation import texts
 
     run, _ = opened("bert_finetune", TINY)
     lines, made = tmp_path / "lines.txt", []
@@ -132,7 +132,7 @@ def test_a_hidden_word_is_explained_by_the_others(tmp_path):
 
 def test_a_pair_needs_two_texts(tmp_path):
     run, _ = opened("bert_finetune", TINY)
-    run = run._replace(reader=run.reader._replace(format=run.reader.format._replace(pairs=True)))
+    run = run._replace(reader=run.reader._replace(spec=run.reader.spec._replace(pairs=True)))
     lines = tmp_path / "lines.txt"
     lines.write_text("only one\n")
     (row,) = explain_texts(run, [str(lines)], options(tmp_path))

@@ -21,13 +21,13 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from points import PLAN, batches, evaluation, line, run, timeless
 
-from vitax import workdir
+from vitax import rundir
 from vitax.data.folder import folder
 from vitax.data.loader import Loader
 from vitax.errors import TrainingError, UserError
+from vitax.monitoring.signals import Stopped
+from vitax.monitoring.watchdog import Watchdog
 from vitax.training import checkpoint, fingerprint, loop
-from vitax.training.stop import Stopped
-from vitax.training.watchdog import Watchdog
 
 # Orbax leaves coroutines behind where a read or a write fails.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -253,7 +253,7 @@ def test_a_kill_while_a_checkpoint_is_replaced_leaves_one_of_the_two(half, last)
 
 SCRIPT = """
 import sys, time
-from vitax.training.stop import Stop, Stopped
+from vitax.monitoring.signals import Stop, Stopped
 stop = Stop()
 if sys.argv[1] != "before":
     stop.begin()
@@ -402,16 +402,16 @@ def test_a_log_that_cannot_be_written_waits(tmp_path, monkeypatch, whole):
 
 
 def test_a_folder_is_that_of_one_run_until_its_process_ends(tmp_path):
-    hold = "import sys; from pathlib import Path; from vitax.workdir import Lock\n"
+    hold = "import sys; from pathlib import Path; from vitax.rundir import Lock\n"
     hold += "lock = Lock(Path(sys.argv[1])); lock.take(); print('held', flush=True); input()"
     line = [sys.executable, "-c", hold, str(tmp_path)]
     process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
     with pytest.raises(UserError, match=f"in use by process {process.pid} on "):
-        workdir.Lock(tmp_path).take()
+        rundir.Lock(tmp_path).take()
     process.kill()
     process.communicate()
-    lock = workdir.Lock(tmp_path)
+    lock = rundir.Lock(tmp_path)
     lock.take()
     lock.take()  # ours already
     assert str(os.getpid()) in (tmp_path / ".lock").read_text()
@@ -422,7 +422,7 @@ def test_a_read_only_folder_is_refused_before_anything_is_done(small_disk):
     remount = ["mount", "-o", "remount,ro", str(small_disk)]
     subprocess.run(remount, check=True)
     with pytest.raises(UserError, match="cannot be written: .*Read-only"):
-        workdir.Lock(small_disk / "run").take()
+        rundir.Lock(small_disk / "run").take()
     assert saved(small_disk / "run").meta(5)
 
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vitax import images as pictures
+from vitax import augment
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def batch(rng):
 
 def test_mixup_blends_image_and_label_with_one_weight(key, batch):
     images, labels = batch
-    mixed, targets = pictures.mixup(key, images, labels, 0.8)
+    mixed, targets = augment.mixup(key, images, labels, 0.8)
     weight = targets[0, 0]
     assert 0 < float(weight) < 1
     neighbour = jnp.roll(images, 1, axis=0)
@@ -26,7 +26,7 @@ def test_mixup_blends_image_and_label_with_one_weight(key, batch):
 def test_cutmix_label_is_the_share_of_pixels_that_stayed(batch):
     images, labels = batch
     for seed in range(20):
-        mixed, targets = pictures.cutmix(jax.random.key(seed), images, labels, 1.0)
+        mixed, targets = augment.cutmix(jax.random.key(seed), images, labels, 1.0)
         stayed = np.asarray((mixed == images).all(-1))
         assert ((mixed == images) | (mixed == jnp.roll(images, 1, axis=0))).all()
         chex.assert_trees_all_close(float(targets[0, 0]), stayed[0].mean(), atol=1e-6)
@@ -39,16 +39,16 @@ def test_cutmix_area_has_the_mean_of_its_distribution(batch):
     # Unclipped boxes would stay with weight E[Beta(1, 1)] = 1/2; clipping at the border lets more stay.
     images, labels = batch
     keys = jax.random.split(jax.random.key(0), 2000)
-    weights = jax.vmap(lambda k: pictures.cutmix(k, images, labels, 1.0)[1][0, 0])(keys)
+    weights = jax.vmap(lambda k: augment.cutmix(k, images, labels, 1.0)[1][0, 0])(keys)
     assert 0.5 < float(weights.mean()) < 0.75
 
 
 def test_both_occur_and_none_means_none(batch):
     images, labels = batch
-    same, targets = pictures.mixup_or_cutmix(jax.random.key(0), images, labels)
+    same, targets = augment.mixup_or_cutmix(jax.random.key(0), images, labels)
     chex.assert_trees_all_equal((same, targets), (images, labels))
     kinds = set()
-    mix = jax.jit(lambda k: pictures.mixup_or_cutmix(k, images, labels, mixup_alpha=1.0, cutmix_alpha=1.0))
+    mix = jax.jit(lambda k: augment.mixup_or_cutmix(k, images, labels, mixup_alpha=1.0, cutmix_alpha=1.0))
     for seed in range(20):
         mixed, _ = mix(jax.random.key(seed))
         copied = (mixed == images) | (mixed == jnp.roll(images, 1, axis=0))

@@ -9,10 +9,11 @@ import optax
 import pytest
 from points import BATCH, PLAN, batch_of, batches, line, run, timeless
 
-from vitax import restore
 from vitax.errors import TrainingError, UserError
 from vitax.mesh import make_mesh
-from vitax.training import checkpoint, log, loop, step
+from vitax.monitoring import log
+from vitax.runs import restore
+from vitax.training import checkpoint, loop, step
 
 
 def test_a_run_logs_evaluates_and_saves_when_it_should(tmp_path):

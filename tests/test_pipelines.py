@@ -282,7 +282,7 @@ def test_pictures_are_damaged_in_pieces(tmp_path, rng):
     for i in range(4):
         pixels = rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{i}.png")
-    data = dict(name="pictures", path=str(tmp_path), patch=8, scale=2, patches_per_picture=5)
+    data = dict(name="images", path=str(tmp_path), patch=8, scale=2, patches_per_image=5)
     pipeline = opened("pictures", **data)
     assert (len(pipeline.splits.train), len(pipeline.splits.test)) == (15, 1)
     batch = first(pipeline, 15)
@@ -415,7 +415,7 @@ def test_a_test_folder_alone_is_not_learned_from(tmp_path):
     for place in ("a.png", "b.png", "test/c.png"):
         (tmp_path / place).write_bytes(jpeg(9, (40, 40)))
     with pytest.raises(UserError, match="holds 'test' but no folder to learn from"):
-        opened("pictures", name="pictures", path=str(tmp_path), patch=8, scale=2)
+        opened("pictures", name="images", path=str(tmp_path), patch=8, scale=2)
 
 
 def test_pieces_of_jpeg_begin_anywhere_in_its_blocks(tmp_path, rng):
@@ -423,12 +423,12 @@ def test_pieces_of_jpeg_begin_anywhere_in_its_blocks(tmp_path, rng):
         Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)).resize((80, 80)).save(tmp_path / f"{i}.png")
     pipeline = opened(
         "pictures",
-        name="pictures",
+        name="images",
         path=str(tmp_path),
         patch=16,
         degradation="jpeg",
         strength=(5.0,),
-        patches_per_picture=60,
+        patches_per_image=60,
     )
     batch = first(pipeline, 60)
     assert batch["damaged"].shape == batch["image"].shape == (60, 16, 16, 3)

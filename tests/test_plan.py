@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from vitax import blank, build, cli, doctor, needs, plan, schema
+from vitax import build, cli, doctor, plan, schema
 from vitax.errors import UserError
+from vitax.planning import memory, placeholder
 
 DEMO = "configs/vit_b16.py:demo"
 
@@ -34,7 +35,7 @@ def test_what_is_no_size_is_refused(text):
 
 def test_bytes_are_counted_by_hand():
     run = build.build(demo(batch_size=64, optim__ema_decay=0.9))
-    found = needs.measure(run, compiling=False)
+    found = memory.measure(run, compiling=False)
     parameters = sum(x.size for x in jax.tree.leaves(run.shapes.params))
     assert found.params == found.gradients == found.average == 4 * parameters
     assert found.optimizer == 8 * parameters + 4 * 2  # two moments and two counters
@@ -45,20 +46,20 @@ def test_bytes_are_counted_by_hand():
 
 
 def test_splitting_halves_what_is_split():
-    whole = needs.measure(build.build(demo(batch_size=64, model__width=256)), False)
-    half = needs.measure(build.build(demo(batch_size=64, model__width=256, mesh__data=4, mesh__fsdp=2)), False)
+    whole = memory.measure(build.build(demo(batch_size=64, model__width=256)), False)
+    half = memory.measure(build.build(demo(batch_size=64, model__width=256, mesh__data=4, mesh__fsdp=2)), False)
     assert half.params < 0.6 * whole.params
     assert half.residuals == whole.residuals
-    more = needs.measure(build.build(demo(batch_size=64, accumulate=4)), False)
-    once = needs.measure(build.build(demo(batch_size=64)), False)
+    more = memory.measure(build.build(demo(batch_size=64, accumulate=4)), False)
+    once = memory.measure(build.build(demo(batch_size=64)), False)
     assert once.residuals == pytest.approx(4 * more.residuals, rel=0.02)
-    again = needs.measure(build.build(demo(batch_size=64, model__remat=True)), False)
+    again = memory.measure(build.build(demo(batch_size=64, model__remat=True)), False)
     assert again.residuals < 0.5 * once.residuals
 
 
 def test_the_compiled_step_is_about_what_was_counted():
     run = build.build(demo(batch_size=256))
-    found = needs.measure(run, compiling=True)
+    found = memory.measure(run, compiling=True)
     counted = sum(found[:6])
     assert 0.4 * counted < found.program < 1.5 * counted
     kind, (count, size) = next(iter(found.collectives.items()))
@@ -75,12 +76,12 @@ def test_exchanges_are_read_from_a_program():
   %d = (f32[10]{0}, bf16[4]{0}) all-reduce(f32[10]{0} %x, bf16[4]{0} %y)
   %e = f32[] add(f32[] %all-reduce.1, f32[] %z)
 """
-    assert needs.collectives(text) == {"all-gather": (2, 2 * 768 * 64 * 4), "all-reduce": (1, 10 * 4 + 4 * 2)}
+    assert memory.collectives(text) == {"all-gather": (2, 2 * 768 * 64 * 4), "all-reduce": (1, 10 * 4 + 4 * 2)}
 
 
 def test_images_that_are_not_here_are_planned_with(capsys):
     config = schema.resolve(cli.load_config("configs/vit_b16.py"))
-    pipeline = blank.stand_in(config, 1_281_167, 1000)
+    pipeline = placeholder.placeholder_pipeline(config, 1_281_167, 1000)
     run = build.build(config, None, pipeline)
     assert run.plan.total == 93_835
     told = plan.overview(config, run)
@@ -89,15 +90,15 @@ def test_images_that_are_not_here_are_planned_with(capsys):
     per_image = float(told.split("step (")[1].split()[0])
     assert per_image == pytest.approx(3 * 2 * 17.58e9, rel=0.01)
     with pytest.raises(UserError, match="texts need their tokenizer"):
-        blank.stand_in(schema.resolve(cli.load_config("configs/bert_base.py")), 10, 10)
+        placeholder.placeholder_pipeline(schema.resolve(cli.load_config("configs/bert_base.py")), 10, 10)
 
 
 def test_the_smallest_change_that_fits_is_found(capsys):
     config = demo(batch_size=512)
     run = build.build(config)
-    found = needs.measure(run, False)
+    found = memory.measure(run, False)
     for n in (2, 4):
-        limit = needs.measure(build.build(demo(batch_size=512, accumulate=n)), False).total
+        limit = memory.measure(build.build(demo(batch_size=512, accumulate=n)), False).total
         assert plan.search(config, run, None, None, limit, found, False) == 0
         last = capsys.readouterr().out.splitlines()[-1]
         assert last.startswith("fits")

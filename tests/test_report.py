@@ -10,7 +10,7 @@ from demo_runs import DEMOS, ROOT, TINY, opened
 from vitax import cli, report
 from vitax.config import to_json
 from vitax.errors import UserError
-from vitax.explain.picture import head_tiles, large, only
+from vitax.explain.heatmap import head_tiles, large, only
 from vitax.prediction import PREDICTORS
 from vitax.report import page
 from vitax.report.curves import POINTS, final, panels, read_metrics, thinned
@@ -80,7 +80,7 @@ def test_alignment_is_attention(name):
     run, source = opened(name, {**TINY, "decoder_depth": 2})
     example = source[0]
     weights = cross_attention(run, example)
-    there = example["source"] != run.reader.format.pad
+    there = example["source"] != run.reader.spec.pad
     assert weights.shape == (len(example["target"]), len(there))
     np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
     assert not weights[:, ~there].any()

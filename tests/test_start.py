@@ -11,7 +11,7 @@ from vitax import cli, pretrained, schema
 from vitax.build import build
 from vitax.errors import UserError
 from vitax.models.vit import ViT
-from vitax.start import initial_variables
+from vitax.runs.init_from import initial_variables
 
 DEMO = f"{Path(__file__).parent.parent}/configs/vit_b16.py:demo"
 FIELDS = dict(image_size=(8, 8), patch_size=2, width=64, depth=4, num_heads=4, mlp_width=256)

@@ -14,11 +14,11 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from vitax import losses, masking, metrics
-from vitax.formats import ImageFormat
 from vitax.mesh import AXES, BATCH
 from vitax.models.vit import ViT
 from vitax.nn.blocks import Block
 from vitax.nn.patches import patchify
+from vitax.specs import ImageSpec
 from vitax.tasks import Aux, Task, classification
 from vitax.training import step as stepping
 from vitax.training.sharding import fsdp_spec, state_shardings
@@ -29,7 +29,7 @@ def mesh(data, fsdp):
     return jax.sharding.Mesh(devices, AXES, axis_types=(AxisType.Auto,) * 2)
 
 
-FORMAT = ImageFormat((8, 8), 1, (0.5,), (0.25,))
+FORMAT = ImageSpec((8, 8), 1, (0.5,), (0.25,))
 
 
 def classify(**knobs):

@@ -10,24 +10,24 @@ import pytest
 from small import SMALL, variables_of
 
 from vitax import losses, masking
-from vitax.formats import ImageFormat, PairFormat, PictureFormat, TextFormat
 from vitax.nn.patches import patchify
+from vitax.specs import ImageSpec, PairSpec, RestorationSpec, TextSpec
 from vitax.tasks import TASKS
 from vitax.training.step import make_init, make_step
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-RGB = ImageFormat((16, 24), 3, (0.5,) * 3, (0.25,) * 3)
-TEXT = TextFormat(length=12, vocab_size=30, pad=0, begin=2, end=3, mask=4, pairs=True)
+RGB = ImageSpec((16, 24), 3, (0.5,) * 3, (0.25,) * 3)
+TEXT = TextSpec(length=12, vocab_size=30, pad=0, begin=2, end=3, mask=4, pairs=True)
 
 
 def images(rng, b=4, height=16, width=24, channels=3):
     return rng.integers(0, 256, (b, height, width, channels), dtype=np.uint8)
 
 
-def make(name, small, format, **knobs):
+def make(name, small, spec, **knobs):
     model = SMALL[small].model
-    return model, TASKS[name].factory(model, format, **knobs)
+    return model, TASKS[name].factory(model, spec, **knobs)
 
 
 def draw(task, batch, seed=0):
@@ -96,8 +96,8 @@ def test_token_pruning_adds_its_four_losses(rng):
 
 
 def test_contrastive_leaves_invalid_pairs_out_and_clips_its_scale(rng):
-    format = PairFormat(RGB, TextFormat(9, 30, 0, 2, 3, 4))
-    _, task = make("contrastive", "clip", format, max_scale=20.0)
+    spec = PairSpec(RGB, TextSpec(9, 30, 0, 2, 3, 4))
+    _, task = make("contrastive", "clip", spec, max_scale=20.0)
     tokens = rng.integers(5, 30, (4, 9)).astype(np.int32)
     batch = {"image": images(rng), "tokens": tokens, "valid": np.array([True, True, True, False])}
     variables = draw(task, batch)
@@ -112,7 +112,7 @@ def test_contrastive_leaves_invalid_pairs_out_and_clips_its_scale(rng):
     expected = losses.contrastive(out["image"], out["text"], jnp.float32(20.0)).mean()
     assert float(alone) == pytest.approx(float(expected), rel=1e-5)
     with pytest.raises(ValueError, match="does not go with model.logit_bias=False"):
-        make("contrastive", "clip", format, loss="sigmoid")
+        make("contrastive", "clip", spec, loss="sigmoid")
 
 
 def test_masked_words_count_words_and_the_next_passage(rng):
@@ -176,7 +176,7 @@ def test_a_language_model_goes_on_from_what_is_there(rng):
 
 
 def test_restoration_measures_on_the_scale_of_the_picture(rng):
-    _, task = make("restoration", "swinir", PictureFormat(9, 2, 3), loss="l1")
+    _, task = make("restoration", "swinir", RestorationSpec(9, 2, 3), loss="l1")
     image = images(rng, 2, 18, 28)
     batch = {"damaged": images(rng, 2, 9, 14).astype(np.float32), "image": image, "valid": np.ones(2, bool)}
     variables = draw(task, batch)
@@ -189,7 +189,7 @@ def test_restoration_measures_on_the_scale_of_the_picture(rng):
     assert float(aux.metrics["patch_psnr"][0]) / 2 == pytest.approx((-10 * np.log10(error)).mean(), rel=1e-4)
     assert out.dtype == jnp.uint8
     with pytest.raises(ValueError, match="model.scale=2 and model.channels=3 must be data.scale=4"):
-        make("restoration", "swinir", PictureFormat(9, 4, 3))
+        make("restoration", "swinir", RestorationSpec(9, 4, 3))
 
 
 def test_no_gradient_flows_through_what_is_frozen(rng):

@@ -21,12 +21,12 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
-from vitax import build, cli, workdir
-from vitax.blank import stand_in
+from vitax import build, cli, rundir
 from vitax.errors import UserError
 from vitax.macs import count_macs
-from vitax.needs import program_bytes
-from vitax.training import log
+from vitax.monitoring import log
+from vitax.planning.memory import program_bytes
+from vitax.planning.placeholder import placeholder_pipeline
 from vitax.training.sharding import prefetch, to_device
 from vitax.training.step import compile_step
 
@@ -54,7 +54,7 @@ def start(argv: list[str]) -> int:
     config = values.config.to_dict()
     if values.batch:
         config["batch_size"] = values.batch
-    pipeline = stand_in(config, values.examples, values.classes) if values.examples else None
+    pipeline = placeholder_pipeline(config, values.examples, values.classes) if values.examples else None
     run = build.build(config, None, pipeline)
     time_it = {"train": bench_train, "infer": bench_infer, "data": bench_data}[values.mode]
     found = {
@@ -63,8 +63,8 @@ def start(argv: list[str]) -> int:
         "batch": run.top.batch_size,
         "dtype": run.model.dtype.__name__,
         **time_it(run, values.steps, values.warmup),
-        **workdir.hardware(),
-        "versions": workdir.versions(),
+        **rundir.hardware(),
+        "versions": rundir.versions(),
     }
     for name, value in found.items():
         if name != "versions":

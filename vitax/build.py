@@ -23,13 +23,13 @@ from vitax.evals import EVALUATORS, Evaluation, Given
 from vitax.mesh import batch_sharding, make_mesh
 from vitax.models import MODELS
 from vitax.pipelines import KINDS, Kind, Pipeline, Reader
+from vitax.rundir import TOKENIZER
 from vitax.schema import Average, Config, Evals, Logging, Saving, Top
 from vitax.tasks import TASKS, Task, Variables
 from vitax.training.evaluate import Evaluator, mean_metrics
 from vitax.training.loop import Plan
 from vitax.training.optim import Schedule, frozen_mask, make_optimizer
 from vitax.training.step import TrainState, make_init, make_step
-from vitax.workdir import TOKENIZER
 
 # What may differ between two starts of one run: none of it changes what is computed.
 MAY_CHANGE = ("mesh.", "log.", "on_nan", "checkpoint.", "data.threads", "data.workers", "data.cache_gib")
@@ -168,7 +168,7 @@ def build_model(config: Config, reader: Reader) -> nn.Module:
 def build_task(config: Config, model: nn.Module, reader: Reader) -> Task:
     """The objective that config.task describes, for that model."""
     factory = TASKS[config["task"]["name"]].factory
-    return call(factory, "task", config["task"], model, reader.format)
+    return call(factory, "task", config["task"], model, reader.spec)
 
 
 def build_loader(config: Config, source: Source, transform: Transform, batch_size: int, seed: int) -> Loader:

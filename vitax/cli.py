@@ -17,8 +17,8 @@ from ml_collections import ConfigDict, config_flags
 
 from vitax.config import flatten, to_json
 from vitax.errors import TrainingError, UserError
+from vitax.rundir import read_config
 from vitax.schema import resolve
-from vitax.workdir import read_config
 
 LOGGER = logging.getLogger("vitax")
 

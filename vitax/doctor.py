@@ -24,8 +24,8 @@ from packaging.requirements import Requirement
 
 from vitax import build, cli
 from vitax.errors import UserError
+from vitax.monitoring import log
 from vitax.schema import Config
-from vitax.training import log
 
 GIB = 2**30
 

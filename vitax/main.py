@@ -21,24 +21,24 @@ from typing import Any
 import jax
 from absl import flags
 
-from vitax import __version__, cli, workdir
+from vitax import __version__, cli, rundir
 from vitax.build import MAY_CHANGE, Run, build
 from vitax.config import differences, from_json, to_json
 from vitax.data.source import identity
 from vitax.errors import TrainingError, UserError
-from vitax.finish import finish, report_on
-from vitax.restore import open_run, restore
+from vitax.monitoring import log
+from vitax.monitoring.heartbeat import Heartbeat
+from vitax.monitoring.log import say
+from vitax.monitoring.signals import Stop
+from vitax.report.summary import finish, report_on
+from vitax.runs.init_from import initial_variables
+from vitax.runs.restore import open_run, restore
 from vitax.schema import resolve
-from vitax.start import initial_variables
 from vitax.tasks import Variables
-from vitax.training import log
 from vitax.training.checkpoint import Checkpoints
-from vitax.training.hosts import Hosts
-from vitax.training.log import say
 from vitax.training.loop import Inputs, evaluate_all, train
 from vitax.training.sharding import all_hosts
 from vitax.training.step import compile_step
-from vitax.training.stop import Stop
 
 ASK_EVERY = 10  # steps after which several hosts ask each other whether one was told to end
 
@@ -88,15 +88,15 @@ def train_run(config: dict[str, Any], folder: str, spec: str, overwrite: bool, h
     stop = Stop()
     if not alone and (overwrite or not folder):
         raise UserError("several hosts need one --workdir that all of them see, and no --overwrite")
-    path = workdir.locate(folder, spec)
-    lock = workdir.Lock(path)
+    path = rundir.locate(folder, spec)
+    lock = rundir.Lock(path)
     if first and overwrite:
-        workdir.check_clear(path)
+        rundir.check_clear(path)
     elif first:
-        workdir.check_owner(path, config, MAY_CHANGE)
+        rundir.check_owner(path, config, MAY_CHANGE)
     if first and (path / "config.json").is_file():
         lock.take()
-    there = not overwrite and workdir.has_checkpoint(path)
+    there = not overwrite and rundir.has_checkpoint(path)
     run = build(config, path if there else None)
     description = describe(run, spec, path)
     say(description)
@@ -114,15 +114,15 @@ def train_run(config: dict[str, Any], folder: str, spec: str, overwrite: bool, h
     if first:
         occupy(path, lock, config, overwrite, there)
         if recipe and not there:
-            workdir.write_json(path / workdir.RECIPE, recipe)
+            rundir.write_json(path / rundir.RECIPE, recipe)
         if tokenizer := run.pipeline.reader.record.get("tokenizer"):
-            workdir.write_text(path / workdir.TOKENIZER, tokenizer)
-        log.LOGGER.info("%s\n%s\n%s", " ".join(sys.argv), workdir.versions(), description)
+            rundir.write_text(path / rundir.TOKENIZER, tokenizer)
+        log.LOGGER.info("%s\n%s\n%s", " ".join(sys.argv), rundir.versions(), description)
     checkpoints = open_checkpoints(run, path)
     stop.begin()
     hosts = None
     if not alone:
-        hosts = Hosts(path / ".hosts", jax.process_index(), jax.process_count(), host_timeout)
+        hosts = Heartbeat(path / ".hosts", jax.process_index(), jax.process_count(), host_timeout)
     try:
         outcome = train(
             compiled,
@@ -170,7 +170,7 @@ def inputs_of(run: Run, stop: Stop, start_from: Variables | None) -> Inputs:
     )
 
 
-def occupy(path: Path, lock: workdir.Lock, config: dict[str, Any], overwrite: bool, there: bool) -> None:
+def occupy(path: Path, lock: rundir.Lock, config: dict[str, Any], overwrite: bool, there: bool) -> None:
     """Makes the folder that of this run.
 
     Args:
@@ -183,12 +183,12 @@ def occupy(path: Path, lock: workdir.Lock, config: dict[str, Any], overwrite: bo
         path.mkdir(parents=True, exist_ok=True)
         lock.take()
         if overwrite:
-            workdir.clear(path)
-        elif workdir.has_checkpoint(path) != there:
+            rundir.clear(path)
+        elif rundir.has_checkpoint(path) != there:
             raise UserError(f"another run has saved in {path} meanwhile; start again to continue it")
         else:
-            workdir.check_owner(path, config, MAY_CHANGE)
-        workdir.write_json(path / "config.json", config)
+            rundir.check_owner(path, config, MAY_CHANGE)
+        rundir.write_json(path / "config.json", config)
     except OSError as error:
         raise UserError(f"workdir {path} cannot be written: {error}") from error
     log.start_logging(path / "log.txt")
@@ -196,7 +196,7 @@ def occupy(path: Path, lock: workdir.Lock, config: dict[str, Any], overwrite: bo
 
 def meta(config: dict[str, Any], run: Run) -> dict[str, Any]:
     """What every checkpoint of the run says of itself, besides what the loop adds."""
-    return {"config": config, "versions": workdir.versions(), **run.pipeline.reader.record}
+    return {"config": config, "versions": rundir.versions(), **run.pipeline.reader.record}
 
 
 def open_checkpoints(run: Run, path: Path) -> Checkpoints:
@@ -209,7 +209,7 @@ def describe(run: Run, spec: str, path: Path) -> str:
     pipeline = run.pipeline
     splits = pipeline.splits
     parameters = sum(x.size for x in jax.tree.leaves(run.shapes.params))
-    hardware = workdir.hardware()
+    hardware = rundir.hardware()
     mesh = " x ".join(f"{axis}={size}" for axis, size in run.mesh.shape.items())
     return f"""\
 vitax {__version__}  {spec or path}
@@ -247,10 +247,10 @@ def evaluate_run(config: dict[str, Any], path: Path, which: str) -> None:
     for name, value in results.items():
         say(f"{name}  {value:.4f}")
     if jax.process_index() == 0:
-        changed = differences(workdir.read_config(path), from_json(to_json(config)))
+        changed = differences(rundir.read_config(path), from_json(to_json(config)))
         found = {"checkpoint": which, "step": step, "data": splits.origin, "config_changes": changed, **results}
         try:
-            workdir.append_json(path / "evaluations.jsonl", found)
+            rundir.append_json(path / "evaluations.jsonl", found)
         except OSError as error:  # the results were printed; a run may be read-only by now
             log.LOGGER.warning("not added to the run: %s", error)
 

@@ -18,14 +18,14 @@ import jax
 from absl import flags
 
 from vitax import build, cli
-from vitax.blank import stand_in
 from vitax.errors import UserError
 from vitax.macs import count_macs
-from vitax.needs import Needs, measure
+from vitax.monitoring import log
+from vitax.monitoring.log import duration, say
 from vitax.pipelines import Pipeline
+from vitax.planning.memory import StepMemory, measure
+from vitax.planning.placeholder import placeholder_pipeline
 from vitax.schema import Config
-from vitax.training import log
-from vitax.training.log import duration, say
 
 GIB = 2**30
 
@@ -56,7 +56,7 @@ def start(argv: list[str]) -> int:
     log.start_logging(None)
     config = values.config.to_dict()
     devices = described(values.topology) if values.topology else None
-    pipeline = stand_in(config, values.examples, values.classes) if values.examples else None
+    pipeline = placeholder_pipeline(config, values.examples, values.classes) if values.examples else None
     run = build.build(config, None, pipeline, devices)
     say(overview(config, run))
     needs = measure(run, values.compile)
@@ -126,7 +126,7 @@ FLOPs    {flops:.3e} a step ({flops / run.top.batch_size:.3e} for one of the {un
          (matrix products and convolutions, 2 for a multiply-accumulate, forward and backward)"""
 
 
-def table(needs: Needs, compiling: bool, run: build.Run, limit: int) -> str:
+def table(needs: StepMemory, compiling: bool, run: build.Run, limit: int) -> str:
     """Bytes on each device, for a person."""
     lines = [
         f"{name:<22}{size(value)}"
@@ -175,7 +175,7 @@ def hours(run: build.Run, step_seconds: float) -> str:
     )
 
 
-def candidates(config: Config, run: build.Run, limit: int, needs: Needs) -> Iterator[dict[str, Any]]:
+def candidates(config: Config, run: build.Run, limit: int, needs: StepMemory) -> Iterator[dict[str, Any]]:
     """Changes that leave the recipe as it is, the smallest first."""
     devices, rows = run.mesh.size, run.top.batch_size // run.mesh.size
     # The contrastive loss compares within a micro-batch, and running statistics are those of one.
@@ -203,7 +203,7 @@ def search(
     pipeline: Pipeline | None,
     devices: Sequence[jax.Device] | None,
     limit: int,
-    needs: Needs,
+    needs: StepMemory,
     compiling: bool,
 ) -> int:
     """Tries changes until one fits; the exit code is 1 where none does."""

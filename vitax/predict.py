@@ -16,8 +16,8 @@ from absl import flags
 
 from vitax import cli
 from vitax.errors import UserError
+from vitax.monitoring import log
 from vitax.prediction import PREDICTORS, load_run
-from vitax.training import log
 
 
 def define_flags(values: flags.FlagValues) -> None:

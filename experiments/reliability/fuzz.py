@@ -29,7 +29,7 @@ from vitax import build, cli, main
 from vitax.config import flatten
 from vitax.data.decode import decode_image
 from vitax.errors import UserError
-from vitax.restore import open_run, restore
+from vitax.runs.restore import open_run, restore
 from vitax.schema import resolve
 
 ROOT = Path(__file__).parents[2]
@@ -204,7 +204,7 @@ def checkpoint_bytes(draw, folder):
         if how == "flip" and data:
             data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
         path.write_bytes({"cut": data[: len(data) // 2], "noise": draw.randbytes(99), "empty": b""}.get(how, data))
-    from vitax.workdir import read_config
+    from vitax.rundir import read_config
 
     config = resolve(read_config(target))
     built = build.build(config, target)

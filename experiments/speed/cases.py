@@ -137,11 +137,11 @@ def their_translation(beam: int) -> Callable[..., Any]:
 
 def our_translation(beam: int) -> Callable[..., Any]:
     def translate(apply: Any, source: Any) -> Any:
-        from vitax.formats import TextFormat
+        from vitax.specs import TextSpec
         from vitax.tasks.translation import translation
 
-        format = TextFormat(GENERATED, 37000, pad=36999, begin=36999, end=0, mask=-1)
-        task = translation(apply.model, format, beam=beam, length_penalty=0.0)
+        spec = TextSpec(GENERATED, 37000, pad=36999, begin=36999, end=0, mask=-1)
+        task = translation(apply.model, spec, beam=beam, length_penalty=0.0)
         return task.predict(apply.variables, {"source": source})["tokens"]
 
     return translate

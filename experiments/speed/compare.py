@@ -7,7 +7,7 @@
 Both programs are started, load, compile and warm up; then they run in turn, A B, B A, A B, ..., so that whatever else the
 machine does falls on both. A speed counts only where the outputs agree (float32: 1e-4 of the largest value, texts: every
 token, bfloat16: a cosine above 0.999). Appends one JSON object for each comparison to experiments/speed/results.jsonl.
-Needs PyTorch and the peers, see cases.py.
+StepMemory PyTorch and the peers, see cases.py.
 """
 
 import argparse

@@ -7,7 +7,7 @@ the host), and against decoding alone (libjpeg-turbo through simplejpeg), which 
     python experiments/speed/inputs.py --cores=1
     python experiments/speed/inputs.py --cores=2 --folder=DIR      # own files, in folders of classes
 
-Needs torch, torchvision and simplejpeg beside vitax. The programs take turns, each on the same cores.
+StepMemory torch, torchvision and simplejpeg beside vitax. The programs take turns, each on the same cores.
 """
 
 import argparse

@@ -15,8 +15,8 @@ from typing import Any
 from vitax.data.arrays import arrays
 from vitax.data.digits import digits
 from vitax.data.folder import folder
+from vitax.data.image_files import pictures
 from vitax.data.photos import photos
-from vitax.data.pictures import pictures
 from vitax.data.source import Splits
 from vitax.data.tfds import UnknownDataSet, tfds
 from vitax.errors import UserError

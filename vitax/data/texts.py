@@ -202,7 +202,7 @@ def sentences(text: str) -> list[str]:
 
 def number_lines(*, path: str, train: str, test: str, test_fraction: float) -> Splits:
     """Lines such as "217 = two hundred and seventeen", each a document; tests ask for numbers that training has not."""
-    from vitax.data.parallel import number_names
+    from vitax.data.bitext import number_names
 
     pairs = number_names(path=path, train=train, test=test, source="digits", target="en")
     parts = [Memory([[f"{a} = {b}"] for a, b in part.pairs], pairs.origin) for part in pairs[:2]]

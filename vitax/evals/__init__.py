@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from vitax.evals.evaluation import Evaluation, Given
 from vitax.evals.pairs import retrieval, zero_shot
-from vitax.evals.pictures import whole_pictures
 from vitax.evals.probes import probes
+from vitax.evals.restoration import whole_images
 from vitax.evals.throughput import throughput
 from vitax.evals.translations import bleu
 
@@ -18,7 +18,7 @@ EVALUATORS: dict[str, tuple[Callable[..., Evaluation | None], ...]] = {
     "token_pruning": (probes, throughput),
     "contrastive": (zero_shot, retrieval, probes),
     "translation": (bleu,),
-    "restoration": (whole_pictures,),
+    "restoration": (whole_images,),
 }
 
 __all__ = ["EVALUATORS", "Evaluation", "Given"]

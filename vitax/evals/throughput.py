@@ -26,10 +26,10 @@ def throughput(given: Given, *, throughput: tuple[int, ...] = ()) -> Evaluation 
     if min(throughput) < 1:
         raise ValueError(f"throughput={throughput} must be batch sizes")
     models = {"": given.model, "_dense": given.model.clone(stages=(), keep_ratios=())}
-    format = given.reader.format
+    spec = given.reader.spec
 
     def images(batch: int) -> jax.Array:
-        return jnp.zeros((batch, *format.image_size, format.channels), jnp.float32)
+        return jnp.zeros((batch, *spec.image_size, spec.channels), jnp.float32)
 
     def run(variables: Variables) -> dict[str, float]:
         params = {"params": jax.device_get(variables["params"])}

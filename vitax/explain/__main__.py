@@ -24,11 +24,11 @@ from absl import flags
 
 from vitax import cli
 from vitax.errors import UserError
-from vitax.explain.images import HEADS, explain_images
 from vitax.explain.methods import METHODS
-from vitax.explain.texts import explain_texts
+from vitax.explanation.images import HEADS, explain_images
+from vitax.explanation.texts import explain_texts
+from vitax.monitoring import log
 from vitax.prediction import load_run
-from vitax.training import log
 
 EXPLAINED = {
     "classification": explain_images,

@@ -1,10 +1,10 @@
 """From files to batches, one file for each kind of data; KINDS is the table. NumPy only."""
 
+from vitax.pipelines.bitext import PARALLEL
 from vitax.pipelines.captions import CAPTIONS
 from vitax.pipelines.images import IMAGES
-from vitax.pipelines.parallel import PARALLEL
-from vitax.pipelines.pictures import PICTURES
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader
+from vitax.pipelines.restoration import RESTORATION
 from vitax.pipelines.sentences import SENTENCES
 from vitax.pipelines.texts import TEXT
 
@@ -14,7 +14,7 @@ KINDS: dict[str, Kind] = {
     "texts": TEXT,
     "sentences": SENTENCES,
     "parallel": PARALLEL,
-    "pictures": PICTURES,
+    "pictures": RESTORATION,
 }
 
 __all__ = ["KINDS", "Kind", "Pipeline", "Reader"]

@@ -9,10 +9,10 @@ from vitax.data.source import Source, Splits
 from vitax.data.tokens import Vocabulary, check_lengths, framed, from_json, vocabulary
 from vitax.data.transforms import Chain, eval_transform, train_transform
 from vitax.errors import UserError
-from vitax.formats import PairFormat, TextFormat
-from vitax.pipelines.images import image_format, open_splits
+from vitax.pipelines.images import image_spec, open_splits
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
 from vitax.pipelines.texts import LEARN_FROM
+from vitax.specs import PairSpec, TextSpec
 
 PAD = 0  # as CLIP has it, whatever token that is: a text is read at its end, and nothing before sees what follows
 CAPTIONED = {"table": table, "tars": tars}
@@ -93,12 +93,12 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
     Raises:
         UserError: a tokenizer without the special tokens, or a template that is too long.
     """
-    image, knobs = take(image_format), take(captions)
+    image, knobs = take(image_spec), take(captions)
     vocab = from_json(record["tokenizer"])
     for kind in ("begin", "end"):
         if getattr(vocab, kind) < 0:
             raise UserError(f"the tokenizer has no token for the {kind} of a text; choose another")
-    text = TextFormat(knobs["length"], vocab.size, PAD, vocab.begin, vocab.end, vocab.mask)
+    text = TextSpec(knobs["length"], vocab.size, PAD, vocab.begin, vocab.end, vocab.mask)
     fields = {"image_size": image.image_size, "vocab_size": vocab.size, "end_token": vocab.end}
     blank = {
         "image": np.zeros((*image.image_size, image.channels), np.uint8),
@@ -111,7 +111,7 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
     except ValueError as error:
         raise UserError(f"config.data.templates: {error}") from error
     transform = Captioner(take(eval_transform, image.image_size), tokens)
-    return Reader(PairFormat(image, text), fields, transform, record, blank)
+    return Reader(PairSpec(image, text), fields, transform, record, blank)
 
 
 def open_captions(take: Take) -> Pipeline:
@@ -120,7 +120,7 @@ def open_captions(take: Take) -> Pipeline:
     Raises:
         UserError: there are neither captions nor class names.
     """
-    image, knobs = take(image_format), take(captions)
+    image, knobs = take(image_spec), take(captions)
     splits: Splits = take(open_splits, image.channels, CAPTIONED)
     names = list(splits.train.class_names)
     if names:
@@ -153,5 +153,5 @@ def open_captions(take: Take) -> Pipeline:
     )
 
 
-FUNCTIONS = (image_format, open_splits, captions, vocabulary, train_transform, eval_transform)
+FUNCTIONS = (image_spec, open_splits, captions, vocabulary, train_transform, eval_transform)
 CAPTIONS = Kind(FUNCTIONS, open_captions, read)

@@ -10,13 +10,13 @@ from vitax.data import open_source
 from vitax.data.source import Splits, chosen
 from vitax.data.transforms import eval_transform, train_transform
 from vitax.errors import UserError
-from vitax.formats import ImageFormat
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
+from vitax.specs import ImageSpec
 
 
-def image_format(
+def image_spec(
     *, image_size: tuple[int, ...], channels: int = 3, mean: tuple[float, ...], std: tuple[float, ...]
-) -> ImageFormat:
+) -> ImageSpec:
     """Size, channels and normalisation of images.
 
     Args:
@@ -36,7 +36,7 @@ def image_format(
         )
     if min(std) <= 0:
         raise UserError(f"config.data.std={std} must be above 0")
-    return ImageFormat(size, channels, mean, std)
+    return ImageSpec(size, channels, mean, std)
 
 
 def open_splits(
@@ -63,7 +63,7 @@ def open_splits(
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
     """How a run reads an image; see `vitax.pipelines.pipeline.Kind`."""
-    images = take(image_format)
+    images = take(image_spec)
     fields = {"num_classes": len(record["class_names"]), "image_size": images.image_size}
     blank = {"image": np.zeros((*images.image_size, images.channels), np.uint8), "label": np.int32(0)}
     return Reader(images, fields, take(eval_transform, images.image_size), record, blank)
@@ -71,7 +71,7 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
 
 def open_images(take: Take) -> Pipeline:
     """Opens images, labelled or not; see `vitax.pipelines.pipeline.Kind`."""
-    images = take(image_format)
+    images = take(image_spec)
     splits = take(chosen, take(open_splits, images.channels))
     record = {"class_names": list(splits.train.class_names), "preprocessing": images._asdict()}
     height, width = images.image_size
@@ -84,4 +84,4 @@ def open_images(take: Take) -> Pipeline:
     )
 
 
-IMAGES = Kind((image_format, open_splits, chosen, train_transform, eval_transform), open_images, read)
+IMAGES = Kind((image_spec, open_splits, chosen, train_transform, eval_transform), open_images, read)

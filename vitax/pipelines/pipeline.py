@@ -15,14 +15,14 @@ Take = Callable[..., Any]
 class Reader(NamedTuple):
     """What testing and predicting need to read one example; nothing of it opens the training data.
 
-    format: one of `vitax.formats`.
+    spec: one of `vitax.specs`.
     fields: of the model, that follow from the data: num_classes, image_size, vocab_size.
     transform: of test examples.
     record: JSON, kept in every checkpoint: class names, tokenizer.
     blank: an example of zeros, shaped like a transformed one.
     """
 
-    format: Any
+    spec: Any
     fields: dict[str, Any]
     transform: Transform
     record: dict[str, Any]

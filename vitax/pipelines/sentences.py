@@ -9,7 +9,7 @@ from vitax.data.source import Source, Splits, chosen
 from vitax.data.tokens import Vocabulary, check_lengths, from_json, vocabulary
 from vitax.errors import UserError
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
-from vitax.pipelines.texts import text_format
+from vitax.pipelines.texts import text_spec
 
 
 def open_sentences(
@@ -94,11 +94,11 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
     """How a run reads a text, or a pair; see `vitax.pipelines.pipeline.Kind`."""
     length, _ = take(text_length)
     vocab = from_json(record["tokenizer"])
-    format = text_format(vocab, length, record["pairs"])
+    spec = text_spec(vocab, length, record["pairs"])
     fields = {"vocab_size": vocab.size, "num_classes": len(record["class_names"])}
     row = np.full(length, vocab.pad, np.int32)
     blank = {"tokens": row, "segments": np.zeros(length, np.int32), "label": np.int32(0)}
-    return Reader(format, fields, lambda example, rng: example, record, blank)
+    return Reader(spec, fields, lambda example, rng: example, record, blank)
 
 
 def open_labelled(take: Take) -> Pipeline:

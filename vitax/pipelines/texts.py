@@ -10,8 +10,8 @@ from vitax.data.source import Splits
 from vitax.data.texts import TEXTS
 from vitax.data.tokens import NAMES, Vocabulary, from_json, vocabulary
 from vitax.errors import UserError
-from vitax.formats import TextFormat
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
+from vitax.specs import TextSpec
 
 LEARN_FROM = 1_000_000  # lines that a tokenizer is trained on, at most
 
@@ -157,8 +157,8 @@ def _fit(first: list[int], second: list[int], budget: int, rng: np.random.Genera
     return first, second
 
 
-def text_format(vocab: Vocabulary, length: int, pairs: bool = False) -> TextFormat:
-    """The format of texts of that length.
+def text_spec(vocab: Vocabulary, length: int, pairs: bool = False) -> TextSpec:
+    """The spec of texts of that length.
 
     Raises:
         UserError: the tokenizer has no token for the padding, the begin or the end of a text.
@@ -169,17 +169,17 @@ def text_format(vocab: Vocabulary, length: int, pairs: bool = False) -> TextForm
                 f"the tokenizer has no token for the {kind} of a text ({', '.join(NAMES[kind])}); choose another, or "
                 "leave data.tokenizer empty to train one"
             )
-    return TextFormat(length, vocab.size, vocab.pad, vocab.begin, vocab.end, vocab.mask, pairs)
+    return TextSpec(length, vocab.size, vocab.pad, vocab.begin, vocab.end, vocab.mask, pairs)
 
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
     """How a run reads a passage; see `vitax.pipelines.pipeline.Kind`."""
     length, pairs = take(passages)
     vocab = from_json(record["tokenizer"])
-    format = text_format(vocab, length, pairs)
+    spec = text_spec(vocab, length, pairs)
     row = np.full(length, vocab.pad, np.int32)
     blank = {"tokens": row, "segments": np.zeros(length, np.int32), "next": np.int32(0)}
-    return Reader(format, {"vocab_size": vocab.size}, lambda example, rng: example, record, blank)
+    return Reader(spec, {"vocab_size": vocab.size}, lambda example, rng: example, record, blank)
 
 
 def open_text(take: Take) -> Pipeline:

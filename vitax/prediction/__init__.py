@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vitax.data.source import Source
+from vitax.prediction.image_outputs import example_damaged, reconstruct, restore_images
 from vitax.prediction.images import classify, example_image
 from vitax.prediction.pairs import example_pair, zero_shot
-from vitax.prediction.pictures import example_damaged, reconstruct, restore_pictures
-from vitax.prediction.run import TrainedRun, load_run
 from vitax.prediction.texts import (
     classify_text,
     continue_text,
@@ -19,6 +18,7 @@ from vitax.prediction.texts import (
     fill_in,
     translate,
 )
+from vitax.runs.saved import TrainedRun, load_run
 
 
 class Predictor(NamedTuple):
@@ -37,7 +37,7 @@ PREDICTORS = {
     "text_classification": Predictor(classify_text, example_labelled),
     "translation": Predictor(translate, example_source),
     "contrastive": Predictor(zero_shot, example_pair),
-    "restoration": Predictor(restore_pictures, example_damaged),
+    "restoration": Predictor(restore_images, example_damaged),
     "masked_image": Predictor(reconstruct, example_image),
 }
 

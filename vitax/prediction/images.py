@@ -10,7 +10,7 @@ import numpy as np
 from vitax.data.decode import EXTENSIONS, decode_image, find_images, write_png
 from vitax.data.source import Source
 from vitax.errors import UserError
-from vitax.prediction.run import TrainedRun, predictions
+from vitax.runs.saved import TrainedRun, predictions
 
 
 def image_files(given: Sequence[str]) -> list[str]:
@@ -48,7 +48,7 @@ def read_images(files: Sequence[str], blank: dict[str, Any], channels: int) -> I
 def classify(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
     """{"file", "label", "probability", "top": the ``options.top`` most probable classes}."""
     files = image_files(given)
-    examples = read_images(files, run.reader.blank, run.reader.format.channels)
+    examples = read_images(files, run.reader.blank, run.reader.spec.channels)
     names = run.reader.record["class_names"]
     for file, error, row in predictions(run, examples):
         if row is None:

@@ -13,7 +13,7 @@ from vitax.errors import UserError
 from vitax.evals.pairs import class_weights, encode_texts, text_encoder
 from vitax.pipelines.captions import prompts
 from vitax.prediction.images import example_image, image_files, ranked, read_images
-from vitax.prediction.run import TrainedRun, predictions
+from vitax.runs.saved import TrainedRun, predictions
 
 
 def zero_shot(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
@@ -26,7 +26,7 @@ def zero_shot(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[d
         out = run.task.predict(variables, batch)
         return {"image": out["image"], "scale": out["scale"]}
 
-    examples = read_images(files, run.reader.blank, run.reader.format.image.channels)
+    examples = read_images(files, run.reader.blank, run.reader.spec.image.channels)
     for file, error, row in predictions(run, examples, jax.jit(predict)):
         if row is None:
             yield {"file": file, "error": str(error)}

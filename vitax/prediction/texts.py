@@ -13,7 +13,7 @@ from vitax.data.tokens import framed, from_json
 from vitax.errors import UserError
 from vitax.pipelines.sentences import encode_pair
 from vitax.prediction.images import ranked
-from vitax.prediction.run import TrainedRun, predictions
+from vitax.runs.saved import TrainedRun, predictions
 
 
 def lines_of(given: Sequence[str]) -> Iterator[str]:
@@ -48,7 +48,7 @@ def encoded(lines: Iterator[str], encode) -> Iterator[tuple[str, Any]]:
 
 def translate(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
     """{"source", "translation"}."""
-    vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.format.length
+    vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.spec.length
 
     def encode(line: str) -> dict[str, np.ndarray]:
         return {**run.reader.blank, "source": framed(vocab, vocab.encode(line), length, False, line, vocab.pad)}
@@ -67,7 +67,7 @@ def continue_text(run: TrainedRun, given: Sequence[str], options: Any) -> Iterat
 
 def continued(run: TrainedRun, lines: Iterator[str]) -> Iterator[dict[str, Any]]:
     """See `continue_text`."""
-    vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.format.length
+    vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.spec.length
 
     def encode(line: str) -> dict[str, np.ndarray]:
         tokens = framed(vocab, vocab.encode(line), length, False, line, vocab.pad)
@@ -92,7 +92,7 @@ def masked_text(run: TrainedRun) -> Callable[[str], dict[str, np.ndarray]]:
     Raises:
         ValueError: not this, but what it gives, of a line that has none or is too long.
     """
-    vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.format.length
+    vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.spec.length
     mark = vocab.token(vocab.mask)
 
     def encode(line: str) -> dict[str, np.ndarray]:
@@ -140,11 +140,11 @@ def labelled_text(run: TrainedRun) -> Callable[[str], dict[str, np.ndarray]]:
     Raises:
         ValueError: not this, but what it gives, of a line that cannot be one.
     """
-    vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.format.length
+    vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.spec.length
 
     def encode(line: str) -> dict[str, np.ndarray]:
-        texts = tuple(line.split("\t")) if run.reader.format.pairs else (line,)
-        if run.reader.format.pairs and len(texts) != 2:
+        texts = tuple(line.split("\t")) if run.reader.spec.pairs else (line,)
+        if run.reader.spec.pairs and len(texts) != 2:
             raise ValueError("the run classifies pairs: two texts with a tab between them")
         row = encode_pair(vocab, texts, length, run.config["data"]["truncate"])
         return {**run.reader.blank, **row}

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from absl import flags
 
-from vitax import cli, workdir
+from vitax import cli, rundir
 from vitax.errors import UserError
-from vitax.report import comparison, report
-from vitax.training import log
+from vitax.monitoring import log
+from vitax.report.comparison import comparison
+from vitax.report.run_report import report
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -41,7 +42,7 @@ def start(argv: list[str]) -> int:
     else:
         out, content = values.out or "comparison.html", comparison(runs)
     try:
-        workdir.write_text(Path(out), content)
+        rundir.write_text(Path(out), content)
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error}") from error
     print(out)

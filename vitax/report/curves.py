@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from vitax.report import page
+
 POINTS = 500  # of a line; longer ones are thinned to means of neighbours
 NOT_DRAWN = ("examples", "seconds", "corrupt")
 STYLES = ("-", "--", ":", "-.")  # of splits, training first, where colours tell runs apart
@@ -99,3 +101,11 @@ def final(runs: Sequence[Series]) -> dict[str, list[float | None]]:
     """{metric: its last value in each run}, of metrics that were evaluated, not those of training."""
     names = dict.fromkeys(name for series in runs for name in series if not name.startswith("train/"))
     return {name: [float(series[name][1][-1]) if name in series else None for series in runs] for name in names}
+
+
+def curves_section(runs: Mapping[str, Path], best: str) -> str:
+    """The section of a page that has `panels` of one run or of several."""
+    figures = panels({name: read_metrics(run) for name, run in runs.items()}, best)
+    if not figures:
+        return page.section("Curves", page.paragraph("There are too few points in metrics.jsonl yet."))
+    return page.section("Curves", page.grid(map(page.chart, figures)))

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from vitax.data.source import Source
 from vitax.errors import UserError
 from vitax.prediction import TrainedRun
-from vitax.prediction.run import predictions
 from vitax.report import page
+from vitax.runs.saved import predictions
 
 MANY = 30  # classes: beyond, a confusion matrix cannot be read
 EMBEDDED = 500  # points of a t-SNE

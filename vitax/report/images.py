@@ -9,15 +9,15 @@ import numpy as np
 from vitax.data.degrade import degrade, enlarge
 from vitax.data.source import Source
 from vitax.errors import UserError
-from vitax.evals.pictures import measure, modulo_crop, restore
-from vitax.explain.picture import only
+from vitax.evals.restoration import measure, modulo_crop, restore
+from vitax.explain.heatmap import only
 from vitax.prediction import TrainedRun
-from vitax.prediction.pictures import masked_and_error
+from vitax.prediction.image_outputs import masked_and_error
 from vitax.report import page
 from vitax.report.exhibits import Exhibit, Maker, Shown, confusion, embedding, shown, spread_out, worst_mistakes
 from vitax.report.inside import inside
 
-PICTURES, PIECE = 4, 256  # that are restored, and pixels of a side
+RESTORATION, PIECE = 4, 256  # that are restored, and pixels of a side
 
 
 def classified(run: TrainedRun, source: Source, count: int) -> list[Maker]:
@@ -97,7 +97,7 @@ def pieces(run: TrainedRun, source: Source, count: int) -> Exhibit:
     knobs, apply, lines = run.reader.transform.knobs, jax.jit(run.model.apply), []
     scale, evals = run.model.scale, run.config["evals"]
     tile = evals["tile"] or 8 * run.model.window
-    for i in spread_out(source, min(count, PICTURES)):
+    for i in spread_out(source, min(count, RESTORATION)):
         try:
             truth = middle(source[i]["image"], PIECE // scale * scale, scale)
         except (ValueError, OSError):

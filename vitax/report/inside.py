@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from vitax import images
+from vitax import augment
 from vitax.explain import maps
-from vitax.explain.images import describe, encoder, image_format
+from vitax.explain.heatmap import head_tiles, tiles
 from vitax.explain.methods import Subject, head_distances, head_maps
-from vitax.explain.picture import head_tiles, tiles
+from vitax.explanation.images import describe, encoder, image_spec
 from vitax.models.clip import CLIP
 from vitax.models.dynamic_vit import DynamicViT
 from vitax.models.mae import MAE
@@ -41,8 +41,8 @@ def inside(run: TrainedRun, rows: list[Shown]) -> Exhibit | None:
         similar = similarity_tiles(np.asarray(params["pos_embed"]["grid"]))
         parts += [page.paragraph(told, note=True), page.picture(similar, side=320)]
     some = [item.example["image"] for item in rows[:: -(-len(rows) // LOOKED_AT)]]
-    format = image_format(run)
-    inputs = [images.normalize(jnp.asarray(x)[None], format.mean, format.std) for x in some]
+    spec = image_spec(run)
+    inputs = [augment.normalize(jnp.asarray(x)[None], spec.mean, spec.std) for x in some]
     it = describe(run, encoder(run), inputs[0])
     told = "How far each head looks on average, in pixels: a dot for each head."
     parts += [page.paragraph(told, note=True), page.chart(_distances(it, inputs))]

@@ -7,10 +7,10 @@ import numpy as np
 from vitax.data.source import Source
 from vitax.data.tokens import Vocabulary, from_json
 from vitax.prediction import TrainedRun
-from vitax.prediction.run import pad
 from vitax.prediction.texts import continued, filled_in
 from vitax.report import page
 from vitax.report.exhibits import Exhibit, Maker, Shown, confusion, embedding, shown, spread_out, worst_mistakes
+from vitax.runs.saved import pad
 
 TEXTS = 12  # of a table
 ALIGNED = 3  # translations whose alignment is drawn
@@ -81,7 +81,7 @@ def cross_attention(run: TrainedRun, example: dict[str, np.ndarray]) -> np.ndarr
         example: "source" and "target" [L] token ids, the target from begin on.
     """
     batch = pad([example], run.reader, 1)
-    padding = run.reader.format.pad
+    padding = run.reader.spec.pad
     masks = {f"{side}_mask": batch[side] != padding for side in ("source", "target")}
     _, state = run.model.apply(run.variables, batch["source"], batch["target"], **masks, mutable="intermediates")
     decoder = state["intermediates"]["decoder"]

@@ -16,7 +16,7 @@ from vitax.tasks.translation import translation
 
 
 class Objective(NamedTuple):
-    """factory: ``factory(model, format, *, knobs) -> Task``; data: the kind of data that it is for, see
+    """factory: ``factory(model, spec, *, knobs) -> Task``; data: the kind of data that it is for, see
     `vitax.pipelines.KINDS`."""
 
     factory: Callable[..., Task]
@@ -32,7 +32,7 @@ TASKS = {
     "language": Objective(language, "texts"),
     "text_classification": Objective(text_classification, "sentences"),
     "translation": Objective(translation, "parallel"),
-    "restoration": Objective(restoration, "pictures"),
+    "restoration": Objective(restoration, "restoration"),
 }
 
 __all__ = ["TASKS", "Aux", "Batch", "Objective", "Task", "Variables"]

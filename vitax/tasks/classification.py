@@ -5,19 +5,19 @@ import functools
 import flax.linen as nn
 import jax
 
-from vitax import images, losses, metrics
-from vitax.formats import ImageFormat
+from vitax import augment, losses, metrics
+from vitax.specs import ImageSpec
 from vitax.tasks.task import Aux, Batch, Task, Variables
 
 
 def classification(
-    model: nn.Module, format: ImageFormat, *, label_smoothing: float = 0.0, mixup: float = 0.0, cutmix: float = 0.0
+    model: nn.Module, spec: ImageSpec, *, label_smoothing: float = 0.0, mixup: float = 0.0, cutmix: float = 0.0
 ) -> Task:
     """Softmax cross entropy over exclusive classes.
 
     Args:
         model: module with a field ``num_classes``; [B, H, W, C] images to [B, K] logits.
-        format: of the images.
+        spec: of the images.
         label_smoothing: 0..1, see `losses.smooth_labels`; only while training.
         mixup, cutmix: alpha of each, 0 = off, see `images.mixup_or_cutmix`; only while training.
 
@@ -34,7 +34,7 @@ def classification(
         raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
     if mixup < 0 or cutmix < 0:
         raise ValueError(f"mixup={mixup} and cutmix={cutmix} must not be negative")
-    normalize = functools.partial(images.normalize, mean=format.mean, std=format.std)
+    normalize = functools.partial(augment.normalize, mean=spec.mean, std=spec.std)
 
     def apply(variables: Variables, image: jax.Array, *, train: bool, key: jax.Array | None):
         rngs = {"dropout": key} if train else None
@@ -52,7 +52,7 @@ def classification(
         targets = labels
         if train:
             targets = losses.smooth_labels(labels, label_smoothing)
-            image, targets, valid = images.mixed(mix_key, image, targets, valid, mixup, cutmix)
+            image, targets, valid = augment.mixed(mix_key, image, targets, valid, mixup, cutmix)
         logits, updates = apply(variables, image, train=train, key=dropout_key)
         values = losses.softmax_cross_entropy(logits, targets)  # [B]
         found = {"loss": metrics.masked(values, valid)}

@@ -6,19 +6,19 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vitax import images, losses, metrics
-from vitax.formats import PairFormat
+from vitax import augment, losses, metrics
+from vitax.specs import PairSpec
 from vitax.tasks.task import Aux, Batch, Task, Variables
 
 
-def contrastive(model: nn.Module, format: PairFormat, *, loss: str = "softmax", max_scale: float = 100.0) -> Task:
+def contrastive(model: nn.Module, spec: PairSpec, *, loss: str = "softmax", max_scale: float = 100.0) -> Task:
     """Which caption belongs to which image, among all of the batch, on all devices.
 
     With ``accumulate``, each micro-batch is compared within itself.
 
     Args:
         model: `vitax.models.clip.CLIP`; (images, tokens) to `Embeddings`.
-        format: of images and captions.
+        spec: of images and captions.
         loss: "softmax" (`losses.contrastive`) or "sigmoid" (`losses.sigmoid_contrastive`; the model needs
             ``logit_bias``).
         max_scale: the temperature is learned, but its inverse is kept in 1..max_scale.
@@ -36,7 +36,7 @@ def contrastive(model: nn.Module, format: PairFormat, *, loss: str = "softmax", 
         raise ValueError(f"loss={loss!r} does not go with model.logit_bias={model.logit_bias}")
     if max_scale < 1:
         raise ValueError(f"max_scale={max_scale} must be at least 1")
-    normalize = functools.partial(images.normalize, mean=format.image.mean, std=format.image.std)
+    normalize = functools.partial(augment.normalize, mean=spec.image.mean, std=spec.image.std)
 
     def init(key: jax.Array, batch: Batch) -> Variables:
         return dict(model.init(key, normalize(batch["image"]), batch["tokens"]))

@@ -5,18 +5,18 @@ import jax
 import jax.numpy as jnp
 
 from vitax import masking
-from vitax.decoding import greedy
-from vitax.formats import TextFormat
+from vitax.generate import greedy
+from vitax.specs import TextSpec
 from vitax.tasks.task import Batch, Task, Variables
 from vitax.tasks.words import next_words
 
 
-def language(model: nn.Module, format: TextFormat, *, label_smoothing: float = 0.0) -> Task:
+def language(model: nn.Module, spec: TextSpec, *, label_smoothing: float = 0.0) -> Task:
     """Cross entropy of each token.
 
     Args:
         model: `vitax.models.transformer.LanguageModel`.
-        format: of the texts.
+        spec: of the texts.
         label_smoothing: 0..1, only while training.
 
     Batches: "tokens" [B, L] int, from begin on, "valid" [B] bool. Metrics are means over tokens. Predictions: "tokens"
@@ -27,7 +27,7 @@ def language(model: nn.Module, format: TextFormat, *, label_smoothing: float = 0
     """
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
-    pad = format.pad
+    pad = spec.pad
 
     def init(key: jax.Array, batch: Batch) -> Variables:
         return dict(model.init(key, batch["tokens"][:, :-1]))
@@ -49,7 +49,7 @@ def language(model: nn.Module, format: TextFormat, *, label_smoothing: float = 0
                 {**variables, **cache},
                 tokens[:, None],
                 position=position,
-                cache_length=format.length,
+                cache_length=spec.length,
                 mutable=["cache"],
             )
             # What is there already is not to be guessed.
@@ -57,7 +57,7 @@ def language(model: nn.Module, format: TextFormat, *, label_smoothing: float = 0
             fixed = jax.nn.one_hot(known, logits.shape[-1]) * 1e9
             return jnp.where((known != pad)[:, None], fixed, logits[:, 0]), updated
 
-        found = greedy(step, len(given), begin=format.begin, end=format.end, pad=pad, length=format.length)
+        found = greedy(step, len(given), begin=spec.begin, end=spec.end, pad=pad, length=spec.length)
         return {"tokens": found}
 
     return Task(init, loss, predict)

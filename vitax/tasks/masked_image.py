@@ -6,20 +6,20 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vitax import images, losses, masking, metrics
-from vitax.formats import ImageFormat
+from vitax import augment, losses, masking, metrics
 from vitax.nn.patches import patchify, unpatchify
+from vitax.specs import ImageSpec
 from vitax.tasks.task import Aux, Batch, Task, Variables
 
 
 def masked_image(
-    model: nn.Module, format: ImageFormat, *, mask_ratio: float = 0.75, normalize_targets: bool = True
+    model: nn.Module, spec: ImageSpec, *, mask_ratio: float = 0.75, normalize_targets: bool = True
 ) -> Task:
     """Mean squared error of the pixels of hidden patches.
 
     Args:
         model: `vitax.models.mae.MAE`; (images, visible places) to [B, N, P*P*C] pixels.
-        format: of the images.
+        spec: of the images.
         mask_ratio: share of the patches that is hidden, see `masking.random_masking`.
         normalize_targets: see `losses.patch_mse`; the official runs that are fine-tuned do, those made to be looked
             at do not.
@@ -32,12 +32,12 @@ def masked_image(
         ValueError: a ratio that hides nothing, or everything.
     """
     p = model.patch_size
-    height, width = format.image_size
+    height, width = spec.image_size
     patches = (height // p) * (width // p)
     if int(patches * (1 - mask_ratio)) >= patches:
         raise ValueError(f"mask_ratio={mask_ratio} hides none of {patches} patches")
     masking.random_masking(jax.random.key(0), 1, patches, mask_ratio)  # refuses one that hides all
-    normalize = functools.partial(images.normalize, mean=format.mean, std=format.std)
+    normalize = functools.partial(augment.normalize, mean=spec.mean, std=spec.std)
 
     def hide(key: jax.Array, batch: int) -> tuple[jax.Array, jax.Array]:
         return masking.random_masking(key, batch, patches, mask_ratio)
@@ -72,7 +72,7 @@ def masked_image(
         pixels = unpatchify(pixels.reshape(len(image), height // p, width // p, -1), p)
         return {
             "features": tokens[:, 1:].mean(axis=1).astype(jnp.float32),
-            "reconstruction": images.to_bytes(pixels, format.mean, format.std),
+            "reconstruction": augment.to_bytes(pixels, spec.mean, spec.std),
             "visible": visible,
         }
 

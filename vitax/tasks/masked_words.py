@@ -5,13 +5,13 @@ import jax
 import jax.numpy as jnp
 
 from vitax import losses, masking, metrics
-from vitax.formats import TextFormat
+from vitax.specs import TextSpec
 from vitax.tasks.task import Aux, Batch, Task, Variables
 
 TOP = 5  # words that are predicted for each place
 
 
-def masked_words(model: nn.Module, format: TextFormat, *, mask_rate: float = 0.15, max_predictions: int = 20) -> Task:
+def masked_words(model: nn.Module, spec: TextSpec, *, mask_rate: float = 0.15, max_predictions: int = 20) -> Task:
     """Cross entropy of hidden words, plus that of the second passage where the model has a head for it.
 
     Micro-batches and batches of a test count by their hidden words, the second part of the loss too.
@@ -19,7 +19,7 @@ def masked_words(model: nn.Module, format: TextFormat, *, mask_rate: float = 0.1
     Args:
         model: `vitax.models.bert.BERT` or `vitax.models.fnet.FNet` with ``heads`` "pretraining", or "masked_words"
             for hidden words alone.
-        format: of the texts; the tokenizer needs a mask token.
+        spec: of the texts; the tokenizer needs a mask token.
         mask_rate: share of the words that is chosen, see `masking.corrupt_words`.
         max_predictions: words chosen in one text, at most.
 
@@ -32,21 +32,21 @@ def masked_words(model: nn.Module, format: TextFormat, *, mask_rate: float = 0.1
     """
     if model.heads not in ("pretraining", "masked_words"):
         raise ValueError(f"model.heads={model.heads!r} predicts no words; choose 'pretraining' or 'masked_words'")
-    if model.heads == "pretraining" and not format.pairs:
+    if model.heads == "pretraining" and not spec.pairs:
         raise ValueError(
             "model.heads='pretraining' needs pairs of passages: set data.sentence_pairs=True, or heads='masked_words'"
         )
     if max_predictions < 1:
         raise ValueError(f"max_predictions={max_predictions} must be at least 1")
-    if format.mask < 0:
+    if spec.mask < 0:
         raise ValueError("the tokenizer has no mask token; choose another")
     if not 0 < mask_rate < 1:
         raise ValueError(f"mask_rate={mask_rate} must lie in (0, 1)")
-    count = min(max_predictions, format.length)
-    special = jnp.asarray([[[format.pad, format.begin, format.end]]])
+    count = min(max_predictions, spec.length)
+    special = jnp.asarray([[[spec.pad, spec.begin, spec.end]]])
 
     def inputs(batch: Batch) -> dict[str, jax.Array]:
-        return {"segments": batch["segments"], "mask": masking.not_padding(batch["tokens"], format.pad)}
+        return {"segments": batch["segments"], "mask": masking.not_padding(batch["tokens"], spec.pad)}
 
     def init(key: jax.Array, batch: Batch) -> Variables:
         return dict(model.init(key, batch["tokens"], **inputs(batch)))
@@ -61,8 +61,8 @@ def masked_words(model: nn.Module, format: TextFormat, *, mask_rate: float = 0.1
             maskable,
             rate=mask_rate,
             count=count,
-            mask_token=format.mask,
-            vocab_size=format.vocab_size,
+            mask_token=spec.mask,
+            vocab_size=spec.vocab_size,
         )
         rngs = {"dropout": dropout_key} if train else None
         out = model.apply(variables, corrupted, places=places, train=train, rngs=rngs, **inputs(batch))

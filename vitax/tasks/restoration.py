@@ -5,18 +5,18 @@ import jax
 import jax.numpy as jnp
 
 from vitax import losses, metrics
-from vitax.formats import PictureFormat
+from vitax.specs import RestorationSpec
 from vitax.tasks.task import Aux, Batch, Task, Variables
 
 LOSSES = {"l1": losses.absolute_error, "charbonnier": losses.charbonnier}
 
 
-def restoration(model: nn.Module, format: PictureFormat, *, loss: str = "l1") -> Task:
+def restoration(model: nn.Module, spec: RestorationSpec, *, loss: str = "l1") -> Task:
     """Distance of the pixels.
 
     Args:
         model: `vitax.models.swinir.SwinIR`, of the same scale and channels as the data.
-        format: of the pictures.
+        spec: of the pictures.
         loss: "l1" (super-resolution) or "charbonnier" (denoising, JPEG).
 
     Batches: "damaged" [B, h, w, C] float32 on 0..255, "image" [B, H, W, C] uint8, "valid" [B] bool. Metrics: "loss" on
@@ -27,10 +27,10 @@ def restoration(model: nn.Module, format: PictureFormat, *, loss: str = "l1") ->
     """
     if loss not in LOSSES:
         raise ValueError(f"loss={loss!r} is unknown; choose one of {', '.join(LOSSES)}")
-    if (model.scale, model.channels) != (format.scale, format.channels):
+    if (model.scale, model.channels) != (spec.scale, spec.channels):
         raise ValueError(
-            f"model.scale={model.scale} and model.channels={model.channels} must be data.scale={format.scale} and "
-            f"data.channels={format.channels}"
+            f"model.scale={model.scale} and model.channels={model.channels} must be data.scale={spec.scale} and "
+            f"data.channels={spec.channels}"
         )
     distance = LOSSES[loss]
 

@@ -4,16 +4,16 @@ import flax.linen as nn
 import jax
 
 from vitax import losses, masking, metrics
-from vitax.formats import TextFormat
+from vitax.specs import TextSpec
 from vitax.tasks.task import Aux, Batch, Task, Variables
 
 
-def text_classification(model: nn.Module, format: TextFormat, *, label_smoothing: float = 0.0) -> Task:
+def text_classification(model: nn.Module, spec: TextSpec, *, label_smoothing: float = 0.0) -> Task:
     """Softmax cross entropy over exclusive classes.
 
     Args:
         model: `vitax.models.bert.BERT` or `vitax.models.fnet.FNet` with ``heads`` "classes".
-        format: of the texts.
+        spec: of the texts.
         label_smoothing: 0..1, see `losses.smooth_labels`; only while training.
 
     Batches: "tokens", "segments" [B, L] int, "label" [B] int, "valid" [B] bool. Predictions: "logits" and
@@ -28,7 +28,7 @@ def text_classification(model: nn.Module, format: TextFormat, *, label_smoothing
         raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
 
     def apply(variables: Variables, batch: Batch, **more):
-        mask = masking.not_padding(batch["tokens"], format.pad)
+        mask = masking.not_padding(batch["tokens"], spec.pad)
         return model.apply(variables, batch["tokens"], segments=batch["segments"], mask=mask, **more)
 
     def init(key: jax.Array, batch: Batch) -> Variables:

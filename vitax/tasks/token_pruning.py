@@ -6,14 +6,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vitax import images, losses, metrics
-from vitax.formats import ImageFormat
+from vitax import augment, losses, metrics
+from vitax.specs import ImageSpec
 from vitax.tasks.task import Aux, Batch, Task, Variables
 
 
 def token_pruning(
     model: nn.Module,
-    format: ImageFormat,
+    spec: ImageSpec,
     *,
     label_smoothing: float = 0.0,
     mixup: float = 0.0,
@@ -29,7 +29,7 @@ def token_pruning(
 
     Args:
         model: `vitax.models.dynamic_vit.DynamicViT`.
-        format: of the images.
+        spec: of the images.
         label_smoothing, mixup, cutmix: as in `classification`.
         ratio_weight: of `losses.keep_ratio`.
         logit_weight, token_weight: of `losses.kl_divergence` from the teacher's logits, and of the mean squared
@@ -48,7 +48,7 @@ def token_pruning(
         if weight < 0:
             raise ValueError(f"{name}_weight={weight} must not be negative")
     dense = model.clone(stages=(), keep_ratios=())
-    normalize = functools.partial(images.normalize, mean=format.mean, std=format.std)
+    normalize = functools.partial(augment.normalize, mean=spec.mean, std=spec.std)
 
     def init(key: jax.Array, batch: Batch) -> Variables:
         student, teacher = jax.random.split(key)
@@ -78,7 +78,7 @@ def token_pruning(
                 found[name] = metrics.masked(metrics.top_k(values, batch["label"]), valid)
             return metrics.mean(found["loss"]), Aux(found)
 
-        image, targets, valid = images.mixed(
+        image, targets, valid = augment.mixed(
             mix_key, batch["image"], losses.smooth_labels(labels, label_smoothing), batch["valid"], mixup, cutmix
         )
         image = normalize(image)

@@ -5,20 +5,20 @@ import jax
 import jax.numpy as jnp
 
 from vitax import masking
-from vitax.decoding import beam_search, greedy
-from vitax.formats import TextFormat
+from vitax.generate import beam_search, greedy
+from vitax.specs import TextSpec
 from vitax.tasks.task import Batch, Task, Variables
 from vitax.tasks.words import next_words
 
 
 def translation(
-    model: nn.Module, format: TextFormat, *, label_smoothing: float = 0.1, beam: int = 4, length_penalty: float = 0.6
+    model: nn.Module, spec: TextSpec, *, label_smoothing: float = 0.1, beam: int = 4, length_penalty: float = 0.6
 ) -> Task:
     """Cross entropy of each word of the target, given the source and the words before.
 
     Args:
         model: `vitax.models.transformer.Transformer` or `vitax.models.rnn_seq2seq.RNNSeq2Seq`.
-        format: of the texts.
+        spec: of the texts.
         label_smoothing: 0..1, only while training (section 5.4).
         beam: texts that a prediction follows (section 6.1); 1 = greedy.
         length_penalty: alpha, see `decoding.length_penalty`.
@@ -33,7 +33,7 @@ def translation(
         raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
     if beam < 1 or length_penalty < 0:
         raise ValueError(f"beam={beam} must be at least 1, length_penalty={length_penalty} not below 0")
-    pad = format.pad
+    pad = spec.pad
 
     def apply(variables: Variables, batch: Batch, **more) -> jax.Array:
         source, target = batch["source"], batch["target"][:, :-1]
@@ -68,13 +68,13 @@ def translation(
                 memory,
                 mask,
                 position=position,
-                cache_length=format.length,
+                cache_length=spec.length,
                 mutable=["cache"],
                 method="decode",
             )
             return logits[:, 0], updated
 
-        given = dict(begin=format.begin, end=format.end, pad=pad, length=format.length)
+        given = dict(begin=spec.begin, end=spec.end, pad=pad, length=spec.length)
         batch_size = len(batch["source"])
         if beam == 1:
             return {"tokens": greedy(step, batch_size, **given)}

@@ -12,16 +12,16 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vitax.errors import TrainingError, UserError
+from vitax.monitoring.log import MetricsLog, Progress, Recorder, say
+from vitax.monitoring.signals import Stopped
+from vitax.monitoring.watchdog import Watchdog
 from vitax.tasks.task import Variables
-from vitax.training.check import Check
 from vitax.training.checkpoint import Checkpoints
 from vitax.training.evaluate import Evaluator
-from vitax.training.log import MetricsLog, Progress, Recorder, say
+from vitax.training.health import Check
 from vitax.training.optim import Schedule
 from vitax.training.sharding import prefetch
 from vitax.training.step import Compiled, TrainState, parameter_paths
-from vitax.training.stop import Stopped
-from vitax.training.watchdog import Watchdog
 
 
 class Plan(NamedTuple):

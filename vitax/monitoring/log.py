@@ -16,8 +16,8 @@ import jax
 from tqdm import tqdm
 
 from vitax.metrics import reported
-from vitax.training.events import Events
-from vitax.training.watchdog import Watchdog
+from vitax.monitoring.tensorboard import Events
+from vitax.monitoring.watchdog import Watchdog
 
 LOGGER = logging.getLogger("vitax")
 # Share of the time spent waiting for data above which a run says so, and the seconds that it must have waited.

@@ -9,19 +9,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vitax import images
+from vitax import augment
 from vitax.data.decode import write_png
 from vitax.errors import UserError
+from vitax.explain.heatmap import draw, head_tiles, large
 from vitax.explain.methods import Subject, applicable, attends_globally, explainer, head_maps, subject
-from vitax.explain.picture import draw, head_tiles, large
-from vitax.formats import ImageFormat, PairFormat
 from vitax.models.clip import CLIP, unit_length
 from vitax.models.dynamic_vit import DynamicViT
 from vitax.models.mae import MAE
 from vitax.prediction import TrainedRun
+from vitax.prediction.image_outputs import output_folder, output_path
 from vitax.prediction.images import image_files, ranked, read_images
 from vitax.prediction.pairs import label_weights
-from vitax.prediction.pictures import output_folder, output_path
+from vitax.specs import ImageSpec, PairSpec
 
 Scores = Callable[[jax.Array], jax.Array]  # normalised image [1, H, W, C] to [1, K]
 HEADS = "heads"  # the method that shows each head apart
@@ -31,7 +31,7 @@ CLASSLESS = ("rollout", "attention")  # methods that ask for no class
 def explain_images(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
     """{"file", "class", "top", "output", "heads"}; the picture has the image under each map and, of DynamicViT, the patches kept;
     that of the heads a tile for each head of each layer."""
-    run, files, format = in_float32(run), image_files(given), image_format(run)
+    run, files, spec = in_float32(run), image_files(given), image_spec(run)
     scores, names = classifier(run, options.labels)
     heads = HEADS in options.method
     others = [name for name in options.method if name != HEADS]
@@ -39,12 +39,12 @@ def explain_images(run: TrainedRun, given: Sequence[str], options: Any) -> Itera
     folder, score = output_folder(options, "explanations"), jax.jit(scores)
     explain: dict[str, Callable[[jax.Array, int], jax.Array]] = {}
     rng, it, look = np.random.default_rng(0), None, None
-    for file, example in read_images(files, run.reader.blank, format.channels):
+    for file, example in read_images(files, run.reader.blank, spec.channels):
         if isinstance(example, Exception):
             yield {"file": file, "error": str(example)}
             continue
         picture = run.reader.transform(example, rng)["image"]
-        image = images.normalize(jnp.asarray(picture)[None], format.mean, format.std)
+        image = augment.normalize(jnp.asarray(picture)[None], spec.mean, spec.std)
         if it is None:  # the first image that can be read
             it = describe(run, scores, image)
             explain = explainers(wanted, it, not names)
@@ -72,10 +72,10 @@ def in_float32(run: TrainedRun) -> TrainedRun:
     return run._replace(model=run.model.clone(dtype=jnp.float32))
 
 
-def image_format(run: TrainedRun) -> ImageFormat:
+def image_spec(run: TrainedRun) -> ImageSpec:
     """Of the images that a run takes."""
-    format = run.reader.format
-    return format.image if isinstance(format, PairFormat) else format
+    spec = run.reader.spec
+    return spec.image if isinstance(spec, PairSpec) else spec
 
 
 def heads_of(it: Subject) -> Callable[[jax.Array], jax.Array]:
@@ -145,7 +145,7 @@ def classifier(run: TrainedRun, labels: str = "") -> tuple[Scores, Sequence[str]
     Raises:
         UserError: an image-text model has no names.
     """
-    if isinstance(run.reader.format, PairFormat):
+    if isinstance(run.reader.spec, PairSpec):
         names, classes = label_weights(run, labels)
         scale, encode = jnp.exp(run.variables["params"]["logit_scale"]), encoder(run)
         return lambda image: scale * unit_length(encode(image)) @ classes.T, names

@@ -9,15 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vitax import workdir
+from vitax import rundir
 from vitax.data.tokens import from_json
 from vitax.errors import UserError
-from vitax.explain.images import HEADS, Scores, chosen, explainers, heat_maps, in_float32, methods_wanted
 from vitax.explain.methods import METHODS, subject
+from vitax.explanation.images import HEADS, Scores, chosen, explainers, heat_maps, in_float32, methods_wanted
 from vitax.nn.text import TextEmbed
 from vitax.prediction import TrainedRun
+from vitax.prediction.image_outputs import output_folder
 from vitax.prediction.images import ranked
-from vitax.prediction.pictures import output_folder
 from vitax.prediction.texts import encoded, labelled_text, lines_of, masked_text
 
 ROLLED_OUT = ("relevance", "rollout")  # methods that add an identity to each layer
@@ -73,7 +73,7 @@ def explain_texts(run: TrainedRun, given: Sequence[str], options: Any) -> Iterat
             },
             "output": str(output),
         }
-    workdir.write_text(output, page(sections))
+    rundir.write_text(output, page(sections))
 
 
 def from_embeddings(

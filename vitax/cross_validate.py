@@ -1,6 +1,6 @@
 """Cross-validates: trains once for each fold and prints the mean and the deviation of every metric.
 
-    python -m vitax.folds --config=configs/vit_b16.py:demo --config.data.num_folds=5 --workdir=RUN
+    python -m vitax.cross_validate --config=configs/vit_b16.py:demo --config.data.num_folds=5 --workdir=RUN
 
 Each fold is a run of its own, RUN/fold0 and so on, trained on the others and tested on it; the test split of the data
 stays untouched. What is done already is not done again: the same command continues. Writes RUN/folds.json.
@@ -16,10 +16,10 @@ from pathlib import Path
 
 from absl import flags
 
-from vitax import cli, workdir
+from vitax import cli, rundir
 from vitax.errors import UserError
-from vitax.training import log
-from vitax.training.log import say
+from vitax.monitoring import log
+from vitax.monitoring.log import say
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -38,7 +38,7 @@ def start(argv: list[str]) -> int:
     if not spec:
         raise UserError("give --config=configs/NAME.py")
     log.start_logging(None)
-    folder = workdir.locate(values.workdir, spec)
+    folder = rundir.locate(values.workdir, spec)
     given = [
         argument
         for i, argument in enumerate(argv[1:])
@@ -66,7 +66,7 @@ def tell(found: list[dict[str, float]], folder: Path) -> int:
             continue
         table[name] = {"mean": statistics.mean(values), "deviation": statistics.stdev(values), "folds": values}
         say(f"{name}  {table[name]['mean']:.4f} +- {table[name]['deviation']:.4f}")
-    workdir.write_json(folder / "folds.json", table)
+    rundir.write_json(folder / "folds.json", table)
     return 0
 
 

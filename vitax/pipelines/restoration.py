@@ -5,15 +5,15 @@ from typing import Any
 import numpy as np
 
 from vitax.data.degrade import DEGRADATIONS, degrade
+from vitax.data.image_files import pictures
 from vitax.data.photos import load_photos
-from vitax.data.pictures import pictures
 from vitax.data.source import Arrays, Splits
 from vitax.errors import UserError
-from vitax.formats import PictureFormat
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
+from vitax.specs import RestorationSpec
 
 
-def open_pictures(
+def open_images(
     channels: int, *, name: str, path: str = "", train: str = "train", test: str = "test", test_fraction: float = 0.1
 ) -> Splits:
     """Sources of whole pictures.
@@ -34,7 +34,7 @@ def open_pictures(
     if path:
         raise UserError(
             f"data.path={path!r} is given but data.name is 'photos', which is built in; "
-            "for your own pictures add --config.data.name=pictures"
+            "for your own pictures add --config.data.name=images"
         )
     china, flower = (
         Arrays({"image": image[None]}, (), f"{told}.jpg")
@@ -50,7 +50,7 @@ def damage(
     degradation: str = "bicubic",
     scale: int = 1,
     strength: tuple[float, ...] = (),
-    patches_per_picture: int = 1,
+    patches_per_image: int = 1,
 ) -> dict[str, Any]:
     """What is done to the pictures.
 
@@ -61,7 +61,7 @@ def damage(
         scale: as the model's; 1 for noise and JPEG.
         strength: sigma of the noise on 0..255, or JPEG quality; of several, one is drawn for each patch, and tests
             take the first.
-        patches_per_picture: pieces that an epoch takes from each picture.
+        patches_per_image: pieces that an epoch takes from each picture.
 
     Raises:
         ValueError: an unknown damage, or a scale or strength that is none of it.
@@ -74,17 +74,15 @@ def damage(
         raise ValueError(f"degradation {degradation!r} needs scale=1, not {scale}, and a strength")
     if degradation == "jpeg" and not all(1 <= quality <= 100 for quality in strength):
         raise ValueError(f"strength={strength} of JPEG is a quality, 1..100")
-    if min((*strength, 1.0)) <= 0 or patch < 1 or patches_per_picture < 1:
-        raise ValueError(
-            f"strength={strength}, patch={patch}, patches_per_picture={patches_per_picture} must be positive"
-        )
+    if min((*strength, 1.0)) <= 0 or patch < 1 or patches_per_image < 1:
+        raise ValueError(f"strength={strength}, patch={patch}, patches_per_image={patches_per_image} must be positive")
     return dict(
         patch=patch,
         channels=channels,
         kind=degradation,
         scale=scale,
         strength=strength or (0.0,),
-        patches_per_picture=patches_per_picture,
+        patches_per_image=patches_per_image,
     )
 
 
@@ -160,15 +158,15 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
         "damaged": np.zeros((patch, patch, channels), np.float32),
         "image": np.zeros((patch * scale, patch * scale, channels), np.uint8),
     }
-    format = PictureFormat(patch, scale, channels)
-    return Reader(format, {}, Damaged(knobs, random=False), record, blank)
+    spec = RestorationSpec(patch, scale, channels)
+    return Reader(spec, {}, Damaged(knobs, random=False), record, blank)
 
 
 def open_restoration(take: Take) -> Pipeline:
     """Opens pictures to damage and restore; see `vitax.pipelines.pipeline.Kind`."""
     knobs = take(damage)
-    splits = take(open_pictures, knobs["channels"])
-    times, side = knobs["patches_per_picture"], knobs["patch"] * knobs["scale"]
+    splits = take(open_images, knobs["channels"])
+    times, side = knobs["patches_per_image"], knobs["patch"] * knobs["scale"]
     name = {"bicubic": f"1/{knobs['scale']} of the side"}.get(
         knobs["kind"], f"{knobs['kind']} {', '.join(f'{s:g}' for s in knobs['strength'])}"
     )
@@ -181,4 +179,4 @@ def open_restoration(take: Take) -> Pipeline:
     )
 
 
-PICTURES = Kind((open_pictures, damage), open_restoration, read)
+RESTORATION = Kind((open_images, damage), open_restoration, read)

@@ -11,7 +11,7 @@ from vitax.data.source import Splits
 from vitax.errors import UserError
 
 
-class PictureFiles:
+class ImageFiles:
     """Picture files, read when asked for; their label is 0 throughout."""
 
     def __init__(self, paths: Sequence[str], channels: int):
@@ -63,4 +63,4 @@ def pictures(*, path: str, train: str, test: str, test_fraction: float, channels
     for name, files in zip(("train", "test"), parts, strict=True):
         if not files:
             raise UserError(f"the {name} split of {path} holds no pictures; {layout}")
-    return Splits(*(PictureFiles(files, channels) for files in parts), origin=origin)
+    return Splits(*(ImageFiles(files, channels) for files in parts), origin=origin)

@@ -9,11 +9,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from vitax import workdir
+from vitax import rundir
 from vitax.build import build_model, build_task, read_pipeline
 from vitax.mesh import make_mesh
 from vitax.pipelines import Reader
-from vitax.restore import choose, open_run, restore
+from vitax.runs.restore import choose, open_run, restore
 from vitax.schema import Config, resolve
 from vitax.tasks import Task, Variables
 from vitax.training.sharding import to_device
@@ -42,7 +42,7 @@ def load_run(path: Path, which: str = "best") -> TrainedRun:
     Raises:
         UserError: there is no run, or no such checkpoint.
     """
-    config = resolve(workdir.read_config(path))
+    config = resolve(rundir.read_config(path))
     checkpoints = open_run(path, config["evals"])
     mesh = make_mesh()
     batch_size = -(-BATCH // mesh.size) * mesh.size

@@ -16,7 +16,7 @@ LOGGER = logging.getLogger("vitax")
 MEASURES = ("psnr", "psnr_y", "ssim_y")
 
 
-def whole_pictures(given: Given, *, tile: int = 64, overlap: int = 16, pictures: int = 100) -> Evaluation | None:
+def whole_images(given: Given, *, tile: int = 64, overlap: int = 16, pictures: int = 100) -> Evaluation | None:
     """Restores whole pictures of the test split, tile by tile.
 
     Gives the means of "psnr" (all channels), "psnr_y" and "ssim_y" (luma), and the same with "_input" for what costs

@@ -8,13 +8,13 @@ import flax.linen as nn
 import jax
 from jax.sharding import Mesh
 
-from vitax import pretrained, workdir
+from vitax import pretrained, rundir
 from vitax.build import Run, build_model, read_pipeline
 from vitax.errors import UserError
-from vitax.formats import channels_of
 from vitax.models import MODELS, variable_shapes
-from vitax.restore import choose, open_run, restore_variables
+from vitax.runs.restore import choose, open_run, restore_variables
 from vitax.schema import Config, resolve
+from vitax.specs import channels_of
 from vitax.tasks import Variables
 
 Params = dict[str, Any]
@@ -82,7 +82,7 @@ def initial_variables(config: Config, run: Run) -> tuple[Variables, str]:
     path, family = Path(run.top.init_from).expanduser(), config["model"]["name"]
     of_run = (path / "checkpoints").is_dir()
     if of_run:
-        _check_tokenizer(path / workdir.TOKENIZER, run)
+        _check_tokenizer(path / rundir.TOKENIZER, run)
     source = _of_run(path, run.mesh) if of_run else _of_file(path, family, run)
     passage = PASSAGES.get((source.family, family))
     if passage is None and source.family != family:
@@ -99,7 +99,7 @@ def initial_variables(config: Config, run: Run) -> tuple[Variables, str]:
         run.model,
         family,
         report,
-        channels=channels_of(run.pipeline.reader.format),
+        channels=channels_of(run.pipeline.reader.spec),
         allow_missing=(*run.top.init_new, *allowed.new),
         allow_unexpected=(*run.top.init_skip, *allowed.skip),
     )
@@ -132,12 +132,12 @@ def _of_file(path: Path, family: str, run: Run) -> _Weights:
 
 def _of_run(path: Path, mesh: Mesh) -> _Weights:
     """The best variables in the folder of another run."""
-    config = resolve(workdir.read_config(path))
+    config = resolve(rundir.read_config(path))
     checkpoints = open_run(path, config["evals"])
     step = choose(checkpoints, "best")
     reader = read_pipeline(config, checkpoints.meta(step))
     family, model = config["model"]["name"], build_model(config, reader)
-    shapes = variable_shapes(model, family, channels_of(reader.format))
+    shapes = variable_shapes(model, family, channels_of(reader.spec))
     ema = bool(config["optim"]["ema_decay"])
     variables, averaged = restore_variables(checkpoints, step, shapes, ema, mesh)
     variables = jax.device_get(averaged or variables)

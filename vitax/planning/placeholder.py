@@ -27,7 +27,7 @@ class Blank:
         return str(i)
 
 
-def stand_in(config: Config, examples: int, classes: int) -> Pipeline:
+def placeholder_pipeline(config: Config, examples: int, classes: int) -> Pipeline:
     """What `vitax.build.open_pipeline` would give for images, without any.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Hosts that watch each other: who stops answering is named, and all others leave instead of waiting for ever.
+"""Heartbeat that watch each other: who stops answering is named, and all others leave instead of waiting for ever.
 
 Each host counts up in a small file of its own in the folder of the run, which all of them see. Host 0 reads every
 count, the others that of host 0 and its verdict: a pod of hundreds costs hundreds of small reads a second, not their
@@ -22,7 +22,7 @@ RECORD = 2000  # bytes of each file
 LOGGER = logging.getLogger("vitax")
 
 
-class Hosts:
+class Heartbeat:
     """The watch of one process.
 
     Args:

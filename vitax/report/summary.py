@@ -5,13 +5,13 @@ from pathlib import Path
 
 import jax
 
-from vitax import workdir
+from vitax import rundir
 from vitax.build import Run
 from vitax.errors import TrainingError
+from vitax.monitoring import log
+from vitax.monitoring.log import say
 from vitax.prediction import PREDICTORS
-from vitax.training import log
 from vitax.training.checkpoint import Checkpoints
-from vitax.training.log import say
 from vitax.training.loop import Outcome, one_line
 
 
@@ -29,11 +29,11 @@ def finish(run: Run, path: Path, checkpoints: Checkpoints, outcome: Outcome) -> 
         "metrics": results,
         "best": {"step": best, "metric": run.evals.best, "value": best_value},
         "seconds": round(outcome.seconds, 1),
-        "versions": workdir.versions(),
-        "hardware": workdir.hardware(),
+        "versions": rundir.versions(),
+        "hardware": rundir.hardware(),
     }
     try:
-        workdir.write_json(path / "summary.json", summary)
+        rundir.write_json(path / "summary.json", summary)
     except OSError as error:
         raise TrainingError(f"all is saved but summary.json: {error}; the same command writes it") from error
     checkpoints.close()
@@ -56,13 +56,13 @@ def report_on(run: Run, path: Path, examples: int) -> None:
     """report.html; the run is done and saved, and nothing that happens here makes it fail."""
     if not examples or jax.process_index() > 0:
         return
-    from vitax.report import report  # matplotlib: a second that a start need not wait for
+    from vitax.report.run_report import report  # matplotlib: a second that a start need not wait for
 
     try:
         # Of several hosts one cannot compute alone: pictures are left to `python -m vitax.report`.
         alone = jax.process_count() == 1
         content = report(path, examples if alone else 0, run.pipeline.splits.test)
-        workdir.write_text(path / "report.html", content)
+        rundir.write_text(path / "report.html", content)
         say(f"look at   {path / 'report.html'}")
         if not alone:
             say(f"          with pictures: python -m vitax.report {shlex.quote(str(path))}")

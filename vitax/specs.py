@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 
-class ImageFormat(NamedTuple):
+class ImageSpec(NamedTuple):
     """Images as a model sees them.
 
     image_size: (height, width) in pixels.
@@ -17,7 +17,7 @@ class ImageFormat(NamedTuple):
     std: tuple[float, ...]
 
 
-class TextFormat(NamedTuple):
+class TextSpec(NamedTuple):
     """Texts as a model sees them: rows of ``length`` token ids, filled up with ``pad``.
 
     pad, begin, end, mask: ids of the special tokens; -1 = the tokenizer has none.
@@ -33,14 +33,14 @@ class TextFormat(NamedTuple):
     pairs: bool = False
 
 
-class PairFormat(NamedTuple):
+class PairSpec(NamedTuple):
     """Images with their captions."""
 
-    image: ImageFormat
-    text: TextFormat
+    image: ImageSpec
+    text: TextSpec
 
 
-class PictureFormat(NamedTuple):
+class RestorationSpec(NamedTuple):
     """Pictures to restore: the side of a training patch in the damaged picture, and how many times larger the
     whole one is."""
 
@@ -49,8 +49,8 @@ class PictureFormat(NamedTuple):
     channels: int
 
 
-def channels_of(format: ImageFormat | TextFormat | PairFormat | PictureFormat) -> int:
-    """Channels of the images in a format; 3 where there are none, and nobody asks."""
-    if isinstance(format, PairFormat):
-        return format.image.channels
-    return 3 if isinstance(format, TextFormat) else format.channels
+def channels_of(spec: ImageSpec | TextSpec | PairSpec | RestorationSpec) -> int:
+    """Channels of the images in a spec; 3 where there are none, and nobody asks."""
+    if isinstance(spec, PairSpec):
+        return spec.image.channels
+    return 3 if isinstance(spec, TextSpec) else spec.channels

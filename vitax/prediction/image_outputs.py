@@ -8,16 +8,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from vitax import workdir
+from vitax import rundir
 from vitax.config import call
 from vitax.data.decode import decode_image, write_png
 from vitax.data.degrade import degrade
 from vitax.data.source import Source
 from vitax.errors import UserError
-from vitax.evals.pictures import modulo_crop, restore
-from vitax.pipelines.pictures import damage
+from vitax.evals.restoration import modulo_crop, restore
+from vitax.pipelines.restoration import damage
 from vitax.prediction.images import image_files, read_images
-from vitax.prediction.run import TrainedRun, predictions
+from vitax.runs.saved import TrainedRun, predictions
 from vitax.schema import resolve
 
 
@@ -47,8 +47,8 @@ def reconstruct(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator
     """{"file", "output", "hidden": share, "squared_error": mean over the hidden pixels, on the scale 0..1}; the picture has the
     input, what was visible of it, and the reconstruction, side by side."""
     files, folder = image_files(given), output_folder(options)
-    format, patch = run.reader.format, run.model.patch_size
-    examples = read_images(files, run.reader.blank, format.channels)
+    spec, patch = run.reader.spec, run.model.patch_size
+    examples = read_images(files, run.reader.blank, spec.channels)
     for file, example, row in predictions(run, examples):
         if row is None:
             yield {"file": file, "error": str(example)}
@@ -56,7 +56,7 @@ def reconstruct(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator
         masked, error = masked_and_error(example["image"], row, patch)
         output = output_path(folder, file)
         triple = np.concatenate([example["image"], masked, row["reconstruction"]], axis=1)
-        write_png(output, enlarged(triple, format.image_size[0]))
+        write_png(output, enlarged(triple, spec.image_size[0]))
         yield {
             "file": file,
             "output": str(output),
@@ -85,7 +85,7 @@ def enlarged(picture: np.ndarray, side: int) -> np.ndarray:
     return picture.repeat(times, axis=0).repeat(times, axis=1)
 
 
-def restore_pictures(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
+def restore_images(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
     """{"file", "output", "height", "width"}: the files are taken for the damaged pictures; any size, tile by tile."""
     files, folder = image_files(given), output_folder(options)
     evals, apply = run.config["evals"], jax.jit(run.model.apply)
@@ -108,7 +108,7 @@ def restore_pictures(run: TrainedRun, given: Sequence[str], options: Any) -> Ite
 def example_damaged(source: Source, path: Path) -> str:
     """The first picture of the test, made smaller or worse as in the training, written down."""
     name = str(path / "example.png")
-    config = resolve(workdir.read_config(path))
+    config = resolve(rundir.read_config(path))
     knobs = call(damage, "data", config["data"])
     image = modulo_crop(source[0]["image"], knobs["scale"])
     damaged = degrade(

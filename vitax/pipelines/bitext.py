@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from vitax.data.parallel import open_pairs
+from vitax.data.bitext import open_pairs
 from vitax.data.source import Source, Splits
 from vitax.data.tokens import Vocabulary, check_lengths, framed, from_json, vocabulary
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
-from vitax.pipelines.texts import LEARN_FROM, text_format
+from vitax.pipelines.texts import LEARN_FROM, text_spec
 
 
 def open_parallel(
@@ -71,10 +71,10 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
     """How a run reads a text to translate; see `vitax.pipelines.pipeline.Kind`."""
     length, _ = take(translation_length)
     vocab = from_json(record["tokenizer"])
-    format = text_format(vocab, length)
+    spec = text_spec(vocab, length)
     row = np.full(length, vocab.pad, np.int32)
     blank = {"source": row, "target": row}
-    return Reader(format, {"vocab_size": vocab.size}, lambda example, rng: example, record, blank)
+    return Reader(spec, {"vocab_size": vocab.size}, lambda example, rng: example, record, blank)
 
 
 def open_translation(take: Take) -> Pipeline:

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import jax
 
 from vitax.build import Run
-from vitax.training.log import say
+from vitax.monitoring.log import say
 from vitax.training.step import abstract, compile_step
 
 
-class Needs(NamedTuple):
+class StepMemory(NamedTuple):
     """Of one step on one device, in bytes.
 
     residuals: what the backward pass reads, before the compiler; parameters that it reads are left out.
@@ -36,7 +36,7 @@ class Needs(NamedTuple):
         return counted if self.program is None else self.program
 
 
-def measure(run: Run, compiling: bool) -> Needs:
+def measure(run: Run, compiling: bool) -> StepMemory:
     """Bytes on each device, counted and (where wanted) of the compiled step."""
     state = abstract(run.shapes, run.mesh)
     trees = 1 if run.top.accumulate == 1 else 2  # the sum, and those of a micro-batch
@@ -54,7 +54,7 @@ def measure(run: Run, compiling: bool) -> Needs:
             units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
             program = round(float(found[1]) * units[found[2]]) if found else sys.maxsize
         say(f"compile  {time.monotonic() - began:.0f} s")
-    return Needs(
+    return StepMemory(
         params=shard_bytes((state.params, state.collections)),
         optimizer=shard_bytes(state.opt_state),
         average=shard_bytes(state.ema),
@@ -76,7 +76,7 @@ def program_bytes(program: Any) -> int:
 
 
 def collectives(program: str) -> dict[str, tuple[int, int]]:
-    """What the devices exchange in a compiled program (its text), as `Needs` has it; what stands in a loop counts once."""
+    """What the devices exchange in a compiled program (its text), as `StepMemory` has it; what stands in a loop counts once."""
     found: dict[str, tuple[int, int]] = {}
     kinds = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute"
     for result, kind, begun in re.findall(rf"= (\S.*?) ({kinds})(-start)?\(", program):

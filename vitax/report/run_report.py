@@ -1,0 +1,129 @@
+"""A run on one page: its settings, its curves, its results, and pictures of what its model does.
+
+EXHIBITS is the table of what is shown for each task.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vitax import rundir
+from vitax.build import open_pipeline
+from vitax.config import differences, flatten, from_json
+from vitax.data.source import Source
+from vitax.errors import UserError
+from vitax.prediction import load_run
+from vitax.report import page
+from vitax.report.curves import curves_section
+from vitax.report.exhibits import Maker
+from vitax.report.images import classified, matched, pruned, reconstructed, restored
+from vitax.report.texts import classified_texts, continuations, guessed, translated
+from vitax.schema import resolve
+
+LOGGER = logging.getLogger("vitax")
+
+# (run, source of the test split, how many examples) -> what makes each thing that is shown.
+EXHIBITS: dict[str, Callable[..., list[Maker]]] = {
+    "classification": classified,
+    "token_pruning": pruned,
+    "masked_image": reconstructed,
+    "contrastive": matched,
+    "restoration": restored,
+    "translation": translated,
+    "language": continuations,
+    "masked_words": guessed,
+    "text_classification": classified_texts,
+}
+
+
+def report(run: Path, examples: int, source: Source | None = None) -> str:
+    """One run as HTML.
+
+    Args:
+        run: its folder.
+        examples: of the test split that its best checkpoint is tried on; 0 = none, numbers and curves only.
+        source: the test split, if it is open.
+    """
+    config, summary = resolve(rundir.read_config(run)), _json(run / "summary.json")
+    parts = [
+        f"<h1>{page.text(run.resolve().name)}</h1>",
+        page.paragraph(page.text(_headline(config, summary)), note=True),
+        _results(run, summary),
+        curves_section({run.name: run}, config["evals"]["best"]),
+    ]
+    if examples:
+        parts += _exhibits(run, config, examples, source)
+    parts.append(_configuration(run, config))
+    return page.document(run.resolve().name, *parts)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The content of a file that may not be there."""
+    return from_json(path.read_text()) if path.is_file() else {}
+
+
+def _headline(config: dict[str, Any], summary: dict[str, Any]) -> str:
+    told = f"{config['model']['name']}, {config['task']['name']}, {config['data']['name']}; {config['duration']} of batch {config['batch_size']}"
+    if summary:
+        hardware, versions = summary["hardware"], summary["versions"]
+        told += (
+            f"; {summary['step']:,} steps in {summary['seconds']:,.0f} s on {hardware['devices']} x {hardware['device']}; "
+            f"vitax {versions['vitax']}, jax {versions['jax']}"
+        )
+    return f"{told}; written {time.strftime('%Y-%m-%d %H:%M')}"
+
+
+def _results(run: Path, summary: dict[str, Any]) -> str:
+    if not summary:
+        return page.section("Results", page.paragraph("The run is not finished: there is no summary.json yet."))
+    best = summary["best"]
+    told = (
+        f"Best: {best['metric']} {best['value']:.4f} at step {best['step']:,}."
+        if best["step"] is not None and best["value"] is not None
+        else ""
+    )
+    values = {name: value for name, value in summary["metrics"].items() if value is not None}
+    splits = list(dict.fromkeys(name.partition("/")[0] for name in values))
+    metrics = dict.fromkeys(name.partition("/")[2] for name in values)
+    rows = [(metric, *(float(values.get(f"{split}/{metric}", math.nan)) for split in splits)) for metric in metrics]
+    parts = [page.paragraph(page.text(told)) if told else "", page.table(("at the end", *splits), rows)]
+    return page.section("Results", *parts)
+
+
+def _exhibits(run: Path, config: dict[str, Any], examples: int, source: Source | None) -> list[str]:
+    """What the model does. What cannot be shown is reported, in the page and in the log: it is not worth a run."""
+    try:
+        trained = load_run(run)
+        source = open_pipeline(config, run).splits.test if source is None else source
+        makers = EXHIBITS[config["task"]["name"]](trained, source, examples)
+    except Exception as error:
+        return [_missing("the pictures", error)]
+    sections = []
+    for make in makers:
+        try:
+            if exhibit := make():
+                sections.append(page.section(exhibit.title, exhibit.body))
+        except Exception as error:
+            sections.append(_missing("a picture", error))
+    return sections
+
+
+def _missing(what: str, error: Exception) -> str:
+    """The section that stands where something could not be made."""
+    reason = f"{type(error).__name__}: {error}"
+    LOGGER.warning("%s of the report could not be made: %s", what, reason, exc_info=not isinstance(error, UserError))
+    return page.section("Missing", page.paragraph(page.text(f"Here {what} could not be made: {reason}")))
+
+
+def _configuration(run: Path, config: dict[str, Any]) -> str:
+    recipe = _json(run / rundir.RECIPE)
+    parts = []
+    if recipe:
+        changed = differences(resolve(recipe["config"]), config)
+        told = f"Against {recipe['spec']}: " + ("nothing changed." if not changed else "")
+        parts = [page.paragraph(page.text(told)), page.table((), [(line,) for line in changed])]
+    every = page.table((), [(key, repr(value)) for key, value in flatten(config).items()])
+    return page.section("Config", *parts, f"<details><summary>every key</summary>{every}</details>")
