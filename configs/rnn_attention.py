@@ -6,7 +6,7 @@ Transformer's recipe, to be compared with it. Not run at this size.
 Hardware: one accelerator of 16 GB.
 
     python -m vitax.main --config=configs/rnn_attention.py                                  # TFDS, prepared
-    python -m vitax.main --config=configs/rnn_attention.py --config.data.name=parallel --config.data.path=DIR
+    python -m vitax.main --config=configs/rnn_attention.py --config.data.name=bitext --config.data.path=DIR
     python -m vitax.main --workdir=RUN --mode=eval --checkpoint=average
     echo "A man is playing a guitar." | python -m vitax.predict --workdir=RUN --checkpoint=average
 
@@ -43,7 +43,7 @@ def wmt() -> ConfigDict:
     config.model = dict(name="rnn_seq2seq", size="base", dtype="bfloat16")
     config.task = dict(name="translation", label_smoothing=0.1, beam=4, length_penalty=0.6)
     config.data = dict(
-        name="wmt14_translate/de-en",  # or "parallel", with path
+        name="wmt14_translate/de-en",  # or "bitext", with path
         path="",
         train="train",
         test="test",
@@ -105,7 +105,7 @@ def small() -> ConfigDict:
     config.duration = "6 epochs"
     config.model = dict(name="rnn_seq2seq", width=128, depth=1, dropout=0.1)
     config.task = dict(name="translation", label_smoothing=0.1, beam=4, length_penalty=0.6)
-    config.data = dict(name="parallel", path="", source="en", target="de", vocab_size=4000, length=40, truncate=True)
+    config.data = dict(name="bitext", path="", source="en", target="de", vocab_size=4000, length=40, truncate=True)
     config.optim = dict(
         name="adamw",
         learning_rate=1.5e-3,

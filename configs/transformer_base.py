@@ -6,7 +6,7 @@ from theirs: texts are padded to one length instead of being sorted into batches
 Hardware: batch 896 at length 128 in bfloat16 wants 8 accelerators of 16 GB; on fewer, raise ``accumulate``.
 
     python -m vitax.main --config=configs/transformer_base.py                                  # TFDS, prepared
-    python -m vitax.main --config=configs/transformer_base.py --config.data.name=parallel --config.data.path=DIR
+    python -m vitax.main --config=configs/transformer_base.py --config.data.name=bitext --config.data.path=DIR
     python -m vitax.main --workdir=RUN --mode=eval --checkpoint=average
     echo "A man is playing a guitar." | python -m vitax.predict --workdir=RUN --checkpoint=average
 
@@ -43,7 +43,7 @@ def wmt() -> ConfigDict:
     config.model = dict(name="transformer", size="base", dtype="bfloat16")
     config.task = dict(name="translation", label_smoothing=0.1, beam=4, length_penalty=0.6)
     config.data = dict(
-        name="wmt14_translate/de-en",  # or "parallel", with path
+        name="wmt14_translate/de-en",  # or "bitext", with path
         path="",
         train="train",
         test="test",
@@ -105,7 +105,7 @@ def small() -> ConfigDict:
         name="transformer", width=128, encoder_depth=2, decoder_depth=2, num_heads=4, mlp_width=512, dropout=0.1
     )
     config.task = dict(name="translation", label_smoothing=0.1, beam=4, length_penalty=0.6)
-    config.data = dict(name="parallel", path="", source="en", target="de", vocab_size=4000, length=40, truncate=True)
+    config.data = dict(name="bitext", path="", source="en", target="de", vocab_size=4000, length=40, truncate=True)
     config.optim = dict(
         name="adamw",
         learning_rate=2e-3,

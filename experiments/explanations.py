@@ -33,7 +33,7 @@ from study import RESULTS, Row, Study, markdown, read, tell, write
 from vitax import augment, build
 from vitax.explain.methods import Subject, applicable, explainer
 from vitax.explain.perturbation import FRACTIONS, area, without
-from vitax.explanation.images import classifier, describe, image_spec
+from vitax.explanation.images import classifier, describe, image_spec, view_of
 from vitax.monitoring import log
 from vitax.prediction import TrainedRun, load_run
 
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--target", action="store_true", help="maps of the true class")
     parser.add_argument("--name", default="explanations", help="of the CSV in results/")
     given = parser.parse_args()
-    log.start_logging(None)
+    log.start_logging()
     rows = [row for run in given.runs for row in perturbed(run, given.images, given.target)]
     write(RESULTS / f"{given.name}.csv", rows)
     table = markdown(read(RESULTS / f"{given.name}.csv"), STUDY)
@@ -75,7 +75,7 @@ def perturbed(folder: Path, count: int, target: bool) -> list[Row]:
     print(f"{folder}: accuracy {np.mean(predicted == labels):.3f} on {len(examples)} images as they are", flush=True)
     wanted = labels if target else predicted
     right = lambda batch: float(np.mean(np.asarray(predict(batch)) == wanted))
-    it, rng = describe(run, scores, jnp.asarray(examples[:1])), np.random.default_rng(run.config["seed"])
+    it, rng = describe(run, view_of(run), scores, jnp.asarray(examples[:1])), np.random.default_rng(run.config["seed"])
     fills = {"": np.zeros_like(examples), "_shuffled": np.stack([shuffled(x, rng) for x in examples])}
     random = [rng.normal(size=examples.shape[:3]) for _ in range(RANDOM)]
     rows = []

@@ -19,11 +19,11 @@ from vitax.data.tokens import from_json
 from vitax.evals.restoration import restore
 from vitax.explain.heatmap import only
 from vitax.explain.methods import explainer
-from vitax.explanation.images import classifier, describe, image_spec
+from vitax.explanation.images import classifier, describe, image_spec, view_of
 from vitax.monitoring import log
 from vitax.prediction import TrainedRun, load_run
-from vitax.prediction.image_outputs import masked_and_error
 from vitax.prediction.pairs import label_weights
+from vitax.prediction.reconstruction import masked_and_error
 from vitax.report.exhibits import shown
 from vitax.report.images import middle
 from vitax.report.texts import aligned
@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--demos", type=Path, default=Path("runs/demos"))
     given = parser.parse_args()
-    log.start_logging(None)
+    log.start_logging()
     figure = Figure(figsize=(13, 6.4), dpi=110, layout="constrained")
     parts = figure.subfigures(2, 3, wspace=0.04, hspace=0.06)
     for part, (name, title, draw) in zip(parts.flat, PARTS, strict=True):
@@ -70,7 +70,7 @@ def relevances(part: Any, run: TrainedRun, source: Source) -> None:
     for i, line in zip((3, 7, 18), panels, strict=True):
         picture = source[i]["image"]
         x = augment.normalize(jnp.asarray(picture)[None], spec.mean, spec.std)
-        it = describe(run, scores, x)
+        it = describe(run, view_of(run), scores, x)
         explain = explain or {name: explainer(name, it) for name in ("relevance", "rollout", "integrated_gradients")}
         label = int(scores(x)[0].argmax())
         line[0].imshow(picture[..., 0], **GREY)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 from ml_collections import ConfigDict
 
-from vitax import cli, main
+from vitax import config_file, main
 from vitax.models import MODELS
 
 
@@ -56,17 +56,16 @@ class ResNet(nn.Module):
 def get_config(variant: str = "") -> ConfigDict:
     """Digits, as ``configs/vit_b16.py:demo`` has them."""
     demo = Path(__file__).parent.parent / "configs" / "vit_b16.py"
-    config = ConfigDict(cli.load_config(f"{demo}:demo"))
+    config = ConfigDict(config_file.load_config(f"{demo}:demo"))
     config.duration = "40 epochs"
     config.model = dict(name="resnet")
     config.optim = dict(name="adamw", learning_rate=2e-3, warmup="4 epochs", weight_decay=0.05, clip_norm=1.0)
     return config
 
 
-FAMILY = MODELS["vit"]._replace(
-    module=ResNet, sizes={}, paper="He et al. 2015, arXiv:1512.03385"
-)  # what it is called with is what a ViT is
+# It is called with images, as a ViT is, and has no view: its predictions are shown, but not explained.
+FAMILY = MODELS["vit"]._replace(module=ResNet, sizes={}, paper="He et al. 2015, arXiv:1512.03385", view=None)
 
 if __name__ == "__main__":
     MODELS["resnet"] = FAMILY
-    main.main()
+    main.COMMAND.main()

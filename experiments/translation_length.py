@@ -15,14 +15,14 @@ Names of numbers, German to English, the first 150 steps (after the demo both ar
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import sacrebleu
 from study import RESULTS, Row, Study, conduct, markdown, read, tell, write
 
 from vitax import build
 from vitax.monitoring import log
-from vitax.prediction import PREDICTORS, load_run
+from vitax.prediction import load_run
+from vitax.prediction.texts import translate
 
 SENTENCES = 1000  # of the test split
 NAMES = {"transformer": "Transformer", "rnn_seq2seq": "RNN with attention"}
@@ -38,10 +38,7 @@ def bleu_by_length(run: Path, which: str = "last") -> list[Row]:
     loaded = load_run(run, which)
     test = build.open_pipeline(loaded.config).splits.test
     pairs = [test.source[i] for i in range(min(SENTENCES, len(test)))]
-    lines = run / "lines.txt"
-    lines.write_text("\n".join(source for source, _ in pairs) + "\n", encoding="utf-8")
-    predict = PREDICTORS["translation"].predict
-    found = [row.get("translation", "") for row in predict(loaded, [str(lines)], SimpleNamespace())]
+    found = [row.get("translation", "") for row in translate(loaded, [source for source, _ in pairs])]
     print(f"{run}: {found.count('')} of {len(found)} are not translated")
     order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]))
     quarter = len(order) // 4
@@ -69,12 +66,12 @@ STUDY = Study(
 
 def of_runs(runs: list[Path]) -> None:
     """The best checkpoints of runs that there are, in results/translation_length_text.csv."""
-    log.start_logging(None)
+    log.start_logging()
     rows = []
     for run in runs:
         config = load_run(run).config
         for row in bleu_by_length(run, "best"):
-            rows.append({"variant": NAMES[config["model"]["name"]], "seed": config["seed"], **row})
+            rows.append({"variant": NAMES[load_run(run).family], "seed": config["seed"], **row})
     path = RESULTS / "translation_length_text.csv"
     write(path, rows)
     table = markdown(read(path), STUDY)

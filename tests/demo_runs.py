@@ -4,11 +4,10 @@ from pathlib import Path
 
 import jax
 
-from vitax import build, cli
+from vitax import build, config_file, reading
 from vitax.mesh import make_mesh
 from vitax.prediction import TrainedRun
-from vitax.runs.saved import pad
-from vitax.schema import resolve
+from vitax.resolve import resolve
 
 ROOT = Path(__file__).parent.parent
 TINY = {"depth": 1, "width": 16, "num_heads": 2, "mlp_width": 16}
@@ -28,15 +27,24 @@ DEMOS = {
 
 def opened(name, fields):
     """A demo's data, and its model with random weights, as `vitax.prediction.load_run` gives them."""
-    config = cli.load_config(f"{ROOT}/configs/{name}.py:demo")
+    config = config_file.load_config(f"{ROOT}/configs/{name}.py:demo")
     config["model"].update({key: value for key, value in fields.items() if key in config["model"]})
     config = resolve(config)
     if "beam" in config["task"]:
         config["task"]["beam"] = 1
     pipeline = build.open_pipeline(config)
-    reader = build.read_pipeline(config, pipeline.reader.record)
-    model = build.build_model(config, reader)
-    task = build.build_task(config, model, reader)
-    variables = jax.jit(task.init)(jax.random.key(0), pad([], reader, 8))
-    mesh = make_mesh(jax.devices()[:1])
-    return TrainedRun(config, mesh, reader, model, task, variables, 8), pipeline.splits.test
+    built = reading.read(config, pipeline.reader.record)
+    variables = jax.jit(built.task.init)(jax.random.key(0), built.reader.pad([], 8))
+    run = TrainedRun(
+        path=Path("nowhere"),
+        config=config,
+        mesh=make_mesh(jax.devices()[:1]),
+        reader=built.reader,
+        family=built.family,
+        model=built.model,
+        task_name=built.task_name,
+        task=built.task,
+        variables=variables,
+        batch_size=8,
+    )
+    return run, pipeline.splits.test

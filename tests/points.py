@@ -14,7 +14,7 @@ from vitax import metrics
 from vitax.mesh import AXES, batch_sharding
 from vitax.monitoring import log
 from vitax.tasks import Aux, Task
-from vitax.training import checkpoint, evaluate, loop, step
+from vitax.training import checkpoint, evaluate, loop, session, step
 
 BATCH = 8
 
@@ -67,6 +67,18 @@ def batches(start):
         yield {**batch_of(n), "index": np.arange(BATCH)}
 
 
+class Feed:
+    """Training batches, as `vitax.data.loader.Loader` gives them."""
+
+    batch_size = BATCH
+
+    def __init__(self, train):
+        self.train, self.corrupt = train, set()
+
+    def reading(self):
+        return ()
+
+
 class Outcome(NamedTuple):
     state: step.TrainState
     results: dict
@@ -91,7 +103,7 @@ def run(
     """Trains in a folder, or continues what is there.
 
     Args:
-        stop: see `vitax.training.loop.Inputs`.
+        stop: see `vitax.training.session.Inputs`.
         data: the identity of the data.
         points: batches of an evaluation.
         source: start step -> batches.
@@ -111,12 +123,10 @@ def run(
     )
     evaluator = evaluate.mean_metrics(task, points or evaluation, mesh)
     data = data or {"points": 8}
-    inputs = loop.Inputs(
-        batches=source or batches,
-        corrupt=set(),
+    inputs = session.Inputs(
+        feed=Feed(source or batches),
         evaluators={"test": evaluator},
         schedule=lambda n: jnp.asarray(0.05),
-        batch_size=BATCH,
         unit="points",
         identity=data,
         stop=stop,
@@ -138,4 +148,4 @@ def timeless(lines):
     return [{k: v for k, v in one.items() if not k.endswith(clocks)} for one in lines]
 
 
-PLAN = loop.Plan(total=23, log_every=4, eval_every=10, save_every=5)
+PLAN = session.Plan(total=23, log_every=4, eval_every=10, save_every=5)

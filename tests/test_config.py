@@ -6,12 +6,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from test_pipelines import jpeg, write_parallel, write_table, write_tar
+from test_pipelines import jpeg, write_bitext, write_table, write_tar
 
-from vitax import build, cli, config, schema
+from vitax import build, cli, config, config_file, schema
 from vitax.data.source import Arrays, Splits
 from vitax.errors import UserError
 from vitax.pipelines import images
+from vitax.resolve import resolve
 from vitax.tasks import TASKS
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
@@ -26,7 +27,7 @@ RECIPES = [
 
 def load(path, variant=""):
     spec = f"{path}:{variant}" if variant else str(path)
-    return schema.resolve(cli.load_config(spec))
+    return resolve(config_file.load_config(spec))
 
 
 @pytest.fixture
@@ -55,9 +56,9 @@ def some_data(tmp_path, monkeypatch):
         elif objective.data == "sentences":
             rows = [{"text": f"text {i}", "label": i % 2} for i in range(10)]
             data |= dict(path=str(write_table(tmp_path / "rows", rows)))
-        elif objective.data == "parallel":
-            data |= dict(name="parallel", path=write_parallel(tmp_path / "lines"))
-        elif objective.data == "pictures":
+        elif objective.data == "bitext":
+            data |= dict(name="bitext", path=write_bitext(tmp_path / "lines"))
+        elif objective.data == "restoration":
             for i in range(2):
                 (tmp_path / f"{i}.png").write_bytes(jpeg(i, (300, 300)))
             data |= dict(path=str(tmp_path))
@@ -93,21 +94,21 @@ def test_every_config_has_a_demo_that_is_run():
 def test_a_resolved_config_survives_json_and_is_complete():
     values = load(VIT, "demo")
     assert config.from_json(config.to_json(values)) == values
-    assert schema.resolve(values) == values
+    assert resolve(values) == values
     assert {"norm_epsilon", "remat", "dtype"} <= values["model"].keys()
     assert values["data"]["crop_padding"] == 4
 
 
 def test_a_size_fills_what_is_not_given_and_overrides_when_chosen():
-    values = cli.load_config(f"{VIT}")
+    values = config_file.load_config(f"{VIT}")
     values["model"] |= dict(size="L", depth=3)
-    model = schema.resolve(values)["model"]
+    model = resolve(values)["model"]
     assert (model["width"], model["num_heads"], model["depth"]) == (1024, 16, 3)
-    demo = cli.load_config(f"{VIT}:demo")
-    model = schema.resolve(demo, {"model.size": "S"})["model"]
+    demo = config_file.load_config(f"{VIT}:demo")
+    model = resolve(demo, {"model.size": "S"})["model"]
     assert (model["size"], model["width"], model["depth"], model["patch_size"]) == ("S", 384, 12, 2)
     with pytest.raises(UserError, match="size='XL' is unknown; choose one of Ti, S, B, L, H"):
-        schema.resolve({**values, "model": dict(name="vit", size="XL")})
+        resolve({**values, "model": dict(name="vit", size="XL")})
 
 
 @pytest.mark.parametrize(
@@ -122,11 +123,11 @@ def test_a_size_fills_what_is_not_given_and_overrides_when_chosen():
     ],
 )
 def test_unknown_keys_are_named_with_what_was_meant(section, change, message):
-    values = cli.load_config(f"{VIT}:demo")
+    values = config_file.load_config(f"{VIT}:demo")
     target = values[section] if section else values
     target |= change
     with pytest.raises(UserError, match=message):
-        schema.resolve(values)
+        resolve(values)
 
 
 @pytest.mark.parametrize(
@@ -170,11 +171,11 @@ def test_unknown_keys_are_named_with_what_was_meant(section, change, message):
     ],
 )
 def test_bad_values_are_named_with_the_remedy(section, change, message):
-    values = cli.load_config(f"{VIT}:demo")
+    values = config_file.load_config(f"{VIT}:demo")
     target = values[section] if section else values
     target |= change
     with pytest.raises(UserError, match=message):
-        build.build(schema.resolve(values))
+        build.build(resolve(values))
 
 
 @pytest.mark.parametrize(
@@ -209,7 +210,7 @@ def test_keys_are_keyword_only_arguments():
     def function(given, *, knob: int = 3): ...
 
     assert list(config.keys(function)) == ["knob"]
-    for functions in schema.schema(load(VIT)).values():
+    for functions in schema.takers(load(VIT)).values():
         for taker in functions:
             hints = typing.get_type_hints(taker)
             if isinstance(taker, type):
@@ -218,11 +219,10 @@ def test_keys_are_keyword_only_arguments():
 
 
 def test_the_command_line_overrides_and_explains(tmp_path):
-    from absl import flags
+    command = cli.Command("", (cli.Flag("workdir", "", ""),), lambda arguments: None)
 
     def parse(*argv):
-        values, _ = cli.parse(["main", *argv], lambda f: flags.DEFINE_string("workdir", "", "", flag_values=f), "")
-        return values.config.to_dict()
+        return command.parse(["main", *argv]).config
 
     base = f"--config={VIT}:demo"
     values = parse(base, "--config.model.depth=2", "--config.data.crop_padding=7", "--config.data.image_size=(8,4)")
@@ -231,7 +231,7 @@ def test_the_command_line_overrides_and_explains(tmp_path):
     assert parse("--config", f"{VIT}:demo")["seed"] == 0
     assert parse(base, "--config.optim.freeze=('embed','head')")["optim"]["freeze"] == ("embed", "head")
     for argv, message in {
-        ("--config.model.dpth=2",): "no key 'dpth'; did you mean 'depth'",
+        ("--config.model.dpth=2",): "no key 'model.dpth'; did you mean 'depth'",
         ("--config.model.depth=two",): "config.model.depth=two",
         ("--confg.model.depth=2",): "confg",
         ("--config.nothing.here=1",): "no key",
@@ -249,4 +249,4 @@ def test_the_command_line_overrides_and_explains(tmp_path):
     with pytest.raises(UserError, match="holds no run"):
         parse(f"--workdir={tmp_path}")
     (tmp_path / "config.json").write_text(json.dumps(values))
-    assert parse(f"--workdir={tmp_path}") == schema.resolve(values)
+    assert parse(f"--workdir={tmp_path}") == resolve(values)

@@ -14,7 +14,7 @@ from vitax.explain.methods import METHODS, applicable, attention, explainer, hea
 from vitax.explain.perturbation import area, without
 from vitax.explain.program import run, trace
 from vitax.explain.relevance import relevance
-from vitax.explanation.images import methods_wanted
+from vitax.explanation.images import methods_for
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -222,8 +222,8 @@ def test_perturbation_takes_the_most_or_the_least_relevant():
 
 
 def test_what_has_no_classes_is_only_looked_at():
-    assert methods_wanted([], True) == ["relevance"]
-    assert methods_wanted([], False) == ["rollout"]
-    assert methods_wanted(["attention"], False) == ["attention"]
+    assert methods_for([], True) == ["relevance"]
+    assert methods_for([], False) == ["rollout"]
+    assert methods_for(["attention"], False) == ["attention"]
     with pytest.raises(UserError, match="lrp explains a class, and this run has none; choose rollout or"):
-        methods_wanted(["rollout", "lrp"], False)
+        methods_for(["rollout", "lrp"], False)

@@ -1,7 +1,6 @@
 """What `vitax.explain` shows of a run, for every family: random weights, real files."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -28,23 +27,6 @@ RUNS = {
 }
 
 
-def options(folder, **changed):
-    given = {
-        "method": [],
-        "class": SimpleNamespace(value=""),
-        "labels": "",
-        "top": 3,
-        "workdir": str(folder),
-        "out": "",
-    }
-
-    class Options(SimpleNamespace):
-        def __getitem__(self, name):
-            return getattr(self, name)
-
-    return Options(**(given | changed))
-
-
 @pytest.fixture
 def files(tmp_path, rng):
     image = Image.fromarray(rng.integers(0, 255, (20, 30, 3), dtype=np.uint8))
@@ -63,7 +45,7 @@ def test_images(name, tmp_path, files):
     run, _ = opened(*RUNS[name])
     method = {"mae": ["rollout"], "fnet": ["gradcam"]}.get(name, ["relevance"])
     extra = {"labels": "a cat, a dog, a bird"} if name == "clip" else {}
-    row, broken = explain_images(run, files, options(tmp_path, method=method, **extra))
+    row, broken = explain_images(run, files, top=3, method=method, out=str(tmp_path / "out"), **extra)
     assert broken["file"].endswith("two.png")
     assert "not an image" in broken["error"]
     if name == "clip":
@@ -79,7 +61,7 @@ def test_images(name, tmp_path, files):
 @pytest.mark.parametrize("name", ["vit", "dynamic_vit", "mae", "clip", "swin", "fnet"])
 def test_heads(name, tmp_path, files):
     run, _ = opened(*RUNS[name])
-    found = explain_images(run, files, options(tmp_path, method=["heads"], labels="a cat, a dog"))
+    found = explain_images(run, files, method=["heads"], labels="a cat, a dog", out=str(tmp_path))
     if name in ("swin", "fnet"):
         with pytest.raises(UserError, match="heads has no meaning"):
             list(found)
@@ -94,7 +76,7 @@ def test_what_is_computed_in_bfloat16_is_explained_in_float32(tmp_path, files):
     run, _ = opened(*RUNS["vit"])
     found = []
     for dtype in (jnp.float32, jnp.bfloat16):
-        made = explain_images(run._replace(model=run.model.clone(dtype=dtype)), files, options(tmp_path))
+        made = explain_images(run._replace(model=run.model.clone(dtype=dtype)), files, out=str(tmp_path))
         found.append(decode_image(Path(next(made)["output"]).read_bytes(), 3))
     np.testing.assert_array_equal(*found)
 
@@ -103,25 +85,23 @@ def test_texts_share_what_is_compiled_for_their_length(tmp_path, monkeypatch):
     from vitax.explanation import texts
 
     run, _ = opened("bert_finetune", TINY)
-    lines, made = tmp_path / "lines.txt", []
-    lines.write_text("one two\none two\n" + "a b c d e f " * 3 + "\n")
+    lines, made = ["one two", "one two", "a b c d e f " * 3], []
     explainers = texts.explainers
     monkeypatch.setattr(texts, "explainers", lambda *given: made.append(given) or explainers(*given))
-    first, second, third = explain_texts(run, [str(lines)], options(tmp_path))
+    first, second, third = explain_texts(run, lines, out=str(tmp_path))
     assert len(made) == 2
     assert first["words"] == second["words"] != third["words"]
-    assert (tmp_path / "explanations" / "words.html").read_text().count("<h3>") == 3
-    with pytest.raises(UserError, match="heads is of images"):
-        list(explain_texts(run, [str(lines)], options(tmp_path, method=["heads"])))
+    assert (tmp_path / "words.html").read_text().count("<h2>") == 3
+    with pytest.raises(UserError, match="heads is for images"):
+        list(explain_texts(run, lines, method=["heads"], out=str(tmp_path)))
 
 
 def test_a_hidden_word_is_explained_by_the_others(tmp_path):
     run, source = opened("bert_base", TINY)
-    lines = tmp_path / "lines.txt"
     words = source.lines[0].split()[:8]
-    lines.write_text(f"{' '.join([*words[:3], '[MASK]', *words[4:]])}\nnothing is hidden\n")
+    lines = [" ".join([*words[:3], "[MASK]", *words[4:]]), "nothing is hidden"]
     methods = ["relevance", "rollout", "gradcam", "integrated_gradients"]
-    row, refused = explain_texts(run, [str(lines)], options(tmp_path, method=methods))
+    row, refused = explain_texts(run, lines, method=methods, out=str(tmp_path))
     assert row["class"] == row["top"][0]["label"]
     assert set(row["words"]) == set(methods)
     (at,) = (k for k, (word, _) in enumerate(row["words"]["rollout"]) if word == "[MASK]")
@@ -133,7 +113,5 @@ def test_a_hidden_word_is_explained_by_the_others(tmp_path):
 def test_a_pair_needs_two_texts(tmp_path):
     run, _ = opened("bert_finetune", TINY)
     run = run._replace(reader=run.reader._replace(spec=run.reader.spec._replace(pairs=True)))
-    lines = tmp_path / "lines.txt"
-    lines.write_text("only one\n")
-    (row,) = explain_texts(run, [str(lines)], options(tmp_path))
+    (row,) = explain_texts(run, ["only one"], out=str(tmp_path))
     assert "two texts with a tab" in row["error"]

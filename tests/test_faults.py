@@ -25,9 +25,9 @@ from vitax import rundir
 from vitax.data.folder import folder
 from vitax.data.loader import Loader
 from vitax.errors import TrainingError, UserError
-from vitax.monitoring.signals import Stopped
+from vitax.monitoring.signals import Stop, Stopped
 from vitax.monitoring.watchdog import Watchdog
-from vitax.training import checkpoint, fingerprint, loop
+from vitax.training import checkpoint, fingerprint, session
 
 # Orbax leaves coroutines behind where a read or a write fails.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -303,7 +303,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(tmp_path, where, caplo
 
 
 def test_a_skipped_step_changes_nothing_but_its_number(tmp_path):
-    plan = loop.Plan(total=15, log_every=1, eval_every=0, save_every=14)
+    plan = session.Plan(total=15, log_every=1, eval_every=0, save_every=14)
     after = run(tmp_path / "a", plan, task=line(15), skip=True)
     before = run(tmp_path / "b", plan._replace(total=14), task=line(15), skip=True)
     for name in ("params", "opt_state", "ema"):
@@ -401,7 +401,7 @@ def test_a_log_that_cannot_be_written_waits(tmp_path, monkeypatch, whole):
 # Several runs, slow data
 
 
-def test_a_folder_is_that_of_one_run_until_its_process_ends(tmp_path):
+def test_a_folder_is_that_of_one_run_until_it_ends(tmp_path):
     hold = "import sys; from pathlib import Path; from vitax.rundir import Lock\n"
     hold += "lock = Lock(Path(sys.argv[1])); lock.take(); print('held', flush=True); input()"
     line = [sys.executable, "-c", hold, str(tmp_path)]
@@ -413,8 +413,39 @@ def test_a_folder_is_that_of_one_run_until_its_process_ends(tmp_path):
     process.communicate()
     lock = rundir.Lock(tmp_path)
     lock.take()
-    lock.take()  # ours already
     assert str(os.getpid()) in (tmp_path / ".lock").read_text()
+    with pytest.raises(UserError, match=f"in use by process {os.getpid()} on "):
+        rundir.Lock(tmp_path).take()
+    lock.release()
+    rundir.Lock(tmp_path).take()
+
+
+def test_a_folder_that_was_made_for_a_run_that_never_began_is_removed(tmp_path):
+    with rundir.RunFolder.claim(tmp_path / "a" / "b", {}):
+        assert (tmp_path / "a" / "b" / ".lock").exists()
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("irreplaceable")
+    with pytest.raises(UserError, match="holds no run"):
+        rundir.RunFolder.claim(tmp_path / "mine", {})
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+
+
+def test_two_runs_that_start_in_one_second_have_two_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(rundir.time, "strftime", lambda _: "20260101-000000")
+    first = rundir.fresh("configs/vit_b16.py:demo")
+    first.mkdir(parents=True)
+    assert first.name == "vit_b16-demo-20260101-000000"
+    assert rundir.fresh("configs/vit_b16.py:demo").name == "vit_b16-demo-20260101-000000-2"
+
+
+def test_signals_are_given_back():
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(before[2])
+    with Stop():
+        assert signal.getsignal(signal.SIGTERM) != before[1]
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), signal.set_wakeup_fd(-1)) == before
 
 
 def test_a_read_only_folder_is_refused_before_anything_is_done(small_disk):

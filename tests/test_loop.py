@@ -11,9 +11,9 @@ from points import BATCH, PLAN, batch_of, batches, line, run, timeless
 
 from vitax.errors import TrainingError, UserError
 from vitax.mesh import make_mesh
-from vitax.monitoring import log
+from vitax.monitoring import recorder
 from vitax.runs import restore
-from vitax.training import checkpoint, loop, step
+from vitax.training import checkpoint, session, step
 
 
 def test_a_run_logs_evaluates_and_saves_when_it_should(tmp_path):
@@ -78,13 +78,15 @@ def test_a_finished_run_does_nothing(tmp_path):
 
 def test_the_best_checkpoint_outlives_the_newest(tmp_path):
     # Away from the target: the loss grows, so the first evaluation is the best.
-    out = run(tmp_path, loop.Plan(40, 10, 5, 5), optimizer=optax.scale(0.02))
+    out = run(tmp_path, session.Plan(40, 10, 5, 5), optimizer=optax.scale(0.02))
     steps = sorted(out.checkpoints.manager.all_steps())
     assert steps == [5, 35, 40]
     assert out.checkpoints.best() == 5
     assert restore.choose(out.checkpoints, "best") == 5
     assert restore.choose(out.checkpoints, "last") == 40
-    with pytest.raises(UserError, match="--checkpoint=7 is not there; choose best, last, average or one of 5, 35, 40"):
+    with pytest.raises(
+        UserError, match="--checkpoint=7 does not exist; choose best, last, average or one of 5, 35, 40"
+    ):
         restore.choose(out.checkpoints, "7")
 
 
@@ -140,7 +142,7 @@ def test_an_evaluation_that_fails_does_not_lose_the_training(tmp_path):
 
 
 def test_a_run_is_evaluated_at_its_end_in_any_case(tmp_path):
-    out = run(tmp_path, loop.Plan(total=6, log_every=0, eval_every=0, save_every=0))
+    out = run(tmp_path, session.Plan(total=6, log_every=0, eval_every=0, save_every=0))
     assert [one["step"] for one in out.lines] == [6]
     assert "test/loss" in out.lines[0]
     assert out.checkpoints.steps() == [6]
@@ -173,7 +175,7 @@ def test_what_is_saved_is_what_was_true_at_the_time(tmp_path, monkeypatch):
         return write(self, *arguments, **options)
 
     monkeypatch.setattr(ocp.JsonCheckpointHandler, "_save_fn", late)
-    out = run(tmp_path, loop.Plan(total=12, log_every=8, eval_every=0, save_every=10))
+    out = run(tmp_path, session.Plan(total=12, log_every=8, eval_every=0, save_every=10))
     assert out.checkpoints.meta(10)["window"]["gradient_norm"][1] == 2.0
 
 
@@ -196,7 +198,7 @@ def test_nothing_is_compiled_after_the_second_step(tmp_path):
 
     jax.monitoring.register_event_duration_secs_listener(note)
     try:
-        plan = loop.Plan(total=12, log_every=1, eval_every=0, save_every=0)
+        plan = session.Plan(total=12, log_every=1, eval_every=0, save_every=0)
         run(tmp_path, plan, source=source)
     finally:
         jax.monitoring.unregister_event_duration_listener(note)
@@ -206,14 +208,14 @@ def test_nothing_is_compiled_after_the_second_step(tmp_path):
 
 
 def test_a_run_that_waits_for_its_data_says_so_once(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(log, "STARVED_SECONDS", 0.2)
+    monkeypatch.setattr(recorder, "STARVED_SECONDS", 0.2)
 
     def slow(start):
         for batch in batches(start):
             time.sleep(0.05)
             yield batch
 
-    plan = loop.Plan(total=12, log_every=3, eval_every=0, save_every=0)
+    plan = session.Plan(total=12, log_every=3, eval_every=0, save_every=0)
     with caplog.at_level("WARNING", "vitax"):
         out = run(tmp_path, plan, source=slow)
     assert [one["train/data_wait"] > 0.25 for one in out.lines if "train/loss" in one] == [True] * 4

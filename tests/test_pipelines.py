@@ -241,7 +241,7 @@ def test_labelled_pairs_of_texts(tmp_path):
         opened("sentences", **data | dict(length=4, truncate=False))
 
 
-def write_parallel(folder, sizes=(20, 20, 5, 5)):
+def write_bitext(folder, sizes=(20, 20, 5, 5)):
     folder.mkdir(exist_ok=True)
     for name, size in zip(("train.en", "train.de", "test.en", "test.de"), sizes, strict=True):
         word = "the number one" if name.endswith("en") else "die Zahl eins"
@@ -249,29 +249,29 @@ def write_parallel(folder, sizes=(20, 20, 5, 5)):
     return str(folder)
 
 
-def test_parallel_files(tmp_path):
-    path = write_parallel(tmp_path / "p")
-    data = dict(name="parallel", path=path, length=16, vocab_size=300)
-    pipeline = opened("parallel", **data)
+def test_bitext_files(tmp_path):
+    path = write_bitext(tmp_path / "p")
+    data = dict(name="bitext", path=path, length=16, vocab_size=300)
+    pipeline = opened("bitext", **data)
     batch = first(pipeline, 20)
     vocab = from_json(pipeline.reader.record["tokenizer"])
     for source, target, i in zip(batch["source"], batch["target"], batch["index"], strict=True):
         assert (vocab.decode(source[1:]), vocab.decode(target[1:])) == (f"the number one {i}", f"die Zahl eins {i}")
     assert pipeline.splits.test.reference(3) == "die Zahl eins 3"
-    other = opened("parallel", **data | dict(source="de", target="en"))
+    other = opened("bitext", **data | dict(source="de", target="en"))
     assert other.splits.test.reference(3) == "the number one 3"
-    write_parallel(tmp_path / "p", (20, 19, 5, 5))
+    write_bitext(tmp_path / "p", (20, 19, 5, 5))
     with pytest.raises(UserError, match="train.en has 20 lines and .*train.de 19: they are not par"):
-        opened("parallel", **data)
+        opened("bitext", **data)
     with pytest.raises(UserError, match=r"holds no train.fr \(it holds test.de, test.en, train.de"):
-        opened("parallel", **data | dict(target="fr"))
-    write_parallel(tmp_path / "p")
+        opened("bitext", **data | dict(target="fr"))
+    write_bitext(tmp_path / "p")
     with pytest.raises(UserError, match="training texts .* have more than data.length=4 tokens"):
-        opened("parallel", **data | dict(length=4))
+        opened("bitext", **data | dict(length=4))
 
 
 def test_number_names_of_the_test_are_new():
-    pipeline = opened("parallel", name="number_names", length=20, vocab_size=400)
+    pipeline = opened("bitext", name="number_names", length=20, vocab_size=400)
     train, test = (set(split.source.pairs) for split in pipeline.splits[:2])
     assert len(test) == 400
     assert not train & test
@@ -283,7 +283,7 @@ def test_pictures_are_damaged_in_pieces(tmp_path, rng):
         pixels = rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{i}.png")
     data = dict(name="images", path=str(tmp_path), patch=8, scale=2, patches_per_image=5)
-    pipeline = opened("pictures", **data)
+    pipeline = opened("restoration", **data)
     assert (len(pipeline.splits.train), len(pipeline.splits.test)) == (15, 1)
     batch = first(pipeline, 15)
     assert batch["damaged"].shape == (15, 8, 8, 3)
@@ -296,12 +296,12 @@ def test_pictures_are_damaged_in_pieces(tmp_path, rng):
         > 0.9
     )
     with pytest.raises(UserError, match="40x30 pixels are fewer than the pieces of 64x64"):
-        first(opened("pictures", **data | dict(patch=32)), 15)
+        first(opened("restoration", **data | dict(patch=32)), 15)
     with pytest.raises(UserError, match="degradation 'noise' needs scale=1, not 2, and a strength"):
-        opened("pictures", **data | dict(degradation="noise"))
+        opened("restoration", **data | dict(degradation="noise"))
     (tmp_path / "none").mkdir()
-    with pytest.raises(UserError, match="holds 0 pictures, two at least"):
-        opened("pictures", **data | dict(path=str(tmp_path / "none")))
+    with pytest.raises(UserError, match="holds 0 images, two at least"):
+        opened("restoration", **data | dict(path=str(tmp_path / "none")))
 
 
 def test_folds_test_each_example_once_and_keep_the_shares():
@@ -415,14 +415,14 @@ def test_a_test_folder_alone_is_not_learned_from(tmp_path):
     for place in ("a.png", "b.png", "test/c.png"):
         (tmp_path / place).write_bytes(jpeg(9, (40, 40)))
     with pytest.raises(UserError, match="holds 'test' but no folder to learn from"):
-        opened("pictures", name="images", path=str(tmp_path), patch=8, scale=2)
+        opened("restoration", name="images", path=str(tmp_path), patch=8, scale=2)
 
 
 def test_pieces_of_jpeg_begin_anywhere_in_its_blocks(tmp_path, rng):
     for i in range(2):
         Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)).resize((80, 80)).save(tmp_path / f"{i}.png")
     pipeline = opened(
-        "pictures",
+        "restoration",
         name="images",
         path=str(tmp_path),
         patch=16,

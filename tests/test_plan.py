@@ -5,15 +5,16 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from vitax import build, cli, doctor, plan, schema
+from vitax import build, config_file, doctor, plan
 from vitax.errors import UserError
 from vitax.planning import memory, placeholder
+from vitax.resolve import resolve
 
 DEMO = "configs/vit_b16.py:demo"
 
 
 def demo(**changes):
-    config = schema.resolve(cli.load_config(DEMO))
+    config = resolve(config_file.load_config(DEMO))
     for key, value in changes.items():
         section, _, name = key.rpartition("__")
         (config[section] if section else config)[name] = value
@@ -80,17 +81,17 @@ def test_exchanges_are_read_from_a_program():
 
 
 def test_images_that_are_not_here_are_planned_with(capsys):
-    config = schema.resolve(cli.load_config("configs/vit_b16.py"))
+    config = resolve(config_file.load_config("configs/vit_b16.py"))
     pipeline = placeholder.placeholder_pipeline(config, 1_281_167, 1000)
     run = build.build(config, None, pipeline)
     assert run.plan.total == 93_835
-    told = plan.overview(config, run)
+    told = plan.overview(run)
     assert "86,567,656 parameters" in told
     # 17.58 GMACs forward (Dosovitskiy et al., timm), thrice that for a step: without the first layer's input gradient.
     per_image = float(told.split("step (")[1].split()[0])
     assert per_image == pytest.approx(3 * 2 * 17.58e9, rel=0.01)
     with pytest.raises(UserError, match="texts need their tokenizer"):
-        placeholder.placeholder_pipeline(schema.resolve(cli.load_config("configs/bert_base.py")), 10, 10)
+        placeholder.placeholder_pipeline(resolve(config_file.load_config("configs/bert_base.py")), 10, 10)
 
 
 def test_the_smallest_change_that_fits_is_found(capsys):
@@ -108,11 +109,11 @@ def test_the_smallest_change_that_fits_is_found(capsys):
 
 
 def told(findings, good):
-    return "\n".join(one.told for one in findings if one.good is good)
+    return "\n".join(one.text for one in findings if one.good is good)
 
 
 def test_a_healthy_machine_has_nothing_wrong(tmp_path):
-    found = [*doctor.devices(), *doctor.folders(tmp_path), *doctor.run(demo(batch_size=32), tmp_path)]
+    found = [*doctor.devices(), *doctor.folders(tmp_path), *doctor.examine(demo(batch_size=32), tmp_path)]
     assert told(found, False) == ""
     assert "1,438 train, 359 test" in told(found, True)
 
@@ -135,9 +136,9 @@ def test_wrong_versions_are_found(monkeypatch):
 
 
 def test_data_disk_and_memory_are_looked_at(tmp_path, monkeypatch):
-    wrong = told(doctor.run(demo(data__name="folder", data__path="nowhere"), tmp_path), False)
+    wrong = told(doctor.examine(demo(data__name="folder", data__path="nowhere"), tmp_path), False)
     assert "nowhere is not a folder" in wrong
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: SimpleNamespace(free=10**6))
-    assert "smaller checkpoint.keep" in told(doctor.run(demo(), tmp_path), False)
+    assert "smaller checkpoint.keep" in told(doctor.examine(demo(), tmp_path), False)
     monkeypatch.setattr(doctor, "available_memory", lambda: 10**6)
-    assert "lower data.cache_gib" in told(doctor.run(demo(), tmp_path), False)
+    assert "lower data.cache_gib" in told(doctor.examine(demo(), tmp_path), False)

@@ -2,32 +2,35 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from demo_runs import DEMOS, ROOT, TINY, opened
 
-from vitax import cli, report
+from vitax import config_file, page
 from vitax.config import to_json
 from vitax.errors import UserError
 from vitax.explain.heatmap import head_tiles, large, only
 from vitax.prediction import PREDICTORS
-from vitax.report import page
+from vitax.report import images as report_images
+from vitax.report import run_report
+from vitax.report.comparison import comparison
 from vitax.report.curves import POINTS, final, panels, read_metrics, thinned
 from vitax.report.exhibits import Exhibit, Shown, confusion, embedding, shown, spread_out, worst_mistakes
 from vitax.report.images import Pair, middle, pieces, retrieval
 from vitax.report.inside import similarity_tiles
 from vitax.report.texts import cross_attention
-from vitax.schema import resolve
+from vitax.resolve import resolve
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 @pytest.fixture(scope="module", params=list(DEMOS))
 def exhibited(request):
-    report.images.PIECE = 64
+    report_images.PIECE = 64
     run, source = opened(*DEMOS[request.param])
-    made = [make() for make in report.EXHIBITS[request.param](run, source, 24)]
+    made = [make() for make in run_report.EXHIBITS[request.param](run, source, 24)]
     bodies = {exhibit.title: exhibit.body for exhibit in made if exhibit}
     return request.param, run, source, bodies
 
@@ -37,7 +40,7 @@ def pictures(body):
 
 
 def test_every_task_has_exhibits():
-    assert report.EXHIBITS.keys() == PREDICTORS.keys()
+    assert run_report.EXHIBITS.keys() == PREDICTORS.keys()
 
 
 def test_exhibits(exhibited):
@@ -163,7 +166,7 @@ def test_long_curves_are_thinned_to_means():
 
 def fake_run(folder, lines, **changed):
     folder.mkdir()
-    config = resolve(cli.load_config(f"{ROOT}/configs/vit_b16.py:demo"))
+    config = resolve(config_file.load_config(f"{ROOT}/configs/vit_b16.py:demo"))
     recipe = {"spec": "configs/vit_b16.py:demo", "config": config}
     (folder / "recipe.json").write_text(to_json(recipe))
     (folder / "config.json").write_text(to_json(config | changed))
@@ -197,7 +200,7 @@ def test_loss_is_the_first_panel_and_speed_the_last():
 
 def test_report_of_a_run_that_is_not_done(tmp_path):
     run = fake_run(tmp_path / "a<b>", ['{"step": 1, "train/loss": 2.0}', '{"step": 2, "train/loss": 1.0}'], seed=7)
-    text = report.report(run, 0)
+    text = run_report.report(run, 0)
     assert "a&lt;b&gt;" in text
     assert "<b>" not in text
     assert "not finished" in text
@@ -207,7 +210,7 @@ def test_report_of_a_run_that_is_not_done(tmp_path):
 
 
 def test_what_cannot_be_shown_is_told(tmp_path):
-    text = report.report(fake_run(tmp_path / "a", []), 10)
+    text = run_report.report(fake_run(tmp_path / "a", []), 10)
     assert "Here the pictures could not be made: UserError" in text
 
 
@@ -215,9 +218,9 @@ def test_what_fails_does_not_take_the_others_with_it(tmp_path, monkeypatch):
     def makers(run, source, count):
         return [lambda: 1 / 0, lambda: None, lambda: Exhibit("Shown", "still")]
 
-    monkeypatch.setattr(report, "load_run", lambda run: None)
-    monkeypatch.setitem(report.EXHIBITS, "classification", makers)
-    text = report.report(fake_run(tmp_path / "a", []), 10, source=[])
+    monkeypatch.setattr(run_report, "load_run", lambda run: SimpleNamespace(task_name="classification"))
+    monkeypatch.setitem(run_report.EXHIBITS, "classification", makers)
+    text = run_report.report(fake_run(tmp_path / "a", []), 10, source=[])
     assert "Here a picture could not be made: ZeroDivisionError" in text
     assert "still" in text
 
@@ -265,12 +268,12 @@ def test_an_image_with_two_captions_is_one_image(rng):
 def test_comparison(tmp_path):
     lines = [json.dumps({"step": step, "train/loss": 1 / step, "test/accuracy": step / 10}) for step in (1, 2)]
     runs = [fake_run(tmp_path / "a", lines), fake_run(tmp_path / "b", lines[:1], batch_size=64)]
-    text = report.comparison(runs)
+    text = comparison(runs)
     assert "<td>batch_size</td><td>32</td><td>64</td>" in text
     assert "<td>test/accuracy</td><td class=number>0.2</td><td class=number>0.1</td>" in text
     assert text.count("<img") == 2
     with pytest.raises(UserError, match="twice"):
-        report.comparison([runs[0], runs[0]])
+        comparison([runs[0], runs[0]])
 
 
 def test_pictures_keep_their_pixels():

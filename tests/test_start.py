@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vitax import cli, pretrained, schema
+from vitax import config_file, pretrained
 from vitax.build import build
 from vitax.errors import UserError
 from vitax.models.vit import ViT
+from vitax.resolve import resolve
 from vitax.runs.init_from import initial_variables
 
 DEMO = f"{Path(__file__).parent.parent}/configs/vit_b16.py:demo"
@@ -28,9 +29,9 @@ def write(path, **fields):
 
 
 def start(path, **top):
-    config = schema.resolve(cli.load_config(DEMO) | dict(init_from=str(path)) | top)
+    config = resolve(config_file.load_config(DEMO) | dict(init_from=str(path)) | top)
     run = build(config)
-    return run, *initial_variables(config, run)
+    return run, *initial_variables(run)
 
 
 def test_a_file_with_other_classes_and_another_size(tmp_path):
@@ -62,12 +63,12 @@ def test_what_does_not_fit_is_refused_unless_named(tmp_path):
 
 def chain(path, spec, **changes):
     """The variables that a config starts from, and the report."""
-    values = cli.load_config(f"{Path(__file__).parent.parent}/configs/{spec}")
+    values = config_file.load_config(f"{Path(__file__).parent.parent}/configs/{spec}")
     for key, value in changes.items():
         values[key] |= value
-    config = schema.resolve(values | dict(init_from=str(path)))
+    config = resolve(values | dict(init_from=str(path)))
     run = build(config)
-    return run, *initial_variables(config, run)
+    return run, *initial_variables(run)
 
 
 def fits(variables, run):

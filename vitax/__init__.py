@@ -2,32 +2,34 @@
 
 Where things are
 ----------------
-    main, predict, explain,
-    report, folds           what a user types: ``python -m vitax.main``, ``python -m vitax.predict``
-    plan, doctor, bench     ... before: what it will need, what will go wrong, how fast it is
-    schema                  every key of a config: its meaning, its default
-    config                  text, flat keys and differences of a config; durations with their units
-    build                   the only reader of a config: config -> model, task, data, optimizer
-    losses, masking,
-    images, metrics,
-    decoding                pure functions: arrays in, arrays out
-    nn/                     layers that more than one model uses
-    models/                 one paper, one file; the table is ``vitax.models.MODELS``, ``python -m vitax.models`` lists it
-    macs                    multiply-accumulates of any function
-    pretrained/             weights of other projects, in and out; one table a family
-    start, restore, finish  weights that a run starts from; variables of a checkpoint; what a run leaves
-    needs, blank            bytes of a step, by counting and compiling; images that are not there, for plans
-    tasks/                  one objective, one file; the table is ``vitax.tasks.TASKS``
-    data/                   sources, transforms, loader: NumPy only; the table is ``vitax.data.SOURCES``
-    pipelines/              one kind of data, one file: from files to examples; the table is ``vitax.pipelines.KINDS``
-    formats                 what data, objective and model have to agree on: image size, special tokens
-    evals/                  evaluations that are not a mean: zero-shot, retrieval, k-NN, BLEU, whole pictures
-    prediction/             what ``vitax.predict`` does for each task
-    explain/                what a model looks at: traced, and walked back; the table is ``vitax.explain.methods.METHODS``
-    report/                 a run on one page, or several compared; the table is ``vitax.report.EXHIBITS``
-    cli, errors             the command line; errors that end in a sentence
-    workdir, mesh           the folder of a run, its lock and its files; the devices
-    training/               step, loop, optimizer, sharding, checkpoints, logs, signals: know a Task, never a model
+    main, predict, explain, report,
+    cross_validate                  what a user types: ``python -m vitax.main``, ``python -m vitax.predict``
+    plan, doctor, bench             ... before a run: its needs, its problems, its speed
+    cli, config_file, config_help   the command line: flags, config files, the meaning of every key
+    schema, sections, resolve       which function takes which key of a config; all keys with their defaults
+    config, docstrings              values and text of a config; meanings of arguments from docstrings
+    build, reading                  the only readers of a config: config -> model, task, data, optimizer
+    rundir, runs/                   the folder of a run; runs opened, restored, started from other weights, evaluated
+    losses, masking, augment,
+    metrics, generate               pure functions: arrays in, arrays out
+    nn/                             layers that more than one model uses
+    models/                         one paper, one file; the table is ``vitax.models.MODELS``
+    macs                            multiply-accumulates of any function
+    pretrained/                     weights of other projects, in and out; one table for each family
+    tasks/                          one objective, one file; the table is ``vitax.tasks.TASKS``
+    data/                           sources, transforms, loader: NumPy only; the table is ``vitax.data.SOURCES``
+    pipelines/                      one kind of data, one file: from files to examples; ``vitax.pipelines.KINDS``
+    specs                           what data, objective and model agree on: image size, special tokens
+    training/                       step, loop, optimizer, sharding, checkpoints: know a Task, never a model
+    monitoring/                     logs, TensorBoard, progress, signals, watchdog, the heartbeat of hosts
+    evals/                          evaluations that are not a mean: zero-shot, retrieval, k-NN, BLEU, whole images
+    prediction/                     predictions of a trained run; the table is ``vitax.prediction.PREDICTORS``
+    explain/                        methods of explanation, pure; the table is ``vitax.explain.methods.METHODS``
+    explanation/                    explanations of the predictions of a trained run
+    report/, page                   a run on one page, or several compared; HTML
+    planning/                       bytes of a step, by counting and compiling; placeholder images
+    mesh, backend, environment      devices; start-up of JAX; versions and hardware
+    errors                          errors that end in a sentence
 
 The way of a batch
 ------------------

@@ -11,7 +11,6 @@ there, on one batch that lies on the devices already; what data cost is measured
 
 import json
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,9 +18,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from absl import flags
 
-from vitax import build, cli, rundir
+from vitax import build, environment
+from vitax.backend import start_jax
+from vitax.cli import Arguments, Command, Flag
 from vitax.errors import UserError
 from vitax.macs import count_macs
 from vitax.monitoring import log
@@ -33,44 +33,46 @@ from vitax.training.step import compile_step
 MODES = ("train", "infer", "data")
 
 
-def define_flags(values: flags.FlagValues) -> None:
-    """The flags of this command."""
-    flags.DEFINE_enum("mode", "train", MODES, "what to time", flag_values=values)
-    flags.DEFINE_integer("batch", 0, "batch size; 0: that of the config", flag_values=values)
-    flags.DEFINE_integer("steps", 20, "timed steps", flag_values=values)
-    flags.DEFINE_integer("warmup", 3, "steps before them", flag_values=values)
-    flags.DEFINE_integer("examples", 0, "where the data are not here: how many", flag_values=values)
-    flags.DEFINE_integer("classes", 1000, "where the data are not here", flag_values=values)
-    flags.DEFINE_bool("debug", False, "show tracebacks", flag_values=values)
+FLAGS = (
+    Flag("mode", "train", "what to time", MODES),
+    Flag("batch", 0, "batch size; 0: that of the config"),
+    Flag("steps", 20, "timed steps"),
+    Flag("warmup", 3, "steps before them"),
+    Flag("examples", 0, "number of placeholder images, where the data are not on this machine"),
+    Flag("classes", 1000, "number of their classes"),
+)
 
 
-def start(argv: list[str]) -> int:
-    """Does what the command line says; gives the exit code."""
-    values, _ = cli.parse(argv, define_flags, __doc__)
-    if values.steps < 1 or values.warmup < 1 or values.batch < 0:
+def run(arguments: Arguments) -> None:
+    """Times what --mode names, and prints a table and a JSON object.
+
+    Raises:
+        UserError: a number out of its range.
+    """
+    flags, config = arguments.flags, arguments.config
+    if flags["steps"] < 1 or flags["warmup"] < 1 or flags["batch"] < 0:
         raise UserError("--steps and --warmup must be at least 1, --batch not negative")
-    cli.start_jax()
-    log.start_logging(None)
-    config = values.config.to_dict()
-    if values.batch:
-        config["batch_size"] = values.batch
-    pipeline = placeholder_pipeline(config, values.examples, values.classes) if values.examples else None
-    run = build.build(config, None, pipeline)
-    time_it = {"train": bench_train, "infer": bench_infer, "data": bench_data}[values.mode]
-    found = {
-        "config": cli.value_of(argv, "config"),
-        "mode": values.mode,
-        "batch": run.top.batch_size,
-        "dtype": run.model.dtype.__name__,
-        **time_it(run, values.steps, values.warmup),
-        **rundir.hardware(),
-        "versions": rundir.versions(),
+    start_jax()
+    log.start_logging()
+    if flags["batch"]:
+        config["batch_size"] = flags["batch"]
+    examples, classes = flags["examples"], flags["classes"]
+    pipeline = placeholder_pipeline(config, examples, classes) if examples else None
+    built = build.build(config, None, pipeline)
+    time_it = {"train": bench_train, "infer": bench_infer, "data": bench_data}[flags["mode"]]
+    results = {
+        "config": arguments.spec,
+        "mode": flags["mode"],
+        "batch": built.top.batch_size,
+        "dtype": built.model.dtype.__name__,
+        **time_it(built, flags["steps"], flags["warmup"]),
+        **environment.hardware(),
+        "versions": environment.versions(),
     }
-    for name, value in found.items():
+    for name, value in results.items():
         if name != "versions":
             print(f"{name:<30}{value:.4g}" if isinstance(value, float) else f"{name:<30}{value}")
-    print(json.dumps(found))
-    return 0
+    print(json.dumps(results))
 
 
 def timed(step: Callable[[], Any], steps: int, warmup: int) -> list[float]:
@@ -213,10 +215,7 @@ def peak_memory(program: Any) -> int:
     return program_bytes(program)
 
 
-def main() -> None:
-    """The command."""
-    cli.exit_with(lambda: start(sys.argv), debug="--debug" in sys.argv)
-
+COMMAND = Command(__doc__, FLAGS, run)
 
 if __name__ == "__main__":
-    main()
+    COMMAND.main()

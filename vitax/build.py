@@ -1,6 +1,6 @@
 """From a config to model, task, data, optimizer and evaluators: the only reader of its values.
 
-Which keys there are, and what they mean, stands in `vitax.schema`.
+`vitax.schema` lists the keys and the functions that explain them.
 """
 
 import functools
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from vitax import schema
+from vitax import sections
 from vitax.config import call, did_you_mean, steps
 from vitax.data.loader import Loader, Transform
 from vitax.data.source import Source
@@ -24,21 +24,26 @@ from vitax.mesh import batch_sharding, make_mesh
 from vitax.models import MODELS
 from vitax.pipelines import KINDS, Kind, Pipeline, Reader
 from vitax.rundir import TOKENIZER
-from vitax.schema import Average, Config, Evals, Logging, Saving, Top
+from vitax.schema import Config
+from vitax.sections import Average, Evals, Logging, Saving, Top
 from vitax.tasks import TASKS, Task, Variables
 from vitax.training.evaluate import Evaluator, mean_metrics
-from vitax.training.loop import Plan
 from vitax.training.optim import Schedule, frozen_mask, make_optimizer
+from vitax.training.session import Plan
 from vitax.training.step import TrainState, make_init, make_step
-
-# What may differ between two starts of one run: none of it changes what is computed.
-MAY_CHANGE = ("mesh.", "log.", "on_nan", "checkpoint.", "data.threads", "data.workers", "data.cache_gib")
 
 
 class Run(NamedTuple):
-    """All that `vitax.main` needs, built and checked; nothing has been written or compiled yet."""
+    """A run, built and checked; nothing has been written or compiled yet.
+
+    Attributes:
+        family: key of MODELS; task_name: key of TASKS.
+        init, step: see `vitax.training.step.make_init` and `make_step`.
+        shapes: the training state, of `jax.ShapeDtypeStruct`.
+    """
 
     mesh: Mesh
+    family: str
     model: nn.Module
     task_name: str
     task: Task
@@ -47,13 +52,14 @@ class Run(NamedTuple):
     schedule: Schedule
     top: Top
     plan: Plan
-    init: Any  # see make_init
-    step: Any  # see make_step
+    init: Callable[[Any], TrainState]
+    step: Callable[[TrainState, Any], Any]
     abstract_batch: dict[str, jax.ShapeDtypeStruct]
-    shapes: TrainState  # of `jax.ShapeDtypeStruct`
+    shapes: TrainState
     evaluators: dict[str, Evaluator]
     evals: Evals
     saving: Saving
+    logging: Logging
 
 
 def build(
@@ -94,7 +100,7 @@ def build(
 
     plan = build_plan(config, in_steps)
     given = (top.batch_size, plan.total, in_steps)
-    curve = call(schema.schedule, "optim", config["optim"], *given)
+    curve = call(sections.schedule, "optim", config["optim"], *given)
     ema_decay = call(Average, "optim", config["optim"]).ema_decay
     if not 0 <= ema_decay < 1:
         raise UserError(f"config.optim.ema_decay={ema_decay} must lie in [0, 1)")
@@ -111,6 +117,7 @@ def build(
     _check_best(evals, task, shapes, batch, mesh, extra)
     return Run(
         mesh=mesh,
+        family=config["model"]["name"],
         model=model,
         task_name=config["task"]["name"],
         task=task,
@@ -126,6 +133,7 @@ def build(
         evaluators={"test": together(mean_metrics(task, test.once, mesh, top.seed), extra)},
         evals=evals,
         saving=saving,
+        logging=call(Logging, "log", config["log"]),
     )
 
 
@@ -173,7 +181,7 @@ def build_task(config: Config, model: nn.Module, reader: Reader) -> Task:
 
 def build_loader(config: Config, source: Source, transform: Transform, batch_size: int, seed: int) -> Loader:
     """Batches of a source, this host's rows of them."""
-    kept = call_data(config, schema.cached, source)
+    kept = call_data(config, sections.cached, source)
     host, hosts = jax.process_index(), jax.process_count()
     return call_data(config, Loader, kept, transform, batch_size, seed, host, hosts)
 

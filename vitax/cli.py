@@ -1,39 +1,201 @@
-"""What all commands share: errors as one sentence with an exit code, the config from the command line, start-up."""
+"""The command line: what all commands share. A command is a table of flags and a function; see `Command`."""
 
-import importlib.util
 import logging
 import os
 import re
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from vitax.config import flatten, to_json
-from vitax.errors import TrainingError, UserError
+from vitax.config import did_you_mean, flatten
+from vitax.config_file import load_config
+from vitax.config_help import key_meanings
+from vitax.errors import Interrupted, TrainingError, UserError
+from vitax.resolve import renamed, resolve
 from vitax.rundir import read_config
-from vitax.schema import resolve
-
-LOGGER = logging.getLogger("vitax")
 
 
-class Interrupted(Exception):
-    """A signal ended the run, after its state was saved."""
+class Flag(NamedTuple):
+    """A flag of a command.
 
-    def __init__(self, signal_number: int, command: str):
-        name = signal.Signals(signal_number).name
-        super().__init__(f"stopped by {name}, everything is saved; to continue: {command}")
-        self.exit_code = 128 + signal_number
+    Attributes:
+        name: without the dashes.
+        default: the value without the flag; its type is the type of the flag. A tuple is a list with commas.
+        meaning: for --help.
+        choices: the values that are allowed; () = any.
+    """
+
+    name: str
+    default: Any
+    meaning: str
+    choices: tuple[str, ...] = ()
+
+    def define(self, values: flags.FlagValues) -> None:
+        """Adds the flag to those of a command line."""
+        given: dict[str, Any] = {"flag_values": values}
+        if self.choices:
+            flags.DEFINE_enum(self.name, self.default, self.choices, self.meaning, **given)
+            return
+        kinds = {
+            bool: flags.DEFINE_bool,
+            int: flags.DEFINE_integer,
+            float: flags.DEFINE_float,
+            str: flags.DEFINE_string,
+            tuple: flags.DEFINE_list,
+        }
+        kinds[type(self.default)](self.name, self.default, self.meaning, **given)
+
+
+DEBUG = Flag("debug", False, "show tracebacks of foreseen errors too")
+
+
+class Arguments(NamedTuple):
+    """A command line, understood.
+
+    Attributes:
+        flags: {name: value} of the command's own flags.
+        config: the resolved config, changed by ``--config.key=value``; {} where there is none.
+        spec: the value of ``--config``, "" where there is none.
+        positional: arguments without dashes.
+        argv: the command line, with the name of the program first.
+    """
+
+    flags: dict[str, Any]
+    config: dict[str, Any]
+    spec: str
+    positional: list[str]
+    argv: list[str]
+
+
+class Command(NamedTuple):
+    """What a user types as ``python -m vitax.NAME``.
+
+    Attributes:
+        usage: printed by --help before the flags.
+        flags: the command's own flags; every command has --debug besides.
+        run: does what the command line says, and returns the exit code; None = 0.
+        config: "required" from --config or from the run in --workdir, "optional", or "none".
+        positional: whether arguments without dashes mean something.
+    """
+
+    usage: str
+    flags: tuple[Flag, ...]
+    run: Callable[[Arguments], int | None]
+    config: str = "required"
+    positional: bool = False
+
+    def start(self, argv: Sequence[str]) -> int:
+        """Runs the command in this process and returns its exit code.
+
+        Args:
+            argv: with the name of the program first.
+        """
+        return self.run(self.parse(argv)) or 0
+
+    def main(self) -> None:
+        """Runs the command and ends the process with its exit code."""
+        exit_with(lambda: self.start(sys.argv), debug="--debug" in sys.argv)
+
+    def parse(self, argv: Sequence[str]) -> Arguments:
+        """The command line, understood.
+
+        ``--config=FILE.py[:VARIANT]`` chooses the config, and ``--config.section.key=value`` changes it; with nothing
+        after ``=``, the key has its default again. Without ``--config`` the config is that of the run in ``--workdir``.
+
+        Raises:
+            UserError: anything on the command line that cannot be understood.
+        """
+        argv, values = list(argv), flags.FlagValues()
+        for flag in (*self.flags, DEBUG):
+            flag.define(values)
+        helping = any(argument in ("--help", "-h") for argument in argv[1:])
+        spec = value_of(argv, "config")
+        config = None
+        if self.config == "required" or (self.config == "optional" and spec):
+            config, argv = self._config(argv, spec, helping)
+        if helping:
+            _print_help(self.usage, values, config)
+        positional = _parse_flags(values, config, argv)
+        if positional and not self.positional:
+            raise UserError(f"{' '.join(positional)!r} is not understood; options begin with --")
+        changed = renamed(values.config.to_dict()) if config is not None else {}
+        own = {flag.name: values[flag.name].value for flag in (*self.flags, DEBUG)}
+        return Arguments(own, changed, spec, positional, list(argv))
+
+    def _config(self, argv: list[str], spec: str, helping: bool) -> tuple[dict[str, Any] | None, list[str]]:
+        """The config before its keys are changed one by one, and the arguments that are left for that."""
+        if spec:
+            config = load_config(spec)
+        elif workdir := value_of(argv, "workdir"):
+            config = read_config(Path(workdir))
+        elif helping:
+            return None, argv
+        else:
+            raise UserError("give --config=configs/NAME.py, or --workdir=DIR of an earlier run")
+        deciding = ("model.name", "model.size", "task.name")
+        chosen = {key: value_of(argv, f"config.{key}") for key in deciding}
+        chosen = {key: value for key, value in chosen.items() if value}
+        rest = without_flag(argv, "config")
+        emptied = [found[1] for argument in rest if (found := re.fullmatch(r"--?config\.([\w.]+)=", argument))]
+        texts = {key for key, value in flatten(config).items() if isinstance(value, str)}
+        removed = [key for key in emptied if key not in texts]
+        resolved = resolve(config, chosen, removed)
+        texts |= {key for key, value in flatten(resolved).items() if isinstance(value, str)}
+        dropped = {f"--config.{key}=" for key in removed if key not in texts}
+        return resolved, [argument for argument in rest if argument not in dropped]
+
+
+def _parse_flags(values: flags.FlagValues, config: dict[str, Any] | None, argv: list[str]) -> list[str]:
+    """Reads the flags of a command line into ``values``, and returns the other arguments."""
+    if config is not None:
+        _check_keys(config, argv)
+    try:
+        if config is not None:
+            complete = ConfigDict(config).lock()
+            config_flags.DEFINE_config_dict("config", complete, flag_values=values, sys_argv=argv)
+        return values(argv)[1:]
+    except (flags.Error, TypeError, ValueError, IndexError, AttributeError, KeyError) as error:
+        raise UserError(" ".join(str(error).split())) from error
+
+
+def _check_keys(config: dict[str, Any], argv: list[str]) -> None:
+    """Refuses a key that the config does not have."""
+    known = flatten(config)
+    sections = {key for key, value in config.items() if isinstance(value, dict)}
+    for argument in argv[1:]:
+        found = re.match(r"--?config\.([\w.]+)", argument)
+        if not found or found[1] in known:
+            continue
+        section, _, name = found[1].rpartition(".")
+        own = [key.removeprefix(f"{section}.") for key in known if key.startswith(f"{section}.")] if section else known
+        prefix = f"{section}." if section else ""
+        if section and section not in sections:
+            prefix, name, own = "", section, sections
+        raise UserError(f"the config has no key {prefix + name!r}{did_you_mean(name, own)}")
+
+
+def _print_help(usage: str, values: flags.FlagValues, config: dict[str, Any] | None) -> None:
+    """Prints what a command does, its flags and, if there is a config, every key with its value and meaning."""
+    print(f"{usage.strip()}\n\nflags:")
+    if config is not None:
+        print("  --config  FILE.py[:VARIANT]; with it, --help prints the keys of the config")
+    for name in values:
+        print(f"  --{name}  {values[name].help} ({values[name].value!r})")
+    if config is not None:
+        print("\nkeys of the config:")
+        described = key_meanings(config)
+        for key, value in flatten(config).items():
+            print(f"  --config.{key}={value!r}\n      {described.get(key, '')}")
+    raise SystemExit(0)
 
 
 def exit_with(command: Callable[[], int | None], *, debug: bool) -> None:
-    """Runs a command and leaves with its exit code: 2 = wrong input, 1 = the run went wrong.
+    """Runs a command and ends the process with its exit code: 2 = wrong input, 1 = the run went wrong.
 
     Args:
         command: returns its exit code, None = 0.
@@ -44,16 +206,14 @@ def exit_with(command: Callable[[], int | None], *, debug: bool) -> None:
     except (UserError, TrainingError, Interrupted) as error:
         if debug:
             traceback.print_exc()
-        told = str(error) if isinstance(error, Interrupted) else f"error: {error}"
-        print(told, file=sys.stderr)
-        LOGGER.info(told)  # to log.txt, once there is one
+        message = str(error) if isinstance(error, Interrupted) else f"error: {error}"
+        print(message, file=sys.stderr)
         code = 2 if isinstance(error, UserError) else getattr(error, "exit_code", 1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
     except Exception:  # a mistake of ours: a report needs the traceback
         traceback.print_exc()
-        LOGGER.info(traceback.format_exc())
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()
@@ -67,148 +227,19 @@ def exit_with(command: Callable[[], int | None], *, debug: bool) -> None:
 
 def value_of(argv: Sequence[str], name: str) -> str:
     """The last value of ``--name=VALUE`` or ``--name VALUE``, "" if there is none."""
-    found = ""
+    value = ""
     for i, argument in enumerate(argv):
         if matched := re.fullmatch(rf"--?{name}=(.*)", argument):
-            found = matched[1]
+            value = matched[1]
         elif re.fullmatch(rf"--?{name}", argument) and i + 1 < len(argv):
-            found = argv[i + 1]
-    return found
+            value = argv[i + 1]
+    return value
 
 
-def parse(
-    argv: Sequence[str],
-    define: Callable[[flags.FlagValues], Any],
-    usage: str,
-    *,
-    with_config: bool = True,
-    positional: bool = False,
-) -> tuple[flags.FlagValues, list[str]]:
-    """Flags and positional arguments of a command.
-
-    ``--config=FILE.py[:VARIANT]`` chooses the config, ``--config.section.key=value`` changes it. Without
-    ``--config`` it is that of the run in ``--workdir``, which can be changed in the same way.
-
-    Args:
-        argv: with the program's name first.
-        define: adds the command's own flags.
-        usage: printed for --help, the flags after it, and the keys of the config if one is given.
-        with_config: False for a command that takes no config.
-        positional: whether arguments without -- mean something.
-
-    Returns:
-        The flags, ``.config`` among them, and the positional arguments.
-
-    Raises:
-        UserError: anything on the command line that cannot be understood.
-    """
-    values = flags.FlagValues()
-    define(values)
-    helping = any(argument in ("--help", "-h") for argument in argv[1:])
-    spec, workdir = value_of(argv, "config"), value_of(argv, "workdir")
-    config = None
-    if with_config and spec:
-        config = load_config(spec)
-    elif with_config and workdir:
-        config = read_config(Path(workdir))
-    elif with_config and not helping:
-        raise UserError("give --config=configs/NAME.py, or --workdir=DIR of an earlier run")
-    if config is not None:
-        deciding = ("model.name", "model.size", "task.name")
-        chosen = {key: value_of(argv, f"config.{key}") for key in deciding}
-        config = resolve(config, {key: value for key, value in chosen.items() if value})
-    if helping:
-        _help(values, usage, config)
-    rest = [
+def without_flag(argv: Sequence[str], name: str) -> list[str]:
+    """The arguments without ``--name=VALUE`` and ``--name VALUE``."""
+    return [
         argument
         for i, argument in enumerate(argv)
-        if not with_config or not (re.match(r"--?config(=|$)", argument) or (i and argv[i - 1] == "--config"))
+        if not re.match(rf"--?{name}(=|$)", argument) and not (i and re.fullmatch(rf"--?{name}", argv[i - 1]))
     ]
-    try:
-        if config is not None:
-            complete = ConfigDict(config).lock()
-            config_flags.DEFINE_config_dict("config", complete, flag_values=values, sys_argv=rest)
-        given = values(rest)[1:]
-    except (AttributeError, KeyError) as error:  # an unknown key; the hint is ConfigDict's own
-        hint = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', str(error))
-        named = re.search(r"[\w.]+", str(error))
-        raise UserError(
-            f"the config has no key {hint[2]!r}; did you mean {hint[1]!r}?"
-            if hint
-            else f"the config has no key {named[0] if named else error!r}; --help shows them all"
-        ) from error
-    except (flags.Error, TypeError, ValueError, IndexError) as error:
-        raise UserError(" ".join(str(error).split())) from error
-    if given and not positional:
-        raise UserError(f"{' '.join(given)!r} is not understood; options begin with --")
-    return values, given
-
-
-def _help(values: flags.FlagValues, usage: str, config: dict[str, Any] | None) -> None:
-    print(f"{usage.strip()}\n\nflags:")
-    if config is not None or "mode" in values:
-        print("  --config  FILE.py[:VARIANT]; with it, --help shows the keys of the config")
-    for name in values:
-        print(f"  --{name}  {values[name].help} ({values[name].value!r})")
-    if config is not None:
-        print("\nkeys of the config (what each means: vitax/schema.py):")
-        for key, value in flatten(config).items():
-            print(f"  --config.{key}={value!r}")
-    raise SystemExit(0)
-
-
-def load_config(spec: str) -> dict[str, Any]:
-    """``FILE.py[:VARIANT]`` -> what its get_config(VARIANT) returns.
-
-    Raises:
-        UserError: there is no such file, or its get_config fails.
-    """
-    path, _, variant = spec.partition(":")
-    if not Path(path).is_file():
-        there = ", ".join(sorted(str(p) for p in Path("configs").glob("*.py")))
-        raise UserError(
-            f"config file {path} does not exist in {Path.cwd()}" + (f"; there are {there}" if there else "")
-        )
-    try:
-        module_spec = importlib.util.spec_from_file_location("config_file", path)
-        module = importlib.util.module_from_spec(module_spec)
-        module_spec.loader.exec_module(module)
-        config = module.get_config(variant).to_dict()
-        to_json(config)  # what cannot be written down cannot be resumed
-    except Exception as error:
-        raise UserError(f"config {spec}: {type(error).__name__}: {error}") from error
-    return config
-
-
-def start_jax(coordinator: str = "", num_processes: int = 0, process_id: int = -1) -> None:
-    """Joins the other hosts, if there are any, and switches on the persistent compilation cache.
-
-    Args:
-        coordinator: "host:port" of process 0, or "auto" where SLURM, Open MPI, Kubernetes or a TPU pod tells JAX;
-            empty = this host alone.
-        num_processes, process_id: needed with "host:port".
-
-    Raises:
-        UserError: coordinator, number and rank do not go together.
-    """
-    counted = 0 <= process_id < num_processes
-    if coordinator not in ("", "auto") and not counted:
-        raise UserError(
-            f"--coordinator={coordinator} needs --num_processes and --process_id in "
-            f"0..num_processes-1, not {num_processes} and {process_id}"
-        )
-    if coordinator in ("", "auto") and (num_processes, process_id) != (0, -1):
-        raise UserError("--num_processes and --process_id need --coordinator=HOST:PORT")
-    several = "host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if several or jax.config.jax_num_cpu_devices > 1:
-        # One CPU as many devices: two steps at a time want more threads than XLA has, and wait for each other for ever.
-        jax.config.update("jax_cpu_enable_async_dispatch", False)
-    if coordinator:
-        given = () if coordinator == "auto" else (coordinator, num_processes, process_id)
-        try:
-            jax.distributed.initialize(*given, shutdown_timeout_seconds=30)
-        except (ValueError, RuntimeError) as error:
-            raise UserError(f"--coordinator={coordinator}: {error}") from error
-    if jax.config.jax_compilation_cache_dir is None:
-        cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "vitax", "xla"))

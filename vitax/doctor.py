@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from absl import flags
 from packaging.requirements import Requirement
 
-from vitax import build, cli
+from vitax import build
+from vitax.backend import start_jax
+from vitax.cli import Arguments, Command, Flag
+from vitax.data.source import Cached
 from vitax.errors import UserError
 from vitax.monitoring import log
 from vitax.schema import Config
@@ -31,32 +33,27 @@ GIB = 2**30
 
 
 class Finding(NamedTuple):
-    """good: False = something that will go wrong; ``told`` then says what to do."""
+    """good: False = something that will go wrong; ``text`` then names the remedy."""
 
     good: bool
-    told: str
+    text: str
 
 
-def define_flags(values: flags.FlagValues) -> None:
-    """The flags of this command."""
-    flags.DEFINE_string("workdir", "", "folder of the run, planned or there", flag_values=values)
-    flags.DEFINE_bool("debug", False, "show tracebacks", flag_values=values)
+FLAGS = (Flag("workdir", "", "folder of the run, whether it exists or not"),)
 
 
-def start(argv: list[str]) -> int:
-    """Does what the command line says; gives the exit code."""
-    given = bool(cli.value_of(argv, "config"))
-    values, _ = cli.parse(argv, define_flags, __doc__, with_config=given)
-    cli.start_jax()
-    log.start_logging(None)
-    workdir = Path(values.workdir or "runs").expanduser()
-    found = [*versions(), *devices(), *folders(workdir)]
-    if given:
-        found += run(values.config.to_dict(), workdir)
-    for finding in found:
-        print(f"{'ok   ' if finding.good else 'WRONG'}  {finding.told}")
-    wrong = sum(not finding.good for finding in found)
-    print(f"\n{wrong} of {len(found)} are wrong" if wrong else "\nnothing is wrong")
+def run(arguments: Arguments) -> int:
+    """Prints every finding, and returns 1 if something is wrong."""
+    start_jax()
+    log.start_logging()
+    workdir = Path(arguments.flags["workdir"] or "runs").expanduser()
+    findings = [*versions(), *devices(), *folders(workdir)]
+    if arguments.config:
+        findings += examine(arguments.config, workdir)
+    for finding in findings:
+        print(f"{'ok   ' if finding.good else 'WRONG'}  {finding.text}")
+    wrong = sum(not finding.good for finding in findings)
+    print(f"\n{wrong} of {len(findings)} are wrong" if wrong else "\nnothing is wrong")
     return int(bool(wrong))
 
 
@@ -140,7 +137,7 @@ def folders(workdir: Path) -> Iterator[Finding]:
             yield Finding(False, f"{what}: {folder} cannot be written: {error}")
 
 
-def run(config: Config, workdir: Path) -> Iterator[Finding]:
+def examine(config: Config, workdir: Path) -> Iterator[Finding]:
     """Data and model of a config, and whether its checkpoints and its cache will fit."""
     try:
         pipeline = build.open_pipeline(config)
@@ -151,31 +148,39 @@ def run(config: Config, workdir: Path) -> Iterator[Finding]:
     counts = f"{len(splits.train):,} train, {len(splits.test):,} test"
     yield Finding(True, f"data: {splits.origin}: {counts}, {pipeline.about}")
     try:
-        made = build.build(config, None, pipeline)
+        planned = build.build(config, None, pipeline)
     except UserError as error:
         yield Finding(False, f"config: {error}")
         return
-    yield Finding(True, f"config: {made.plan.total:,} steps of {made.top.batch_size:,} {pipeline.unit}")
-    state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(made.shapes))
-    kept = made.saving.keep + bool(made.evals.best) + 1  # the best one, and the one being written
+    yield Finding(True, f"config: {planned.plan.total:,} steps of {planned.top.batch_size:,} {pipeline.unit}")
+    state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(planned.shapes))
+    yield disk_for(planned, state, workdir)
+    yield memory_for(planned, state)
+
+
+def disk_for(planned: build.Run, state: int, workdir: Path) -> Finding:
+    """Whether the checkpoints of a run, ``state`` bytes each, fit on the disk."""
+    kept = planned.saving.keep + bool(planned.evals.best) + 1  # the best one, and the one being written
     free = shutil.disk_usage(_existing(workdir)).free
-    told = f"checkpoints: {kept} x {state / GIB:.2f} GiB, {free / GIB:.1f} GiB are free"
-    yield (
-        Finding(True, told)
-        if kept * state < free
-        else Finding(False, f"{told} on the disk of {workdir}: choose another, or a smaller checkpoint.keep")
-    )
-    sources = 2 * max(1, config["data"].get("workers", 0))
-    cache = sources * config["data"].get("cache_gib", 0.0) * GIB
-    memory = available_memory()
-    told = f"memory: up to {(cache + state) / GIB:.1f} GiB for cached examples and a copy of the state"
-    if memory is not None:
-        told += f", {memory / GIB:.1f} GiB are available"
-    yield (
-        Finding(True, told)
-        if memory is None or cache + state < memory
-        else Finding(False, f"{told}: lower data.cache_gib (per source and worker) or data.workers")
-    )
+    text = f"checkpoints: {kept} x {state / GIB:.2f} GiB, {free / GIB:.1f} GiB are free"
+    if kept * state < free:
+        return Finding(True, text)
+    return Finding(False, f"{text} on the disk of {workdir}: choose another, or a smaller checkpoint.keep")
+
+
+def memory_for(planned: build.Run, state: int) -> Finding:
+    """Whether cached examples and a copy of the state, ``state`` bytes, fit into the memory of this machine."""
+    loader = planned.train
+    budget = loader.source.budget if isinstance(loader.source, Cached) else 0
+    cache = 2 * max(1, loader.workers) * budget  # of the training and of the test split
+    available = available_memory()
+    text = f"memory: up to {(cache + state) / GIB:.1f} GiB for cached examples and a copy of the state"
+    if available is None:
+        return Finding(True, text)
+    text += f", {available / GIB:.1f} GiB are available"
+    if cache + state < available:
+        return Finding(True, text)
+    return Finding(False, f"{text}: lower data.cache_gib (per source and worker) or data.workers")
 
 
 def available_memory() -> int | None:
@@ -217,10 +222,7 @@ def _output(*command: str) -> str:
     return done.stdout.strip()
 
 
-def main() -> None:
-    """The command."""
-    cli.exit_with(lambda: start(sys.argv), debug="--debug" in sys.argv)
-
+COMMAND = Command(__doc__, FLAGS, run, config="optional")
 
 if __name__ == "__main__":
-    main()
+    COMMAND.main()

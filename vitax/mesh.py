@@ -60,3 +60,13 @@ def constrain_batch(x: jax.Array) -> jax.Array:
     if not all(axis in sizes for axis in AXES) or math.prod(sizes[axis] for axis in AXES) == 1:
         return x
     return jax.lax.with_sharding_constraint(x, BATCH)
+
+
+def all_hosts(good: bool) -> bool:
+    """Whether all hosts say so; waits for them."""
+    if jax.process_count() == 1:
+        return good
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("device",))
+    mine = np.full(jax.local_device_count(), good)
+    said = jax.make_array_from_process_local_data(NamedSharding(mesh, P("device")), mine)
+    return bool(jax.jit(lambda x: x.all(), out_shardings=NamedSharding(mesh, P()))(said))

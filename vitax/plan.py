@@ -10,18 +10,19 @@ of images. With --memory, the smallest change that fits is looked for: more micr
 
 import os
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
-from absl import flags
 
-from vitax import build, cli
+from vitax import build
+from vitax.backend import start_jax
+from vitax.cli import Arguments, Command, Flag
 from vitax.errors import UserError
 from vitax.macs import count_macs
 from vitax.monitoring import log
-from vitax.monitoring.log import duration, say
+from vitax.monitoring.log import say
+from vitax.monitoring.progress import duration
 from vitax.pipelines import Pipeline
 from vitax.planning.memory import StepMemory, measure
 from vitax.planning.placeholder import placeholder_pipeline
@@ -30,41 +31,44 @@ from vitax.schema import Config
 GIB = 2**30
 
 
-def define_flags(values: flags.FlagValues) -> None:
-    """The flags of this command."""
-    flags.DEFINE_integer("devices", 0, "plan for so many CPU devices; 0: those that are here", flag_values=values)
-    flags.DEFINE_string("topology", "", "plan for TPUs that are not here: v5e:4x4, v5p:2x2x2, ...", flag_values=values)
-    flags.DEFINE_string("memory", "", "of one device: 40GiB, 80GB, ...", flag_values=values)
-    flags.DEFINE_float("step_seconds", 0.0, "measured, for the hours", flag_values=values)
-    flags.DEFINE_integer("examples", 0, "where the data are not here: training", flag_values=values)
-    flags.DEFINE_integer("classes", 1000, "where the data are not here", flag_values=values)
-    flags.DEFINE_bool("compile", True, "compile the step, or only count", flag_values=values)
-    flags.DEFINE_bool("debug", False, "show tracebacks", flag_values=values)
+FLAGS = (
+    Flag("devices", 0, "plan for so many CPU devices; 0: the devices of this machine"),
+    Flag("topology", "", "plan for TPUs that are not here: v5e:4x4, v5p:2x2x2, ..."),
+    Flag("memory", "", "memory of one device: 40GiB, 80GB, ..."),
+    Flag("step_seconds", 0.0, "measured time of a step, for the hours"),
+    Flag("examples", 0, "number of training images, where the data are not on this machine"),
+    Flag("classes", 1000, "number of their classes"),
+    Flag("compile", True, "compile the step, or only count"),
+)
 
 
-def start(argv: list[str]) -> int:
-    """Does what the command line says; gives the exit code."""
-    values, _ = cli.parse(argv, define_flags, __doc__)
-    limit = in_bytes(values.memory)
-    if values.devices and values.topology:
+def run(arguments: Arguments) -> int:
+    """Prints the plan, and returns 1 if --memory is given and no change makes the run fit.
+
+    Raises:
+        UserError: flags that exclude each other, or a run that cannot be built.
+    """
+    flags, config = arguments.flags, arguments.config
+    limit, topology = in_bytes(flags["memory"]), flags["topology"]
+    if flags["devices"] and topology:
         raise UserError("--devices and --topology exclude each other: a topology has its devices")
-    if values.devices or values.topology:
+    if flags["devices"] or topology:
         jax.config.update("jax_platforms", "cpu")
-    if values.devices:
-        jax.config.update("jax_num_cpu_devices", values.devices)
-    cli.start_jax()
-    log.start_logging(None)
-    config = values.config.to_dict()
-    devices = described(values.topology) if values.topology else None
-    pipeline = placeholder_pipeline(config, values.examples, values.classes) if values.examples else None
-    run = build.build(config, None, pipeline, devices)
-    say(overview(config, run))
-    needs = measure(run, values.compile)
-    say(table(needs, values.compile, run, limit))
-    if values.step_seconds:
-        say(hours(run, values.step_seconds))
+    if flags["devices"]:
+        jax.config.update("jax_num_cpu_devices", flags["devices"])
+    start_jax()
+    log.start_logging()
+    devices = described(topology) if topology else None
+    examples, classes = flags["examples"], flags["classes"]
+    pipeline = placeholder_pipeline(config, examples, classes) if examples else None
+    built = build.build(config, None, pipeline, devices)
+    say(overview(built))
+    needs = measure(built, flags["compile"])
+    say(table(needs, flags["compile"], built, limit))
+    if flags["step_seconds"]:
+        say(hours(built, flags["step_seconds"]))
     if limit and needs.total > limit:
-        return search(config, run, pipeline, devices, limit, needs, values.compile)
+        return search(config, built, pipeline, devices, limit, needs, flags["compile"])
     return 0
 
 
@@ -106,7 +110,7 @@ def described(topology: str) -> Sequence[jax.Device]:
         ) from error
 
 
-def overview(config: Config, run: build.Run) -> str:
+def overview(run: build.Run) -> str:
     """What is computed, in all."""
     parameters = sum(x.size for x in jax.tree.leaves(run.shapes.params))
     with jax.set_mesh(run.mesh):
@@ -121,7 +125,7 @@ model    {type(run.model).__name__}, {parameters:,} parameters, {run.model.dtype
 data     {run.pipeline.splits.origin}: {len(run.pipeline.splits.train):,} train
 devices  {run.mesh.size} x {device.device_kind} as {mesh}
 batch    {run.top.batch_size:,} {unit} = {run.mesh.size} devices x {run.top.accumulate} micro-batches x {rows}
-steps    {run.plan.total:,} ({config["duration"]})
+steps    {run.plan.total:,} ({run.top.duration})
 FLOPs    {flops:.3e} a step ({flops / run.top.batch_size:.3e} for one of the {unit}), {total:.3e} in all
          (matrix products and convolutions, 2 for a multiply-accumulate, forward and backward)"""
 
@@ -175,14 +179,14 @@ def hours(run: build.Run, step_seconds: float) -> str:
     )
 
 
-def candidates(config: Config, run: build.Run, limit: int, needs: StepMemory) -> Iterator[dict[str, Any]]:
+def candidates(run: build.Run, limit: int, needs: StepMemory) -> Iterator[dict[str, Any]]:
     """Changes that leave the recipe as it is, the smallest first."""
     devices, rows = run.mesh.size, run.top.batch_size // run.mesh.size
     # The contrastive loss compares within a micro-batch, and running statistics are those of one.
-    bound = config["task"]["name"] == "contrastive" or bool(run.shapes.collections)
+    bound = run.task_name == "contrastive" or bool(run.shapes.collections)
     parts = [] if bound else [n for n in range(2, rows + 1) if rows % n == 0 and n > run.top.accumulate]
     parts = [n for i, n in enumerate(parts) if i == 0 or n >= 2 * parts[i - 1] or n == rows]
-    remat = [{"model.remat": True}] if config["model"].get("remat") is False else []
+    remat = [{"model.remat": True}] if getattr(run.model, "remat", None) is False else []
     state = needs.params + needs.optimizer + needs.average + needs.gradients
     if state < limit:
         yield from ({"accumulate": n} for n in parts[:3])
@@ -207,7 +211,7 @@ def search(
     compiling: bool,
 ) -> int:
     """Tries changes until one fits; the exit code is 1 where none does."""
-    for changes in candidates(config, run, limit, needs):
+    for changes in candidates(run, limit, needs):
         changed = {k: dict(v) if isinstance(v, dict) else v for k, v in config.items()}
         for key, value in changes.items():
             section, _, name = key.rpartition(".")
@@ -222,10 +226,7 @@ def search(
     return 1
 
 
-def main() -> None:
-    """The command."""
-    cli.exit_with(lambda: start(sys.argv), debug="--debug" in sys.argv)
-
+COMMAND = Command(__doc__, FLAGS, run)
 
 if __name__ == "__main__":
-    main()
+    COMMAND.main()

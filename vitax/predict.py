@@ -4,51 +4,54 @@
 
     {"file": "cat.jpg", "label": "cat", "probability": 0.93, "top": [{"label": "cat", "probability": 0.93}, ...]}
 
-What it does is what the run was trained for. A file that cannot be read gives {"file": ..., "error": ...}; the others
-are predicted, and the exit code is 2.
+The output depends on the objective that the run was trained for. A file that cannot be read gives {"file": ..., "error": ...};
+the others are predicted, and the exit code is 2.
 """
 
 import json
-import sys
-from pathlib import Path
 
-from absl import flags
-
-from vitax import cli
+from vitax.backend import start_jax
+from vitax.cli import Arguments, Command, Flag
 from vitax.errors import UserError
 from vitax.monitoring import log
-from vitax.prediction import PREDICTORS, load_run
+from vitax.prediction import load_run, predict
+
+FLAGS = (
+    Flag("workdir", "", "folder of the run"),
+    Flag("checkpoint", "best", "best, last, average, or a step"),
+    Flag("labels", "", "zero-shot: names of the classes, with commas between them"),
+    Flag("top", 5, "number of classes to list"),
+    Flag("tile", 0, "restoration: side of a tile in pixels of the damaged image; 0: eight windows"),
+    Flag("out", "", "folder for images; empty: RUN/predictions"),
+)
 
 
-def define_flags(values: flags.FlagValues) -> None:
-    """The flags of this command."""
-    flags.DEFINE_string("workdir", "", "folder of the run", flag_values=values)
-    flags.DEFINE_string("checkpoint", "best", "best, last, average, or a step", flag_values=values)
-    flags.DEFINE_string("labels", "", "zero-shot: names of the classes, with commas between them", flag_values=values)
-    flags.DEFINE_integer("top", 5, "how many classes to list", flag_values=values)
-    flags.DEFINE_string("out", "", "folder for pictures; empty: RUN/predictions", flag_values=values)
-    flags.DEFINE_bool("debug", False, "show tracebacks", flag_values=values)
+def run(arguments: Arguments) -> int:
+    """Predicts, and prints a line for each input.
 
-
-def start(argv: list[str]) -> int:
-    """Does what the command line says; gives the exit code."""
-    values, given = cli.parse(argv, define_flags, __doc__, with_config=False, positional=True)
-    if not values.workdir:
+    Raises:
+        UserError: no run was named.
+    """
+    flags = arguments.flags
+    if not flags["workdir"]:
         raise UserError("give --workdir=RUN, the folder of a trained run")
-    cli.start_jax()
-    log.start_logging(None)
-    run = load_run(Path(values.workdir), values.checkpoint)
+    start_jax()
+    log.start_logging()
+    trained = load_run(flags["workdir"], flags["checkpoint"])
+    options = {flag.name: flags[flag.name] for flag in FLAGS[2:] if flags[flag.name] != flag.default}
+    return print_rows(predict(trained, arguments.positional, **options))
+
+
+def print_rows(rows) -> int:
+    """Prints JSON objects, one a line, and returns 2 if one of them is an error."""
     broken = 0
-    for found in PREDICTORS[run.config["task"]["name"]].predict(run, given, values):
-        broken += "error" in found
-        print(json.dumps(found, ensure_ascii=False), flush=True)
+    for row in rows:
+        broken += "error" in row
+        print(json.dumps(row, ensure_ascii=False), flush=True)
     return 2 if broken else 0
 
 
-def main() -> None:
-    """The command."""
-    cli.exit_with(lambda: start(sys.argv), debug="--debug" in sys.argv)
-
+COMMAND = Command(__doc__, FLAGS, run, config="none", positional=True)
 
 if __name__ == "__main__":
-    main()
+    COMMAND.main()

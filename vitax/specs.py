@@ -22,6 +22,7 @@ class TextSpec(NamedTuple):
 
     pad, begin, end, mask: ids of the special tokens; -1 = the tokenizer has none.
     pairs: an example has two texts.
+    truncate: a text that is too long is cut, instead of being refused.
     """
 
     length: int
@@ -31,13 +32,18 @@ class TextSpec(NamedTuple):
     end: int
     mask: int
     pairs: bool = False
+    truncate: bool = False
 
 
 class PairSpec(NamedTuple):
-    """Images with their captions."""
+    """Images with their captions.
+
+    templates: captions made of a class name, which stands at "{}": the prompts of zero-shot classification.
+    """
 
     image: ImageSpec
     text: TextSpec
+    templates: tuple[str, ...] = ("a photo of a {}.",)
 
 
 class RestorationSpec(NamedTuple):

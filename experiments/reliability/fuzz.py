@@ -25,12 +25,13 @@ import jax
 import numpy as np
 from PIL import Image
 
-from vitax import build, cli, main
+from vitax import build, config_file, main
 from vitax.config import flatten
 from vitax.data.decode import decode_image
 from vitax.errors import UserError
-from vitax.runs.restore import open_run, restore
-from vitax.schema import resolve
+from vitax.mesh import make_mesh
+from vitax.resolve import resolve
+from vitax.runs.saved import open_saved
 
 ROOT = Path(__file__).parents[2]
 DEMO = f"{ROOT}/configs/vit_b16.py:demo"
@@ -79,7 +80,7 @@ STRANGE = [
 
 
 def config_values(draw, folder):
-    config = resolve(cli.load_config(DEMO))
+    config = resolve(config_file.load_config(DEMO))
     for _ in range(draw.choice([1, 1, 2, 5])):
         section = draw.choice(["", *(key for key, value in config.items() if isinstance(value, dict))])
         values = config[section] if section else config
@@ -88,7 +89,7 @@ def config_values(draw, folder):
 
 
 def command_lines(draw, folder):
-    keys = sorted(flatten(resolve(cli.load_config(DEMO))))
+    keys = sorted(flatten(resolve(config_file.load_config(DEMO))))
     words = [
         f"--config={DEMO}",
         "--config=nowhere.py",
@@ -120,9 +121,9 @@ def command_lines(draw, folder):
         line.append(f"--config.{draw.choice(keys)}={draw.choice(STRANGE)}")
     if any(word in line for word in (f"--workdir={folder}",)) and "--mode=eval" not in line:
         line.append("--config.batch_size=-1")  # never train
-    values, _ = cli.parse(["main", *line], main.define_flags, main.__doc__)
-    if getattr(values, "config", None) is not None:
-        build.build(values.config.to_dict())
+    arguments = main.COMMAND.parse(["main", *line])
+    if arguments.config:
+        build.build(arguments.config)
 
 
 def folder_trees(draw, folder):
@@ -146,9 +147,9 @@ def folder_trees(draw, folder):
                 (path / "3.png").write_text("no image")
             elif kind == "loop":
                 (path / "4").symlink_to(tree)
-    config = resolve(cli.load_config(f"{ROOT}/configs/vit_b16.py:small"))
+    config = resolve(config_file.load_config(f"{ROOT}/configs/vit_b16.py:small"))
     config["data"]["path"] = str(tree)
-    config["data"]["name"] = draw.choice(["folder", "pictures", "arrays", "tars", "folder"])
+    config["data"]["name"] = draw.choice(["folder", "images", "arrays", "tars", "folder"])
     config["duration"] = "500 steps"
     config["model"] |= dict(width=16, depth=1, mlp_width=16, num_heads=2)
     build.build(config)
@@ -204,13 +205,7 @@ def checkpoint_bytes(draw, folder):
         if how == "flip" and data:
             data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
         path.write_bytes({"cut": data[: len(data) // 2], "noise": draw.randbytes(99), "empty": b""}.get(how, data))
-    from vitax.rundir import read_config
-
-    config = resolve(read_config(target))
-    built = build.build(config, target)
-    checkpoints = open_run(target, config["evals"])
-    shapes = {"params": built.shapes.params, **built.shapes.collections}
-    _, variables, _ = restore(checkpoints, "last", shapes, bool(built.shapes.ema), built.mesh)
+    variables = open_saved(target).variables("last", make_mesh()).plain
     total = float(sum(abs(x).sum() for x in jax.tree.leaves(variables)))
     assert total == json.loads((folder / "sum.json").read_text()), "wrong values, silently"
 
@@ -223,11 +218,8 @@ def prepare(folder):
     tiny = ["--config.model.depth=1", "--config.model.width=16", "--config.model.num_heads=2"]
     tiny += ["--config.duration=2steps", "--config.optim.warmup=1steps", "--config.model.mlp_width=16"]
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
-        main.start(["main", f"--config={DEMO}", *tiny, f"--workdir={folder / 'run'}"])
-    config = json.loads((folder / "run" / "config.json").read_text())
-    built = build.build(resolve(config), folder / "run")
-    shapes = {"params": built.shapes.params}
-    _, variables, _ = restore(open_run(folder / "run", config["evals"]), "last", shapes, False, built.mesh)
+        main.COMMAND.start(["main", f"--config={DEMO}", *tiny, f"--workdir={folder / 'run'}"])
+    variables = open_saved(folder / "run").variables("last", make_mesh()).plain
     total = float(sum(abs(x).sum() for x in jax.tree.leaves(variables)))
     (folder / "sum.json").write_text(json.dumps(total))
 

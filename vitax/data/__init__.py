@@ -15,7 +15,7 @@ from typing import Any
 from vitax.data.arrays import arrays
 from vitax.data.digits import digits
 from vitax.data.folder import folder
-from vitax.data.image_files import pictures
+from vitax.data.image_files import images
 from vitax.data.photos import photos
 from vitax.data.source import Splits
 from vitax.data.tfds import UnknownDataSet, tfds
@@ -23,7 +23,7 @@ from vitax.errors import UserError
 
 SOURCES: dict[str, Callable[..., Splits]] = {
     "folder": folder,
-    "pictures": pictures,
+    "images": images,
     "arrays": arrays,
     "digits": digits,
     "photos": photos,

@@ -54,7 +54,7 @@ class TfdsPairs:
         return f"{self.origin}[{i}]"
 
 
-def parallel_files(*, path: str, train: str, test: str, source: str, target: str) -> Splits:
+def bitext_files(*, path: str, train: str, test: str, source: str, target: str) -> Splits:
     """DIR/{train,test}.{source,target}, plain or .gz, UTF-8, line n of one is line n of the other.
 
     Raises:
@@ -145,16 +145,16 @@ def number_names(*, path: str, train: str, test: str, source: str, target: str) 
     return Splits(*parts, origin=f"names of numbers below a million, {source} to {target}")
 
 
-PARALLEL = {"parallel": parallel_files, "number_names": number_names}
+BITEXT = {"bitext": bitext_files, "number_names": number_names}
 
 
 def open_pairs(name: str, **arguments: str) -> Splits:
-    """The train and test source of that name: a key of PARALLEL, or a TFDS name.
+    """The train and test source of that name: a key of BITEXT, or a TFDS name.
 
     Raises:
         UserError: there is neither.
     """
     try:
-        return PARALLEL[name](**arguments) if name in PARALLEL else tfds_pairs(name, **arguments)
+        return BITEXT[name](**arguments) if name in BITEXT else tfds_pairs(name, **arguments)
     except UnknownDataSet as error:
-        raise UserError(f"data.name={name!r} is none of {', '.join(PARALLEL)}, and {error}") from error
+        raise UserError(f"data.name={name!r} is none of {', '.join(BITEXT)}, and {error}") from error

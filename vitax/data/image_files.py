@@ -1,4 +1,4 @@
-"""A folder of pictures without labels: to restore, or to learn from by masking."""
+"""A folder of images without labels: to restore, or to learn from by masking."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from vitax.errors import UserError
 
 
 class ImageFiles:
-    """Picture files, read when asked for; their label is 0 throughout."""
+    """Image files, read when asked for; all have label 0."""
 
     def __init__(self, paths: Sequence[str], channels: int):
         self.paths, self.channels = list(paths), channels
@@ -29,15 +29,15 @@ class ImageFiles:
         return self.paths[i]
 
 
-def pictures(*, path: str, train: str, test: str, test_fraction: float, channels: int) -> Splits:
-    """Pictures below ``path/train`` and ``path/test`` (or val, validation), at any depth; or below ``path``, and
+def images(*, path: str, train: str, test: str, test_fraction: float, channels: int) -> Splits:
+    """Images below ``path/train`` and ``path/test`` (or val, validation), at any depth; or below ``path``, and
     ``test_fraction`` of them, at least one, are held back.
 
     Raises:
-        UserError: it is no folder, or has no pictures.
+        UserError: it is no folder, or has no images.
     """
     root = Path(path).expanduser()
-    layout = f"expected pictures in DIR/train and DIR/test, or in DIR, at any depth ({' '.join(EXTENSIONS)})"
+    layout = f"expected images in DIR/train and DIR/test, or in DIR, at any depth ({' '.join(EXTENSIONS)})"
     if not path:
         raise UserError(f"data.path is empty; set --config.data.path=DIR; {layout}")
     if not root.is_dir():
@@ -50,17 +50,17 @@ def pictures(*, path: str, train: str, test: str, test_fraction: float, channels
     else:
         if test_root:
             raise UserError(
-                f"{root} holds {test_root.name!r} but no folder to learn from; move the other pictures into "
+                f"{root} holds {test_root.name!r} but no folder to learn from; move the other images into "
                 f"{root / 'train'}; {layout}"
             )
         found = find_images(train_root or root)
         order = np.random.default_rng(0).permutation(len(found))
         held = max(1, round(test_fraction * len(found)))
         if len(found) < 2:
-            raise UserError(f"{train_root or root} holds {len(found)} pictures, two at least are needed; {layout}")
+            raise UserError(f"{train_root or root} holds {len(found)} images, two at least are needed; {layout}")
         parts = [[found[i] for i in sorted(order[held:])], [found[i] for i in sorted(order[:held])]]
-        origin = f"{train_root or root}, {test_fraction:.0%} of the pictures held back for the test"
+        origin = f"{train_root or root}, {test_fraction:.0%} of the images held back for the test"
     for name, files in zip(("train", "test"), parts, strict=True):
         if not files:
-            raise UserError(f"the {name} split of {path} holds no pictures; {layout}")
+            raise UserError(f"the {name} split of {path} holds no images; {layout}")
     return Splits(*(ImageFiles(files, channels) for files in parts), origin=origin)

@@ -1,4 +1,4 @@
-"""scikit-learn's two photographs: real pictures inside a package, for runs without any other."""
+"""scikit-learn's two photographs: real images inside a package, for runs without any other."""
 
 import numpy as np
 
@@ -18,7 +18,7 @@ def photos(*, path: str, train: str, test: str, test_fraction: float, channels: 
     if path:
         raise UserError(
             f"data.path={path!r} is given but data.name is 'photos', which is built in; "
-            "for your own pictures add --config.data.name=images"
+            "for your own images add --config.data.name=images"
         )
     if (train, test) != ("train", "test"):
         raise UserError(f"photos has the splits train and test, not {train!r} and {test!r}")

@@ -72,7 +72,8 @@ class Cached:
     """Keeps decoded examples in memory until the budget is used up; the rest is read again each time."""
 
     def __init__(self, source: Source, budget: int):
-        self.source, self.class_names, self.left = source, source.class_names, budget
+        self.source, self.class_names = source, source.class_names
+        self.budget = self.left = budget
         self.labels = source.labels
         self.kept: dict[int, dict[str, np.ndarray]] = {}
 

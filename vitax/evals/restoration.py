@@ -1,4 +1,4 @@
-"""Whole pictures restored, and measured as the papers of super-resolution do."""
+"""Whole images restored, and measured as the papers of super-resolution do."""
 
 import logging
 
@@ -16,18 +16,18 @@ LOGGER = logging.getLogger("vitax")
 MEASURES = ("psnr", "psnr_y", "ssim_y")
 
 
-def whole_images(given: Given, *, tile: int = 64, overlap: int = 16, pictures: int = 100) -> Evaluation | None:
-    """Restores whole pictures of the test split, tile by tile.
+def whole_images(given: Given, *, tile: int = 64, overlap: int = 16, images: int = 100) -> Evaluation | None:
+    """Restores whole images of the test split, tile by tile.
 
     Gives the means of "psnr" (all channels), "psnr_y" and "ssim_y" (luma), and the same with "_input" for what costs
-    nothing: the damaged picture, enlarged bicubically where it is smaller. A border of ``scale`` pixels does not
+    nothing: the damaged image, enlarged bicubically where it is smaller. A border of ``scale`` pixels does not
     count in super-resolution.
 
     Args:
-        tile: side in pixels of the damaged picture, a multiple of the model's window; what is smaller is one tile.
+        tile: side in pixels of the damaged image, a multiple of the model's window; what is smaller is one tile.
             0 = off.
         overlap: pixels that neighbouring tiles share.
-        pictures: at most so many, the first ones.
+        images: at most so many, the first ones.
 
     Raises:
         ValueError: tiles that do not fit the model's windows, or a number below 1.
@@ -40,14 +40,14 @@ def whole_images(given: Given, *, tile: int = 64, overlap: int = 16, pictures: i
             f"tile={tile} must be a multiple of the model's window {model.window}, and overlap={overlap} lie in "
             f"0..{tile - 1}"
         )
-    if pictures < 1:
-        raise ValueError(f"pictures={pictures} must be at least 1")
+    if images < 1:
+        raise ValueError(f"images={images} must be at least 1")
     scale = knobs["scale"]
     apply = jax.jit(model.apply)
 
     def run(variables: Variables) -> dict[str, float]:
         rows = []
-        for i in range(min(pictures, len(source))):
+        for i in range(min(images, len(source))):
             try:
                 truth = modulo_crop(source[i]["image"], scale)
             except (ValueError, OSError) as error:
@@ -81,7 +81,7 @@ def modulo_crop(image: np.ndarray, scale: int) -> np.ndarray:
 
 
 def measure(restored: np.ndarray, truth: np.ndarray, border: int) -> dict[str, float]:
-    """`MEASURES` of one picture.
+    """`MEASURES` of one image.
 
     Args:
         restored, truth: [H, W, C] on 0..255.
@@ -103,7 +103,7 @@ def luma(image: np.ndarray) -> np.ndarray:
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB of two pictures [H, W, C] or [H, W] on 0..255; infinite for equal ones."""
+    """Peak signal-to-noise ratio in dB of two images [H, W, C] or [H, W] on 0..255; infinite for equal ones."""
     error = np.square(a - b).mean()
     return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
 
@@ -116,10 +116,10 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
         a, b: [H, W] on 0..255, 11 pixels a side at least.
 
     Raises:
-        ValueError: a picture that is smaller than the window.
+        ValueError: an image that is smaller than the window.
     """
     if min(a.shape) < 11:
-        raise ValueError(f"a picture of {a.shape} is too small for windows of 11x11")
+        raise ValueError(f"an image of {a.shape} is too small for windows of 11x11")
     at = np.arange(11) - 5
     window = np.exp(-(at**2) / (2 * 1.5**2))
     window /= window.sum()

@@ -1,6 +1,5 @@
-"""What a run looks at in images: a picture for each."""
+"""Explanations of images by a trained run: a picture for each image."""
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,31 +13,52 @@ from vitax.data.decode import write_png
 from vitax.errors import UserError
 from vitax.explain.heatmap import draw, head_tiles, large
 from vitax.explain.methods import Subject, applicable, attends_globally, explainer, head_maps, subject
-from vitax.models.clip import CLIP, unit_length
-from vitax.models.dynamic_vit import DynamicViT
-from vitax.models.mae import MAE
+from vitax.models import MODELS
+from vitax.models.clip import unit_length
+from vitax.models.views import View
 from vitax.prediction import TrainedRun
-from vitax.prediction.image_outputs import output_folder, output_path
-from vitax.prediction.images import image_files, ranked, read_images
+from vitax.prediction.images import ranked, read_images
+from vitax.prediction.output import output_folder, output_path
 from vitax.prediction.pairs import label_weights
 from vitax.specs import ImageSpec, PairSpec
 
 Scores = Callable[[jax.Array], jax.Array]  # normalised image [1, H, W, C] to [1, K]
 HEADS = "heads"  # the method that shows each head apart
-CLASSLESS = ("rollout", "attention")  # methods that ask for no class
+CLASSLESS = ("rollout", "attention")  # methods that need no class
 
 
-def explain_images(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
-    """{"file", "class", "top", "output", "heads"}; the picture has the image under each map and, of DynamicViT, the patches kept;
-    that of the heads a tile for each head of each layer."""
-    run, files, spec = in_float32(run), image_files(given), image_spec(run)
-    scores, names = classifier(run, options.labels)
-    heads = HEADS in options.method
-    others = [name for name in options.method if name != HEADS]
-    wanted = methods_wanted(others, bool(names)) if others or not heads else []
-    folder, score = output_folder(options, "explanations"), jax.jit(scores)
-    explain: dict[str, Callable[[jax.Array, int], jax.Array]] = {}
-    rng, it, look = np.random.default_rng(0), None, None
+def explain_images(
+    run: TrainedRun,
+    files: Sequence[str],
+    *,
+    method: Sequence[str] = (),
+    label: str = "",
+    labels: str = "",
+    top: int = 5,
+    out: str = "",
+) -> Iterator[dict[str, Any]]:
+    """{"file", "class", "top", "output", "heads"} for each image file.
+
+    The output has the image under each map and, for DynamicViT, the patches that are kept; "heads" is a picture with a
+    tile for each head of each layer.
+
+    Args:
+        method: keys of `vitax.explain.methods.METHODS`, "heads", or "all" (without "heads"); () = relevance.
+        label: name or number of the class to explain; "" = the most probable one.
+        labels: names of the classes of an image-text model, with commas between them; "" = those of its data.
+        top: number of classes to list.
+        out: folder of the outputs; "" = RUN/explanations.
+
+    Raises:
+        UserError: a method or a class that this run does not have.
+    """
+    run, spec = in_float32(run), image_spec(run)
+    view, (scores, names) = view_of(run), classifier(run, labels)
+    others = [name for name in method if name != HEADS]
+    chosen_methods = methods_for(others, bool(names)) if others or HEADS not in method else []
+    folder, score = output_folder(run.path, "explanations", out), jax.jit(scores)
+    it, explain, heads = None, {}, None
+    rng = np.random.default_rng(0)  # test transforms draw nothing
     for file, example in read_images(files, run.reader.blank, spec.channels):
         if isinstance(example, Exception):
             yield {"file": file, "error": str(example)}
@@ -46,25 +66,35 @@ def explain_images(run: TrainedRun, given: Sequence[str], options: Any) -> Itera
         picture = run.reader.transform(example, rng)["image"]
         image = augment.normalize(jnp.asarray(picture)[None], spec.mean, spec.std)
         if it is None:  # the first image that can be read
-            it = describe(run, scores, image)
-            explain = explainers(wanted, it, not names)
-            look = heads_of(it) if heads else None
-        row, title, label = {"file": file}, "", 0
+            it = describe(run, view, scores, image)
+            explain = explainers(chosen_methods, it, not names)
+            heads = heads_of(it) if HEADS in method else None
+        row, title, number = {"file": file}, "", 0
         if names:
             probabilities = np.asarray(jax.nn.softmax(score(image)[0]))
-            label = chosen(options["class"].value, names, probabilities)
-            title = f"{names[label]} {probabilities[label]:.2f}"
-            row["class"] = names[label]
-            row["top"] = ranked(probabilities, names, options.top)["top"]
-        if wanted:
-            heats = heat_maps(explain, image, label)
+            number = class_number(label, names, probabilities)
+            title = f"{names[number]} {probabilities[number]:.2f}"
+            row |= {"class": names[number], "top": ranked(probabilities, names, top)["top"]}
+        if explain:
             row["output"] = str(output_path(folder, file))
             kept = [np.asarray(patches) for patches in it.kept(image).values()]
-            draw(row["output"], picture, heats, title, kept, picture.shape[0] // it.grid[0])
-        if look is not None:
+            draw(row["output"], picture, heat_maps(explain, image, number), title, kept, view.stride)
+        if heads is not None:
             row["heads"] = str(output_path(folder, f"{Path(file).stem}-heads"))
-            write_png(row["heads"], large(head_tiles(np.asarray(look(image)))))
+            write_png(row["heads"], large(head_tiles(np.asarray(heads(image)))))
         yield row
+
+
+def view_of(run: TrainedRun) -> View:
+    """How the model of a run is looked into.
+
+    Raises:
+        UserError: its family has no view.
+    """
+    make = MODELS[run.family].view
+    if make is None:
+        raise UserError(f"model {run.family!r} has no view in vitax.models.MODELS, and so nothing to explain in images")
+    return make(run.model)
 
 
 def in_float32(run: TrainedRun) -> TrainedRun:
@@ -89,8 +119,8 @@ def heads_of(it: Subject) -> Callable[[jax.Array], jax.Array]:
     return jax.jit(lambda image: head_maps(it, image))
 
 
-def methods_wanted(given: Sequence[str], with_classes: bool) -> list[str]:
-    """What --method means: relevance or, where there are no classes, rollout, if nothing is said.
+def methods_for(given: Sequence[str], with_classes: bool) -> list[str]:
+    """The methods that were asked for; by default relevance or, of a model without classes, rollout.
 
     Raises:
         UserError: a method that needs classes, where there are none.
@@ -137,88 +167,49 @@ def heat_maps(
 
 
 def classifier(run: TrainedRun, labels: str = "") -> tuple[Scores, Sequence[str]]:
-    """Scores of an image, and the names of the classes; of an MAE features, and no names.
+    """Scores of an image, and the names of the classes; of a model without classes features, and no names.
 
     Args:
-        labels: of an image-text model, names with commas between them; empty: those of its data.
+        labels: names of the classes of an image-text model, with commas between them; "" = those of its data.
 
     Raises:
         UserError: an image-text model has no names.
     """
+    encode = encoder(run)
     if isinstance(run.reader.spec, PairSpec):
         names, classes = label_weights(run, labels)
-        scale, encode = jnp.exp(run.variables["params"]["logit_scale"]), encoder(run)
+        scale = jnp.exp(run.variables["params"]["logit_scale"])
         return lambda image: scale * unit_length(encode(image)) @ classes.T, names
-    if isinstance(run.model, MAE):
-        return encoder(run), ()
-    return encoder(run), run.reader.record["class_names"]
+    return encode, run.reader.record["class_names"] if view_of(run).has_classes else ()
 
 
 def encoder(run: TrainedRun) -> Scores:
-    """What a run's model makes of an image: logits or, where it has no classes of its own, features."""
-    model, variables = run.model, run.variables
-    if isinstance(model, CLIP):
-        return lambda image: model.apply(variables, image, method="encode_image")
-    if not isinstance(model, MAE):
-        return lambda image: model.apply(variables, image, train=False)
-
-    def encode(image: jax.Array) -> jax.Array:
-        everything = jnp.arange(np.prod(patches_of(run, image)))[None]
-        _, seen = model.apply(variables, image, everything, mutable="intermediates")
-        return seen["intermediates"]["encoder"]["tokens"][0].mean(axis=1)
-
-    return encode
+    """The model of a run as a function of a normalised image: logits or, where it has no classes of its own, features."""
+    view = view_of(run)
+    return lambda image: view.encode(run.variables, image)
 
 
-def patches_of(run: TrainedRun, image: jax.Array) -> tuple[int, int]:
-    """(h, w) of the patches of an image [..., H, W, C]; of features in several resolutions, the finest."""
-    model = run.model
-    patch = getattr(model, "patch_size", 4)  # the stem of NAT has no such field
-    if isinstance(model, CLIP) and model.image_tower == "resnet":
-        patch = 32  # the stem and the stages halve the side five times
-    return image.shape[-3] // patch, image.shape[-2] // patch
-
-
-def describe(run: TrainedRun, scores: Scores, image: jax.Array) -> Subject:
-    """How the tokens of the run's model lie.
+def describe(run: TrainedRun, view: View, scores: Scores, image: jax.Array) -> Subject:
+    """The model of a run, traced for explanations.
 
     Args:
         scores: of `classifier` or `encoder`.
-        image: [1, H, W, C].
+        image: [1, H, W, C], normalised.
     """
-    model, layers, more = run.model, None, {}
-    pooling = getattr(model, "pooling", "mean")
-    if isinstance(model, CLIP):
-        # Of the plain ViT; the others read a token, which is the field's default.
-        pooling = model.image_pooling
-    elif isinstance(model, MAE):
-        pooling, layers = "token", model.depth  # the decoder's layers do not count
-    elif isinstance(model, DynamicViT):
-        pooling, more = "token", {"kept": functools.partial(kept_patches, run)}
-    two = getattr(model, "distillation_token", False)
-    pooled = "tokens" if two else "token" if pooling == "token" else "mean"
-    grid = patches_of(run, image)
-    return subject(scores, image, grid, pooled=pooled, layers=layers, **more)
+    kept = lambda image: view.kept(run.variables, image)
+    return subject(scores, image, view.grid(image), pooled=view.pooled, layers=view.layers, kept=kept)
 
 
-def kept_patches(run: TrainedRun, image: jax.Array) -> dict[int, jax.Array]:
-    """{layer: [n] numbers of the patches that a DynamicViT has left from there on, best first}."""
-    _, state = run.model.apply(run.variables, image, mutable="intermediates")
-    seen = state["intermediates"]
-    return {layer: seen[f"kept{stage}"][0][0] for stage, layer in enumerate(run.model.stages)}
-
-
-def chosen(wanted: str, names: Sequence[str], probabilities: np.ndarray) -> int:
-    """The number of a class given by name or number; the most probable one if none is.
+def class_number(label: str, names: Sequence[str], probabilities: np.ndarray) -> int:
+    """The number of a class given by name or number; without one, of the most probable class.
 
     Raises:
         UserError: there is no such class.
     """
-    if not wanted:
+    if not label:
         return int(np.argmax(probabilities))
-    if wanted in names:
-        return list(names).index(wanted)
-    if wanted.isdecimal() and int(wanted) < len(names):
-        return int(wanted)
-    some = ", ".join(list(names)[:20])
-    raise UserError(f"--class={wanted} is none of the {len(names)} classes: {some}")
+    if label in names:
+        return list(names).index(label)
+    if label.isdecimal() and int(label) < len(names):
+        return int(label)
+    raise UserError(f"--class={label} is none of the {len(names)} classes: {', '.join(list(names)[:20])}")

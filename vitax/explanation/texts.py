@@ -1,7 +1,6 @@
-"""Which words of a text speak for its class."""
+"""Explanations of texts by a trained run: which words speak for the class, or for a hidden word."""
 
-import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -9,38 +8,57 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vitax import rundir
+from vitax import page, rundir
 from vitax.data.tokens import from_json
 from vitax.errors import UserError
 from vitax.explain.methods import METHODS, subject
-from vitax.explanation.images import HEADS, Scores, chosen, explainers, heat_maps, in_float32, methods_wanted
+from vitax.explanation.images import HEADS, Scores, class_number, explainers, heat_maps, in_float32, methods_for
 from vitax.nn.text import TextEmbed
 from vitax.prediction import TrainedRun
-from vitax.prediction.image_outputs import output_folder
 from vitax.prediction.images import ranked
-from vitax.prediction.texts import encoded, labelled_text, lines_of, masked_text
+from vitax.prediction.output import output_folder
+from vitax.prediction.texts import encoded, labelled_text, masked_text
 
 ROLLED_OUT = ("relevance", "rollout")  # methods that add an identity to each layer
 
 
-def explain_texts(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
-    """{"text", "class", "top", "words": {method: [[token, relevance], ...]}, "output"}; the largest relevance is 1. The class of a
-    text or, of a model that guesses hidden words, the word at its first ``[MASK]``. The page has the tokens of all texts, the darker
-    the more they speak for the class; what was there of that name is overwritten.
+def explain_texts(
+    run: TrainedRun,
+    lines: Iterable[str],
+    *,
+    method: Sequence[str] = (),
+    label: str = "",
+    top: int = 5,
+    out: str = "",
+) -> Iterator[dict[str, Any]]:
+    """{"text", "class", "top", "words": {method: [[token, relevance], ...]}, "output"} for each line; the largest relevance is 1.
+
+    The class is that of the text or, for a model that guesses hidden words, the word at the first ``[MASK]``. The
+    output is a page with the tokens of all texts, the darker the more they speak for the class; a former page is
+    overwritten.
+
+    Args:
+        method: keys of `vitax.explain.methods.METHODS`, or "all"; () = relevance.
+        label: name or number of the class to explain; "" = the most probable one.
+        top: number of classes to list.
+        out: folder of the page; "" = RUN/explanations.
 
     Raises:
         UserError: a method that has no meaning for texts, or an unknown class.
     """
-    if HEADS in options.method:
-        raise UserError(f"--method={HEADS} is of images; choose of {', '.join(METHODS)}")
+    if HEADS in method:
+        raise UserError(f"--method={HEADS} is for images; choose one of {', '.join(METHODS)}")
     run, vocab = in_float32(run), from_json(run.reader.record["tokenizer"])
-    hidden = run.config["task"]["name"] == "masked_words"
-    every = range(run.model.vocab_size) if hidden else ()
-    names = [vocab.token(k).strip() for k in every] or run.reader.record["class_names"]
+    hidden = run.task_name == "masked_words"
+    names = (
+        [vocab.token(k).strip() for k in range(run.model.vocab_size)] if hidden else run.reader.record["class_names"]
+    )
     encode, result = (masked_text(run), "word_logits") if hidden else (labelled_text(run), "logits")
-    wanted, output = methods_wanted(options.method, True), output_folder(options, "explanations") / "words.html"
-    sections, compiled = [], {}
-    for line, row in encoded(lines_of(given), encode):
+    chosen_methods = methods_for(method, True)
+    output = output_folder(run.path, "explanations", out) / "words.html"
+    sections: list[str] = []
+    compiled: dict[tuple[int, int], Any] = {}  # only the number of tokens and the place are compiled, not the tokens
+    for line, row in encoded(lines, encode):
         if isinstance(row, Exception):
             yield {"text": line, "error": str(row)}
             continue
@@ -48,32 +66,30 @@ def explain_texts(run: TrainedRun, given: Sequence[str], options: Any) -> Iterat
         tokens, segments = (row[name][None, :count] for name in ("tokens", "segments"))
         place = int(np.argmax(tokens[0] == vocab.mask)) if hidden else 0
         scores, x = from_embeddings(run.model, run.variables, tokens, segments, result, place)
-        if (count, place) not in compiled:  # of the words nothing is compiled but how many there are
+        if (count, place) not in compiled:
             it = subject(scores, x, (1, count), place=place)
-            compiled[count, place] = jax.jit(scores), explainers(wanted, it)
+            compiled[count, place] = jax.jit(scores), explainers(chosen_methods, it)
         score, explain = compiled[count, place]
         probabilities = np.asarray(jax.nn.softmax(score(x)[0]))
-        label = chosen(options["class"].value, names, probabilities)
+        number = class_number(label, names, probabilities)
         words = [vocab.token(token).strip() for token in tokens[0]]
         heats = {
             name: positive(of_others(heat[0], place) if name in ROLLED_OUT else heat[0])
-            for name, heat in heat_maps(explain, x, label).items()
+            for name, heat in heat_maps(explain, x, number).items()
         }
-        title = f"{names[label]} {probabilities[label]:.2f}"
-        sections.append(
-            f"<h3>{html.escape(title)}</h3>" + "".join(shaded(name, words, heat) for name, heat in heats.items())
-        )
+        title = f"{names[number]} {probabilities[number]:.2f}"
+        sections.append(page.section(title, *(page.shaded(name, words, heat) for name, heat in heats.items())))
         yield {
             "text": line,
-            "class": names[label],
-            "top": ranked(probabilities, names, options.top)["top"],
+            "class": names[number],
+            "top": ranked(probabilities, names, top)["top"],
             "words": {
                 name: [[word, round(float(x), 4)] for word, x in zip(words, heat, strict=True)]
                 for name, heat in heats.items()
             },
             "output": str(output),
         }
-    rundir.write_text(output, page(sections))
+    rundir.write_text(output, page.document("Words", *sections))
 
 
 def from_embeddings(
@@ -110,18 +126,3 @@ def of_others(heat: np.ndarray, place: int) -> np.ndarray:
 def positive(heat: np.ndarray) -> np.ndarray:
     """[L] relevance to what of it speaks for the class, 0..1."""
     return np.maximum(heat, 0) / max(float(heat.max()), 1e-30)
-
-
-def shaded(name: str, words: Sequence[str], heat: np.ndarray) -> str:
-    """Tokens on red, the stronger the darker."""
-    spans = (
-        f'<span style="background: rgba(214, 60, 40, {shade:.2f})">{html.escape(word)}</span>'
-        for word, shade in zip(words, heat, strict=True)
-    )
-    return f"<p><b>{html.escape(name)}</b> {' '.join(spans)}</p>"
-
-
-def page(sections: Sequence[str]) -> str:
-    """The sections as one HTML file."""
-    style = "body { font: 16px/1.8 system-ui, sans-serif; max-width: 1000px; margin: 2em auto } b { font-weight: 400; color: #57606a; margin-right: 1em }"
-    return f'<!doctype html><meta charset="utf-8"><title>words</title><style>{style}</style>{"".join(sections)}\n'

@@ -11,6 +11,15 @@ import jax
 import jax.numpy as jnp
 
 from vitax.models import bert, clip, dynamic_vit, fnet, mae, mlp_mixer, nat, rnn_seq2seq, swin, swinir, transformer, vit
+from vitax.models.views import (
+    View,
+    view_of_clip,
+    view_of_dynamic_vit,
+    view_of_mae,
+    view_of_nat,
+    view_of_patches,
+    view_of_vit,
+)
 
 
 class Family(NamedTuple):
@@ -20,12 +29,15 @@ class Family(NamedTuple):
     sizes: {name in a config: fields}.
     paper: first author, year, arXiv number.
     example: (model, channels) -> shapes of what it is called with, batch 1: all that initialisation needs.
+    view: model -> how explanations and reports look into it; None for a model without images, or of which only the
+        predictions are shown.
     """
 
     module: type[nn.Module]
     sizes: Mapping[str, Mapping[str, Any]]
     paper: str
     example: Callable[..., tuple[jax.ShapeDtypeStruct, ...]]
+    view: Callable[[Any], View] | None = None
 
 
 def _image(model: nn.Module, channels: int = 3) -> tuple[jax.ShapeDtypeStruct, ...]:
@@ -61,16 +73,22 @@ def _text_pair(model: nn.Module, channels: int = 3) -> tuple[jax.ShapeDtypeStruc
 
 
 MODELS = {
-    "vit": Family(vit.ViT, vit.SIZES, "Dosovitskiy et al. 2020, arXiv:2010.11929", _image),
-    "mae": Family(mae.MAE, mae.SIZES, "He et al. 2021, arXiv:2111.06377", _masked_image),
-    "swin": Family(swin.Swin, swin.SIZES, "Liu et al. 2021, arXiv:2103.14030", _image),
+    "vit": Family(vit.ViT, vit.SIZES, "Dosovitskiy et al. 2020, arXiv:2010.11929", _image, view_of_vit),
+    "mae": Family(mae.MAE, mae.SIZES, "He et al. 2021, arXiv:2111.06377", _masked_image, view_of_mae),
+    "swin": Family(swin.Swin, swin.SIZES, "Liu et al. 2021, arXiv:2103.14030", _image, view_of_patches),
     "swinir": Family(swinir.SwinIR, swinir.SIZES, "Liang et al. 2021, arXiv:2108.10257", _picture),
-    "nat": Family(nat.NAT, nat.SIZES, "Hassani et al. 2022, arXiv:2204.07143 and 2209.15001", _image),
-    "dynamic_vit": Family(dynamic_vit.DynamicViT, dynamic_vit.SIZES, "Rao et al. 2021, arXiv:2106.02034", _image),
-    "clip": Family(clip.CLIP, clip.SIZES, "Radford et al. 2021, arXiv:2103.00020", _image_and_text),
-    "mlp_mixer": Family(mlp_mixer.MlpMixer, mlp_mixer.SIZES, "Tolstikhin et al. 2021, arXiv:2105.01601", _image),
+    "nat": Family(nat.NAT, nat.SIZES, "Hassani et al. 2022, arXiv:2204.07143 and 2209.15001", _image, view_of_nat),
+    "dynamic_vit": Family(
+        dynamic_vit.DynamicViT, dynamic_vit.SIZES, "Rao et al. 2021, arXiv:2106.02034", _image, view_of_dynamic_vit
+    ),
+    "clip": Family(clip.CLIP, clip.SIZES, "Radford et al. 2021, arXiv:2103.00020", _image_and_text, view_of_clip),
+    "mlp_mixer": Family(
+        mlp_mixer.MlpMixer, mlp_mixer.SIZES, "Tolstikhin et al. 2021, arXiv:2105.01601", _image, view_of_patches
+    ),
     "fnet": Family(fnet.FNet, fnet.SIZES, "Lee-Thorp et al. 2021, arXiv:2105.03824", _text),
-    "fnet_image": Family(fnet.FNetImage, fnet.IMAGE_SIZES, "Lee-Thorp et al. 2021, arXiv:2105.03824", _image),
+    "fnet_image": Family(
+        fnet.FNetImage, fnet.IMAGE_SIZES, "Lee-Thorp et al. 2021, arXiv:2105.03824", _image, view_of_patches
+    ),
     "bert": Family(bert.BERT, bert.SIZES, "Devlin et al. 2018, arXiv:1810.04805", _text),
     "transformer": Family(
         transformer.Transformer, transformer.SIZES, "Vaswani et al. 2017, arXiv:1706.03762", _text_pair

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from vitax.training.sharding import all_hosts
+from vitax.mesh import all_hosts
 
 BEAT = 1.0  # seconds between two counts
 RECORD = 2000  # bytes of each file

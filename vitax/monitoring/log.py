@@ -7,41 +7,62 @@ import logging
 import math
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 from tqdm import tqdm
 
-from vitax.metrics import reported
 from vitax.monitoring.tensorboard import Events
-from vitax.monitoring.watchdog import Watchdog
 
 LOGGER = logging.getLogger("vitax")
-# Share of the time spent waiting for data above which a run says so, and the seconds that it must have waited.
-STARVED, STARVED_SECONDS = 0.25, 10.0
+STARVED = 0.25  # share of the time spent waiting for data above which a run says so
 
 
-def start_logging(file: Path | None) -> None:
-    """Warnings go to stderr; with a file, all that vitax tells goes there too, what is printed included."""
+FORMAT = logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S")
+
+
+def start_logging() -> None:
+    """Sends warnings to stderr; for the commands, which own their process."""
     root = logging.getLogger()
     root.setLevel(logging.WARNING)
     for handler in root.handlers:
         handler.close()
-    handlers: list[logging.Handler] = [_StderrHandler(logging.WARNING)]
-    if file:
-        handlers.append(logging.FileHandler(file))
-        logging.raiseExceptions = False  # a full disk must not fill the screen with tracebacks
-    for handler in handlers:
-        handler.setFormatter(
-            logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S")
-        )
-    root.handlers = handlers
+    handler = _StderrHandler(logging.WARNING)
+    handler.setFormatter(FORMAT)
+    root.handlers = [handler]
     LOGGER.setLevel(logging.INFO)
     for noisy in ("absl", "orbax", "jax"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
+
+
+@contextlib.contextmanager
+def to_file(path: Path) -> Iterator[None]:
+    """Inside, everything that is logged or printed goes to a file too, and so does the error that ends it.
+
+    Only the first process writes.
+    """
+    if jax.process_index() > 0:
+        yield
+        return
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(FORMAT)
+    former_level, former_raise = LOGGER.level, logging.raiseExceptions
+    LOGGER.setLevel(logging.INFO)
+    logging.raiseExceptions = False  # a full disk must not fill the screen with tracebacks
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    except BaseException as error:
+        foreseen = type(error).__module__.startswith("vitax.") or isinstance(error, KeyboardInterrupt)
+        LOGGER.info("%s", f"{type(error).__name__}: {error}" if foreseen else traceback.format_exc())
+        raise
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+        LOGGER.setLevel(former_level)
+        logging.raiseExceptions = former_raise
 
 
 def say(text: str) -> None:
@@ -142,133 +163,10 @@ class MetricsLog:
         return f"{len(self.waiting)} lines of {self.path} are not written" if self.waiting else ""
 
 
-class Recorder:
-    """From what the steps report to lines of the log. The device is never waited for: metrics are read one step late.
-
-    Args:
-        log: where the lines go.
-        progress: the bar.
-        watchdog: told what is waited for.
-        check: ``(step, reported) -> {name: (sum, count)}``; raises where something is not finite.
-        sums: of the metrics since the last line; they are part of a checkpoint, so that a resumed run averages over
-            the same steps.
-    """
-
-    def __init__(
-        self,
-        log: MetricsLog,
-        progress: "Progress",
-        watchdog: Watchdog,
-        check: Callable[[int, Any], dict[str, tuple[float, float]]],
-        sums: Mapping[str, Sequence[float]],
-    ):
-        self.log, self.progress, self.watchdog, self.check = log, progress, watchdog, check
-        self.sums = {name: list(pair) for name, pair in sums.items()}
-        self.unread: tuple[int, Any] | None = None
-        self.examples, self.waited, self.since = 0, 0.0, time.perf_counter()
-        self.lines, self.all_waited, self.all_seconds, self.starved = 0, 0.0, 0.0, False
-
-    def wait_for(self, batches: Iterator[Any], reading: Callable[[], Sequence[str]]) -> Any:
-        """The next batch, the wait for it counted.
-
-        Args:
-            reading: names of the examples that are being read now.
-        """
-        before = time.perf_counter()
-        with self.watchdog.waiting_for(lambda: f"the next batch ({', '.join(reading()) or 'data'})"):
-            batch = next(batches)
-        self.waited += time.perf_counter() - before
-        return batch
-
-    @contextlib.contextmanager
-    def pause(self) -> Iterator[None]:
-        """Time spent inside does not count as training."""
-        before = time.perf_counter()
-        yield
-        self.since += time.perf_counter() - before
-
-    def step(self, step: int, reported: Any, examples: int) -> None:
-        """Takes what a step just dispatched will report, and reads what the one before it did."""
-        self.read()
-        self.unread = (step, reported)
-        self.examples += examples
-        self.progress.update(step)
-
-    def read(self) -> None:
-        """Waits for the newest step and adds its metrics."""
-        if self.unread is None:
-            return
-        step, reported = self.unread
-        with self.watchdog.waiting_for(lambda: f"the devices, in step {step:,}"):
-            reported = jax.device_get(reported)
-        for name, (total, count) in self.check(step, reported).items():
-            pair = self.sums.setdefault(name, [0.0, 0.0])
-            pair[0] += total
-            pair[1] += count
-        self.unread = None  # not before: what the check has refused, it refuses again
-
-    def line(self, step: int, extra: Mapping[str, float]) -> None:
-        """Writes the means since the last line, the rate, and the share of the time that data were waited for."""
-        self.read()
-        now = time.perf_counter()
-        seconds = max(now - self.since, 1e-9)
-        rate = self.examples / seconds
-        values = {f"train/{name}": reported(name, s, n) for name, (s, n) in self.sums.items()}
-        values[f"train/{self.progress.unit}_per_second"] = rate
-        values["train/data_wait"] = waited = self.waited / seconds
-        self.log.write(step, values | extra)
-        self.progress.update(step, values.get("train/loss", math.nan), rate, waited)
-        if self.lines:  # until the first one, the first batches were being made
-            self._complain(step, seconds)
-        self.lines += 1
-        self.sums, self.examples, self.waited, self.since = {}, 0, 0.0, now
-
-    def _complain(self, step: int, seconds: float) -> None:
-        """Says once that the devices wait for data, if they do."""
-        self.all_waited, self.all_seconds = (self.all_waited + self.waited, self.all_seconds + seconds)
-        share = self.all_waited / self.all_seconds
-        if share > STARVED and self.all_waited > STARVED_SECONDS and not self.starved:
-            self.starved = True
-            LOGGER.warning(
-                "step %d: the devices have waited for data %.0f %% of the time. `python -m vitax.bench --mode=data` "
-                "measures what reading alone gives; smaller pictures, a nearer disk, more cores or data.workers raise it",
-                step,
-                100 * share,
-            )
-
-
-class Progress:
-    """A progress bar where somebody watches; otherwise a plain line now and then. Silent but on the first process."""
-
-    def __init__(self, total: int, start: int, unit: str):
-        self.first = jax.process_index() == 0
-        self.total, self.start, self.unit = total, start, unit
-        self.began = self.printed = time.monotonic()
-        watched = self.first and sys.stderr.isatty()
-        self.bar = tqdm(total=total, initial=start, unit="step", dynamic_ncols=True, smoothing=0.1) if watched else None
-
-    def update(self, step: int, loss: float | None = None, rate: float = 0.0, waited: float = 0.0) -> None:
-        """A step is done; with a loss, what the last line of the log said."""
-        starved = f", waits for data {waited:.0%}" if waited > STARVED else ""
-        if self.bar is not None:
-            self.bar.update(step - self.bar.n)
-            if loss is not None:
-                self.bar.set_postfix_str(f"loss {loss:.4f}, {rate:,.0f} {self.unit}/s{starved}")
-        elif self.first and loss is not None and time.monotonic() - self.printed > 10:
-            self.printed = time.monotonic()
-            left = (self.printed - self.began) / (step - self.start) * (self.total - step)
-            say(
-                f"step {step:,}/{self.total:,}  loss {loss:.4f}  {rate:,.0f} {self.unit}/s  "
-                f"ETA {duration(left)}{starved}"
-            )
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-
-def duration(seconds: float) -> str:
-    """``1:02:03`` or ``2:03``."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+def one_line(results: Mapping[str, float]) -> str:
+    """Results on one line for a person: without counts and clocks."""
+    return "  ".join(
+        f"{name} {value:.4f}"
+        for name, value in results.items()
+        if not name.endswith(("/examples", "/seconds")) and not (name.endswith("/corrupt") and not value)
+    )

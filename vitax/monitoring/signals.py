@@ -1,4 +1,4 @@
-"""Being told to end: Ctrl-C and SIGTERM save and leave, in whatever the run is doing; the second one leaves at once."""
+"""Signals to end: Ctrl-C and SIGTERM save and leave, in whatever the run is doing; the second one leaves at once."""
 
 import contextlib
 import math
@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 AT_ONCE = 0.2  # seconds within which two signals are one
@@ -18,25 +19,44 @@ class Stopped(Exception):
 
 
 class Stop:
-    """Catches the signals of this process.
+    """Catches the signals of this process until it is closed; then the former handlers are back.
 
     Before `begin` there is nothing to save: the process ends at once, also in the middle of a compilation. After it,
-    the loop asks for ``caught`` once a step.
+    the loop reads ``caught`` once a step. Outside the main thread, where Python allows no handlers, nothing is caught.
     """
 
     def __init__(self) -> None:
         self.caught: list[int] = []  # by the main thread
         self.received = 0  # by the other one, which is never late
-        self.last = -math.inf  # when
-        self.begun = self.interruptible = self.told = False
+        self.last = -math.inf  # time of the last signal
+        self.begun = self.interruptible = self.announced = False
+        self.former: dict[int, Any] = {}
+        if threading.current_thread() is not threading.main_thread():
+            return
         # Python runs its handlers between two of its own instructions, which a compilation keeps waiting for minutes;
         # a thread that reads the signals' numbers from a pipe does not wait.
-        reader, writer = os.pipe()
-        os.set_blocking(writer, False)
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        reader, self.writer = os.pipe()
+        os.set_blocking(self.writer, False)
+        self.former_writer = signal.set_wakeup_fd(self.writer, warn_on_full_buffer=False)
         for number in SIGNALS:
-            signal.signal(number, self._raise)
+            self.former[number] = signal.signal(number, self._raise)
         threading.Thread(target=self._watch, args=(reader,), daemon=True).start()
+
+    def close(self) -> None:
+        """Gives the signals back to whoever had them."""
+        if not self.former:
+            return
+        for number, handler in self.former.items():
+            signal.signal(number, handler)
+        self.former = {}
+        signal.set_wakeup_fd(self.former_writer)
+        os.close(self.writer)  # the thread reads the end, and ends
+
+    def __enter__(self) -> "Stop":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def begin(self) -> None:
         """From here on there is something to save."""
@@ -55,30 +75,31 @@ class Stop:
 
     def _raise(self, number: int, _: object) -> None:
         self.caught.append(number)
-        self._tell(number)
+        self._announce(number)
         if self.interruptible:
             raise Stopped
 
     def _watch(self, reader: int) -> None:
-        while True:
-            (number,) = os.read(reader, 1)
-            if number not in SIGNALS:
-                continue
-            name = signal.Signals(number).name
-            now = time.monotonic()
-            if now - self.last < AT_ONCE:  # a terminal and a wrapper may both pass one on
-                continue
-            self.received, self.last = self.received + 1, now
-            if not self.begun or self.received > 1:
-                told = "before the first step" if self.received == 1 else "again: left at once"
-                print(f"\nstopped by {name} {told}", file=sys.stderr, flush=True)
-                os._exit(128 + number)
-            self._tell(number)
+        with os.fdopen(reader, "rb", buffering=0) as pipe:
+            while received := pipe.read(1):
+                self._receive(received[0])
 
-    def _tell(self, number: int) -> None:
+    def _receive(self, number: int) -> None:
+        if number not in SIGNALS:
+            return
+        now = time.monotonic()
+        if now - self.last < AT_ONCE:  # a terminal and a wrapper may both pass one on
+            return
+        self.received, self.last = self.received + 1, now
+        if not self.begun or self.received > 1:
+            when = "before the first step" if self.received == 1 else "again: left at once"
+            print(f"\nstopped by {signal.Signals(number).name} {when}", file=sys.stderr, flush=True)
+            os._exit(128 + number)
+        self._announce(number)
+
+    def _announce(self, number: int) -> None:
         """Once, by whichever thread comes first."""
-        if self.begun and not self.told:
-            self.told = True
+        if self.begun and not self.announced:
+            self.announced = True
             name = signal.Signals(number).name
-            told = "saving after this step; once more to quit at once"
-            print(f"\n{name}: {told}", file=sys.stderr, flush=True)
+            print(f"\n{name}: saving after this step; once more to quit at once", file=sys.stderr, flush=True)

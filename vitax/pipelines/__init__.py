@@ -1,6 +1,6 @@
 """From files to batches, one file for each kind of data; KINDS is the table. NumPy only."""
 
-from vitax.pipelines.bitext import PARALLEL
+from vitax.pipelines.bitext import BITEXT
 from vitax.pipelines.captions import CAPTIONS
 from vitax.pipelines.images import IMAGES
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader
@@ -13,8 +13,8 @@ KINDS: dict[str, Kind] = {
     "captions": CAPTIONS,
     "texts": TEXT,
     "sentences": SENTENCES,
-    "parallel": PARALLEL,
-    "pictures": RESTORATION,
+    "bitext": BITEXT,
+    "restoration": RESTORATION,
 }
 
 __all__ = ["KINDS", "Kind", "Pipeline", "Reader"]

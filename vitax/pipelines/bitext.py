@@ -12,13 +12,13 @@ from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
 from vitax.pipelines.texts import LEARN_FROM, text_spec
 
 
-def open_parallel(
+def open_bitext(
     *, name: str, path: str = "", train: str = "train", test: str = "test", source: str = "en", target: str = "de"
 ) -> Splits:
     """Sources of pairs.
 
     Args:
-        name: "parallel" for own files, "number_names", or a TFDS name.
+        name: "bitext" for own files, "number_names", or a TFDS name.
         path: of the folder with the files, or TFDS's data_dir.
         train, test: names of the splits.
         source, target: languages: what the names of the files end with.
@@ -80,7 +80,7 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
 def open_translation(take: Take) -> Pipeline:
     """Opens texts with their translations; see `vitax.pipelines.pipeline.Kind`."""
     length, truncate = take(translation_length)
-    splits = take(open_parallel)
+    splits = take(open_bitext)
 
     def texts() -> Iterator[str]:
         for i in range(0, len(splits.train), max(1, len(splits.train) // LEARN_FROM)):
@@ -101,4 +101,4 @@ def open_translation(take: Take) -> Pipeline:
     )
 
 
-PARALLEL = Kind((open_parallel, translation_length, vocabulary), open_translation, read)
+BITEXT = Kind((open_bitext, translation_length, vocabulary), open_translation, read)

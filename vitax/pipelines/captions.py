@@ -1,5 +1,6 @@
 """Images with captions; or labelled images, whose captions are made of their class names."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -78,12 +79,14 @@ class Captioner:
         return example
 
 
-def prompts(vocab: Vocabulary, names: list[str], knobs: dict[str, Any]) -> np.ndarray:
-    """[templates, classes, L] token ids."""
+def prompts(
+    vocab: Vocabulary, names: Sequence[str], templates: Sequence[str], length: int, truncate: bool
+) -> np.ndarray:
+    """[templates, classes, L] token ids of the captions that templates make of class names."""
     rows = []
-    for template in knobs["templates"]:
+    for template in templates:
         texts = [template.replace("{}", name) for name in names]
-        rows.append([framed(vocab, vocab.encode(t), knobs["length"], knobs["truncate"], t, PAD) for t in texts])
+        rows.append([framed(vocab, vocab.encode(text), length, truncate, text, PAD) for text in texts])
     return np.asarray(rows, np.int32)
 
 
@@ -107,11 +110,11 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
     }
     names = record["class_names"]
     try:
-        tokens = prompts(vocab, names, knobs) if names else None
+        tokens = prompts(vocab, names, **knobs) if names else None
     except ValueError as error:
         raise UserError(f"config.data.templates: {error}") from error
     transform = Captioner(take(eval_transform, image.image_size), tokens)
-    return Reader(PairSpec(image, text), fields, transform, record, blank)
+    return Reader(PairSpec(image, text, knobs["templates"]), fields, transform, record, blank)
 
 
 def open_captions(take: Take) -> Pipeline:

@@ -1,6 +1,6 @@
 """What a kind of data has to offer, from files to batches."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +27,12 @@ class Reader(NamedTuple):
     transform: Transform
     record: dict[str, Any]
     blank: dict[str, np.ndarray]
+
+    def pad(self, examples: Sequence[dict[str, np.ndarray]], batch_size: int) -> dict[str, np.ndarray]:
+        """A full batch of transformed examples, filled up with blank ones that are not valid."""
+        rows = [*examples, *[self.blank] * (batch_size - len(examples))]
+        batch = {name: np.stack([row[name] for row in rows]) for name in self.blank}
+        return {**batch, "valid": np.arange(batch_size) < len(examples)}
 
 
 class Pipeline(NamedTuple):

@@ -1,11 +1,11 @@
-"""Pictures to restore: whole ones, and copies of them that are damaged on the fly."""
+"""Images to restore: whole ones, and copies of them that are damaged on the fly."""
 
 from typing import Any
 
 import numpy as np
 
 from vitax.data.degrade import DEGRADATIONS, degrade
-from vitax.data.image_files import pictures
+from vitax.data.image_files import images
 from vitax.data.photos import load_photos
 from vitax.data.source import Arrays, Splits
 from vitax.errors import UserError
@@ -16,25 +16,25 @@ from vitax.specs import RestorationSpec
 def open_images(
     channels: int, *, name: str, path: str = "", train: str = "train", test: str = "test", test_fraction: float = 0.1
 ) -> Splits:
-    """Sources of whole pictures.
+    """Sources of whole images.
 
     Args:
-        name: "pictures" for own ones; "photos", scikit-learn's two: one to learn from, one for the test.
-        path: of a folder with pictures.
+        name: "images" for own ones; "photos", scikit-learn's two: one to learn from, one for the test.
+        path: folder with images.
         train, test: names of folders within it.
-        test_fraction: share of the pictures held back where there is no folder for the test.
+        test_fraction: share of the images held back where there is no folder for the test.
 
     Raises:
         UserError: an unknown name, or a path where none belongs.
     """
-    if name == "pictures":
-        return pictures(path=path, train=train, test=test, test_fraction=test_fraction, channels=channels)
+    if name == "images":
+        return images(path=path, train=train, test=test, test_fraction=test_fraction, channels=channels)
     if name != "photos":
-        raise UserError(f"data.name={name!r} is neither 'pictures' nor 'photos'")
+        raise UserError(f"data.name={name!r} is neither 'images' nor 'photos'")
     if path:
         raise UserError(
             f"data.path={path!r} is given but data.name is 'photos', which is built in; "
-            "for your own pictures add --config.data.name=images"
+            "for your own images add --config.data.name=images"
         )
     china, flower = (
         Arrays({"image": image[None]}, (), f"{told}.jpg")
@@ -52,7 +52,7 @@ def damage(
     strength: tuple[float, ...] = (),
     patches_per_image: int = 1,
 ) -> dict[str, Any]:
-    """What is done to the pictures.
+    """How the images are damaged.
 
     Args:
         patch: side of the damaged pieces to learn from, in pixels; the whole ones are ``scale`` times as large.
@@ -61,7 +61,7 @@ def damage(
         scale: as the model's; 1 for noise and JPEG.
         strength: sigma of the noise on 0..255, or JPEG quality; of several, one is drawn for each patch, and tests
             take the first.
-        patches_per_image: pieces that an epoch takes from each picture.
+        patches_per_image: pieces that an epoch takes from each image.
 
     Raises:
         ValueError: an unknown damage, or a scale or strength that is none of it.
@@ -87,10 +87,10 @@ def damage(
 
 
 class Repeated:
-    """A source of pictures that come several times in an epoch; one that is too small cannot be read.
+    """A source of images that come several times in an epoch; one that is too small cannot be read.
 
     Args:
-        side: pixels that a picture has to have, at least, in height and width.
+        side: pixels that an image has to have, at least, in height and width.
     """
 
     def __init__(self, source: Any, times: int, side: int):
@@ -114,7 +114,7 @@ class Repeated:
 
 
 class Damaged:
-    """Transform: a picture to {"damaged" [p, p, C] float32 on 0..255, "image" [p*scale, p*scale, C] uint8}.
+    """Transform: an image to {"damaged" [p, p, C] float32 on 0..255, "image" [p*scale, p*scale, C] uint8}.
 
     Args:
         knobs: see `damage`.
@@ -151,7 +151,7 @@ class Damaged:
 
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
-    """How a run damages a picture; see `vitax.pipelines.pipeline.Kind`."""
+    """How a run damages an image; see `vitax.pipelines.pipeline.Kind`."""
     knobs = take(damage)
     patch, scale, channels = knobs["patch"], knobs["scale"], knobs["channels"]
     blank = {
@@ -163,7 +163,7 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
 
 
 def open_restoration(take: Take) -> Pipeline:
-    """Opens pictures to damage and restore; see `vitax.pipelines.pipeline.Kind`."""
+    """Opens images to damage and restore; see `vitax.pipelines.pipeline.Kind`."""
     knobs = take(damage)
     splits = take(open_images, knobs["channels"])
     times, side = knobs["patches_per_image"], knobs["patch"] * knobs["scale"]

@@ -92,9 +92,9 @@ def encode_pair(vocab: Vocabulary, texts: tuple[str, ...], length: int, truncate
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
     """How a run reads a text, or a pair; see `vitax.pipelines.pipeline.Kind`."""
-    length, _ = take(text_length)
+    length, truncate = take(text_length)
     vocab = from_json(record["tokenizer"])
-    spec = text_spec(vocab, length, record["pairs"])
+    spec = text_spec(vocab, length, record["pairs"], truncate)
     fields = {"vocab_size": vocab.size, "num_classes": len(record["class_names"])}
     row = np.full(length, vocab.pad, np.int32)
     blank = {"tokens": row, "segments": np.zeros(length, np.int32), "label": np.int32(0)}

@@ -157,7 +157,7 @@ def _fit(first: list[int], second: list[int], budget: int, rng: np.random.Genera
     return first, second
 
 
-def text_spec(vocab: Vocabulary, length: int, pairs: bool = False) -> TextSpec:
+def text_spec(vocab: Vocabulary, length: int, pairs: bool = False, truncate: bool = False) -> TextSpec:
     """The spec of texts of that length.
 
     Raises:
@@ -169,7 +169,7 @@ def text_spec(vocab: Vocabulary, length: int, pairs: bool = False) -> TextSpec:
                 f"the tokenizer has no token for the {kind} of a text ({', '.join(NAMES[kind])}); choose another, or "
                 "leave data.tokenizer empty to train one"
             )
-    return TextSpec(length, vocab.size, vocab.pad, vocab.begin, vocab.end, vocab.mask, pairs)
+    return TextSpec(length, vocab.size, vocab.pad, vocab.begin, vocab.end, vocab.mask, pairs, truncate)
 
 
 def read(take: Take, record: dict[str, Any]) -> Reader:

@@ -1,13 +1,17 @@
-"""What ``vitax.predict`` does for each task: PREDICTORS is the table."""
+"""Predictions of a trained run, one function for each objective: PREDICTORS is the table."""
 
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vitax.data.source import Source
-from vitax.prediction.image_outputs import example_damaged, reconstruct, restore_images
-from vitax.prediction.images import classify, example_image
+from vitax.errors import UserError
+from vitax.pipelines import Pipeline
+from vitax.prediction.arrays import predict_arrays
+from vitax.prediction.images import classify, example_image, image_files
 from vitax.prediction.pairs import example_pair, zero_shot
+from vitax.prediction.reconstruction import reconstruct
+from vitax.prediction.restoration import example_damaged, restore_images
 from vitax.prediction.texts import (
     classify_text,
     continue_text,
@@ -16,29 +20,66 @@ from vitax.prediction.texts import (
     example_masked,
     example_source,
     fill_in,
+    lines_of,
     translate,
 )
-from vitax.runs.saved import TrainedRun, load_run
+from vitax.prediction.trained import TrainedRun, load_run
 
 
 class Predictor(NamedTuple):
-    """predict: (run, what was named on the command line, flags) -> one JSON object for each input.
-    example: (test source, folder of the run) -> what to type to try it."""
+    """How a trained run of one objective predicts.
+
+    Attributes:
+        predict: (run, inputs, *, options) -> one JSON object for each input.
+        inputs: names on the command line -> inputs: files of images, or lines of text.
+        example: (data of a run, its folder) -> what to type to try it.
+    """
 
     predict: Callable[..., Iterator[dict[str, Any]]]
-    example: Callable[[Source, Path], str]
+    inputs: Callable[[Sequence[str]], Any]
+    example: Callable[[Pipeline, Path], str]
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the options that ``predict`` takes."""
+        parameters = inspect.signature(self.predict).parameters
+        return tuple(name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY)
 
 
 PREDICTORS = {
-    "classification": Predictor(classify, example_image),
-    "token_pruning": Predictor(classify, example_image),
-    "masked_words": Predictor(fill_in, example_masked),
-    "language": Predictor(continue_text, example_beginning),
-    "text_classification": Predictor(classify_text, example_labelled),
-    "translation": Predictor(translate, example_source),
-    "contrastive": Predictor(zero_shot, example_pair),
-    "restoration": Predictor(restore_images, example_damaged),
-    "masked_image": Predictor(reconstruct, example_image),
+    "classification": Predictor(classify, image_files, example_image),
+    "token_pruning": Predictor(classify, image_files, example_image),
+    "masked_words": Predictor(fill_in, lines_of, example_masked),
+    "language": Predictor(continue_text, lines_of, example_beginning),
+    "text_classification": Predictor(classify_text, lines_of, example_labelled),
+    "translation": Predictor(translate, lines_of, example_source),
+    "contrastive": Predictor(zero_shot, image_files, example_pair),
+    "restoration": Predictor(restore_images, image_files, example_damaged),
+    "masked_image": Predictor(reconstruct, image_files, example_image),
 }
+# For an objective that is not in the table.
+DEFAULT = Predictor(predict_arrays, image_files, example_image)
 
-__all__ = ["PREDICTORS", "Predictor", "TrainedRun", "load_run"]
+
+def predictor_of(task_name: str) -> Predictor:
+    """How a run of an objective predicts; one that is not in the table gives its arrays for images."""
+    return PREDICTORS.get(task_name, DEFAULT)
+
+
+def predict(run: TrainedRun, inputs: Sequence[str], **options: Any) -> Iterator[dict[str, Any]]:
+    """One JSON object for each input; the options are those of the predictor of the run's objective.
+
+    Args:
+        inputs: files and folders of images; or files of text, a line each.
+
+    Raises:
+        UserError: an option that this objective does not take, or inputs that do not exist.
+    """
+    predictor = predictor_of(run.task_name)
+    if unknown := sorted(set(options) - set(predictor.options)):
+        known = ", ".join(f"--{name}" for name in predictor.options) or "none"
+        raise UserError(f"--{unknown[0]} has no meaning for a run of {run.task_name}; its options: {known}")
+    return predictor.predict(run, predictor.inputs(inputs), **options)
+
+
+__all__ = ["PREDICTORS", "Predictor", "TrainedRun", "load_run", "predict", "predictor_of"]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from vitax.data.decode import EXTENSIONS, decode_image, find_images, write_png
-from vitax.data.source import Source
 from vitax.errors import UserError
-from vitax.runs.saved import TrainedRun, predictions
+from vitax.pipelines import Pipeline
+from vitax.prediction.trained import TrainedRun, predictions
 
 
 def image_files(given: Sequence[str]) -> list[str]:
@@ -20,7 +20,7 @@ def image_files(given: Sequence[str]) -> list[str]:
         UserError: nothing was named, or it does not exist.
     """
     if not given:
-        raise UserError("name the images to predict: python -m vitax.predict --workdir=RUN IMAGES...")
+        raise UserError("name the images: python -m vitax.predict --workdir=RUN IMAGES...")
     files = []
     for name in given:
         path = Path(name)
@@ -45,16 +45,15 @@ def read_images(files: Sequence[str], blank: dict[str, Any], channels: int) -> I
             yield file, error
 
 
-def classify(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
-    """{"file", "label", "probability", "top": the ``options.top`` most probable classes}."""
-    files = image_files(given)
+def classify(run: TrainedRun, files: Sequence[str], *, top: int = 5) -> Iterator[dict[str, Any]]:
+    """{"file", "label", "probability", "top": the ``top`` most probable classes} for each image file."""
     examples = read_images(files, run.reader.blank, run.reader.spec.channels)
     names = run.reader.record["class_names"]
-    for file, error, row in predictions(run, examples):
+    for file, example, row in predictions(run, examples):
         if row is None:
-            yield {"file": file, "error": str(error)}
+            yield {"file": file, "error": str(example)}
         else:
-            yield {"file": file, **ranked(row["probabilities"], names, options.top)}
+            yield {"file": file, **ranked(row["probabilities"], names, top)}
 
 
 def ranked(probabilities: np.ndarray, names: Sequence[str], top: int) -> dict[str, Any]:
@@ -67,12 +66,13 @@ def ranked(probabilities: np.ndarray, names: Sequence[str], top: int) -> dict[st
     return {**best[0], "top": best}
 
 
-def example_image(source: Source, path: Path) -> str:
-    """An image to try a prediction on, as a shell takes it: the first one of the test, written down if it is in no file.
+def example_image(pipeline: Pipeline, path: Path) -> str:
+    """The first image of the test split as a shell takes it, written into the folder of the run if it is in no file.
 
     Raises:
         ValueError, OSError: it cannot be read, or not be written.
     """
+    source = pipeline.splits.test
     name = source.name(0)
     if not Path(name).is_file():
         name = str(path / "example.png")

@@ -7,38 +7,44 @@ from typing import Any
 import jax
 import numpy as np
 
-from vitax.data.source import Source
 from vitax.data.tokens import from_json
 from vitax.errors import UserError
 from vitax.evals.pairs import class_weights, encode_texts, text_encoder
+from vitax.pipelines import Pipeline
 from vitax.pipelines.captions import prompts
-from vitax.prediction.images import example_image, image_files, ranked, read_images
-from vitax.runs.saved import TrainedRun, predictions
+from vitax.prediction.images import example_image, ranked, read_images
+from vitax.prediction.trained import TrainedRun, predictions
 
 
-def zero_shot(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
-    """{"file", "label", "probability", "top"} over the classes that --labels names, or else those of the training;
-    each is the mean of the run's prompt templates."""
-    files = image_files(given)
-    names, classes = label_weights(run, options.labels)
+def zero_shot(run: TrainedRun, files: Sequence[str], *, labels: str = "", top: int = 5) -> Iterator[dict[str, Any]]:
+    """{"file", "label", "probability", "top"} for each image file.
+
+    Args:
+        labels: names of the classes, with commas between them; "" = those of the training. Each class is the mean of
+            the run's prompt templates.
+        top: number of classes to list.
+    """
+    names, classes = label_weights(run, labels)
 
     def predict(variables, batch):
         out = run.task.predict(variables, batch)
         return {"image": out["image"], "scale": out["scale"]}
 
     examples = read_images(files, run.reader.blank, run.reader.spec.image.channels)
-    for file, error, row in predictions(run, examples, jax.jit(predict)):
+    for file, example, row in predictions(run, examples, jax.jit(predict)):
         if row is None:
-            yield {"file": file, "error": str(error)}
+            yield {"file": file, "error": str(example)}
             continue
         logits = row["scale"] * (classes @ row["image"])
         probabilities = np.exp(logits - logits.max())
-        yield {"file": file, **ranked(probabilities / probabilities.sum(), names, options.top)}
+        yield {"file": file, **ranked(probabilities / probabilities.sum(), names, top)}
 
 
 def label_weights(run: TrainedRun, labels: str) -> tuple[list[str], np.ndarray]:
-    """The classes that ``labels`` names, with commas between them, or else those of the training, and for each the mean
-    of the run's prompt templates [K, E].
+    """Names of classes, and for each the mean of the run's prompt templates: K names, and [K, E] of length 1.
+
+    Args:
+        labels: names with commas between them; "" = the classes of the training.
 
     Raises:
         UserError: fewer than two classes.
@@ -47,14 +53,14 @@ def label_weights(run: TrainedRun, labels: str) -> tuple[list[str], np.ndarray]:
     names = names or run.reader.record["class_names"]
     if len(names) < 2:
         raise UserError('name two classes at least: --labels="a dog, a cat"')
-    data, vocab = run.config["data"], from_json(run.reader.record["tokenizer"])
-    tokens = prompts(vocab, names, {**data, "truncate": True})  # [templates, classes, L]
+    spec, vocab = run.reader.spec, from_json(run.reader.record["tokenizer"])
+    tokens = prompts(vocab, names, spec.templates, spec.text.length, truncate=True)  # [templates, classes, L]
     encode = text_encoder(run.task)
     texts = np.stack([encode_texts(encode, run.variables, run.reader.blank, t) for t in tokens])
     return names, class_weights(texts)
 
 
-def example_pair(source: Source, path: Path) -> str:
-    """An image of the test, and the flag that names classes."""
-    labels = "" if source.class_names else ' --labels="a dog, a cat"'
-    return example_image(source, path) + labels
+def example_pair(pipeline: Pipeline, path: Path) -> str:
+    """A test image, and the flag that names classes."""
+    labels = "" if pipeline.splits.test.class_names else ' --labels="a dog, a cat"'
+    return example_image(pipeline, path) + labels

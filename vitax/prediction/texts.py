@@ -1,35 +1,37 @@
-"""Predictions for lines of text, of files or of stdin."""
+"""Predictions for lines of text."""
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vitax.data.source import Source
 from vitax.data.tokens import framed, from_json
 from vitax.errors import UserError
+from vitax.pipelines import Pipeline
 from vitax.pipelines.sentences import encode_pair
 from vitax.prediction.images import ranked
-from vitax.runs.saved import TrainedRun, predictions
+from vitax.prediction.trained import TrainedRun, predictions
+
+Encode = Callable[[str], dict[str, np.ndarray]]  # a line to an example; raises ValueError where that is impossible
 
 
-def lines_of(given: Sequence[str]) -> Iterator[str]:
-    """The lines of the files named or, if there are none, of stdin, as they come.
+def lines_of(files: Sequence[str]) -> Iterator[str]:
+    """The lines of text files, in order; without files, those of stdin as they arrive. Empty lines are left out.
 
     Raises:
         UserError: a file that cannot be read.
     """
-    if not given:
+    if not files:
         print("reading lines from stdin", file=sys.stderr)
         try:
             sys.stdin.reconfigure(encoding="utf-8")
             yield from (line.strip() for line in sys.stdin if line.strip())
         except UnicodeDecodeError as error:
             raise UserError(f"stdin is not UTF-8 text: {error}") from error
-    for name in given:
+    for name in files:
         try:
             text = Path(name).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
@@ -37,8 +39,8 @@ def lines_of(given: Sequence[str]) -> Iterator[str]:
         yield from (line.strip() for line in text.split("\n") if line.strip())
 
 
-def encoded(lines: Iterator[str], encode) -> Iterator[tuple[str, Any]]:
-    """(line, example), or (line, error) where it cannot be made one."""
+def encoded(lines: Iterable[str], encode: Encode) -> Iterator[tuple[str, Any]]:
+    """(line, example), or (line, error) where the line cannot be an example."""
     for line in lines:
         try:
             yield line, encode(line)
@@ -46,27 +48,23 @@ def encoded(lines: Iterator[str], encode) -> Iterator[tuple[str, Any]]:
             yield line, error
 
 
-def translate(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
-    """{"source", "translation"}."""
+def translate(run: TrainedRun, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """{"source", "translation"} for each line."""
     vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.spec.length
 
     def encode(line: str) -> dict[str, np.ndarray]:
-        return {**run.reader.blank, "source": framed(vocab, vocab.encode(line), length, False, line, vocab.pad)}
+        source = framed(vocab, vocab.encode(line), length, False, line, vocab.pad)
+        return {**run.reader.blank, "source": source}
 
-    for line, error, row in predictions(run, encoded(lines_of(given), encode)):
+    for line, error, row in predictions(run, encoded(lines, encode)):
         if row is None:
             yield {"source": line, "error": str(error)}
         else:
             yield {"source": line, "translation": vocab.decode(row["tokens"])}
 
 
-def continue_text(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
-    """{"text", "continuation"}: how each line goes on."""
-    return continued(run, lines_of(given))
-
-
-def continued(run: TrainedRun, lines: Iterator[str]) -> Iterator[dict[str, Any]]:
-    """See `continue_text`."""
+def continue_text(run: TrainedRun, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """{"text", "continuation"} for each line."""
     vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.spec.length
 
     def encode(line: str) -> dict[str, np.ndarray]:
@@ -77,20 +75,15 @@ def continued(run: TrainedRun, lines: Iterator[str]) -> Iterator[dict[str, Any]]
         if row is None:
             yield {"text": line, "error": str(example)}
             continue
-        known = int((example["tokens"] != vocab.pad).sum()) - 1  # begin is not among the predictions
+        known = int((example["tokens"] != vocab.pad).sum()) - 1  # the begin token is not among the predictions
         yield {"text": line, "continuation": vocab.decode(row["tokens"][known:])}
 
 
-def fill_in(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
-    """{"text", "filled", "masks": for each [MASK] the most probable words}."""
-    return filled_in(run, lines_of(given))
-
-
-def masked_text(run: TrainedRun) -> Callable[[str], dict[str, np.ndarray]]:
-    """What makes a line with ``[MASK]`` in it an example.
+def masked_text(run: TrainedRun) -> Encode:
+    """From a line with ``[MASK]`` in it to an example.
 
     Raises:
-        ValueError: not this, but what it gives, of a line that has none or is too long.
+        ValueError: in the function that is returned: the line has no ``[MASK]``, or is too long.
     """
     vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.spec.length
     mark = vocab.token(vocab.mask)
@@ -104,8 +97,8 @@ def masked_text(run: TrainedRun) -> Callable[[str], dict[str, np.ndarray]]:
     return encode
 
 
-def filled_in(run: TrainedRun, lines: Iterator[str]) -> Iterator[dict[str, Any]]:
-    """See `fill_in`."""
+def fill_in(run: TrainedRun, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """{"text", "filled", "masks": the most probable words for each [MASK]} for each line."""
     vocab = from_json(run.reader.record["tokenizer"])
     for line, example, row in predictions(run, encoded(lines, masked_text(run))):
         if row is None:
@@ -124,30 +117,29 @@ def filled_in(run: TrainedRun, lines: Iterator[str]) -> Iterator[dict[str, Any]]
         yield {"text": line, "filled": vocab.decode(tokens[1:]), "masks": masks}
 
 
-def classify_text(run: TrainedRun, given: Sequence[str], options: Any) -> Iterator[dict[str, Any]]:
-    """{"text", "label", "probability", "top"}; the two texts of a pair have a tab between them."""
+def classify_text(run: TrainedRun, lines: Iterable[str], *, top: int = 5) -> Iterator[dict[str, Any]]:
+    """{"text", "label", "probability", "top"} for each line; the two texts of a pair have a tab between them."""
     names = run.reader.record["class_names"]
-    for line, error, row in predictions(run, encoded(lines_of(given), labelled_text(run))):
+    for line, error, row in predictions(run, encoded(lines, labelled_text(run))):
         if row is None:
             yield {"text": line, "error": str(error)}
         else:
-            yield {"text": line, **ranked(row["probabilities"], names, options.top)}
+            yield {"text": line, **ranked(row["probabilities"], names, top)}
 
 
-def labelled_text(run: TrainedRun) -> Callable[[str], dict[str, np.ndarray]]:
-    """What makes a line an example of a text classifier.
+def labelled_text(run: TrainedRun) -> Encode:
+    """From a line to an example of a text classifier.
 
     Raises:
-        ValueError: not this, but what it gives, of a line that cannot be one.
+        ValueError: in the function that is returned: the line is too long, or not a pair where the run takes pairs.
     """
-    vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.spec.length
+    vocab, spec = from_json(run.reader.record["tokenizer"]), run.reader.spec
 
     def encode(line: str) -> dict[str, np.ndarray]:
-        texts = tuple(line.split("\t")) if run.reader.spec.pairs else (line,)
-        if run.reader.spec.pairs and len(texts) != 2:
+        texts = tuple(line.split("\t")) if spec.pairs else (line,)
+        if spec.pairs and len(texts) != 2:
             raise ValueError("the run classifies pairs: two texts with a tab between them")
-        row = encode_pair(vocab, texts, length, run.config["data"]["truncate"])
-        return {**run.reader.blank, **row}
+        return {**run.reader.blank, **encode_pair(vocab, texts, spec.length, spec.truncate)}
 
     return encode
 
@@ -159,24 +151,24 @@ def example_line(text: str, path: Path) -> str:
     return shlex.quote(str(file))
 
 
-def example_masked(source: Source, path: Path) -> str:
-    """A line of the test with a hidden word."""
-    words = source.lines[0].split()
+def example_masked(pipeline: Pipeline, path: Path) -> str:
+    """A line of the test split with a hidden word."""
+    words = pipeline.splits.test.lines[0].split()
     words[len(words) // 2] = "[MASK]"
     return example_line(" ".join(words[:20]), path)
 
 
-def example_beginning(source: Source, path: Path) -> str:
-    """The beginning of a line of the test."""
-    words = source.lines[0].split()
+def example_beginning(pipeline: Pipeline, path: Path) -> str:
+    """The beginning of a line of the test split."""
+    words = pipeline.splits.test.lines[0].split()
     return example_line(" ".join(words[: max(1, min(8, len(words) // 2))]), path)
 
 
-def example_source(source: Source, path: Path) -> str:
-    """A text of the test to translate."""
-    return example_line(source.source[0][0], path)
+def example_source(pipeline: Pipeline, path: Path) -> str:
+    """A text of the test split to translate."""
+    return example_line(pipeline.splits.test.source[0][0], path)
 
 
-def example_labelled(source: Source, path: Path) -> str:
-    """A text of the test, or a pair, to classify."""
-    return example_line("\t".join(source.source[0]["texts"]), path)
+def example_labelled(pipeline: Pipeline, path: Path) -> str:
+    """A text of the test split, or a pair, to classify."""
+    return example_line("\t".join(pipeline.splits.test.source[0]["texts"]), path)

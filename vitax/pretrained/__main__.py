@@ -5,14 +5,13 @@ python -m vitax.pretrained FILE num_heads=4 image_size=384   fields that no file
 python -m vitax.pretrained FILE --save=OUT.safetensors --format="timm ViT"   write it with other names
 """
 
-import argparse
 import ast
-import sys
 from typing import Any
 
 import jax
 
-from vitax import cli, pretrained
+from vitax import pretrained
+from vitax.cli import Arguments, Command, Flag
 from vitax.errors import UserError
 from vitax.models import MODELS
 from vitax.pretrained.format import Format
@@ -48,45 +47,42 @@ def value_of(text: str) -> Any:
         return text
 
 
-def start(argv: list[str]) -> None:
-    """Does what the command line says; gives the exit code."""
-    parser = argparse.ArgumentParser(
-        "python -m vitax.pretrained", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("file")
-    parser.add_argument("fields", nargs="*", metavar="field=value")
-    parser.add_argument("--family", default="", help='where a file could be of two: "vit" reads an MAE\'s encoder')
-    parser.add_argument("--allow_missing", action="append", default=[], metavar="PATTERN")
-    parser.add_argument("--allow_unexpected", action="append", default=[], metavar="PATTERN")
-    parser.add_argument("--save", default="", metavar="OUT.safetensors")
-    parser.add_argument("--format", default="", help=f"of --save: {', '.join(pretrained.FORMATS)}")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    options = parser.parse_args(argv)
+FLAGS = (
+    Flag("family", "", 'where a file could be of two families: "vit" reads an MAE\'s encoder'),
+    Flag("allow_missing", (), "patterns of parameters that may be missing, with commas"),
+    Flag("allow_unexpected", (), "patterns of parameters that may be left out, with commas"),
+    Flag("save", "", "file to write: OUT.safetensors"),
+    Flag("format", "", f"names in that file; empty: those of FILE. One of {', '.join(pretrained.FORMATS)}"),
+)
+
+
+def run(arguments: Arguments) -> None:
+    """Loads a file, prints what it is and, with --save, writes it.
+
+    Raises:
+        UserError: no file was named, or an argument is not field=value.
+    """
+    flags = arguments.flags
+    if not arguments.positional:
+        raise UserError("name a file: python -m vitax.pretrained FILE [field=value...]")
+    file, *assignments = arguments.positional
     fields = {}
-    for field in options.fields:
-        name, equals, value = field.partition("=")
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
         if not equals:
-            raise UserError(f"{field!r} is not field=value")
+            raise UserError(f"{assignment!r} is not field=value")
         fields[name] = value_of(value)
-    loaded = pretrained.load(
-        options.file,
-        family=options.family,
-        allow_missing=options.allow_missing,
-        allow_unexpected=options.allow_unexpected,
-        **fields,
-    )
+    patterns = {name: tuple(flags[name]) for name in ("allow_missing", "allow_unexpected")}
+    loaded = pretrained.load(file, family=flags["family"], **patterns, **fields)
     format = pretrained.FORMATS[loaded.report.format]
     print(describe(loaded, format))
-    if options.save:
-        name = options.format or format.name
-        pretrained.save(options.save, loaded.model, loaded.variables, name)
-        print(f"written   {options.save} ({name})")
+    if flags["save"]:
+        name = flags["format"] or format.name
+        pretrained.save(flags["save"], loaded.model, loaded.variables, name)
+        print(f"written   {flags['save']} ({name})")
 
 
-def main() -> None:
-    """The command."""
-    cli.exit_with(lambda: start(sys.argv[1:]), debug="--debug" in sys.argv)
-
+COMMAND = Command(__doc__, FLAGS, run, config="none", positional=True)
 
 if __name__ == "__main__":
-    main()
+    COMMAND.main()

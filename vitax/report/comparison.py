@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from vitax import rundir
+from vitax import page, rundir
 from vitax.config import flatten
 from vitax.errors import UserError
-from vitax.report import page
+from vitax.reading import outline
 from vitax.report.curves import curves_section, final, read_metrics
-from vitax.schema import resolve
+from vitax.resolve import resolve
 
 
 def comparison(runs: list[Path]) -> str:
@@ -21,7 +21,8 @@ def comparison(runs: list[Path]) -> str:
         raise UserError("a run is named twice")
     short = {run.resolve().name: run for run in runs}
     named = short if len(short) == len(runs) else named
-    configs = [flatten(resolve(rundir.read_config(run))) for run in runs]
+    resolved = [resolve(rundir.read_config(run)) for run in runs]
+    configs = [flatten(config) for config in resolved]
     keys = sorted({key for config in configs for key in config})
     rows = [(key, *(repr(config[key]) if key in config else "" for config in configs)) for key in keys]
     differing = [row for row in rows if len(set(row[1:])) > 1]
@@ -35,5 +36,5 @@ def comparison(runs: list[Path]) -> str:
             "What differs in their configs",
             page.table(("", *named), differing) if differing else page.paragraph("Nothing."),
         ),
-        curves_section(named, configs[0].get("evals.best", "")),
+        curves_section(named, outline(resolved[0]).best),
     )

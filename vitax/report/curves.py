@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from vitax.report import page
+from vitax import page
 
 POINTS = 500  # of a line; longer ones are thinned to means of neighbours
 NOT_DRAWN = ("examples", "seconds", "corrupt")

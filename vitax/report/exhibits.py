@@ -9,11 +9,11 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from vitax import page
 from vitax.data.source import Source
 from vitax.errors import UserError
 from vitax.prediction import TrainedRun
-from vitax.report import page
-from vitax.runs.saved import predictions
+from vitax.prediction.trained import predictions
 
 MANY = 30  # classes: beyond, a confusion matrix cannot be read
 EMBEDDED = 500  # points of a t-SNE

@@ -6,18 +6,19 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from vitax import page
 from vitax.data.degrade import degrade, enlarge
 from vitax.data.source import Source
 from vitax.errors import UserError
 from vitax.evals.restoration import measure, modulo_crop, restore
 from vitax.explain.heatmap import only
 from vitax.prediction import TrainedRun
-from vitax.prediction.image_outputs import masked_and_error
-from vitax.report import page
+from vitax.prediction.reconstruction import masked_and_error
+from vitax.prediction.restoration import OVERLAP
 from vitax.report.exhibits import Exhibit, Maker, Shown, confusion, embedding, shown, spread_out, worst_mistakes
 from vitax.report.inside import inside
 
-RESTORATION, PIECE = 4, 256  # that are restored, and pixels of a side
+RESTORED, PIECE = 4, 256  # images that are restored, and pixels of a side
 
 
 def classified(run: TrainedRun, source: Source, count: int) -> list[Maker]:
@@ -95,9 +96,8 @@ def pieces(run: TrainedRun, source: Source, count: int) -> Exhibit:
         UserError: none of them can be read.
     """
     knobs, apply, lines = run.reader.transform.knobs, jax.jit(run.model.apply), []
-    scale, evals = run.model.scale, run.config["evals"]
-    tile = evals["tile"] or 8 * run.model.window
-    for i in spread_out(source, min(count, RESTORATION)):
+    scale, tile = run.model.scale, 8 * run.model.window
+    for i in spread_out(source, min(count, RESTORED)):
         try:
             truth = middle(source[i]["image"], PIECE // scale * scale, scale)
         except (ValueError, OSError):
@@ -106,7 +106,7 @@ def pieces(run: TrainedRun, source: Source, count: int) -> Exhibit:
             truth, np.random.default_rng(i), kind=knobs["kind"], scale=scale, strength=knobs["strength"][0]
         )
         after = restore(
-            lambda x: apply(run.variables, x), damaged, run.model, tile=tile, overlap=min(evals["overlap"], tile - 1)
+            lambda x: apply(run.variables, x), damaged, run.model, tile=tile, overlap=min(OVERLAP, tile - 1)
         )
         before, pictures = enlarge(damaged, scale).round().clip(0, 255).astype(np.uint8), []
         for name, image in (("before", before), ("after", after)):

@@ -1,24 +1,17 @@
 """What a ViT has learned and looks at, with the pictures of Dosovitskiy et al. 2020 (arXiv:2010.11929), figure 7."""
 
-from typing import Any
-
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from vitax import augment
+from vitax import augment, page
 from vitax.explain import maps
 from vitax.explain.heatmap import head_tiles, tiles
 from vitax.explain.methods import Subject, head_distances, head_maps
 from vitax.explanation.images import describe, encoder, image_spec
-from vitax.models.clip import CLIP
-from vitax.models.dynamic_vit import DynamicViT
-from vitax.models.mae import MAE
-from vitax.models.vit import ViT
+from vitax.models import MODELS
 from vitax.prediction import TrainedRun
-from vitax.report import page
 from vitax.report.exhibits import Exhibit, Shown
 
 LOOKED_AT = 8  # images that attention distances are a mean over
@@ -27,9 +20,11 @@ LOOKED_AT = 8  # images that attention distances are a mean over
 def inside(run: TrainedRun, rows: list[Shown]) -> Exhibit | None:
     """Filters of the patch embedding, similarity of positions, attention distance and maps of all heads; None of a model that
     is no ViT."""
-    params = tower(run.model, run.variables["params"])
-    if params is None or not rows:
+    make = MODELS[run.family].view
+    view = make(run.model) if make else None
+    if view is None or view.tower is None or not rows:
         return None
+    params = view.tower(run.variables["params"])
     parts = []
     kernel, patch = params["patch_embed"]["projection"]["kernel"], run.model.patch_size
     if kernel.shape[0] // patch**2 in (1, 3):
@@ -43,7 +38,7 @@ def inside(run: TrainedRun, rows: list[Shown]) -> Exhibit | None:
     some = [item.example["image"] for item in rows[:: -(-len(rows) // LOOKED_AT)]]
     spec = image_spec(run)
     inputs = [augment.normalize(jnp.asarray(x)[None], spec.mean, spec.std) for x in some]
-    it = describe(run, encoder(run), inputs[0])
+    it = describe(run, view, encoder(run), inputs[0])
     told = "How far each head looks on average, in pixels: a dot for each head."
     parts += [page.paragraph(told, note=True), page.chart(_distances(it, inputs))]
     told = "What each head looks at: a row for each layer, a tile for each head, each on its own scale."
@@ -51,15 +46,6 @@ def inside(run: TrainedRun, rows: list[Shown]) -> Exhibit | None:
     pictures = page.grid([page.picture(some[-1]), page.picture(heads, side=320)])
     parts += [page.paragraph(told, note=True), pictures]
     return Exhibit("Inside", "".join(parts))
-
-
-def tower(model: nn.Module, params: Any) -> Any | None:
-    """The parameters of the ViT that a model is, or has for its images."""
-    if isinstance(model, ViT | DynamicViT):
-        return params
-    if isinstance(model, MAE):
-        return params["encoder"]
-    return params["image"] if isinstance(model, CLIP) and model.image_tower != "resnet" else None
 
 
 def similarity_tiles(positions: np.ndarray) -> np.ndarray:

@@ -10,18 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vitax import rundir
+from vitax import page, rundir
 from vitax.build import open_pipeline
 from vitax.config import differences, flatten, from_json
 from vitax.data.source import Source
 from vitax.errors import UserError
-from vitax.prediction import load_run
-from vitax.report import page
+from vitax.prediction import TrainedRun, load_run
+from vitax.reading import Outline, outline
 from vitax.report.curves import curves_section
 from vitax.report.exhibits import Maker
 from vitax.report.images import classified, matched, pruned, reconstructed, restored
 from vitax.report.texts import classified_texts, continuations, guessed, translated
-from vitax.schema import resolve
+from vitax.resolve import resolve
 
 LOGGER = logging.getLogger("vitax")
 
@@ -39,6 +39,11 @@ EXHIBITS: dict[str, Callable[..., list[Maker]]] = {
 }
 
 
+def _nothing(run: TrainedRun, source: Source, examples: int) -> list[Maker]:
+    """For an objective that is not in the table: curves and numbers only."""
+    return []
+
+
 def report(run: Path, examples: int, source: Source | None = None) -> str:
     """One run as HTML.
 
@@ -48,11 +53,12 @@ def report(run: Path, examples: int, source: Source | None = None) -> str:
         source: the test split, if it is open.
     """
     config, summary = resolve(rundir.read_config(run)), _json(run / "summary.json")
+    about = outline(config)
     parts = [
         f"<h1>{page.text(run.resolve().name)}</h1>",
-        page.paragraph(page.text(_headline(config, summary)), note=True),
+        page.paragraph(page.text(_headline(about, summary)), note=True),
         _results(run, summary),
-        curves_section({run.name: run}, config["evals"]["best"]),
+        curves_section({run.name: run}, about.best),
     ]
     if examples:
         parts += _exhibits(run, config, examples, source)
@@ -65,8 +71,8 @@ def _json(path: Path) -> dict[str, Any]:
     return from_json(path.read_text()) if path.is_file() else {}
 
 
-def _headline(config: dict[str, Any], summary: dict[str, Any]) -> str:
-    told = f"{config['model']['name']}, {config['task']['name']}, {config['data']['name']}; {config['duration']} of batch {config['batch_size']}"
+def _headline(about: Outline, summary: dict[str, Any]) -> str:
+    told = f"{about.model}, {about.task}, {about.data}; {about.duration} of batch {about.batch_size}"
     if summary:
         hardware, versions = summary["hardware"], summary["versions"]
         told += (
@@ -98,7 +104,7 @@ def _exhibits(run: Path, config: dict[str, Any], examples: int, source: Source |
     try:
         trained = load_run(run)
         source = open_pipeline(config, run).splits.test if source is None else source
-        makers = EXHIBITS[config["task"]["name"]](trained, source, examples)
+        makers = EXHIBITS.get(trained.task_name, _nothing)(trained, source, examples)
     except Exception as error:
         return [_missing("the pictures", error)]
     sections = []

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import jax
 
-from vitax import rundir
+from vitax import environment, rundir
 from vitax.build import Run
 from vitax.errors import TrainingError
 from vitax.monitoring import log
-from vitax.monitoring.log import say
+from vitax.monitoring.log import one_line, say
+from vitax.monitoring.progress import duration
 from vitax.prediction import PREDICTORS
 from vitax.training.checkpoint import Checkpoints
-from vitax.training.loop import Outcome, one_line
+from vitax.training.session import Outcome
 
 
 def finish(run: Run, path: Path, checkpoints: Checkpoints, outcome: Outcome) -> None:
@@ -29,15 +30,15 @@ def finish(run: Run, path: Path, checkpoints: Checkpoints, outcome: Outcome) -> 
         "metrics": results,
         "best": {"step": best, "metric": run.evals.best, "value": best_value},
         "seconds": round(outcome.seconds, 1),
-        "versions": rundir.versions(),
-        "hardware": rundir.hardware(),
+        "versions": environment.versions(),
+        "hardware": environment.hardware(),
     }
     try:
         rundir.write_json(path / "summary.json", summary)
     except OSError as error:
         raise TrainingError(f"all is saved but summary.json: {error}; the same command writes it") from error
     checkpoints.close()
-    say(f"\ndone: {step:,} steps in {log.duration(outcome.seconds)}; {one_line(results)}")
+    say(f"\ndone: {step:,} steps in {duration(outcome.seconds)}; {one_line(results)}")
     if best is not None:
         say(f"best: {run.evals.best} {best_value:.4f} at step {best:,}")
     say(f"all of it lies in {path}: config.json metrics.jsonl summary.json checkpoints/ tensorboard/ log.txt")
@@ -46,14 +47,15 @@ def finish(run: Run, path: Path, checkpoints: Checkpoints, outcome: Outcome) -> 
     say(f"evaluate  python -m vitax.main --workdir={folder} --mode=eval")
     if jax.process_index() == 0:
         try:
-            example = PREDICTORS[run.task_name].example(run.pipeline.splits.test, path)
+            example = PREDICTORS[run.task_name].example(run.pipeline, path)
         except (ValueError, OSError):  # the very first one of the test is broken
             example = "FILES..."
         say(f"predict   python -m vitax.predict --workdir={folder} {example}")
 
 
-def report_on(run: Run, path: Path, examples: int) -> None:
-    """report.html; the run is done and saved, and nothing that happens here makes it fail."""
+def report_on(run: Run, path: Path) -> None:
+    """Writes report.html; the run is done and saved, and nothing that happens here makes it fail."""
+    examples = run.logging.report
     if not examples or jax.process_index() > 0:
         return
     from vitax.report.run_report import report  # matplotlib: a second that a start need not wait for

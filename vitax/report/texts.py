@@ -4,13 +4,12 @@ from functools import partial
 
 import numpy as np
 
+from vitax import page
 from vitax.data.source import Source
 from vitax.data.tokens import Vocabulary, from_json
 from vitax.prediction import TrainedRun
-from vitax.prediction.texts import continued, filled_in
-from vitax.report import page
+from vitax.prediction.texts import continue_text, fill_in
 from vitax.report.exhibits import Exhibit, Maker, Shown, confusion, embedding, shown, spread_out, worst_mistakes
-from vitax.runs.saved import pad
 
 TEXTS = 12  # of a table
 ALIGNED = 3  # translations whose alignment is drawn
@@ -80,7 +79,7 @@ def cross_attention(run: TrainedRun, example: dict[str, np.ndarray]) -> np.ndarr
     Args:
         example: "source" and "target" [L] token ids, the target from begin on.
     """
-    batch = pad([example], run.reader, 1)
+    batch = run.reader.pad([example], 1)
     padding = run.reader.spec.pad
     masks = {f"{side}_mask": batch[side] != padding for side in ("source", "target")}
     _, state = run.model.apply(run.variables, batch["source"], batch["target"], **masks, mutable="intermediates")
@@ -104,7 +103,7 @@ def continuation(run: TrainedRun, source: Source, count: int) -> Exhibit:
         words = source.lines[i].split()
         starts.append(" ".join(words[: max(1, len(words) // 2)]))
         ends.append(" ".join(words[max(1, len(words) // 2) :]))
-    found = continued(run, iter(starts))
+    found = continue_text(run, starts)
     lines = [
         (row["text"], row.get("continuation", row.get("error")), end) for row, end in zip(found, ends, strict=True)
     ]
@@ -125,7 +124,7 @@ def hidden_words(run: TrainedRun, source: Source, count: int) -> Exhibit:
         answers.append(", ".join(words[k] for k in hidden))
         texts.append(" ".join("[MASK]" if k in hidden else word for k, word in enumerate(words)))
     lines = []
-    for row, answer in zip(filled_in(run, iter(texts)), answers, strict=True):
+    for row, answer in zip(fill_in(run, texts), answers, strict=True):
         guesses = "; ".join(
             " ".join(f"{guess['word']} {guess['probability']:.0%}" for guess in mask[:3])
             for mask in row.get("masks", ())

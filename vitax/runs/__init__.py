@@ -1,0 +1,1 @@
+"""Runs as a whole: opened from their folders, restored, started from other weights, executed."""

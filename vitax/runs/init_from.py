@@ -9,11 +9,10 @@ import jax
 from jax.sharding import Mesh
 
 from vitax import pretrained, rundir
-from vitax.build import Run, build_model, read_pipeline
+from vitax.build import Run
 from vitax.errors import UserError
 from vitax.models import MODELS, variable_shapes
-from vitax.runs.restore import choose, open_run, restore_variables
-from vitax.schema import Config, resolve
+from vitax.runs.saved import open_saved
 from vitax.specs import channels_of
 from vitax.tasks import Variables
 
@@ -70,7 +69,7 @@ PASSAGES = {
 SOURCES = {here: there for there, here in PASSAGES if there != here}
 
 
-def initial_variables(config: Config, run: Run) -> tuple[Variables, str]:
+def initial_variables(run: Run) -> tuple[Variables, str]:
     """What config.init_from names: variables to start from, and a report for people.
 
     A folder of a run gives its best checkpoint, averaged parameters if it has them; anything else is read by
@@ -79,7 +78,7 @@ def initial_variables(config: Config, run: Run) -> tuple[Variables, str]:
     Raises:
         UserError: it cannot be read, or does not fit the model.
     """
-    path, family = Path(run.top.init_from).expanduser(), config["model"]["name"]
+    path, family = Path(run.top.init_from).expanduser(), run.family
     of_run = (path / "checkpoints").is_dir()
     if of_run:
         _check_tokenizer(path / rundir.TOKENIZER, run)
@@ -131,18 +130,14 @@ def _of_file(path: Path, family: str, run: Run) -> _Weights:
 
 
 def _of_run(path: Path, mesh: Mesh) -> _Weights:
-    """The best variables in the folder of another run."""
-    config = resolve(rundir.read_config(path))
-    checkpoints = open_run(path, config["evals"])
-    step = choose(checkpoints, "best")
-    reader = read_pipeline(config, checkpoints.meta(step))
-    family, model = config["model"]["name"], build_model(config, reader)
-    shapes = variable_shapes(model, family, channels_of(reader.spec))
-    ema = bool(config["optim"]["ema_decay"])
-    variables, averaged = restore_variables(checkpoints, step, shapes, ema, mesh)
-    variables = jax.device_get(averaged or variables)
-    report = pretrained.Report(f"step {step:,} of {path}", pretrained.paths(variables))
-    return _Weights(family, model, variables, report)
+    """The best variables in the folder of another run; averaged ones, if it kept them."""
+    saved = open_saved(path)
+    restored = saved.variables("best", mesh)
+    # Without those that the objective has added, such as a teacher.
+    own = variable_shapes(saved.model, saved.family, channels_of(saved.reader.spec))
+    variables = jax.device_get({name: tree for name, tree in restored.preferred.items() if name in own})
+    report = pretrained.Report(f"step {restored.step:,} of {path}", pretrained.paths(variables))
+    return _Weights(saved.family, saved.model, variables, report)
 
 
 def _check(source: _Weights, run: Run, family: str, path: Path, of_run: bool) -> None:

@@ -1,8 +1,6 @@
-"""Variables out of the checkpoints of a run."""
+"""Variables from the checkpoints of a run."""
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,63 +13,68 @@ from vitax.training.damage import Damaged
 from vitax.training.step import abstract
 
 
-def restore_variables(
-    checkpoints: Checkpoints, step: int, shapes: Variables, ema: bool, mesh: Mesh
-) -> tuple[Variables, Variables | None]:
-    """Variables of a checkpoint, and the same with averaged parameters where the run keeps an average.
+class Restored(NamedTuple):
+    """Variables of a checkpoint.
+
+    Attributes:
+        step: the step of the checkpoint; for an average, the last one.
+        plain: the parameters as they were trained.
+        averaged: their moving average; None where the run keeps none.
+    """
+
+    step: int
+    plain: Variables
+    averaged: Variables | None
+
+    @property
+    def preferred(self) -> Variables:
+        """The moving average if the run keeps one, else the parameters themselves."""
+        return self.plain if self.averaged is None else self.averaged
+
+
+def restore(checkpoints: Checkpoints, which: str, shapes: Variables, averaged: bool, mesh: Mesh) -> Restored:
+    """The variables that ``which`` means, see `choose`.
+
+    "average" is the mean of the parameters of all checkpoints that were kept, the best one among them
+    (arXiv:1706.03762, section 6.1); other collections are those of the last one.
 
     Args:
         shapes: of all variables, as `jax.eval_shape` of a task's ``init`` gives them.
-        ema: whether there is an average.
+        averaged: whether the run keeps a moving average.
+        mesh: where they are put.
 
     Raises:
-        UserError: the checkpoint does not fit the model, or cannot be read.
+        UserError: there is no such checkpoint, it does not fit the model, or it cannot be read.
     """
+    if which != "average":
+        return _restore_step(checkpoints, choose(checkpoints, which), shapes, averaged, mesh)
+    choose(checkpoints, "last")  # raises where there is none
+    steps, total = checkpoints.steps(), None
+    for step in steps:
+        one = _restore_step(checkpoints, step, shapes, averaged, mesh)
+        params = one.plain["params"], one.averaged and one.averaged["params"]
+        total = params if total is None else jax.tree.map(jnp.add, total, params)
+    plain, average = jax.tree.map(lambda x: x / len(steps), total)
+    return Restored(steps[-1], {**one.plain, "params": plain}, one.averaged and {**one.averaged, "params": average})
+
+
+def _restore_step(checkpoints: Checkpoints, step: int, shapes: Variables, averaged: bool, mesh: Mesh) -> Restored:
     collections = {name: tree for name, tree in shapes.items() if name != "params"}
-    wanted = {"params": shapes["params"], "collections": collections}
-    wanted |= {"ema": shapes["params"]} if ema else {}
-    wanted = {name: abstract(tree, mesh) for name, tree in wanted.items() if tree}
+    requested = {"params": shapes["params"], "collections": collections}
+    requested |= {"ema": shapes["params"]} if averaged else {}
+    requested = {name: abstract(tree, mesh) for name, tree in requested.items() if tree}
     try:
-        found = checkpoints.restore(step, wanted)
+        arrays = checkpoints.restore(step, requested)
     except Damaged as error:
         others = [str(other) for other in checkpoints.steps() if other != step]
         more = f"; others are {', '.join(others)}, see --checkpoint" if others else ""
         raise UserError(f"{error}{more}") from error
-    rest = found.get("collections", {})
-    return {"params": found["params"], **rest}, {"params": found["ema"], **rest} if ema else None
-
-
-def restore(
-    checkpoints: Checkpoints, which: str, shapes: Variables, ema: bool, mesh: Mesh
-) -> tuple[int, Variables, Variables | None]:
-    """The variables that ``which`` means, see `choose`; "average" is the mean of the
-    parameters of all checkpoints that are kept (arXiv:1706.03762, section 6.1), the best one among them; running
-    statistics are the last one's.
-
-    Returns:
-        The step (of an average, the last one), and what `restore_variables` gives.
-    """
-    if which != "average":
-        step = choose(checkpoints, which)
-        return step, *restore_variables(checkpoints, step, shapes, ema, mesh)
-    steps = checkpoints.steps()
-    choose(checkpoints, "last")  # raises where there is none
-    sums: list = [None, None]
-    for step in steps:
-        found = restore_variables(checkpoints, step, shapes, ema, mesh)
-        for i, variables in enumerate(found):
-            if variables is not None:
-                params = variables["params"]
-                sums[i] = params if sums[i] is None else jax.tree.map(jnp.add, sums[i], params)
-    plain, averaged = (
-        None if total is None else {**found[0], "params": jax.tree.map(lambda x: x / len(steps), total)}
-        for total in sums
-    )
-    return steps[-1], plain, averaged
+    rest = arrays.get("collections", {})
+    return Restored(step, {"params": arrays["params"], **rest}, {"params": arrays["ema"], **rest} if averaged else None)
 
 
 def choose(checkpoints: Checkpoints, which: str) -> int:
-    """The step that "best", "last" or a number means; without any measured one, the best is the last.
+    """The step that "best", "last" or a number means; where no metric was measured, the best is the last.
 
     Raises:
         UserError: there is no such checkpoint.
@@ -87,14 +90,5 @@ def choose(checkpoints: Checkpoints, which: str) -> int:
     if which.isdigit() and int(which) in steps:
         return int(which)
     raise UserError(
-        f"--checkpoint={which} is not there; choose best, last, average or one of {', '.join(map(str, steps))}"
+        f"--checkpoint={which} does not exist; choose best, last, average or one of {', '.join(map(str, steps))}"
     )
-
-
-def open_run(path: Path, evals: Mapping[str, Any]) -> Checkpoints:
-    """The checkpoints in the folder of a run, to read.
-
-    Args:
-        evals: that section of its config.
-    """
-    return Checkpoints(path / "checkpoints", best=evals["best"], mode=evals["mode"], read_only=True)

@@ -1,101 +1,81 @@
-"""A trained run, ready to predict."""
+"""A run in a folder, opened to read: the one way from a folder to a model with its weights."""
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
-from vitax import rundir
-from vitax.build import build_model, build_task, read_pipeline
-from vitax.mesh import make_mesh
+from vitax import reading, rundir
 from vitax.pipelines import Reader
-from vitax.runs.restore import choose, open_run, restore
-from vitax.schema import Config, resolve
+from vitax.resolve import resolve
+from vitax.runs.restore import Restored, choose, restore
+from vitax.schema import Config
 from vitax.tasks import Task, Variables
-from vitax.training.sharding import to_device
-
-BATCH = 64  # examples at a time, rounded up to a multiple of the devices
+from vitax.training.checkpoint import Checkpoints
 
 
-class TrainedRun(NamedTuple):
-    """variables: averaged ones, where the run kept an average; batch_size: examples at a time."""
+class SavedRun(NamedTuple):
+    """A run that has saved at least one checkpoint. Its data are not opened.
 
+    Attributes:
+        meta: what the newest checkpoint says of itself: class names, tokenizer, versions.
+        family: key of MODELS; task_name: key of TASKS.
+        averaged: whether the run keeps a moving average of the parameters.
+    """
+
+    path: Path
     config: Config
-    mesh: Mesh
-    reader: Reader
+    checkpoints: Checkpoints
+    meta: dict[str, Any]
+    family: str
     model: nn.Module
+    task_name: str
     task: Task
-    variables: Variables
-    batch_size: int
+    reader: Reader
+    averaged: bool
+
+    @property
+    def shapes(self) -> Variables:
+        """The shapes of all variables of the task."""
+        return jax.eval_shape(self.task.init, jax.random.key(0), self.reader.pad([], 1))
+
+    def variables(self, which: str, mesh: Mesh, shapes: Variables | None = None) -> Restored:
+        """The variables of a checkpoint.
+
+        Args:
+            which: "best", "last", "average", or a step.
+            mesh: where they are put.
+            shapes: of the variables, if they are not those of ``task``.
+
+        Raises:
+            UserError: there is no such checkpoint, or it cannot be read.
+        """
+        return restore(self.checkpoints, which, shapes or self.shapes, self.averaged, mesh)
 
 
-def load_run(path: Path, which: str = "best") -> TrainedRun:
-    """The run in a folder, on all devices there are, whatever it was trained on.
-
-    Args:
-        which: checkpoint: "best", "last", "average", or a step.
+def open_saved(path: str | Path) -> SavedRun:
+    """Opens the run in a folder.
 
     Raises:
-        UserError: there is no run, or no such checkpoint.
+        UserError: there is no run, or it has no checkpoint.
     """
+    path = Path(path).expanduser()
     config = resolve(rundir.read_config(path))
-    checkpoints = open_run(path, config["evals"])
-    mesh = make_mesh()
-    batch_size = -(-BATCH // mesh.size) * mesh.size
-    reader = read_pipeline(config, checkpoints.meta(choose(checkpoints, "last")))
-    model = build_model(config, reader)
-    task = build_task(config, model, reader)
-    shapes = jax.eval_shape(task.init, jax.random.key(0), pad([], reader, batch_size))
-    ema = config["optim"]["ema_decay"] > 0
-    _, plain, averaged = restore(checkpoints, which, shapes, ema, mesh)
-    variables = plain if averaged is None else averaged
-    return TrainedRun(config, mesh, reader, model, task, variables, batch_size)
-
-
-def pad(examples: Sequence[dict[str, np.ndarray]], reader: Reader, batch_size: int) -> dict[str, np.ndarray]:
-    """A full batch of transformed examples, filled up with blank ones that are not valid."""
-    rows = [*examples, *[reader.blank] * (batch_size - len(examples))]
-    batch = {name: np.stack([row[name] for row in rows]) for name in reader.blank}
-    return {**batch, "valid": np.arange(batch_size) < len(examples)}
-
-
-def predictions(
-    run: TrainedRun, examples: Iterator[tuple[str, Any]], predict=None
-) -> Iterator[tuple[str, Any, dict[str, np.ndarray] | None]]:
-    """What the task predicts, example by example, in their order.
-
-    Args:
-        examples: (name, example, not yet transformed); in place of an example, the error that came up reading it.
-        predict: jitted, in place of the task's own.
-
-    Yields:
-        (name, transformed example, its row of every prediction), or (name, error, None).
-    """
-    predict = jax.jit(run.task.predict) if predict is None else predict
-    rng = np.random.default_rng(0)  # test transforms draw nothing
-    group: list[tuple[str, Any]] = []
-
-    def flush():
-        good = [example for _, example in group if not isinstance(example, Exception)]
-        rows = iter(())
-        if good:
-            with jax.set_mesh(run.mesh):
-                batch = to_device(pad(good, run.reader, run.batch_size), run.mesh)
-                out = jax.device_get(predict(run.variables, batch))
-            rows = iter([{name: x[i] for name, x in out.items()} for i in range(len(good))])
-        for name, example in group:
-            row = None if isinstance(example, Exception) else next(rows)
-            yield name, example, row
-        group.clear()
-
-    for name, example in examples:
-        if not isinstance(example, Exception):
-            example = run.reader.transform(example, rng)
-        group.append((name, example))
-        if len(group) == run.batch_size:
-            yield from flush()
-    yield from flush()
+    evals = reading.best_of(config)
+    checkpoints = Checkpoints(path / "checkpoints", best=evals.best, mode=evals.mode, read_only=True)
+    meta = checkpoints.meta(choose(checkpoints, "last"))
+    built = reading.read(config, meta)
+    return SavedRun(
+        path=path,
+        config=config,
+        checkpoints=checkpoints,
+        meta=meta,
+        family=built.family,
+        model=built.model,
+        task_name=built.task_name,
+        task=built.task,
+        reader=built.reader,
+        averaged=built.averaged,
+    )

@@ -31,7 +31,7 @@ TASKS = {
     "masked_words": Objective(masked_words, "texts"),
     "language": Objective(language, "texts"),
     "text_classification": Objective(text_classification, "sentences"),
-    "translation": Objective(translation, "parallel"),
+    "translation": Objective(translation, "bitext"),
     "restoration": Objective(restoration, "restoration"),
 }
 

@@ -17,9 +17,9 @@ import jax
 import orbax.checkpoint as ocp
 
 from vitax.errors import UserError
+from vitax.mesh import all_hosts
 from vitax.training.damage import Damaged, digest, fault, reason, whole
 from vitax.training.fingerprint import fingerprints, mismatches
-from vitax.training.sharding import all_hosts
 from vitax.training.step import TrainState
 
 LOGGER = logging.getLogger("vitax")

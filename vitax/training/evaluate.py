@@ -4,7 +4,7 @@ An evaluator is a function ``variables -> {name: value}``; it keeps nothing betw
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -65,3 +65,13 @@ def mean_metrics(task: Task, batches: Callable[[], Iterable[dict[str, Any]]], me
         return {**means, "examples": examples, "corrupt": corrupt, "seconds": seconds}
 
     return evaluate
+
+
+def evaluate_all(evaluators: Mapping[str, Evaluator], variables: Variables, ema: Variables | None) -> dict[str, float]:
+    """``<split>/<metric>`` of every evaluator and, for the averaged parameters, ``<split>_ema/<metric>``."""
+    results = {}
+    for split, evaluator in evaluators.items():
+        for suffix, chosen in (("", variables), ("_ema", ema)):
+            if chosen is not None:
+                results |= {f"{split}{suffix}/{name}": value for name, value in evaluator(chosen).items()}
+    return results

@@ -33,16 +33,6 @@ def state_shardings(abstract_state: Any, mesh: Mesh) -> Any:
     return jax.tree.map(lambda x: NamedSharding(mesh, fsdp_spec(x.shape, mesh.shape["fsdp"])), abstract_state)
 
 
-def all_hosts(good: bool) -> bool:
-    """Whether all hosts say so; waits for them."""
-    if jax.process_count() == 1:
-        return good
-    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("device",))
-    mine = np.full(jax.local_device_count(), good)
-    said = jax.make_array_from_process_local_data(NamedSharding(mesh, P("device")), mine)
-    return bool(jax.jit(lambda x: x.all(), out_shardings=NamedSharding(mesh, P()))(said))
-
-
 def to_device(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """This host's rows of a batch, as part of global arrays whose leading axis is split over all devices."""
     sharding = batch_sharding(mesh)

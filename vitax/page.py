@@ -72,6 +72,15 @@ def heat(
     return f"<table class=heat><tr><th></th>{top}</tr>{''.join(lines)}</table>"
 
 
+def shaded(name: str, words: Sequence[str], shades: np.ndarray) -> str:
+    """A name, and words on red: the larger the shade in 0..1, the darker."""
+    spans = (
+        f'<span style="background: rgba(214, 60, 40, {shade:.2f})">{text(word)}</span>'
+        for word, shade in zip(words, shades, strict=True)
+    )
+    return paragraph(f"<b>{text(name)}</b> {' '.join(spans)}")
+
+
 def legend(colors: Sequence[tuple[str, str]]) -> str:
     """(name, CSS colour) of what a chart shows."""
     dots = (f'<span style="color: {color}">●</span>&nbsp;{text(name)}' for name, color in colors)

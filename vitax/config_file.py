@@ -1,0 +1,29 @@
+"""Config files: FILE.py with a function get_config."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from vitax.config import to_json
+from vitax.errors import UserError
+
+
+def load_config(spec: str) -> dict[str, Any]:
+    """``FILE.py[:VARIANT]`` -> what its get_config(VARIANT) returns.
+
+    Raises:
+        UserError: there is no such file, or its get_config fails.
+    """
+    path, _, variant = spec.partition(":")
+    if not Path(path).is_file():
+        known = ", ".join(sorted(str(p) for p in Path("configs").glob("*.py")))
+        raise UserError(f"config file {path} does not exist in {Path.cwd()}" + (f"; it has {known}" if known else ""))
+    try:
+        module_spec = importlib.util.spec_from_file_location("config_file", path)
+        module = importlib.util.module_from_spec(module_spec)
+        module_spec.loader.exec_module(module)
+        config = module.get_config(variant).to_dict()
+        to_json(config)  # what cannot be written down cannot be resumed
+    except Exception as error:
+        raise UserError(f"config {spec}: {type(error).__name__}: {error}") from error
+    return config

@@ -1,0 +1,35 @@
+"""Explanations of the predictions of a trained run: EXPLAINERS is the table."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from vitax.errors import UserError
+from vitax.explanation.images import explain_images
+from vitax.explanation.texts import explain_texts
+from vitax.prediction import TrainedRun, predictor_of
+
+EXPLAINERS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {
+    "classification": explain_images,
+    "token_pruning": explain_images,
+    "contrastive": explain_images,
+    "masked_image": explain_images,
+    "text_classification": explain_texts,
+    "masked_words": explain_texts,
+}
+
+
+def explain(run: TrainedRun, inputs: Sequence[str], **options: Any) -> Iterator[dict[str, Any]]:
+    """One JSON object for each input, see `explain_images` and `explain_texts`, which take the options.
+
+    Args:
+        inputs: files and folders of images; or files of text, a line each.
+
+    Raises:
+        UserError: nothing can be explained of this objective, or an option has no meaning for it.
+    """
+    if run.task_name not in EXPLAINERS:
+        raise UserError(f"a run of {run.task_name} has nothing to explain; these have: {', '.join(EXPLAINERS)}")
+    explainer = EXPLAINERS[run.task_name]
+    if "labels" in options and run.task_name != "contrastive":
+        raise UserError(f"--labels has no meaning for a run of {run.task_name}: it has its own classes")
+    return explainer(run, predictor_of(run.task_name).inputs(inputs), **options)

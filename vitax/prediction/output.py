@@ -1,0 +1,27 @@
+"""Where predictions that are images are written."""
+
+from pathlib import Path
+
+from vitax.errors import UserError
+
+
+def output_folder(run_folder: Path, name: str, out: str = "") -> Path:
+    """The folder ``out`` or, if it is empty, RUN/name; it is made if it does not exist.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    folder = Path(out).expanduser() if out else run_folder / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out={folder} cannot be made a folder: {error}") from error
+    return folder
+
+
+def output_path(folder: Path, file: str) -> Path:
+    """folder/NAME.png for the result of a file; numbered where one of that name exists, which is left alone."""
+    stem, path, number = Path(file).stem, folder / f"{Path(file).stem}.png", 2
+    while path.exists():
+        path, number = folder / f"{stem}-{number}.png", number + 1
+    return path

@@ -1,0 +1,103 @@
+"""A trained run, ready to predict: the model with its weights on all devices, and batches of predictions."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from vitax.mesh import make_mesh
+from vitax.pipelines import Reader
+from vitax.runs.saved import open_saved
+from vitax.schema import Config
+from vitax.tasks import Task, Variables
+from vitax.training.sharding import to_device
+
+BATCH = 64  # examples at a time, rounded up to a multiple of the devices
+
+
+class TrainedRun(NamedTuple):
+    """A run and the weights of one of its checkpoints.
+
+    Attributes:
+        path: its folder.
+        family: key of MODELS; task_name: key of TASKS.
+        variables: the moving averages, if the run kept them.
+        batch_size: examples at a time.
+    """
+
+    path: Path
+    config: Config
+    mesh: Mesh
+    reader: Reader
+    family: str
+    model: nn.Module
+    task_name: str
+    task: Task
+    variables: Variables
+    batch_size: int
+
+
+def load_run(path: str | Path, which: str = "best") -> TrainedRun:
+    """The run in a folder, on all devices of this machine, whatever it was trained on.
+
+    Args:
+        which: checkpoint: "best", "last", "average", or a step.
+
+    Raises:
+        UserError: there is no run, or no such checkpoint.
+    """
+    saved, mesh = open_saved(path), make_mesh()
+    return TrainedRun(
+        path=saved.path,
+        config=saved.config,
+        mesh=mesh,
+        reader=saved.reader,
+        family=saved.family,
+        model=saved.model,
+        task_name=saved.task_name,
+        task=saved.task,
+        variables=saved.variables(which, mesh).preferred,
+        batch_size=-(-BATCH // mesh.size) * mesh.size,
+    )
+
+
+def predictions(
+    run: TrainedRun, examples: Iterator[tuple[str, Any]], predict=None
+) -> Iterator[tuple[str, Any, dict[str, np.ndarray] | None]]:
+    """Predictions of the task, example by example, in their order.
+
+    Args:
+        examples: (name, example, not yet transformed); in place of an example, the error that came up reading it.
+        predict: jitted, in place of the task's own.
+
+    Yields:
+        (name, transformed example, its row of every prediction), or (name, error, None).
+    """
+    predict = jax.jit(run.task.predict) if predict is None else predict
+    rng = np.random.default_rng(0)  # test transforms draw nothing
+    group: list[tuple[str, Any]] = []
+
+    def flush():
+        good = [example for _, example in group if not isinstance(example, Exception)]
+        rows = iter(())
+        if good:
+            with jax.set_mesh(run.mesh):
+                batch = to_device(run.reader.pad(good, run.batch_size), run.mesh)
+                out = jax.device_get(predict(run.variables, batch))
+            rows = iter([{name: x[i] for name, x in out.items()} for i in range(len(good))])
+        for name, example in group:
+            row = None if isinstance(example, Exception) else next(rows)
+            yield name, example, row
+        group.clear()
+
+    for name, example in examples:
+        if not isinstance(example, Exception):
+            example = run.reader.transform(example, rng)
+        group.append((name, example))
+        if len(group) == run.batch_size:
+            yield from flush()
+    yield from flush()

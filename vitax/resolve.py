@@ -1,0 +1,69 @@
+"""From a config as it is written to the config as it is run: every key is present, old names are replaced."""
+
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from vitax.config import complete
+from vitax.errors import UserError
+from vitax.models import MODELS
+from vitax.schema import Config, takers
+from vitax.sections import Top
+
+# {section: {former key: its name today}}: configs and runs that were written before still work.
+RENAMED_KEYS = {"data": {"patches_per_picture": "patches_per_image"}, "evals": {"pictures": "images"}}
+# {(section, key): {former value: its name today}}
+RENAMED_VALUES = {("data", "name"): {"pictures": "images", "parallel": "bitext"}}
+
+
+def renamed(config: Config) -> dict[str, Any]:
+    """The config with the names of today, as a copy whose sections can be changed."""
+    copy = {key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()}
+    for section, names in RENAMED_KEYS.items():
+        values = copy.get(section)
+        if isinstance(values, dict):
+            copy[section] = {names.get(key, key): value for key, value in values.items()}
+    for (section, key), names in RENAMED_VALUES.items():
+        values = copy.get(section)
+        if isinstance(values, dict) and isinstance(values.get(key), str):
+            values[key] = names.get(values[key], values[key])
+    return copy
+
+
+def resolve(
+    config: Config, chosen: Mapping[str, str] = MappingProxyType({}), removed: Collection[str] = ()
+) -> dict[str, Any]:
+    """The config with every key: the fields of the size are spelled out, and defaults are filled in.
+
+    Args:
+        config: as a config file or config.json gives it. A field given beside ``model.size`` overrides that of the size.
+        chosen: {"model.name", "model.size", "task.name": value} from the command line. They decide which other keys
+            exist; a size chosen this way overrides the fields of the config.
+        removed: keys, such as "task.label_smoothing", whose values in the config are left out.
+
+    Raises:
+        UserError: an unknown or missing key.
+    """
+    full = renamed(config)
+    for key, value in chosen.items():
+        section, name = key.split(".")
+        if isinstance(full.get(section), dict):
+            full[section][name] = value
+    for key in removed:
+        section, _, name = key.rpartition(".")
+        (full.get(section, {}) if section else full).pop(name, None)
+    functions = takers(full)
+    resolved = complete("", {key: value for key, value in full.items() if key not in functions}, [Top])
+    for name, section_takers in functions.items():
+        values = full.get(name, {})
+        if not isinstance(values, dict):
+            raise UserError(f"config.{name}={values!r} is not a section")
+        own = {"name": values.pop("name")} if name in ("model", "task") else {}
+        if name == "model":
+            size, sizes = values.pop("size", ""), MODELS[own["name"]].sizes
+            if not isinstance(size, str) or (size and size not in sizes):
+                raise UserError(f"config.model.size={size!r} is unknown; choose one of {', '.join(sizes)}")
+            own["size"], fields = size, sizes.get(size, {})
+            values = values | fields if "model.size" in chosen else fields | values
+        resolved[name] = own | complete(name, values, section_takers)
+    return resolved

@@ -1,0 +1,61 @@
+"""Evaluates a checkpoint of a run, on its own data or on others."""
+
+from pathlib import Path
+
+import jax
+
+from vitax import rundir
+from vitax.build import Run, build
+from vitax.config import differences, from_json, to_json
+from vitax.errors import UserError
+from vitax.monitoring.log import LOGGER, say
+from vitax.runs.saved import SavedRun, open_saved
+from vitax.schema import Config
+from vitax.training.evaluate import evaluate_all
+
+
+def evaluate_run(config: Config, path: Path, which: str = "best") -> dict[str, float]:
+    """Evaluates a checkpoint on the test split, prints the results and adds them to evaluations.jsonl.
+
+    Args:
+        config: resolved; that of the run, perhaps with other data.
+        path: folder of the run.
+        which: "best", "last", "average", or a step.
+
+    Raises:
+        UserError: there is no such run, or its data and the given ones do not go together.
+    """
+    saved, run = open_saved(path), build(config, path)
+    variables = saved.variables(which, run.mesh, {"params": run.shapes.params, **run.shapes.collections})
+    _check_data(saved, run)
+    results = evaluate_all(run.evaluators, variables.plain, variables.averaged)
+    say(f"step {variables.step:,} of {path} on {run.pipeline.splits.origin}")
+    for name, value in results.items():
+        say(f"{name}  {value:.4f}")
+    if jax.process_index() == 0:
+        line = {
+            "checkpoint": which,
+            "step": variables.step,
+            "data": run.pipeline.splits.origin,
+            "config_changes": differences(rundir.read_config(path), from_json(to_json(config))),
+            **results,
+        }
+        try:
+            rundir.append_json(path / "evaluations.jsonl", line)
+        except OSError as error:  # the results were printed; a run may be read-only by now
+            LOGGER.warning("not added to the run: %s", error)
+    return results
+
+
+def _check_data(saved: SavedRun, run: Run) -> None:
+    """Refuses data with other tokens or classes than those of the run."""
+    if saved.meta.get("tokenizer") != run.pipeline.reader.record.get("tokenizer"):
+        raise UserError(
+            f"config.data.tokenizer is not that of the run in {saved.path}; leave it empty to evaluate with the run's own"
+        )
+    known, given = saved.meta["class_names"], list(run.pipeline.splits.test.class_names)
+    if known != given:
+        raise UserError(
+            f"the run in {saved.path} knows the classes {', '.join(known[:5])}..., the data have "
+            f"{', '.join(given[:5])}...; evaluate it on data with the same classes"
+        )

@@ -1,0 +1,138 @@
+"""Sections of a config whose keys belong to no other module: top level, schedule, average, evaluation, saving, logging."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from vitax.data.source import Cached, Source
+from vitax.training.optim import Schedule, make_schedule, scaled_learning_rate
+
+
+class Top(NamedTuple):
+    """The scalars of a config.
+
+    Attributes:
+        batch_size: examples per update, over all devices and hosts.
+        duration: length of the run: "300 epochs", "10000 steps" or "1e9 examples".
+        seed: seed of initialisation, data order, augmentation and dropout, 0..2^31-1.
+        accumulate: micro-batches per update; the memory for activations shrinks by this factor.
+        init_from: weights to start from: a file that `vitax.pretrained` reads, or the folder of a run; "" = random.
+        init_new: patterns of parameters that are initialised although ``init_from`` lacks them or has other shapes.
+        init_skip: patterns of parameters of ``init_from`` that the model has no place for.
+        on_nan: "stop" or "skip": what to do at a step whose loss, gradient or update is not finite. Skipped steps are
+            logged and counted.
+    """
+
+    batch_size: int
+    duration: str
+    seed: int = 0
+    accumulate: int = 1
+    init_from: str = ""
+    init_new: tuple[str, ...] = ()
+    init_skip: tuple[str, ...] = ()
+    on_nan: str = "stop"
+
+
+def cached(source: Source, *, cache_gib: float = 1.0) -> Source:
+    """The source, with decoded examples kept in memory.
+
+    Args:
+        cache_gib: GiB of examples to keep for each source and worker process; 0 = none.
+
+    Raises:
+        ValueError: a negative size.
+    """
+    if cache_gib < 0:
+        raise ValueError(f"cache_gib={cache_gib} must not be negative")
+    return Cached(source, int(cache_gib * 2**30)) if cache_gib else source
+
+
+def schedule(
+    batch_size: int,
+    total: int,
+    in_steps: Callable[[str, str], int],
+    *,
+    learning_rate: float,
+    lr_scaling: str = "none",
+    schedule: str = "cosine",
+    warmup: str = "",
+    final_learning_rate: float = 0.0,
+    milestones: tuple[float, ...] = (),
+) -> Schedule:
+    """The learning rate of each step, see `scaled_learning_rate` and `make_schedule`.
+
+    Args:
+        batch_size: examples per update.
+        total: steps of the run.
+        in_steps: (name of the key, duration) -> steps.
+        learning_rate: peak, before scaling.
+        lr_scaling: "none", "linear" or "sqrt": the peak grows with batch_size / 256 in this way.
+        schedule: "cosine", "linear", "inverse_sqrt", "constant" or "step".
+        warmup: duration of the linear warm-up; "" = none.
+        final_learning_rate: end of the cosine and of the line.
+        milestones: shares of the run at which "step" halves the rate.
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+    if learning_rate <= 0 or final_learning_rate < 0:
+        raise ValueError(
+            f"learning_rate={learning_rate} must be above 0, and final_learning_rate={final_learning_rate} at least 0"
+        )
+    peak = scaled_learning_rate(learning_rate, lr_scaling, batch_size)
+    warmup_steps = in_steps("optim.warmup", warmup)
+    return make_schedule(schedule, peak, total, warmup_steps, final_learning_rate, milestones)
+
+
+class Average(NamedTuple):
+    """The moving average of the parameters.
+
+    Attributes:
+        ema_decay: decay of the moving average, 0 <= decay < 1; 0 = no average is kept.
+    """
+
+    ema_decay: float = 0.0
+
+
+class Evals(NamedTuple):
+    """When and how to evaluate.
+
+    Attributes:
+        every: duration between evaluations; "" = only at the end, where the model is always evaluated.
+        batch_size: examples per batch; 0 = the batch size of training. It is rounded up to a multiple of the devices;
+            padding does not count.
+        best: metric whose best checkpoint is kept, "test/accuracy" for example; "" = none.
+        mode: "max" or "min": which value of that metric is the best.
+    """
+
+    every: str = ""
+    batch_size: int = 0
+    best: str = ""
+    mode: str = "max"
+
+
+class Saving(NamedTuple):
+    """When to save, and what to keep.
+
+    Attributes:
+        every: duration between checkpoints; "" = only at the end.
+        keep: number of the newest checkpoints that stay; the best one stays too.
+    """
+
+    every: str = ""
+    keep: int = 2
+
+
+class Logging(NamedTuple):
+    """What is logged and reported.
+
+    Attributes:
+        every: duration between lines of the log.
+        profile_at: step at which a profiler trace begins; 0 = none.
+        profile_steps: number of steps in that trace.
+        report: number of test examples that report.html shows when the run is done; 0 = no report.
+    """
+
+    every: str = "50 steps"
+    profile_at: int = 0
+    profile_steps: int = 5
+    report: int = 1000

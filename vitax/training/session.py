@@ -1,0 +1,289 @@
+"""One start of a run: the state, and all that runs beside the steps: logs, prefetching, watchdog, trace, checkpoints."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from vitax.errors import TrainingError, UserError
+from vitax.monitoring.log import MetricsLog, one_line, say
+from vitax.monitoring.progress import Progress
+from vitax.monitoring.recorder import Recorder
+from vitax.monitoring.signals import Stopped
+from vitax.monitoring.tracer import Tracer
+from vitax.monitoring.watchdog import Watchdog
+from vitax.tasks.task import Batch, Variables
+from vitax.training.checkpoint import Checkpoints
+from vitax.training.evaluate import Evaluator, evaluate_all
+from vitax.training.health import Check
+from vitax.training.optim import Schedule
+from vitax.training.sharding import prefetch
+from vitax.training.step import Compiled, TrainState, parameter_paths
+
+
+class Plan(NamedTuple):
+    """When what happens, all in steps; 0 = only at the end (a log line, a trace: never)."""
+
+    total: int
+    log_every: int
+    eval_every: int
+    save_every: int
+    profile_at: int = 0
+    profile_steps: int = 0
+
+    def due(self, step: int, every: int) -> bool:
+        """Whether what happens every so many steps, and at the end, happens after this one."""
+        return step == self.total or (bool(every) and step % every == 0)
+
+
+class Feed(Protocol):
+    """Training batches on the host, see `vitax.data.loader.Loader`.
+
+    corrupt: indices of the unreadable examples met so far.
+    """
+
+    batch_size: int
+    corrupt: set[int]
+
+    def train(self, start: int = 0) -> Iterator[dict[str, np.ndarray]]:
+        """Batches from number ``start`` on, without end."""
+
+    def reading(self) -> Sequence[str]:
+        """Names of the examples that are being read now."""
+
+
+class Inputs(NamedTuple):
+    """What the loop is given besides the programs.
+
+    Attributes:
+        feed: training batches.
+        evaluators: {split: evaluator}.
+        schedule: step -> learning rate, for the log.
+        unit: what an example is called in the log: "images".
+        identity: of the data; a checkpoint made with other data is refused.
+        stop: asked after each step; True = save, and return.
+        interrupting: a context in which a signal may raise `Stopped`.
+        start_from: variables of a new run, in place of the initial ones.
+        skip: whether the step undoes itself where it is not finite.
+    """
+
+    feed: Feed
+    evaluators: Mapping[str, Evaluator]
+    schedule: Schedule
+    unit: str
+    identity: Mapping[str, Any]
+    stop: Callable[[int], bool] = lambda step: False
+    interrupting: Callable[[], AbstractContextManager] = contextlib.nullcontext
+    start_from: Variables | None = None
+    skip: bool = False
+
+
+class Outcome(NamedTuple):
+    """How a run ended.
+
+    results: the last value of each evaluated metric.
+    seconds: spent so far, earlier starts included.
+    done: all steps, and the last evaluation; otherwise the run was told to stop, and is saved.
+    """
+
+    state: TrainState
+    results: dict[str, float]
+    seconds: float
+    done: bool
+
+
+class Session:
+    """One start of a run. On entering, the state is restored, and an evaluation that an interruption left out is made;
+    on leaving, everything is written and closed.
+
+    Attributes:
+        stopping: whether the run was told to stop.
+        pending: whether an evaluation was due and is not done.
+        measured: the results of the evaluation after this step.
+        results: the last results of all evaluations.
+    """
+
+    def __init__(
+        self,
+        compiled: Compiled,
+        inputs: Inputs,
+        plan: Plan,
+        mesh: Mesh,
+        checkpoints: Checkpoints,
+        metrics_log: MetricsLog,
+        meta: Mapping[str, Any],
+        profile_dir: Path | None,
+    ):
+        self.compiled, self.inputs, self.plan, self.mesh, self.meta = compiled, inputs, plan, mesh, meta
+        self.checkpoints, self.metrics_log = checkpoints, metrics_log
+        self.began = time.monotonic()
+        self.start, self.state, self.saved = _begin(compiled, inputs, mesh, checkpoints)
+        self.began -= self.saved["seconds"]
+        inputs.feed.corrupt.update(self.saved["corrupt"])
+        self.results = dict(self.saved["metrics"])
+        self.measured: dict[str, float] = {}  # by the evaluation after this step
+        self.stopping, self.pending = False, False
+        self.problems: list[str] = []
+        self.watchdog = Watchdog()
+        self.check = Check(parameter_paths(self.state.params), inputs.skip, *self.saved["skipped"])
+        self.progress = Progress(plan.total, self.start, inputs.unit)
+        self.recorder = Recorder(metrics_log, self.progress, self.watchdog, self.check, self.saved["window"])
+        self.batches = prefetch(inputs.feed.train(self.start), mesh)
+        self.tracer = Tracer(profile_dir, plan.profile_at, plan.profile_steps)
+
+    def __enter__(self) -> "Session":
+        try:
+            self.metrics_log.start(self.start, self.saved["pending"], self.saved["unwritten"])
+            if self.saved["pending"]:
+                self.evaluate(self.start)
+                if not self.stopping:
+                    self.save(self.start, again=True)
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        try:
+            # On an error, what was being saved when a later step failed is still good. Other hosts may be anywhere.
+            if kind is None or jax.process_count() == 1:
+                self.problems = [problem for problem in (self.checkpoints.wait(),) if problem]
+        finally:
+            self.problems += [problem for problem in (self.metrics_log.close(),) if problem]
+            self.progress.close()
+            self.watchdog.close()
+            self.batches.close()
+            self.tracer.stop()
+
+    def steps(self) -> Iterator[int]:
+        """The steps that are left, until the run is told to stop."""
+        for step in range(self.start + 1, self.plan.total + 1):
+            if self.stopping:
+                return
+            self.measured, self.pending = {}, False
+            yield step
+
+    def next_batch(self) -> Batch:
+        """The next batch on the devices, the wait for it counted."""
+        with jax.set_mesh(self.mesh):
+            return self.recorder.wait_for(self.batches, self.inputs.feed.reading)
+
+    def step(self, step: int, batch: Batch) -> None:
+        """Starts a step on the devices, and records what the one before it reported."""
+        self.tracer.before(step)
+        with jax.set_mesh(self.mesh):
+            self.state, reported = self.compiled.step(self.state, batch)
+            self.recorder.step(step, reported, self.inputs.feed.batch_size)
+        self.tracer.after(step, self.state)
+
+    def log(self, step: int) -> None:
+        """Writes the means since the last line of the log.
+
+        Raises:
+            TrainingError: something is not finite.
+        """
+        self.recorder.read()  # first: what it finds is counted in this line
+        corrupt = len(self.inputs.feed.corrupt)
+        extra = {"train/learning_rate": float(self.inputs.schedule(step - 1)), "data/corrupt": corrupt}
+        self.recorder.line(step, extra | self.check.counts())
+
+    def pause(self) -> AbstractContextManager:
+        """Time spent inside does not count as training."""
+        return self.recorder.pause()
+
+    def ask_to_stop(self, step: int) -> None:
+        """Learns whether the run shall stop after this step."""
+        self.stopping = self.inputs.stop(step)
+
+    def evaluate(self, step: int) -> None:
+        """Runs all evaluators, unless the run was told to stop or a signal comes first: then the evaluation is pending.
+
+        Raises:
+            TrainingError: the step is not finite.
+        """
+        self.pending = True
+        if self.stopping:
+            return
+        self.recorder.read()
+        evaluators, state = self.inputs.evaluators, self.state
+        try:
+            with self.inputs.interrupting():
+                measured = evaluate_all(evaluators, state.variables, state.ema_variables)
+        except Stopped:
+            self.stopping = True
+            return
+        except Exception:
+            if jax.process_count() == 1:  # what was learned is not lost to what cannot be tested
+                self.save(step)
+            raise
+        self.pending, self.measured, self.results = False, measured, measured
+        self.metrics_log.write(step, measured)
+        say(f"step {step:,}  {one_line(measured)}")
+
+    def save(self, step: int, again: bool = False) -> None:
+        """Starts to save a checkpoint.
+
+        Args:
+            again: one of that step exists, from before its evaluation.
+
+        Raises:
+            TrainingError: the step is not finite; nothing of it is saved.
+        """
+        self.recorder.read()
+        position = {
+            "data": self.inputs.identity,
+            "metrics": self.measured,
+            "pending": self.pending,
+            "window": self.recorder.sums,
+            "corrupt": sorted(self.inputs.feed.corrupt),
+            "skipped": [self.check.skipped, self.check.in_a_row],
+            "seconds": time.monotonic() - self.began,
+            "unwritten": self.metrics_log.unwritten(),
+        }
+        save = self.checkpoints.replace if again else self.checkpoints.save
+        save(step, self.state, {**self.meta, **position})
+
+    def outcome(self) -> Outcome:
+        """How the run ended.
+
+        Raises:
+            TrainingError: something could not be written.
+        """
+        if self.problems:
+            raise TrainingError(
+                f"{'; '.join(self.problems)}; once that is mended, the same command continues from the newest checkpoint"
+            )
+        return Outcome(self.state, self.results, time.monotonic() - self.began, done=not self.stopping)
+
+
+def _begin(
+    compiled: Compiled, inputs: Inputs, mesh: Mesh, checkpoints: Checkpoints
+) -> tuple[int, TrainState, dict[str, Any]]:
+    """The step to start from, the state there, and what `Session.save` wrote beside it."""
+    requested = compiled.abstract_state._asdict()
+    newest = checkpoints.newest(lambda step: checkpoints.restore(step, requested))
+    if newest is None:
+        with jax.set_mesh(mesh):
+            state = compiled.init()
+        if inputs.start_from is not None:
+            state = state.starting_from(inputs.start_from)
+        nothing = {"window": {}, "metrics": {}, "corrupt": [], "skipped": [0, 0], "unwritten": []}
+        return 0, state, {**nothing, "seconds": 0, "pending": False}
+    start, saved, arrays = newest
+    if saved["data"] != inputs.identity:
+        raise UserError(
+            f"the data are not those of checkpoint {start}: {_changes(saved['data'], inputs.identity)}; "
+            "restore them, or start another run"
+        )
+    return start, TrainState(**arrays), saved
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+    return ", ".join(f"{k} was {str(old.get(k))[:60]} and is {str(new.get(k))[:60]}" for k in keys)
