@@ -31,8 +31,8 @@ def load(path, variant=""):
 
 
 @pytest.fixture
-def some_data(tmp_path, monkeypatch):
-    """``some_data(values)``: a config that points at data of its kind, few but real."""
+def recipe(tmp_path, monkeypatch):
+    """``recipe(values)``: a config that points at data of its kind, few but real."""
 
     def point(values):
         data, objective = values["data"], TASKS[values["task"]["name"]]
@@ -71,8 +71,8 @@ def some_data(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("path", "variant"), RECIPES, ids=lambda x: getattr(x, "stem", x))
-def test_every_recipe_builds_and_steps_abstractly_at_full_size(path, variant, some_data):
-    run = build.build(some_data(load(path, variant)))  # traces one step at full size
+def test_every_recipe_builds_and_steps_abstractly_at_full_size(path, variant, recipe):
+    run = build.build(recipe(load(path, variant)))  # traces one step at full size
     if path == VIT and not variant:
         assert sum(x.size for x in jax.tree.leaves(run.shapes.params)) == 86_567_656
         assert run.schedule(2) == pytest.approx(1.6e-3)

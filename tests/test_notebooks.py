@@ -24,7 +24,6 @@ def test_a_notebook_is_tidy(path):
     assert not re.search(r"[\"' =](/tmp|/home|/root|/work)/", path.read_text()), "paths of a machine"
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path):

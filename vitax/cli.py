@@ -195,26 +195,8 @@ def _print_help(usage: str, values: flags.FlagValues, config: dict[str, Any] | N
 
 
 def exit_with(command: Callable[[], int | None], *, debug: bool) -> None:
-    """Runs a command and ends the process with its exit code: 2 = wrong input, 1 = the run went wrong.
-
-    Args:
-        command: returns its exit code, None = 0.
-        debug: print the traceback of foreseen errors too.
-    """
-    try:
-        code = command() or 0
-    except (UserError, TrainingError, Interrupted) as error:
-        if debug:
-            traceback.print_exc()
-        message = str(error) if isinstance(error, Interrupted) else f"error: {error}"
-        print(message, file=sys.stderr)
-        code = 2 if isinstance(error, UserError) else getattr(error, "exit_code", 1)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        code = 130
-    except Exception:  # a mistake of ours: a report needs the traceback
-        traceback.print_exc()
-        code = 1
+    """Runs a command and ends the process with its `exit_code`."""
+    code = exit_code(command, debug=debug)
     sys.stdout.flush()
     sys.stderr.flush()
     if code:
@@ -223,6 +205,28 @@ def exit_with(command: Callable[[], int | None], *, debug: bool) -> None:
         logging.shutdown()
         os._exit(code)
     sys.exit(0)
+
+
+def exit_code(command: Callable[[], int | None], *, debug: bool) -> int:
+    """Runs a command and returns its exit code: 2 = wrong input, 1 = the run went wrong; errors are printed to stderr.
+
+    Args:
+        command: returns its exit code, None = 0.
+        debug: print the traceback of foreseen errors too.
+    """
+    try:
+        return command() or 0
+    except (UserError, TrainingError, Interrupted) as error:
+        if debug:
+            traceback.print_exc()
+        print(str(error) if isinstance(error, Interrupted) else f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UserError) else getattr(error, "exit_code", 1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception:  # a mistake of ours: a report needs the traceback
+        traceback.print_exc()
+        return 1
 
 
 def value_of(argv: Sequence[str], name: str) -> str:
