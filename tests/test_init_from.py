@@ -101,7 +101,7 @@ def test_a_trained_vit_becomes_backbone_and_teacher(tmp_path):
 
 def test_a_file_of_another_family_is_refused(tmp_path):
     write(tmp_path / "w.safetensors")
-    with pytest.raises(UserError, match="no weights of the family 'swin'"):
+    with pytest.raises(UserError, match="not weights of the family 'swin'"):
         chain(tmp_path / "w.safetensors", "swin_t.py:demo")
 
 

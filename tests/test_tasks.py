@@ -111,7 +111,7 @@ def test_contrastive_leaves_invalid_pairs_out_and_clips_its_scale(rng):
     out = task.predict(variables, three)
     expected = losses.contrastive(out["image"], out["text"], jnp.float32(20.0)).mean()
     assert float(alone) == pytest.approx(float(expected), rel=1e-5)
-    with pytest.raises(ValueError, match="does not go with model.logit_bias=False"):
+    with pytest.raises(ValueError, match="does not suit model.logit_bias=False"):
         make("contrastive", "clip", spec, loss="sigmoid")
 
 

@@ -122,7 +122,7 @@ def test_wrong_images_and_fields_are_refused(key):
         with pytest.raises(ValueError, match=message):
             jax.eval_shape(lambda: model.init(key, jnp.zeros(shape)))
 
-    refused("3 channels, the model 1", SwinIR(channels=1), 1, 16, 16, 3)
+    refused("3 channels, but the model has 1", SwinIR(channels=1), 1, 16, 16, 3)
     refused("4x16 is too small to be reflected .*window 8; enlarge it to 5", SwinIR(), 1, 4, 16, 3)
     refused("upsampler 'nearest_conv' has no scale 3", SwinIR(upsampler="nearest_conv", scale=3), 1, 16, 16, 3)
     refused("residual '2conv' is unknown", SwinIR(residual="2conv"), 1, 16, 16, 3)

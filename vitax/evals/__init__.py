@@ -1,6 +1,7 @@
-"""Evaluations that are not a mean: EVALUATORS lists, for each task, those that it can have.
+"""Evaluations that are not a mean; EVALUATORS lists the available ones for each task.
 
-``make(given, *, knobs) -> Evaluation``, or None where its knobs switch it off; the knobs are keys of config.evals.
+Each is a function ``make(given, *, knobs) -> Evaluation``, which returns None if its knobs switch it off; the knobs
+are keys of config.evals.
 """
 
 from collections.abc import Callable

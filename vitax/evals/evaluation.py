@@ -1,4 +1,4 @@
-"""What an evaluation that is not a mean over the test split is given, and gives."""
+"""Inputs and results of evaluations that are not a mean over the test split."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -17,7 +17,17 @@ from vitax.training.sharding import to_device
 
 
 class Given(NamedTuple):
-    """splits: the data; train, test: batches of both splits, not augmented."""
+    """Inputs of an evaluation.
+
+    Attributes:
+        task: the objective.
+        model: the model.
+        splits: training and test data.
+        reader: reader of single examples.
+        train, test: batches of both splits, not augmented.
+        mesh: devices that compute.
+        seed: seed of the run.
+    """
 
     task: Task
     model: nn.Module
@@ -30,7 +40,12 @@ class Given(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """metrics: names of what ``run`` measures."""
+    """An evaluation that is ready to run.
+
+    Attributes:
+        metrics: names of the metrics that ``run`` measures.
+        run: variables -> {name: value}.
+    """
 
     metrics: tuple[str, ...]
     run: Evaluator
@@ -39,7 +54,7 @@ class Evaluation(NamedTuple):
 def predicted(
     predict: Callable[[Variables, Batch], dict[str, jax.Array]], variables: Variables, loader: Loader, mesh: Mesh
 ) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
-    """What is predicted for each example of a loader that can be read, once and in order; on every host for all.
+    """Predictions for each readable example of a loader, once and in order; every host gets all of them.
 
     Args:
         predict: jitted; see `vitax.tasks.Task.predict`.
@@ -51,17 +66,17 @@ def predicted(
     for batch in loader.once():
         batch["position"] = batch.pop("index").astype(np.int32)  # devices have no int64
         with jax.set_mesh(mesh):
-            given = to_device(batch, mesh)
-            out = predict(variables, given)
+            inputs = to_device(batch, mesh)
+            out = predict(variables, inputs)
             if jax.process_count() > 1:
-                given, out = everywhere((given, out))
-        batch, out = jax.device_get((given, out))
+                inputs, out = everywhere((inputs, out))
+        batch, out = jax.device_get((inputs, out))
         valid = batch["valid"]
         yield tuple({name: x[valid] for name, x in part.items()} for part in (batch, out))
 
 
 def choose(task: Task, *names: str) -> Any:
-    """``task.predict``, jitted, with only the predictions of these names: the others are not computed."""
+    """``task.predict``, jitted and limited to the predictions with these names; the others are not computed."""
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         out = task.predict(variables, batch)

@@ -1,4 +1,4 @@
-"""What an image-text model can do without having been trained for it: zero-shot classification, and retrieval."""
+"""Zero-shot classification and retrieval with an image-text model, which was not trained for either."""
 
 import jax
 import numpy as np
@@ -6,17 +6,17 @@ import numpy as np
 from vitax.evals.evaluation import Evaluation, Given, choose, predicted
 from vitax.tasks import Batch, Task, Variables
 
-TEXTS = 64  # encoded at a time
+TEXTS = 64  # number of texts encoded at a time
 
 
 def zero_shot(given: Given, *, zero_shot: bool = True) -> Evaluation | None:
     """Classifies labelled test images by the nearest class name (arXiv:2103.00020, section 3.1).
 
-    The texts of all prompts are encoded once. Gives "zero_shot_accuracy", each class being the mean of all prompt
+    The texts of all prompts are encoded once. Measures "zero_shot_accuracy", where each class is the mean of all prompt
     templates, and "zero_shot_accuracy_one_prompt", with the first template alone.
 
     Args:
-        zero_shot: False = off; images without labels have none.
+        zero_shot: False = off; also off for images without labels.
     """
     names = given.reader.record["class_names"]
     if not zero_shot or not names:
@@ -38,39 +38,39 @@ def zero_shot(given: Given, *, zero_shot: bool = True) -> Evaluation | None:
 
 
 def text_encoder(task: Task):
-    """(variables, batch) -> [B, E], jitted; the image of the batch is not looked at."""
+    """A jitted function (variables, batch) -> [B, E] that does not use the images of the batch."""
     return jax.jit(lambda variables, batch: task.predict(variables, batch)["text"])
 
 
 def encode_texts(encode, variables: Variables, blank: Batch, tokens: np.ndarray) -> np.ndarray:
-    """[n, L] token ids to [n, E]."""
+    """Embeddings [n, E] of texts, from token ids [n, L]."""
     parts = []
     for first in range(0, len(tokens), TEXTS):
-        some = tokens[first : first + TEXTS]
-        filled = np.concatenate([some, np.repeat(some[:1], TEXTS - len(some), axis=0)])
+        chunk = tokens[first : first + TEXTS]
+        filled = np.concatenate([chunk, np.repeat(chunk[:1], TEXTS - len(chunk), axis=0)])
         rows = {name: np.stack([x] * TEXTS) for name, x in blank.items()}
-        parts.append(np.asarray(encode(variables, {**rows, "tokens": filled}))[: len(some)])
+        parts.append(np.asarray(encode(variables, {**rows, "tokens": filled}))[: len(chunk)])
     return np.concatenate(parts)
 
 
 def class_weights(texts: np.ndarray) -> np.ndarray:
-    """[templates, K, E] of length 1 to [K, E] of length 1: the mean of the templates."""
+    """Class embeddings [K, E] of length 1: the mean over the templates of [templates, K, E] of length 1."""
     mean = texts.mean(axis=0)
     return mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
 
 
 def retrieval(given: Given, *, retrieval: tuple[int, ...] = (1, 5, 10), gallery: int = 5000) -> Evaluation | None:
-    """Finds the caption of an image, and the image of a caption, among all of the test split (section 3.1.4).
+    """Finds the caption of an image, and the image of a caption, among pairs of the test split (section 3.1.4).
 
-    Gives "image_to_text_r{k}" and "text_to_image_r{k}": how often something right is among the first k. Right is any
-    pair of the same image or of the same words.
+    Measures "image_to_text_r{k}" and "text_to_image_r{k}": how often a correct result is among the first k. Every pair
+    with the same image or with the same words is correct.
 
     Args:
-        retrieval: the k; () = off.
-        gallery: pairs to search among, the first of the test split: the more, the harder (5000 is COCO's).
+        retrieval: values of k; () = off.
+        gallery: number of pairs to search, the first ones of the test split; more are harder (COCO uses 5000).
 
     Raises:
-        ValueError: a number below 1.
+        ValueError: a number is below 1.
     """
     if not retrieval:
         return None
@@ -94,17 +94,17 @@ def retrieval(given: Given, *, retrieval: tuple[int, ...] = (1, 5, 10), gallery:
         _, words = np.unique(tokens, axis=0, return_inverse=True)
         _, files = np.unique([test.source.name(i) for i in index], return_inverse=True)
         scores = images @ texts.T
-        found = {f"image_to_text_r{k}": 0.0 for k in retrieval}
-        found |= {f"text_to_image_r{k}": 0.0 for k in retrieval}
+        hits = {f"image_to_text_r{k}": 0.0 for k in retrieval}
+        hits |= {f"text_to_image_r{k}": 0.0 for k in retrieval}
         words, files = words.reshape(-1), files.reshape(-1)
         for direction, matrix in (("image_to_text", scores), ("text_to_image", scores.T)):
-            for row, one in enumerate(matrix):
-                right = (words == words[row]) | (files == files[row])
-                # The best right one's rank: ties count against it.
-                rank = int((one[~right] >= one[right].max()).sum())
+            for row, row_scores in enumerate(matrix):
+                correct = (words == words[row]) | (files == files[row])
+                # The rank of the best correct result; ties count against it.
+                rank = int((row_scores[~correct] >= row_scores[correct].max()).sum())
                 for k in retrieval:
-                    found[f"{direction}_r{k}"] += rank < k
-        return {name: float(value / len(index)) for name, value in found.items()}
+                    hits[f"{direction}_r{k}"] += rank < k
+        return {name: float(value / len(index)) for name, value in hits.items()}
 
     names = (f"{way}_r{k}" for way in ("image_to_text", "text_to_image") for k in retrieval)
     return Evaluation(tuple(names), run)

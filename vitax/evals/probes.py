@@ -1,4 +1,4 @@
-"""What the features of an encoder are worth as they are: nearest neighbours, and linear classifiers from few examples."""
+"""Quality of an encoder's frozen features: nearest neighbours, and linear classifiers trained on few examples."""
 
 import warnings
 
@@ -13,41 +13,41 @@ def probes(given: Given, *, knn: int = 0, shots: tuple[int, ...] = (), draws: in
     """Classifies the test split by the "features" that a task predicts, scaled to length 1.
 
     Args:
-        knn: neighbours that vote, weighted by exp(cosine / 0.07) (Wu et al. 2018, arXiv:1805.01978; 20 is usual);
-            0 = off. Gives "knn_accuracy".
-        shots: labelled examples of each class, of which a logistic regression learns; () = off. Each gives
-            "accuracy_{n}shot", the mean over ``draws`` draws.
-        draws: at least 1.
+        knn: number of neighbours that vote, weighted by exp(cosine / 0.07) (Wu et al. 2018, arXiv:1805.01978; 20 is
+            usual); 0 = off. The metric is "knn_accuracy".
+        shots: numbers of labelled examples of each class on which a logistic regression is trained; () = off. The
+            metric of each is "accuracy_{n}shot", the mean over ``draws`` draws.
+        draws: number of random draws of the examples for ``shots``, at least 1.
 
     Raises:
-        ValueError: a number that is not positive, or images without labels.
+        ValueError: a number is out of its range, the images have no labels, or the model is distilled.
     """
     if knn < 0 or draws < 1 or any(n < 1 for n in shots):
-        raise ValueError(f"knn={knn}, shots={shots} and draws={draws} must be positive")
+        raise ValueError(f"knn={knn}, shots={shots} and draws={draws} must be positive (knn=0 is off)")
     if not knn and not shots:
         return None
     classes = len(given.reader.record["class_names"])
     if not classes:
         raise ValueError("knn and shots need labelled images")
     if getattr(given.model, "distillation_token", False):
-        raise ValueError("knn and shots need one feature of an image; a distilled model has two")
+        raise ValueError("knn and shots need one feature per image; a distilled model has two")
     predict = choose(given.task, "features")
 
     def extract(variables: Variables, loader) -> tuple[np.ndarray, np.ndarray]:
-        found = [(out["features"], batch["label"]) for batch, out in predicted(predict, variables, loader, given.mesh)]
-        x, y = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        pairs = [(out["features"], batch["label"]) for batch, out in predicted(predict, variables, loader, given.mesh)]
+        x, y = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
         return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12), y
 
     def run(variables: Variables) -> dict[str, float]:
         train, test = extract(variables, given.train), extract(variables, given.test)
         if len(np.unique(train[1])) < 2:
-            raise UserError("knn and shots need two classes at least among the training images")
-        found = {}
+            raise UserError("knn and shots need at least two classes among the training images")
+        accuracies = {}
         if knn:
-            found["knn_accuracy"] = knn_accuracy(*train, *test, knn, classes)
+            accuracies["knn_accuracy"] = knn_accuracy(*train, *test, knn, classes)
         for n in shots:
-            found[f"accuracy_{n}shot"] = few_shot_accuracy(*train, *test, n, draws, given.seed)
-        return found
+            accuracies[f"accuracy_{n}shot"] = few_shot_accuracy(*train, *test, n, draws, given.seed)
+        return accuracies
 
     names = (*(("knn_accuracy",) if knn else ()), *(f"accuracy_{n}shot" for n in shots))
     return Evaluation(names, run)
@@ -62,17 +62,20 @@ def knn_accuracy(
     classes: int,
     temperature: float = 0.07,
 ) -> float:
-    """Share of the test examples that their neighbours classify rightly.
+    """Share of the test examples that their neighbours classify correctly.
 
     Args:
         train, test: [n, D] features of length 1.
-        k: neighbours; at most all training examples.
+        train_labels, test_labels: [n] int.
+        k: number of neighbours; at most all training examples are used.
+        classes: number of classes.
+        temperature: a neighbour's vote has the weight exp(cosine / temperature).
     """
-    from sklearn.neighbors import NearestNeighbors  # a second: only who asks for it pays
+    from sklearn.neighbors import NearestNeighbors  # the import takes a second, so it is delayed until it is needed
 
     search = NearestNeighbors(n_neighbors=min(k, len(train)), algorithm="brute").fit(train)
     distance, index = search.kneighbors(test)
-    cosine = 1 - np.square(distance) / 2  # of vectors of length 1
+    cosine = 1 - np.square(distance) / 2  # because the vectors have length 1
     votes = np.zeros((len(test), classes))
     rows = np.arange(len(test))[:, None]
     np.add.at(votes, (rows, train_labels[index]), np.exp(cosine / temperature))
@@ -88,10 +91,14 @@ def few_shot_accuracy(
     draws: int,
     seed: int,
 ) -> float:
-    """Test accuracy, 0..1, of logistic regressions that have seen ``shots`` examples of each class, mean over ``draws``.
+    """Test accuracy, 0..1, of logistic regressions trained on few examples, the mean over random draws.
 
     Args:
-        train, test: [N, D] features; their labels [N] int.
+        train, test: [N, D] features.
+        train_labels, test_labels: [N] int.
+        shots: number of training examples of each class.
+        draws: number of draws of the training examples.
+        seed: seed of the draws.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression

@@ -1,4 +1,4 @@
-"""Whole images restored, and measured as the papers of super-resolution do."""
+"""Restoration of whole images, measured as in papers on super-resolution."""
 
 import logging
 
@@ -19,26 +19,26 @@ MEASURES = ("psnr", "psnr_y", "ssim_y")
 def whole_images(given: Given, *, tile: int = 64, overlap: int = 16, images: int = 100) -> Evaluation | None:
     """Restores whole images of the test split, tile by tile.
 
-    Gives the means of "psnr" (all channels), "psnr_y" and "ssim_y" (luma), and the same with "_input" for what costs
-    nothing: the damaged image, enlarged bicubically where it is smaller. A border of ``scale`` pixels does not
-    count in super-resolution.
+    Measures the means of "psnr" (all channels), "psnr_y" and "ssim_y" (luma), and the same metrics with "_input" for a
+    baseline: the damaged image, enlarged bicubically if it is smaller. In super-resolution, a border of ``scale``
+    pixels does not count.
 
     Args:
-        tile: side in pixels of the damaged image, a multiple of the model's window; what is smaller is one tile.
-            0 = off.
-        overlap: pixels that neighbouring tiles share.
-        images: at most so many, the first ones.
+        tile: side of a tile in pixels of the damaged image, a multiple of the model's window; a smaller image is one
+            tile. 0 = off.
+        overlap: number of pixels that neighbouring tiles share.
+        images: maximum number of images; the first ones are used.
 
     Raises:
-        ValueError: tiles that do not fit the model's windows, or a number below 1.
+        ValueError: the tiles do not fit the model's windows, or ``images`` is below 1.
     """
     if not tile:
         return None
     model, knobs, source = given.model, given.reader.transform.knobs, given.splits.test
     if tile % model.window or not 0 <= overlap < tile:
         raise ValueError(
-            f"tile={tile} must be a multiple of the model's window {model.window}, and overlap={overlap} lie in "
-            f"0..{tile - 1}"
+            f"tile={tile} must be a multiple of the model's window {model.window}, and overlap={overlap} must "
+            f"lie in 0..{tile - 1}"
         )
     if images < 1:
         raise ValueError(f"images={images} must be at least 1")
@@ -58,8 +58,8 @@ def whole_images(given: Given, *, tile: int = 64, overlap: int = 16, images: int
             damaged = degrade(truth, rng, kind=knobs["kind"], scale=scale, strength=strength)
             restored = restore(lambda x: apply(variables, x), damaged, model, tile=tile, overlap=overlap)
             row = measure(restored, truth, scale if scale > 1 else 0)
-            free = measure(enlarge(damaged, scale), truth, scale if scale > 1 else 0)
-            rows.append(row | {f"{name}_input": value for name, value in free.items()})
+            baseline = measure(enlarge(damaged, scale), truth, scale if scale > 1 else 0)
+            rows.append(row | {f"{name}_input": value for name, value in baseline.items()})
         return {name: float(np.mean([row[name] for row in rows] or [np.nan])) for name in names}
 
     names = (*MEASURES, *(f"{name}_input" for name in MEASURES))
@@ -67,7 +67,15 @@ def whole_images(given: Given, *, tile: int = 64, overlap: int = 16, images: int
 
 
 def restore(apply, damaged: np.ndarray, model, *, tile: int, overlap: int) -> np.ndarray:
-    """[h, w, C] on 0..255 to [H, W, C] uint8."""
+    """Restores an image [h, w, C] on 0..255 to [H, W, C] uint8.
+
+    Args:
+        apply: the model as a function of [B, h, w, C] images on 0..1.
+        damaged: the damaged image.
+        model: `vitax.models.swinir.SwinIR`.
+        tile: side of a tile in pixels, a multiple of the model's window.
+        overlap: number of pixels that neighbouring tiles share.
+    """
     restored = restore_tiled(
         apply, jnp.asarray(damaged) / 255, scale=model.scale, tile=tile, overlap=overlap, window=model.window
     )
@@ -75,17 +83,17 @@ def restore(apply, damaged: np.ndarray, model, *, tile: int, overlap: int) -> np
 
 
 def modulo_crop(image: np.ndarray, scale: int) -> np.ndarray:
-    """Cuts the lower and right end of [H, W, C], so that both sides are multiples of ``scale``."""
+    """Crops the lower and right edges of an image [H, W, C] so that both sides are multiples of ``scale``."""
     height, width = (side // scale * scale for side in image.shape[:2])
     return image[:height, :width]
 
 
 def measure(restored: np.ndarray, truth: np.ndarray, border: int) -> dict[str, float]:
-    """`MEASURES` of one image.
+    """The `MEASURES` of one image.
 
     Args:
         restored, truth: [H, W, C] on 0..255.
-        border: pixels at each side that do not count.
+        border: number of pixels at each side that do not count.
     """
     restored = restored.round().clip(0, 255)
     height, width, _ = truth.shape
@@ -96,27 +104,28 @@ def measure(restored: np.ndarray, truth: np.ndarray, border: int) -> dict[str, f
 
 
 def luma(image: np.ndarray) -> np.ndarray:
-    """[H, W, 3] on 0..255 to [H, W], Y of ITU-R BT.601 on 16..235, as MATLAB's rgb2ycbcr; grey stays grey."""
+    """Luma [H, W] of [H, W, 3] on 0..255: Y of ITU-R BT.601 on 16..235, as in MATLAB's rgb2ycbcr; grey stays grey."""
     if image.shape[-1] == 1:
         return image[..., 0]
     return 16 + image @ np.array([65.481, 128.553, 24.966]) / 255
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB of two images [H, W, C] or [H, W] on 0..255; infinite for equal ones."""
+    """Peak signal-to-noise ratio in dB of two images [H, W, C] or [H, W] on 0..255; infinite if they are equal."""
     error = np.square(a - b).mean()
     return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
 
 
 def ssim(a: np.ndarray, b: np.ndarray) -> float:
-    """Structural similarity (Wang et al. 2004, IEEE TIP 13(4)): Gaussian window of 11x11 with deviation 1.5, only where
-    it lies wholly inside.
+    """Structural similarity (Wang et al. 2004, IEEE TIP 13(4)).
+
+    The Gaussian window has 11x11 pixels and a deviation of 1.5; only places where it is completely inside count.
 
     Args:
-        a, b: [H, W] on 0..255, 11 pixels a side at least.
+        a, b: [H, W] on 0..255, at least 11 pixels a side.
 
     Raises:
-        ValueError: an image that is smaller than the window.
+        ValueError: an image is smaller than the window.
     """
     if min(a.shape) < 11:
         raise ValueError(f"an image of {a.shape} is too small for windows of 11x11")

@@ -1,4 +1,4 @@
-"""What pruning saves: multiply-accumulates counted, images per second measured."""
+"""Savings from pruning: counted multiply-accumulates, and measured images per second."""
 
 import time
 
@@ -15,16 +15,16 @@ def throughput(given: Given, *, throughput: tuple[int, ...] = ()) -> Evaluation 
     """Compares a `vitax.models.dynamic_vit.DynamicViT` with the dense model of the same parameters.
 
     Args:
-        throughput: batch sizes to measure at; () = off. Gives "gmacs" and "gmacs_dense" of one image, and for each
-            batch size b "images_per_second_b" and "images_per_second_b_dense": the medians of runs that take turns.
+        throughput: batch sizes to measure; () = off. The metrics are "gmacs" and "gmacs_dense" of one image, and for
+            each batch size b "images_per_second_b" and "images_per_second_b_dense": medians of calls that alternate.
 
     Raises:
-        ValueError: a batch size below 1.
+        ValueError: a batch size is below 1.
     """
     if not throughput:
         return None
     if min(throughput) < 1:
-        raise ValueError(f"throughput={throughput} must be batch sizes")
+        raise ValueError(f"throughput={throughput} must hold batch sizes of at least 1")
     models = {"": given.model, "_dense": given.model.clone(stages=(), keep_ratios=())}
     spec = given.reader.spec
 
@@ -33,28 +33,34 @@ def throughput(given: Given, *, throughput: tuple[int, ...] = ()) -> Evaluation 
 
     def run(variables: Variables) -> dict[str, float]:
         params = {"params": jax.device_get(variables["params"])}
-        found = {}
+        metrics = {}
         for suffix, model in models.items():
-            found[f"gmacs{suffix}"] = count_macs(model.apply, params, images(1)) / 1e9
+            metrics[f"gmacs{suffix}"] = count_macs(model.apply, params, images(1)) / 1e9
         for batch in throughput:
             times = _take_turns([jax.jit(m.apply) for m in models.values()], params, images(batch))
             for suffix, seconds in zip(models, times, strict=True):
-                found[f"images_per_second_{batch}{suffix}"] = batch / seconds
-        return found
+                metrics[f"images_per_second_{batch}{suffix}"] = batch / seconds
+        return metrics
 
     names = ["gmacs", *(f"images_per_second_{batch}" for batch in throughput)]
     return Evaluation(tuple(name + suffix for name in names for suffix in models), run)
 
 
 def _take_turns(functions, *arguments, least_seconds: float = 1.0) -> list[float]:
-    """Median seconds of each function, called in turns, so that what else the machine does hits all alike."""
+    """Median seconds of each function, called in turns, so that other load on the machine affects all of them alike.
+
+    Args:
+        functions: functions to measure.
+        arguments: arguments of each function.
+        least_seconds: minimum duration of the measurement, which also includes at least 5 calls of each function.
+    """
     for function in functions:
         jax.block_until_ready(function(*arguments))
     times: list[list[float]] = [[] for _ in functions]
     began = time.perf_counter()
     while len(times[0]) < 5 or time.perf_counter() - began < least_seconds:
-        for function, found in zip(functions, times, strict=True):
+        for function, durations in zip(functions, times, strict=True):
             before = time.perf_counter()
             jax.block_until_ready(function(*arguments))
-            found.append(time.perf_counter() - before)
-    return [float(np.median(found)) for found in times]
+            durations.append(time.perf_counter() - before)
+    return [float(np.median(durations)) for durations in times]

@@ -1,4 +1,4 @@
-"""BLEU of what a model writes, and how much of it is exactly right."""
+"""BLEU of a model's translations, and the share of exactly correct ones."""
 
 import sacrebleu
 
@@ -10,8 +10,8 @@ from vitax.tasks import Variables
 def bleu(given: Given, *, bleu: bool = True) -> Evaluation | None:
     """Translates the test split with the task's beam.
 
-    Gives "bleu", sacreBLEU's with its defaults (13a, mixed case) on text as it was written, 0..100, and "exact", the
-    share of translations that equal the reference.
+    Measures "bleu", computed by sacreBLEU with its defaults (13a, mixed case) on text as it was written, 0..100, and
+    "exact", the share of translations that equal the reference.
 
     Args:
         bleu: False = off.
@@ -22,11 +22,11 @@ def bleu(given: Given, *, bleu: bool = True) -> Evaluation | None:
     predict, source = choose(given.task, "tokens"), given.splits.test
 
     def run(variables: Variables) -> dict[str, float]:
-        found, wanted = [], []
+        translations, references = [], []
         for batch, out in predicted(predict, variables, given.test, given.mesh):
-            found += [vocab.decode(row) for row in out["tokens"]]
-            wanted += [source.reference(int(i)) for i in batch["position"]]
-        exact = sum(a == b for a, b in zip(found, wanted, strict=True)) / max(1, len(found))
-        return {"bleu": sacrebleu.corpus_bleu(found, [wanted]).score, "exact": exact}
+            translations += [vocab.decode(row) for row in out["tokens"]]
+            references += [source.reference(int(i)) for i in batch["position"]]
+        exact = sum(a == b for a, b in zip(translations, references, strict=True)) / max(1, len(translations))
+        return {"bleu": sacrebleu.corpus_bleu(translations, [references]).score, "exact": exact}
 
     return Evaluation(("bleu", "exact"), run)

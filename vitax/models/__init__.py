@@ -1,4 +1,4 @@
-"""One paper, one file. MODELS names each module class together with its published sizes.
+"""Models, one file per paper. MODELS maps each name to its module class and its published sizes.
 
 ``python -m vitax.models`` lists them.
 """
@@ -23,14 +23,16 @@ from vitax.models.views import (
 
 
 class Family(NamedTuple):
-    """A model of the table.
+    """Entry of MODELS.
 
-    module: its class.
-    sizes: {name in a config: fields}.
-    paper: first author, year, arXiv number.
-    example: (model, channels) -> shapes of what it is called with, batch 1: all that initialisation needs.
-    view: model -> how explanations and reports look into it; None for a model without images, or of which only the
-        predictions are shown.
+    Attributes:
+        module: class of the model.
+        sizes: {name in a config: fields}.
+        paper: first author, year and arXiv number.
+        example: function (model, channels) -> shapes of the model's inputs for batch 1, which suffice for
+            initialisation.
+        view: function model -> `View` for explanations and reports; None for a model without images, or one of which
+            only the predictions are shown.
     """
 
     module: type[nn.Module]
@@ -103,7 +105,7 @@ MODELS = {
 
 
 def variable_shapes(model: nn.Module, family: str, channels: int = 3) -> dict[str, Any]:
-    """The shapes of all variables of a model, without making them."""
+    """The shapes of all variables of a model, computed without allocating them."""
     example = MODELS[family].example(model, channels)
-    found = jax.eval_shape(lambda *x: model.init(jax.random.key(0), *x), *example)
-    return {name: tree for name, tree in found.items() if name != "intermediates"}
+    variables = jax.eval_shape(lambda *x: model.init(jax.random.key(0), *x), *example)
+    return {name: tree for name, tree in variables.items() if name != "intermediates"}

@@ -1,8 +1,9 @@
 """Lists every model and size: python -m vitax.models [NAME...]
 
-Parameters and GMACs (10^9 multiply-accumulates of one forward pass, batch 1) are counted here; texts are of full
-length, a pair of texts of 64 tokens each. NAT's GMACs include keys that a mask throws away, FNet's lack the Fourier
-transforms. The last column is what the authors (or, where it says so, others) report.
+Parameters and GMACs (10^9 multiply-accumulates of one forward pass, batch 1) are counted by this program. A text has
+the model's maximum length (a language model's has 512 tokens); the two texts of a pair have 64 tokens each. NAT's GMACs
+include keys that a mask discards; FNet's GMACs lack the Fourier transforms. The column "published" holds the results
+that the authors (or, where it says so, others) report.
 """
 
 import sys
@@ -15,7 +16,7 @@ from vitax.models.catalogue import CATALOGUE, Variant, build
 
 
 def row(variant: Variant) -> tuple[str, ...]:
-    """What is known of a variant, as text."""
+    """The columns of a variant, as text."""
     model, family = build(variant), MODELS[variant.family]
     shapes = variable_shapes(model, variant.family)
     example = family.example(model, 3)
@@ -29,15 +30,15 @@ def row(variant: Variant) -> tuple[str, ...]:
 
 
 def main() -> None:
-    """Prints the models whose names contain the words of the command line, all if there are none."""
-    wanted = [name.lower() for name in sys.argv[1:]]
-    if wanted and wanted[0] in ("-h", "--help"):
+    """Prints the models whose name contains, or whose family is, a word of the command line; without words, all."""
+    words = [name.lower() for name in sys.argv[1:]]
+    if words and words[0] in ("-h", "--help"):
         print(__doc__)
         return
-    chosen = [v for v in CATALOGUE if not wanted or any(w in v.name.lower() or w == v.family for w in wanted)]
+    chosen = [v for v in CATALOGUE if not words or any(w in v.name.lower() or w == v.family for w in words)]
     if not chosen:
         known = ", ".join(MODELS)
-        sys.exit(f"no model is called {' or '.join(wanted)!r}; families are {known}")
+        sys.exit(f"no model is called {' or '.join(words)!r}; the families are {known}")
     line = "{:<26}{:>14}{:>9}  {:<44}{:<46}{}"
     print(line.format("model", "parameters", "GMACs", "published", "paper", "config.model").rstrip())
     for variant in chosen:

@@ -1,6 +1,6 @@
 """BERT: Devlin et al., "Pre-training of Deep Bidirectional Transformers", 2018, arXiv:1810.04805.
 
-GELU is the exact one, as in Hugging Face's implementation; Google's code uses ``gelu_tanh``.
+GELU is exact, as in Hugging Face's implementation; Google's code uses ``gelu_tanh``.
 """
 
 import flax.linen as nn
@@ -12,7 +12,7 @@ from vitax.mesh import constrain_batch
 from vitax.nn.blocks import Block
 from vitax.nn.text import TextEmbed, TextHeads
 
-# Section 3 of the paper; the small ones: Turc et al. 2019, arXiv:1908.08962.
+# Section 3 of the paper; tiny, mini, small and medium: Turc et al. 2019, arXiv:1908.08962.
 SIZES = {
     "tiny": dict(width=128, depth=2, num_heads=2, mlp_width=512),
     "mini": dict(width=256, depth=4, num_heads=4, mlp_width=1024),
@@ -27,13 +27,21 @@ class BERT(nn.Module):
     """Bidirectional encoder of texts; the defaults are BERT-base, uncased.
 
     Attributes:
+        num_classes: number K of classes, for heads "classes".
         heads: "pretraining" (masked words and next sentence), "masked_words", "classes" or "none".
-        num_classes: K, for "classes".
-        vocab_size: V; 28996 = cased.
-        max_length: L at most.
-        num_segments: kinds of segment, 2 = first and second text.
-        dropout: rate after embeddings, attention and MLP, and before the classes.
-        attention_dropout: rate on the attention weights.
+        vocab_size: size V of the vocabulary; 28996 = cased.
+        max_length: greatest length L of a text, in tokens.
+        num_segments: number of segment ids; 2 = first and second text.
+        width: width D of the tokens.
+        depth: number of blocks.
+        num_heads: attention heads of each block.
+        mlp_width: hidden width of the MLPs.
+        activation: activation of the MLPs and of the masked-word head, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        norm_epsilon: epsilon of the layer norms.
+        dropout: dropout rate after embeddings, attention and MLP, and before the classes.
+        attention_dropout: dropout rate on the attention weights.
+        dtype: dtype of the computation; parameters, softmax, norm statistics and logits are float32.
+        remat: recompute each block in the backward pass, which saves memory and costs time.
     """
 
     num_classes: int = 2
@@ -62,17 +70,18 @@ class BERT(nn.Module):
         places: jax.Array | None = None,
         train: bool = False,
     ) -> dict[str, jax.Array]:
-        """Token ids to hidden states and what the heads make of them.
+        """Maps token ids to hidden states and the outputs of the heads.
 
         Args:
             tokens: [B, L] int.
-            segments: [B, L] int, which text each token belongs to; None = all 0.
-            mask: [B, L] bool, True = a token, False = padding, which nobody sees.
-            places: [B, M] int, where words are to be predicted; None = everywhere.
+            segments: [B, L] int, the text to which each token belongs; None = all 0.
+            mask: [B, L] bool, True = token, False = padding, to which no token attends.
+            places: [B, M] int, positions of the words to predict; None = all positions.
+            train: True = dropout is active.
 
         Returns:
-            "tokens" [B, L, D] and, by ``heads``, "pooled" [B, D], "word_logits" [B, M, V], "next_logits" [B, 2]
-            (0 = the second text follows), "logits" [B, K].
+            "tokens" [B, L, D] and, depending on ``heads``, "pooled" [B, D], "word_logits" [B, M, V], "next_logits"
+            [B, 2] (0 = the second text follows the first) and "logits" [B, K].
         """
         embed = TextEmbed(
             vocab_size=self.vocab_size,

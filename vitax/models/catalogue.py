@@ -1,6 +1,7 @@
-"""Every published variant: its fields beside those of its size, its parameters, and what its authors report.
+"""Catalogue of all model variants: fields in addition to those of the size, parameters, and reported results.
 
-Figures are the papers' or the official repositories'; top-1 is that of ImageNet-1k. None was measured here.
+Figures come from the papers or the official repositories; top-1 is the accuracy on ImageNet-1k. None of the figures was
+measured for this project.
 """
 
 from collections.abc import Mapping
@@ -13,10 +14,17 @@ from vitax.models import MODELS
 
 
 class Variant(NamedTuple):
-    """A row of the table.
+    """A row of the catalogue.
 
-    parameters: trainable ones, as published or counted in the official code.
-    side: of the square images it is made for, where no field of the model says so; 0 = 224.
+    Attributes:
+        name: name in the listing.
+        family: key of `vitax.models.MODELS`.
+        size: key of the family's sizes.
+        parameters: number of trainable parameters, as published or as counted in the official code.
+        published: results that the authors, or others where it says so, report.
+        fields: fields of the model in addition to those of its size.
+        side: side in pixels of the square images for which the model is made, if no field of the model holds it;
+            0 = 224.
     """
 
     name: str
@@ -135,8 +143,8 @@ CATALOGUE = (
     Variant("FNet-large", "fnet", "large", 238_031_106, "81.9 GLUE (validation)"),
     Variant("FNet-hybrid-base", "fnet", "hybrid-base", 88_211_458),
     Variant("FNet-hybrid-large", "fnet", "hybrid-large", 246_427_906),
-    Variant("FNet-image-S/16", "fnet_image", "S", 14_953_576, "no paper has it"),
-    Variant("FNet-image-B/16", "fnet_image", "B", 58_217_704, "no paper has it"),
+    Variant("FNet-image-S/16", "fnet_image", "S", 14_953_576, "not in any paper"),
+    Variant("FNet-image-B/16", "fnet_image", "B", 58_217_704, "not in any paper"),
     Variant("BERT-tiny", "bert", "tiny", 4_433_468, "64.2 GLUE"),
     Variant("BERT-mini", "bert", "mini", 11_267_900, "65.8 GLUE"),
     Variant("BERT-small", "bert", "small", 29_058_876, "71.2 GLUE"),
@@ -147,8 +155,8 @@ CATALOGUE = (
     Variant("BERT-large cased", "bert", "large", 334_661_958, "", dict(vocab_size=28996)),
     Variant("Transformer base", "transformer", "base", 63_082_496, "27.3 BLEU WMT14 en-de"),
     Variant("Transformer big", "transformer", "big", 214_245_376, "28.4 BLEU WMT14 en-de"),
-    Variant("Language model small", "language_model", "small", 37_859_328, "no paper has it"),
-    Variant("Language model base", "language_model", "base", 113_472_000, "no paper has it"),
-    Variant("RNN small", "rnn_seq2seq", "small", 11_638_528, "no paper has it"),
-    Variant("RNN base", "rnn_seq2seq", "base", 34_424_832, "no paper has it"),
+    Variant("Language model small", "language_model", "small", 37_859_328, "not in any paper"),
+    Variant("Language model base", "language_model", "base", 113_472_000, "not in any paper"),
+    Variant("RNN small", "rnn_seq2seq", "small", 11_638_528, "not in any paper"),
+    Variant("RNN base", "rnn_seq2seq", "base", 34_424_832, "not in any paper"),
 )

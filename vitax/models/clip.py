@@ -1,7 +1,7 @@
-"""CLIP: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021, arXiv:2103.00020.
+"""CLIP: Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision", arXiv:2103.00020.
 
-An image tower (`ViT` or `ModifiedResNet`) and a text tower (transformer or bag of words) into one space. The loss is
-outside: `vitax.losses`.
+An image tower (`ViT` or `ModifiedResNet`) and a text tower (transformer or bag of words) map into one space. The loss
+is in `vitax.losses`.
 """
 
 import math
@@ -53,8 +53,14 @@ SIZES = {
 
 
 class Embeddings(NamedTuple):
-    """What CLIP returns: [B, E] float32 of length 1 each; the [] float32 factor of their products; and what is added
-    to them, 0 unless the model has a ``logit_bias``."""
+    """Embeddings of images and texts, and the scale and bias of their products.
+
+    Attributes:
+        image: [B, E] float32, each of length 1.
+        text: [B, E] float32, each of length 1.
+        scale: [] float32, factor of the products.
+        bias: [] float32, added to the scaled products; 0 unless the model has a ``logit_bias``.
+    """
 
     image: jax.Array
     text: jax.Array
@@ -63,12 +69,26 @@ class Embeddings(NamedTuple):
 
 
 def end_position(tokens: jax.Array, end_token: int) -> jax.Array:
-    """[B, L] tokens to [B]: where ``end_token`` first stands or, if that is negative, the largest id (OpenAI)."""
+    """Position [B] of the first ``end_token`` in tokens [B, L]; if it is negative, of the largest id (OpenAI)."""
     return jnp.argmax(tokens == end_token if end_token >= 0 else tokens, axis=-1)
 
 
 class TextTransformer(nn.Module):
-    """Causal transformer, read at the end token (section 2.4)."""
+    """Causal transformer, read at the end token (section 2.4).
+
+    Attributes:
+        out_width: width E of the embedding.
+        vocab_size: size of the vocabulary.
+        context_length: greatest length L of a text, in tokens.
+        width: width D of the tokens.
+        depth: number of blocks.
+        num_heads: attention heads of each block.
+        activation: activation of the MLPs, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        norm_epsilon: epsilon of the layer norms.
+        end_token: id at which a text is read; negative = the largest id of the text (OpenAI).
+        dtype: dtype of the computation; parameters, softmax and norm statistics are float32.
+        remat: recompute each block in the backward pass, which saves memory and costs time.
+    """
 
     out_width: int
     vocab_size: int
@@ -110,7 +130,14 @@ class TextTransformer(nn.Module):
 
 
 class BagOfWords(nn.Module):
-    """Mean of the word vectors of a text (CBOW), then a linear map; id 0 is padding (section 2.3, figure 3)."""
+    """Mean of the word vectors of a text (CBOW), then a linear map; id 0 is padding (section 2.3, figure 3).
+
+    Attributes:
+        out_width: width E of the embedding.
+        vocab_size: size of the vocabulary.
+        width: width of the word vectors.
+        dtype: dtype of the computation; parameters are float32.
+    """
 
     out_width: int
     vocab_size: int
@@ -121,8 +148,8 @@ class BagOfWords(nn.Module):
     def __call__(self, tokens: jax.Array, train: bool = False) -> jax.Array:  # [B, L] -> [B, E]
         init = nn.initializers.normal(0.02)
         x = nn.Embed(self.vocab_size, self.width, embedding_init=init, dtype=self.dtype, name="word_embed")(tokens)
-        there = (tokens != 0).astype(x.dtype)[:, :, None]
-        x = (x * there).sum(axis=1) / jnp.maximum(there.sum(axis=1), 1)
+        is_word = (tokens != 0).astype(x.dtype)[:, :, None]
+        x = (x * is_word).sum(axis=1) / jnp.maximum(is_word.sum(axis=1), 1)
         return _projection(self.out_width, self.width, self.dtype)(x)
 
 
@@ -132,26 +159,35 @@ def _projection(out_width: int, width: int, dtype: Dtype) -> Dense:
 
 
 class CLIP(nn.Module):
-    """Images and texts into one space; the defaults are ViT-B/32.
+    """Image tower and text tower that map into one space; the defaults are ViT-B/32.
 
     Attributes:
-        image_size: (height, width) in pixels that the position table is made for; others interpolate.
-        out_width: E of the common space.
-        image_tower: "vit", as CLIP has it; "resnet"; or "plain_vit", a `ViT` as it is trained to classify, whose
-            features are the embedding: ``out_width`` is its width (LiT, Zhai et al. 2021, arXiv:2111.07991).
-        patch_size, image_depth, image_mlp_width: of the ViT.
-        image_pooling: of the plain ViT, "token" or "mean"; with "mean" it has no class token.
-        image_depths: bottlenecks of each stage of the ResNet.
-        image_heads: attention heads, in the ResNet those of its pooling.
+        image_size: (height, width) in pixels for which the position table is made; positions are interpolated for other
+            sizes.
+        out_width: width E of the common space.
+        image_tower: "vit", as in CLIP; "resnet"; or "plain_vit", a `ViT` as it is trained for classification, whose
+            features are the embedding, so that ``out_width`` is its width (LiT, Zhai et al. 2021, arXiv:2111.07991).
+        patch_size: side P of a patch of the ViT, in pixels.
+        image_width: width of the ViT's tokens, or of the ResNet after its stem.
+        image_depth: number of blocks of the ViT.
+        image_depths: number of bottlenecks of each stage of the ResNet.
+        image_heads: attention heads of the ViT, or of the ResNet's pooling.
+        image_mlp_width: hidden width of the ViT's MLPs.
+        image_pooling: pooling of the plain ViT, "token" or "mean"; with "mean" it has no class token.
         text_tower: "transformer" or "bag_of_words".
-        end_token: id at which a text is read; -1 = the largest id of the text (OpenAI).
-        activation: of both transformers; "gelu" in models of open_clip whose name does not say quickgelu. The ResNet
-            has ReLU.
-        norm_epsilon, remat: of the transformers.
-        text_width, text_depth, text_heads: of the text transformer; a bag of words has the width only.
-        vocab_size, context_length: of texts.
-        scale_init: factor of the products at the start.
-        logit_bias: a number is added to them, -10 at the start, for the sigmoid loss (arXiv:2303.15343).
+        vocab_size: size of the vocabulary of the texts.
+        context_length: greatest length of a text for the text transformer, in tokens.
+        text_width: width of the text transformer, or of the word vectors of the bag of words.
+        text_depth: number of blocks of the text transformer.
+        text_heads: attention heads of the text transformer.
+        end_token: id at which the text transformer reads a text; -1 = the largest id of the text (OpenAI).
+        activation: activation of the text transformer and of the tower "vit"; "gelu" for models of open_clip without
+            quickgelu in their names. The tower "plain_vit" has "gelu", and the ResNet has ReLU.
+        norm_epsilon: epsilon of the layer norms of the text transformer and of the tower "vit"; "plain_vit" has 1e-6.
+        scale_init: initial factor of the products of image and text embeddings.
+        logit_bias: a learned number, initially -10, is added to the products, for the sigmoid loss (arXiv:2303.15343).
+        dtype: dtype of the computation; parameters, softmax, norm statistics and embeddings are float32.
+        remat: recompute each block of the transformers in the backward pass, which saves memory and costs time.
     """
 
     image_size: tuple[int, int] = (224, 224)
@@ -202,7 +238,7 @@ class CLIP(nn.Module):
             self.image_projection = Dense(self.out_width, use_bias=False, dtype=self.dtype, kernel_init=init)
         elif self.image_tower == "plain_vit":
             if self.out_width != self.image_width:
-                raise ValueError(f"out_width {self.out_width} must be image_width {self.image_width} for a plain_vit")
+                raise ValueError(f"out_width {self.out_width} must equal image_width {self.image_width} for plain_vit")
             token = self.image_pooling == "token"
             self.image = ViT(pooling=self.image_pooling, class_token=token, **vit)
         elif self.image_tower == "resnet":
@@ -239,14 +275,14 @@ class CLIP(nn.Module):
         self.bias = self.param("logit_bias", constant(-10.0), ()) if self.logit_bias else 0.0
 
     def encode_image(self, images: jax.Array, train: bool = False) -> jax.Array:
-        """[B, H, W, C] normalised images to [B, E] float32, of any length."""
+        """Maps normalised images [B, H, W, C] to embeddings [B, E] float32, not scaled to length 1."""
         x = self.image(images, train=train)
         if self.image_tower == "vit":
             x = self.image_projection(x)
         return x.astype(jnp.float32)
 
     def encode_text(self, tokens: jax.Array, train: bool = False) -> jax.Array:
-        """[B, L] token ids to [B, E] float32, of any length."""
+        """Maps token ids [B, L] to embeddings [B, E] float32, not scaled to length 1."""
         return self.text(tokens, train).astype(jnp.float32)
 
     def __call__(self, images: jax.Array, tokens: jax.Array, *, train: bool = False) -> Embeddings:
@@ -257,6 +293,6 @@ class CLIP(nn.Module):
 
 @jax.jit
 def unit_length(x: jax.Array) -> jax.Array:
-    """[..., E] to vectors of length 1; zeros stay zeros."""
-    # A text of nothing but padding is a bag without words: 0, and not the NaN of 0 / 0.
+    """Scales vectors [..., E] to length 1; zeros stay zeros."""
+    # A text of padding only is an empty bag of words: its vector stays 0 instead of the NaN of 0 / 0.
     return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(axis=-1, keepdims=True), 1e-12))

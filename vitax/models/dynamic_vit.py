@@ -1,7 +1,8 @@
 """DynamicViT: Rao et al., "Efficient Vision Transformers with Dynamic Token Sparsification", 2021, arXiv:2106.02034.
 
-On DeiT backbones; LV-ViT is not here. While training all tokens stay and what a predictor drops is only hidden from
-the others, so that the decision has a gradient; otherwise dropped tokens are gone, and each stage has a fixed number.
+The backbones are DeiT; LV-ViT is not implemented. During training all tokens stay, and tokens that a predictor drops
+are only hidden from the others, so that the decision has a gradient. Otherwise dropped tokens are removed, and each
+stage keeps a fixed number.
 """
 
 import functools
@@ -20,16 +21,17 @@ from vitax.nn.dense import Dense
 from vitax.nn.patches import PatchEmbed
 from vitax.nn.positions import Positions
 
-# The official training script; keep_ratios are those of a base ratio of 0.7.
+# From the official training script; the default keep_ratios are those of a base ratio of 0.7.
 SIZES = {"256": dict(width=256, depth=12, num_heads=4, mlp_width=1024), "S": vit.SIZES["S"], "B": vit.SIZES["B"]}
 
 
 class Pruned(NamedTuple):
-    """What DynamicViT returns while training.
+    """Output of DynamicViT during training.
 
-    logits: [B, K] float32.
-    tokens: [B, N, D] normalised patch tokens.
-    keep: [S, B, N] float32, 1 = kept after that stage; gradients reach the predictors through it.
+    Attributes:
+        logits: [B, K] float32.
+        tokens: [B, N, D] normalised patch tokens.
+        keep: [S, B, N] float32, 1 = kept after that stage; gradients reach the predictors through it.
     """
 
     logits: jax.Array
@@ -42,11 +44,11 @@ def policy_softmax(policy: jax.Array, scores: jax.Array) -> jax.Array:
 
     Args:
         policy: [B, N], 1 = kept, 0 = dropped.
-        scores: [B, A, N, N].
+        scores: [B, A, N, N] attention scores.
     """
     tokens, epsilon = scores.shape[-1], 1e-6
-    own = jnp.eye(tokens)[None, None]
-    allowed = policy[:, None, None, :] * (1 - own) + own
+    diagonal = jnp.eye(tokens)[None, None]
+    allowed = policy[:, None, None, :] * (1 - diagonal) + diagonal
     e = jnp.exp(scores - scores.max(axis=-1, keepdims=True)) * allowed
     return (e + epsilon / tokens) / (e.sum(axis=-1, keepdims=True) + epsilon)
 
@@ -55,8 +57,8 @@ def gumbel_keep(log_probs: jax.Array, noise: jax.Array) -> jax.Array:
     """Hard decisions of a straight-through Gumbel-softmax at temperature 1 (Jang et al. 2016, arXiv:1611.01144).
 
     Args:
-        log_probs: [B, N, 2], column 0 = keep.
-        noise: [B, N, 2] standard Gumbel.
+        log_probs: [B, N, 2] log-probabilities; column 0 = keep.
+        noise: [B, N, 2] standard Gumbel noise.
 
     Returns:
         [B, N], 1 or 0, with the gradient of the soft decision.
@@ -68,38 +70,58 @@ def gumbel_keep(log_probs: jax.Array, noise: jax.Array) -> jax.Array:
 
 
 class Predictor(nn.Module):
-    """Scores tokens from what they are and from the mean of all that are kept (equations 3 to 6)."""
+    """Scorer of tokens by their own features and the mean of all kept tokens (equations 3 to 6).
+
+    Attributes:
+        dtype: dtype of the computation; parameters are float32.
+    """
 
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, kept: jax.Array) -> jax.Array:
-        """[B, N, D] tokens and [B, N] 1 = kept so far, to [B, N, 2] float32 log-probabilities; column 0 = keep."""
+        """Log-probabilities [B, N, 2] float32 of keeping (column 0) and dropping (column 1) each token.
+
+        Args:
+            x: [B, N, D] tokens.
+            kept: [B, N], 1 = kept so far.
+        """
         dense = functools.partial(Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
         gelu, d = ACTIVATIONS["gelu"], x.shape[-1]
         x = LayerNorm(epsilon=1e-5, dtype=self.dtype, name="norm")(x)
         x = gelu(dense(d, name="dense_in")(x))
-        local, seen = jnp.split(x, 2, axis=-1)
+        local, context = jnp.split(x, 2, axis=-1)
         weight = kept[:, :, None]  # float32: bfloat16 cannot count to 577
         count = weight.sum(axis=1, keepdims=True)
-        count = jnp.where(count > 0, count, 1)  # of a few patches, chance may have dropped all
-        seen = (seen * weight).sum(axis=1, keepdims=True) / count
-        seen = seen.astype(x.dtype)
-        x = jnp.concatenate([local, jnp.broadcast_to(seen, local.shape)], axis=-1)
+        count = jnp.where(count > 0, count, 1)  # of few patches, all may have been dropped by chance
+        context = (context * weight).sum(axis=1, keepdims=True) / count
+        context = context.astype(x.dtype)
+        x = jnp.concatenate([local, jnp.broadcast_to(context, local.shape)], axis=-1)
         for i, width in enumerate((d // 2, d // 4)):
             x = gelu(dense(width, name=f"dense{i + 1}")(x))
         return jax.nn.log_softmax(dense(2, name="dense3")(x).astype(jnp.float32))
 
 
 class DynamicViT(nn.Module):
-    """Image classifier that drops tokens on the way; the defaults are DeiT-S with ratio 0.7.
+    """Image classifier that drops tokens between blocks; the defaults are DeiT-S with ratio 0.7.
 
     Attributes:
-        num_classes: K; 0 = no head, the class token is returned.
-        image_size: (height, width) in pixels that the position table is made for; others interpolate.
-        stages: blocks before which a predictor decides; () = none does: the dense model, with the same parameters.
-        keep_ratios: share of all patches that is left after each stage; ``int(N * ratio)`` stay.
-        drop_path: rate of the last block; the first has 0, those between lie on a line.
+        num_classes: number K of classes; 0 = no head: the class token is returned.
+        image_size: (height, width) in pixels for which the position table is made; positions are interpolated for other
+            sizes.
+        patch_size: side P of a patch in pixels.
+        width: width D of the tokens.
+        depth: number of blocks.
+        num_heads: attention heads of each block.
+        mlp_width: hidden width of the MLPs.
+        stages: blocks before which a predictor decides; () = no predictors: the dense model, which accepts the same
+            parameters.
+        keep_ratios: share of all patches that is left after each stage; ``int(N * ratio)`` patches stay.
+        qkv_bias: biases in the query, key and value projections.
+        norm_epsilon: epsilon of the layer norms.
+        drop_path: drop path rate of the last block; the first block has 0, and the rates in between rise linearly.
+        dtype: dtype of the computation; parameters, softmax, norm statistics and logits are float32.
+        remat: recompute each block in the backward pass, which saves memory and costs time.
     """
 
     num_classes: int = 1000
@@ -119,12 +141,14 @@ class DynamicViT(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False, noise: jax.Array | None = None) -> jax.Array | Pruned:
-        """[B, H, W, C] normalised images to [B, K] float32 logits or, while training, to `Pruned`.
+        """Maps normalised images [B, H, W, C] to float32 logits [B, K] or, during training, to `Pruned`.
 
-        Shows the patches that are left after each stage, best first, as ``intermediates/kept{stage}`` [B, n].
+        Outside training, the indices of the patches that are left after each stage, best first, are stored as
+        ``intermediates/kept{stage}`` [B, n].
 
         Args:
-            noise: [S, B, N, 2] standard Gumbel, used while training; None = drawn from the stream "dropout".
+            train: True = training: dropped tokens are only hidden, and drop path is active.
+            noise: [S, B, N, 2] standard Gumbel noise, used during training; None = drawn from the stream "dropout".
         """
         x = PatchEmbed(self.patch_size, self.width, dtype=self.dtype, name="patch_embed")(images)
         b, *grid, d = x.shape
@@ -179,19 +203,19 @@ class DynamicViT(nn.Module):
         return Pruned(logits, x[:, 1:], jnp.stack(decisions)) if pruned else logits
 
     def _counts(self, patches: int) -> list[int]:
-        """Patches that are left after each stage."""
+        """Number of patches that are left after each stage."""
         rising = sorted(set(self.stages)) == list(self.stages)
         inside = all(0 <= stage < self.depth for stage in self.stages)
         if not rising or not inside or len(self.stages) != len(self.keep_ratios):
             raise ValueError(
-                f"stages {self.stages} must rise and lie in 0..{self.depth - 1}, with one of keep_ratios "
-                f"{self.keep_ratios} for each"
+                f"stages {self.stages} must increase and lie in 0..{self.depth - 1}, and keep_ratios "
+                f"{self.keep_ratios} must have one entry for each stage"
             )
         count = [int(patches * ratio) for ratio in self.keep_ratios]
         if sorted([patches, *count], reverse=True) != [patches, *count] or min([1, *count]) < 1:
             raise ValueError(
                 f"keep_ratios {self.keep_ratios} leave {count} of {patches} patches; "
-                f"they must not grow, and leave one at least"
+                f"they must not grow, and must leave at least one patch"
             )
         return count
 

@@ -1,7 +1,7 @@
 """FNet: Lee-Thorp et al., "FNet: Mixing Tokens with Fourier Transforms", 2021, arXiv:2105.03824.
 
-Equals the official code: the transform is not normalised, covers padding too, and no dropout follows it. Hybrids have
-attention in their last blocks (the paper's "top" layout).
+Equivalent to the official code: the transform is not normalised and covers padding too, and no dropout follows it.
+Hybrids have attention in their last blocks (the paper's "top" layout).
 """
 
 import functools
@@ -33,10 +33,11 @@ def fourier(x: jax.Array, method: str = "fft") -> jax.Array:
 
     Args:
         x: [B, N, D].
-        method: "fft", or "matmul": the same numbers by two products with matrices of cosines and sines.
+        method: "fft", or "matmul", which computes the same numbers by products with matrices of cosines and sines, one
+            axis after the other.
 
     Raises:
-        ValueError: an unknown method.
+        ValueError: ``method`` is unknown.
     """
     x = x.astype(jnp.float32)
     if method == "fft":
@@ -45,7 +46,7 @@ def fourier(x: jax.Array, method: str = "fft") -> jax.Array:
         raise ValueError(f"fourier {method!r} is unknown; choose 'fft' or 'matmul'")
 
     def matrices(n: int) -> tuple[np.ndarray, np.ndarray]:
-        # The product modulo n, or the angle would lose digits.
+        # The product is taken modulo n, because the angle would lose digits otherwise.
         angle = 2 * np.pi * (np.outer(np.arange(n), np.arange(n)) % n) / n
         return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
 
@@ -56,7 +57,16 @@ def fourier(x: jax.Array, method: str = "fft") -> jax.Array:
 
 
 class FourierBlock(nn.Module):
-    """Fourier mixing, then MLP, each around a residual that is normalised (post-norm)."""
+    """Fourier mixing, then MLP, each with a residual connection that is normalised afterwards (post-norm).
+
+    Attributes:
+        mlp_width: hidden width of the MLP.
+        fourier: "fft" or "matmul", see `fourier`.
+        activation: activation of the MLP, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        norm_epsilon: epsilon of the layer norms.
+        dropout: dropout rate after the MLP.
+        dtype: dtype of the computation; parameters and the Fourier transform are float32.
+    """
 
     mlp_width: int
     fourier: str = "fft"
@@ -79,11 +89,24 @@ class FNet(nn.Module):
     """Encoder of texts; the defaults are FNet-base.
 
     Attributes:
+        num_classes: number K of classes, for heads "classes".
         heads: "pretraining" (masked words and next sentence), "masked_words", "classes" or "none".
-        num_classes: K, for "classes".
-        attention_depth: how many of the last blocks have attention, with ``num_heads``, in place of Fourier mixing.
+        vocab_size: size V of the vocabulary.
+        max_length: greatest length L of a text, in tokens.
+        num_segments: number of segment ids.
+        width: width D of the tokens.
+        depth: number of blocks.
+        num_heads: attention heads of the blocks that have attention.
+        mlp_width: hidden width of the MLPs.
+        attention_depth: number of the last blocks that have attention in place of Fourier mixing.
         fourier: "fft" or "matmul", see `fourier`.
-        dropout: rate after embeddings and MLP, and before the classes; in attention blocks after attention too.
+        activation: activation of the MLPs and of the masked-word head, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        norm_epsilon: epsilon of the layer norms.
+        dropout: dropout rate after embeddings and MLP, and before the classes; in attention blocks also after
+            attention.
+        dtype: dtype of the computation; parameters, Fourier transforms, softmax, norm statistics and logits are
+            float32.
+        remat: recompute each block in the backward pass, which saves memory and costs time.
     """
 
     num_classes: int = 2
@@ -113,7 +136,15 @@ class FNet(nn.Module):
         places: jax.Array | None = None,
         train: bool = False,
     ) -> dict[str, jax.Array]:
-        """As `vitax.models.bert.BERT`; only attention blocks heed the mask: pad all texts to one length."""
+        """Maps token ids to hidden states and the outputs of the heads, as `vitax.models.bert.BERT` does.
+
+        Args:
+            tokens: [B, L] int; all texts must be padded to one length, because Fourier mixing includes padding.
+            segments: [B, L] int, the text to which each token belongs; None = all 0.
+            mask: [B, L] bool, True = token, False = padding; only attention blocks use it.
+            places: [B, M] int, positions of the words to predict; None = all positions.
+            train: True = dropout is active.
+        """
         embed = TextEmbed(
             vocab_size=self.vocab_size,
             width=self.width,
@@ -157,12 +188,22 @@ class FNet(nn.Module):
 
 
 class FNetImage(nn.Module):
-    """Image classifier of the same blocks: patches and learned positions, Fourier mixing, mean of the tokens.
+    """Image classifier of the same blocks: patches with learned positions, Fourier mixing, mean of the tokens.
 
     Attributes:
-        num_classes: K; 0 = no head, the mean of the tokens is returned.
-        image_size: (height, width) in pixels that the position table is made for; others interpolate.
-        patch_size: P in pixels.
+        num_classes: number K of classes; 0 = no head: the mean of the tokens is returned.
+        image_size: (height, width) in pixels for which the position table is made; positions are interpolated for other
+            sizes.
+        patch_size: side P of a patch in pixels.
+        width: width D of the tokens.
+        depth: number of blocks.
+        mlp_width: hidden width of the MLPs.
+        fourier: "fft" or "matmul", see `fourier`.
+        activation: activation of the MLPs, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        norm_epsilon: epsilon of the layer norms.
+        dropout: dropout rate after the MLPs.
+        dtype: dtype of the computation; parameters, Fourier transforms, norm statistics and logits are float32.
+        remat: recompute each block in the backward pass, which saves memory and costs time.
     """
 
     num_classes: int = 1000
@@ -180,13 +221,17 @@ class FNetImage(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        """[B, H, W, C] normalised images to [B, K] float32 logits (or [B, D] features)."""
+        """Maps normalised images [B, H, W, C] to float32 logits [B, K] (or features [B, D]).
+
+        Args:
+            train: True = dropout is active.
+        """
         x = PatchEmbed(self.patch_size, self.width, dtype=self.dtype, name="patch_embed")(images)
         b, *grid, d = x.shape
         table = tuple(side // self.patch_size for side in self.image_size)
         positions = Positions("learned_1d", table, d, name="pos_embed")(tuple(grid))
         x = constrain_batch(x.reshape(b, -1, d) + positions.astype(x.dtype)[None])
-        # Before the first transform too: it multiplies what is not normalised by sqrt(N * D).
+        # Tokens are normalised before the first transform too, because it multiplies magnitudes by sqrt(N * D).
         x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
         block = nn.remat(FourierBlock, static_argnums=(2,)) if self.remat else FourierBlock
         for i in range(self.depth):

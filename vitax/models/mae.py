@@ -1,8 +1,8 @@
 """Masked autoencoder: He et al., "Masked Autoencoders Are Scalable Vision Learners", 2021, arXiv:2111.06377.
 
-The encoder is `vitax.models.vit.ViT`, so that its parameters are those of the classifier to fine-tune. Which patches
-are hidden is decided outside (`vitax.masking.random_masking`), what the loss compares with is too
-(`vitax.losses.patch_mse`).
+The encoder is `vitax.models.vit.ViT`, so that its parameters fit the classifier to fine-tune. The choice of hidden
+patches (`vitax.masking.random_masking`) and the target of the loss (`vitax.losses.patch_mse`) are not part of the
+model.
 """
 
 import functools
@@ -26,7 +26,20 @@ SIZES = {
 
 
 class MAEDecoder(nn.Module):
-    """Sees all places: encoded patches where there are any, one shared mask token elsewhere."""
+    """Decoder of all places: encoded tokens at the visible patches, one shared mask token elsewhere.
+
+    Attributes:
+        out_width: number of values that are predicted for each patch.
+        grid: (rows, columns) for which the position table is made.
+        width: width of the tokens.
+        depth: number of blocks.
+        num_heads: attention heads of each block.
+        mlp_ratio: hidden width of the MLPs / width.
+        positions: kind of position encoding, see `Positions`.
+        norm_epsilon: epsilon of the layer norms.
+        dtype: dtype of the computation; parameters, softmax, norm statistics and predictions are float32.
+        remat: recompute each block in the backward pass, which saves memory and costs time.
+    """
 
     out_width: int
     grid: tuple[int, int]
@@ -41,13 +54,13 @@ class MAEDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, keep: jax.Array, grid: tuple[int, int], train: bool = False) -> jax.Array:
-        """[B, 1+n, D] encoded tokens of the places ``keep`` [B, n] of a grid, to [B, h*w, out_width]."""
+        """Maps encoded tokens [B, 1+n, D] of the places ``keep`` [B, n] of a grid to [B, h*w, out_width]."""
         dense = functools.partial(Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
         x = dense(self.width, name="embed")(x)
         b, places = len(x), grid[0] * grid[1]
         mask_token = self.param("mask_token", nn.initializers.normal(0.02), (self.width,))
         patches = jnp.broadcast_to(mask_token.astype(x.dtype), (b, places, self.width))
-        # One example at a time: a scatter over the whole batch would gather it from all devices.
+        # vmap over examples, because a scatter over the whole batch would gather the batch from all devices.
         patches = jax.vmap(lambda all, at, new: all.at[at].set(new))(patches, keep, x[:, 1:])
         x = jnp.concatenate([x[:, :1], patches], axis=1)  # [B, 1+N, D]
         positions = Positions(self.positions, self.grid, self.width, 1, name="pos_embed")(grid)
@@ -66,13 +79,24 @@ class MAEDecoder(nn.Module):
 
 
 class MAE(nn.Module):
-    """Encoder of the visible patches and light decoder of all of them; the defaults are MAE-B/16.
+    """Encoder of the visible patches and light decoder of all patches; the defaults are MAE-B/16.
 
     Attributes:
-        image_size: (height, width) in pixels; others are legal, the positions are computed for them.
-        patch_size: P in pixels.
-        decoder_width, decoder_depth, decoder_num_heads: of the decoder (paper, table 1: 1 to 12 blocks).
-        positions: of encoder and decoder: "sincos_2d" (the paper), or "learned_1d".
+        image_size: (height, width) in pixels; other sizes are accepted, and positions are computed for them, or
+            interpolated if they are learned.
+        patch_size: side P of a patch in pixels.
+        width: width D of the encoder's tokens.
+        depth: number of blocks of the encoder.
+        num_heads: attention heads of the encoder's blocks.
+        mlp_width: hidden width of the encoder's MLPs.
+        decoder_width: width of the decoder's tokens.
+        decoder_depth: number of blocks of the decoder (paper, table 1: 1 to 12).
+        decoder_num_heads: attention heads of the decoder's blocks.
+        decoder_mlp_ratio: hidden width of the decoder's MLPs / decoder_width.
+        positions: position encoding of encoder and decoder: "sincos_2d" (the paper) or "learned_1d".
+        norm_epsilon: epsilon of the layer norms.
+        dtype: dtype of the computation; parameters, softmax, norm statistics and predictions are float32.
+        remat: recompute each block in the backward pass, which saves memory and costs time.
     """
 
     image_size: tuple[int, int] = (224, 224)
@@ -92,11 +116,12 @@ class MAE(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, keep: jax.Array, *, train: bool = False) -> jax.Array:
-        """Images and the places that are visible, to predicted pixels.
+        """Maps images and the indices of their visible patches to predicted pixels.
 
         Args:
             images: [B, H, W, C], normalised.
-            keep: [B, n] int, visible patches in raster order of the grid, each at most once.
+            keep: [B, n] int, indices of the visible patches in the raster order of the grid, each at most once.
+            train: passed on to the blocks, whose dropout and drop path rates are 0.
 
         Returns:
             [B, N, P*P*C] float32 predictions for every patch, in the order of `vitax.nn.patches.patchify`.

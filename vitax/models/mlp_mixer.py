@@ -1,8 +1,8 @@
 """MLP-Mixer: Tolstikhin et al., "MLP-Mixer: An all-MLP Architecture for Vision", 2021, arXiv:2105.01601.
 
-Differs from the official code on purpose:
-- GELU is the exact one, as in timm; the official JAX code uses ``gelu_tanh``;
-- a kept branch of drop path is divided by 1 - rate, as everywhere else in vitax (official: not rescaled);
+Deliberate differences from the official code:
+- GELU is exact, as in timm; the official JAX code uses ``gelu_tanh``;
+- drop path divides a kept branch by 1 - rate, as everywhere else in vitax (the official code does not rescale it);
 - initialisation is Xavier for every matrix, with zero biases and a zero head.
 """
 
@@ -18,7 +18,7 @@ from vitax.nn.blocks import MLP, DropPath, LayerNorm, drop_path_rates
 from vitax.nn.dense import Dense
 from vitax.nn.patches import PatchEmbed
 
-# Table 1 of the paper; the letters go with a patch_size of 32, 16 or 14.
+# Table 1 of the paper; each letter is combined with a patch_size of 32, 16 or 14.
 SIZES = {
     "S": dict(width=512, depth=8, token_mlp_width=256, mlp_width=2048),
     "B": dict(width=768, depth=12, token_mlp_width=384, mlp_width=3072),
@@ -28,7 +28,17 @@ SIZES = {
 
 
 class MixerBlock(nn.Module):
-    """An MLP over the tokens of each channel, then one over the channels of each token (equation 1)."""
+    """An MLP over the tokens of each channel, then one over the channels of each token (equation 1).
+
+    Attributes:
+        token_mlp_width: hidden width D_S of the MLP over tokens.
+        mlp_width: hidden width D_C of the MLP over channels.
+        activation: activation of the MLPs, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        norm_epsilon: epsilon of the layer norms.
+        dropout: dropout rate after the activations of the MLPs.
+        drop_path: rate at which a whole branch is dropped.
+        dtype: dtype of the computation; parameters are float32.
+    """
 
     token_mlp_width: int
     mlp_width: int
@@ -53,15 +63,22 @@ class MixerBlock(nn.Module):
 
 
 class MlpMixer(nn.Module):
-    """Image classifier; the defaults are Mixer-B/16. Its token MLP fixes the image size.
+    """Image classifier; the defaults are Mixer-B/16. Its token MLPs fix the image size.
 
     Attributes:
-        num_classes: K; 0 = no head, the mean of the normalised tokens is returned.
-        image_size: (height, width) in pixels; images of another size are refused.
-        patch_size: P in pixels.
-        token_mlp_width, mlp_width: hidden widths D_S and D_C of the two MLPs.
-        dropout: rate after the activations of the MLPs.
-        drop_path: rate of the last block; the first has 0, those between lie on a line.
+        num_classes: number K of classes; 0 = no head: the mean of the normalised tokens is returned.
+        image_size: (height, width) in pixels; images of another size are rejected.
+        patch_size: side P of a patch in pixels.
+        width: width D of the tokens.
+        depth: number of blocks.
+        token_mlp_width: hidden width D_S of the MLPs over tokens.
+        mlp_width: hidden width D_C of the MLPs over channels.
+        activation: activation of the MLPs, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        norm_epsilon: epsilon of the layer norms.
+        dropout: dropout rate after the activations of the MLPs.
+        drop_path: drop path rate of the last block; the first block has 0, and the rates in between rise linearly.
+        dtype: dtype of the computation; parameters, norm statistics and logits are float32.
+        remat: recompute each block in the backward pass, which saves memory and costs time.
     """
 
     num_classes: int = 1000
@@ -80,12 +97,16 @@ class MlpMixer(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        """[B, H, W, C] normalised images to [B, K] float32 logits (or [B, D] features)."""
+        """Maps normalised images [B, H, W, C] to float32 logits [B, K] (or features [B, D]).
+
+        Args:
+            train: True = dropout and drop path are active.
+        """
         if images.shape[1:3] != tuple(self.image_size):
             height, width = self.image_size
             raise ValueError(
                 f"images of {images.shape[1]}x{images.shape[2]} do not fit the token MLPs, which are made for "
-                f"{height}x{width}; resize the images, or build the model with that image_size"
+                f"{height}x{width}; resize the images, or build the model with their size as image_size"
             )
         x = PatchEmbed(self.patch_size, self.width, dtype=self.dtype, name="patch_embed")(images)
         x = constrain_batch(x.reshape(len(x), -1, self.width))  # [B, N, D]

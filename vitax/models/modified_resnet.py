@@ -1,8 +1,8 @@
 """The ResNet of CLIP: Radford et al., "Learning Transferable Visual Models", 2021, arXiv:2103.00020, section 2.4.
 
-Against He et al. 2015 (arXiv:1512.03385): a stem of three convolutions (ResNet-D), strides by average pooling
-(anti-aliased), and attention pooling at the end. Running variances follow the variance of the batch as it is, where
-PyTorch has N / (N - 1) of it.
+Differences from He et al. 2015 (arXiv:1512.03385): a stem of three convolutions (ResNet-D), strides by average pooling
+(anti-aliased), and attention pooling at the end. Running variances average the variance of the batch without
+correction; PyTorch multiplies it by N / (N - 1).
 """
 
 import functools
@@ -18,12 +18,18 @@ from vitax.nn.positions import Positions
 
 
 def average_pool(x: jax.Array, stride: int) -> jax.Array:
-    """[B, H, W, D] to [B, H/s, W/s, D]; what does not fill a window is dropped."""
+    """Averages [B, H, W, D] to [B, H/s, W/s, D]; rows and columns that do not fill a window are dropped."""
     return nn.avg_pool(x, (stride, stride), (stride, stride)) if stride > 1 else x
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions to four times the width; the stride follows the second."""
+    """1x1, 3x3 and 1x1 convolutions to four times the width; an average pool after the second applies the stride.
+
+    Attributes:
+        width: channels of the first two convolutions.
+        stride: factor by which height and width shrink.
+        dtype: dtype of the computation; parameters are float32.
+    """
 
     width: int
     stride: int
@@ -44,14 +50,16 @@ class Bottleneck(nn.Module):
 
 
 class ModifiedResNet(nn.Module):
-    """[B, H, W, C] images to [B, out_width] features; running statistics are in the collection "batch_stats".
+    """Maps images [B, H, W, C] to features [B, out_width]; running statistics are in the collection "batch_stats".
 
     Attributes:
-        out_width: of the features.
-        image_size: (height, width) that the position table of the pooling is made for, in pixels; others interpolate.
-        width: after the stem; the last stage has 32 times as many channels.
-        depths: bottlenecks of the four stages.
-        num_heads: of the pooling.
+        out_width: width of the features.
+        image_size: (height, width) in pixels for which the position table of the pooling is made; positions are
+            interpolated for other sizes.
+        width: channels after the stem; the last of four stages has 32 times as many.
+        depths: number of bottlenecks of each stage.
+        num_heads: attention heads of the pooling.
+        dtype: dtype of the computation; parameters are float32.
     """
 
     out_width: int

@@ -1,7 +1,8 @@
 """Neighborhood Attention Transformer: Hassani et al., arXiv:2204.07143, 2022; dilated: Hassani & Shi, arXiv:2209.15001.
 
-Equals the official code with the NATTEN of its time (0.14): a map that is smaller than kernel * dilation is padded
-with zeros below and to the right before q, k and v are made, so that padded tokens, which then hold the bias, are seen.
+Equivalent to the official code with NATTEN 0.14, the version of its time: a map that is smaller than kernel * dilation
+is padded with zeros below and to the right before q, k and v are computed, so that queries attend to padded tokens,
+whose keys and values are the biases of the projections.
 """
 
 import functools
@@ -25,14 +26,14 @@ _TINY = _MINI | dict(depths=(3, 4, 18, 5))
 
 
 def _dilations(depths: tuple[int, ...], largest: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """1 and the stage's own in turn (arXiv:2209.15001, section 3.4)."""
+    """Dilations of the blocks of each stage: alternately 1 and the stage's largest (arXiv:2209.15001, section 3.4)."""
     return tuple(tuple(d if i % 2 else 1 for i in range(depth)) for depth, d in zip(depths, largest, strict=True))
 
 
 _AT_224 = dict(dilations=_dilations((3, 4, 18, 5), (8, 4, 2, 1)))
 _AT_384 = dict(dilations=_dilations((3, 4, 18, 5), (13, 6, 3, 1)))
 
-# Table 2 of the first paper, table 3 of the second; "-384" are for images of 384x384.
+# Table 2 of the first paper, table 3 of the second; sizes with "-384" are for images of 384x384.
 SIZES = {
     "Mini": _MINI,
     "Tiny": _TINY,
@@ -49,7 +50,15 @@ SIZES = {
 
 
 class NeighborhoodAttention(nn.Module):
-    """Multi-head neighborhood attention on a map."""
+    """Multi-head neighborhood attention on a map.
+
+    Attributes:
+        num_heads: number of attention heads.
+        kernel: side of the neighborhoods, odd.
+        dilation: distance between neighbors.
+        qkv_bias: biases in the query, key and value projections.
+        dtype: dtype of the computation; parameters are float32.
+    """
 
     num_heads: int
     kernel: int
@@ -62,8 +71,8 @@ class NeighborhoodAttention(nn.Module):
         _, height, width, d = x.shape
         if d % self.num_heads:
             raise ValueError(f"width {d} is not divisible by num_heads {self.num_heads}")
-        least = self.kernel * self.dilation
-        below, right = max(0, least - height), max(0, least - width)
+        min_side = self.kernel * self.dilation
+        below, right = max(0, min_side - height), max(0, min_side - width)
         x = jnp.pad(x, ((0, 0), (0, below), (0, right), (0, 0)))
         xavier = nn.initializers.xavier_uniform()
         qkv = Dense(3 * d, use_bias=self.qkv_bias, dtype=self.dtype, kernel_init=stacked(xavier, 3), name="qkv")(x)
@@ -77,7 +86,21 @@ class NeighborhoodAttention(nn.Module):
 
 
 class NeighborhoodBlock(nn.Module):
-    """Neighborhood attention, then MLP, each with a residual and, if ``layer_scale``, a learned factor per channel."""
+    """Neighborhood attention, then MLP, each with a residual and, if ``layer_scale``, a learned factor per channel.
+
+    Attributes:
+        num_heads: number of attention heads.
+        kernel: side of the neighborhoods, odd.
+        dilation: distance between neighbors.
+        mlp_width: hidden width of the MLP.
+        qkv_bias: biases in the query, key and value projections.
+        layer_scale: initial value of a learned factor per channel and branch; 0 = no factor.
+        activation: activation of the MLP, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        norm_epsilon: epsilon of the layer norms.
+        dropout: dropout rate at the end of each branch and after the activation of the MLP.
+        drop_path: rate at which a whole branch is dropped.
+        dtype: dtype of the computation; parameters are float32.
+    """
 
     num_heads: int
     kernel: int
@@ -112,16 +135,24 @@ class NeighborhoodBlock(nn.Module):
 
 
 class NAT(nn.Module):
-    """Image classifier; the defaults are NAT-Mini. Any image size.
+    """Image classifier for images of any size; the defaults are NAT-Mini.
 
     Attributes:
-        num_classes: K; 0 = no head, the mean of the normalised tokens is returned.
-        width: D of the first stage; each further stage doubles it.
-        depths, num_heads: blocks and heads of each stage.
+        num_classes: number K of classes; 0 = no head: the mean of the normalised tokens is returned.
+        width: width D of the tokens in the first stage; each further stage doubles it.
+        depths: number of blocks of each stage.
+        num_heads: attention heads of the blocks of each stage.
         kernel: side of the neighborhoods, odd.
-        dilations: of each block of each stage; () = 1 everywhere: NAT.
-        layer_scale: initial value of a learned factor per channel and branch; 0 = none.
-        drop_path: rate of the last block; the first has 0, those between lie on a line.
+        dilations: dilation of each block of each stage; () = 1 everywhere, as in NAT.
+        mlp_ratio: hidden width of the MLPs / width of their stage.
+        qkv_bias: biases in the query, key and value projections.
+        layer_scale: initial value of a learned factor per channel and branch; 0 = no factor.
+        activation: activation of the MLPs, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        norm_epsilon: epsilon of the layer norms.
+        dropout: dropout rate after attention and both layers of the MLPs.
+        drop_path: drop path rate of the last block; the first block has 0, and the rates in between rise linearly.
+        dtype: dtype of the computation; parameters, softmax, norm statistics and logits are float32.
+        remat: recompute each block in the backward pass, which saves memory and costs time.
     """
 
     num_classes: int = 1000
@@ -142,15 +173,19 @@ class NAT(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        """[B, H, W, C] normalised images to [B, K] float32 logits (or [B, D] features).
+        """Maps normalised images [B, H, W, C] to float32 logits [B, K] (or features [B, D]).
 
-        Shows the normalised tokens of the last stage as ``intermediates/tokens`` [B, h, w, D].
+        The normalised tokens of the last stage are stored as ``intermediates/tokens`` [B, h, w, D].
+
+        Args:
+            train: True = dropout and drop path are active.
         """
         stages = len(self.depths)
         dilations = self.dilations or tuple((1,) * depth for depth in self.depths)
         if stages != len(self.num_heads) or tuple(map(len, dilations)) != tuple(self.depths):
             raise ValueError(
-                f"depths {self.depths}, num_heads {self.num_heads} and dilations {self.dilations} do not agree on stages and blocks"
+                f"depths {self.depths}, num_heads {self.num_heads} and dilations {self.dilations} do not agree on "
+                "the numbers of stages and blocks"
             )
         conv = functools.partial(
             nn.Conv,
@@ -161,7 +196,7 @@ class NAT(nn.Module):
             kernel_init=nn.initializers.xavier_uniform(),
         )
         norm = functools.partial(LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
-        # Overlapping tokenizer; no activation between the two.
+        # Overlapping tokenizer; there is no activation between its two convolutions.
         x = conv(self.width // 2, name="tokenizer0")(images.astype(self.dtype))
         x = norm(name="patch_norm")(conv(self.width, name="tokenizer1")(x))
         block = nn.remat(NeighborhoodBlock, static_argnums=(2,)) if self.remat else NeighborhoodBlock

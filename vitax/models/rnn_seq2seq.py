@@ -1,7 +1,8 @@
 """Recurrent encoder and attention decoder: Bahdanau et al., arXiv:1409.0473, 2014, the Transformer's predecessor.
 
-Has the interface of `vitax.models.transformer.Transformer`. Differs from the paper: the decoder starts from the mean of
-the encoder's states (paper: its first backward state), and a plain linear layer makes the logits (paper: maxout).
+The interface is that of `vitax.models.transformer.Transformer`. Differences from the paper: the decoder starts from the
+mean of the encoder's states (paper: its first backward state), and a plain linear layer computes the logits (paper:
+maxout).
 """
 
 import flax.linen as nn
@@ -15,12 +16,19 @@ from vitax.nn.dense import Dense
 CELLS = {"gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell}
 SIZES = {
     "small": dict(width=256, depth=1),
-    "base": dict(width=512, depth=2),  # like the Transformer's base in width
+    "base": dict(width=512, depth=2),  # the width of the Transformer base
 }
 
 
 class AttentionCell(nn.Module):
-    """One step of the decoder: look at the source from the last state, then move the state."""
+    """One step of the decoder: attend to the source with the last state, then update the state.
+
+    Attributes:
+        width: width D of the states.
+        depth: number of recurrent layers.
+        cell: "gru" or "lstm".
+        dtype: dtype of the computation; parameters are float32.
+    """
 
     width: int
     depth: int
@@ -29,9 +37,10 @@ class AttentionCell(nn.Module):
 
     @nn.compact
     def __call__(self, carry, x, memory, keys, mask):
-        """Carry and word vectors [B, D], over a memory [B, M, D'] with keys [B, M, D], to the carry and [B, D].
+        """Maps the carry and word vectors [B, D] to the new carry and an output [B, D], with attention to a memory.
 
-        The scores are v . tanh(W q + keys), equation 6 and appendix A.1.2; mask [B, M] bool, False = padding.
+        The memory [B, M, D'] has keys [B, M, D] and a mask [B, M] bool, False = padding. The scores are
+        v . tanh(W q + keys), equation 6 and appendix A.1.2.
         """
         dense = lambda width, name: Dense(width, use_bias=False, dtype=self.dtype, name=name)
         query = self._top(carry)
@@ -51,7 +60,7 @@ class AttentionCell(nn.Module):
         return tuple(states), out
 
     def _top(self, carry):
-        """The last layer's visible state: an LSTM's carry is (cell, visible)."""
+        """Hidden state of the last layer; the carry of an LSTM is (cell, hidden)."""
         return carry[-1][1] if self.cell == "lstm" else carry[-1]
 
 
@@ -59,11 +68,14 @@ class RNNSeq2Seq(nn.Module):
     """Encoder-decoder with recurrence and attention.
 
     Attributes:
-        vocab_size: V, of one vocabulary for source and target; one table for source, target and output.
-        depth: layers of the encoder, and of the decoder.
+        vocab_size: size V of the vocabulary that source and target share; one table of word vectors serves source,
+            target and output.
+        width: width D of word vectors and states.
+        depth: number of layers of the encoder, and of the decoder.
         cell: "gru" or "lstm".
-        bidirectional: the encoder reads both ways.
-        dropout: rate after the embeddings and before the logits.
+        bidirectional: the encoder reads in both directions.
+        dropout: dropout rate after the embeddings and before the logits.
+        dtype: dtype of the computation; parameters, softmax and logits are float32.
     """
 
     vocab_size: int = 37000
@@ -103,7 +115,7 @@ class RNNSeq2Seq(nn.Module):
         return constrain_batch(self.drop(x, deterministic=not train))
 
     def encode(self, source: jax.Array, source_mask: jax.Array | None = None, train: bool = False) -> jax.Array:
-        """[B, M] token ids, [B, M] bool (False = padding, at the end), to the memory [B, M, D or 2D]."""
+        """Maps token ids [B, M] to the memory [B, M, D or 2D]; the mask is [B, M] bool, False = padding, at the end."""
         x = self._words(source, train)
         lengths = None if source_mask is None else source_mask.sum(axis=1)
         for layer in self.encoder:
@@ -121,23 +133,30 @@ class RNNSeq2Seq(nn.Module):
         cache_length: int = 0,
         train: bool = False,
     ) -> jax.Array:
-        """[B, N] target ids, shifted right, to [B, N, V] float32 logits of the next token.
+        """Maps target ids [B, N], shifted right, to float32 logits [B, N, V] of the next token.
 
-        With ``position`` the states go on from the collection "cache"; ``target_mask`` and ``cache_length`` are not
-        needed by a recurrence.
+        Args:
+            target: [B, N] int.
+            memory: [B, M, D or 2D] output of the encoder.
+            source_mask: [B, M] bool, False = padding.
+            target_mask: not used, because a recurrence does not need it.
+            position: [] int; if given, the states are read from the collection "cache", once it holds them, and stored
+                there.
+            cache_length: not used, because a recurrence does not need it.
+            train: True = dropout is active.
         """
         del target_mask, cache_length
-        there = jnp.ones(memory.shape[:2], bool) if source_mask is None else source_mask
+        memory_mask = jnp.ones(memory.shape[:2], bool) if source_mask is None else source_mask
         if position is not None and self.has_variable("cache", "carry"):
             carry = self.get_variable("cache", "carry")
         else:
-            weight = there.astype(memory.dtype)[:, :, None]
+            weight = memory_mask.astype(memory.dtype)[:, :, None]
             mean = (memory * weight).sum(axis=1) / jnp.maximum(weight.sum(axis=1), 1)
-            visible = [jnp.tanh(layer(mean)) for layer in self.start]
+            hidden_states = [jnp.tanh(layer(mean)) for layer in self.start]
             lstm = self.cell == "lstm"
-            carry = tuple((jnp.zeros_like(h), h) if lstm else h for h in visible)
+            carry = tuple((jnp.zeros_like(h), h) if lstm else h for h in hidden_states)
         x = self._words(target, train)
-        carry, x = self.decoder(carry, x, memory, self.keys(memory), there)
+        carry, x = self.decoder(carry, x, memory, self.keys(memory), memory_mask)
         if position is not None:
             self.put_variable("cache", "carry", carry)
         x = self.drop(x, deterministic=not train)
@@ -153,6 +172,14 @@ class RNNSeq2Seq(nn.Module):
         target_mask: jax.Array | None = None,
         train: bool = False,
     ) -> jax.Array:
-        """[B, M] source and [B, N] shifted target ids to [B, N, V] float32 logits of the next token."""
+        """Maps source ids [B, M] and shifted target ids [B, N] to float32 logits [B, N, V] of the next token.
+
+        Args:
+            source: [B, M] int.
+            target: [B, N] int, shifted right.
+            source_mask: [B, M] bool, False = padding, at the end.
+            target_mask: not used, because a recurrence does not need it.
+            train: True = dropout is active.
+        """
         memory = self.encode(source, source_mask, train)
         return self.decode(target, memory, source_mask, target_mask=target_mask, train=train)

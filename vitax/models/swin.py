@@ -1,8 +1,8 @@
 """Swin Transformer: Liu et al., "Hierarchical Vision Transformer using Shifted Windows", 2021, arXiv:2103.14030.
 
-Differs from the paper and the official classification code on purpose:
-- images of any size are legal: a map that the window does not divide is padded, then shifted, as in the official
-  detection code (timm shifts first; then padded tokens land elsewhere);
+Deliberate differences from the paper and the official classification code:
+- images of any size are accepted: a map that the window does not divide is padded, then shifted, as in the official
+  detection code (timm shifts first, so that its padded tokens are in other places);
 - initialisation: Xavier for every matrix, zero biases, a zero head.
 """
 
@@ -16,7 +16,7 @@ from vitax.nn.dense import Dense
 from vitax.nn.patches import PatchEmbed
 from vitax.nn.windows import WindowBlock
 
-# Section 3.3 of the paper; a window of 12 goes with images of 384x384.
+# Section 3.3 of the paper; images of 384x384 go with a window of 12.
 SIZES = {
     "T": dict(width=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24)),
     "S": dict(width=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24)),
@@ -26,7 +26,12 @@ SIZES = {
 
 
 class PatchMerging(nn.Module):
-    """Joins 2x2 tokens to one of twice the width; odd maps are padded with zeros below and to the right."""
+    """Joins 2x2 tokens into one of twice the width; odd maps are padded with zeros below and to the right.
+
+    Attributes:
+        norm_epsilon: epsilon of the layer norm.
+        dtype: dtype of the computation; parameters are float32.
+    """
 
     norm_epsilon: float = 1e-5
     dtype: Dtype = jnp.float32
@@ -35,7 +40,7 @@ class PatchMerging(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:  # [B, H, W, D] -> [B, H/2, W/2, 2D]
         _, height, width, d = x.shape
         x = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
-        # The row runs faster than the column.
+        # The row index varies faster than the column index.
         x = jnp.concatenate([x[:, i::2, j::2] for j in (0, 1) for i in (0, 1)], axis=-1)
         x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
         return Dense(
@@ -44,20 +49,28 @@ class PatchMerging(nn.Module):
 
 
 class Swin(nn.Module):
-    """Image classifier, or backbone of dense tasks; the defaults are Swin-T for 224x224.
+    """Image classifier, or backbone for dense tasks; the defaults are Swin-T for 224x224.
 
     Attributes:
-        num_classes: K; 0 = no head, the mean of the normalised tokens is returned.
-        image_size: (height, width) in pixels; a window larger than a stage's map shrinks to it.
-        patch_size: P in pixels.
-        width: D of the first stage; each further stage doubles it.
-        depths, num_heads: blocks and heads of each stage.
+        num_classes: number K of classes; 0 = no head: the mean of the normalised tokens is returned.
+        image_size: (height, width) in pixels; a window that is larger than the map of a stage shrinks to the map.
+        patch_size: side P of a patch in pixels.
+        width: width D of the tokens in the first stage; each further stage doubles it.
+        depths: number of blocks of each stage.
+        num_heads: attention heads of the blocks of each stage.
         window: side of the windows, in tokens.
-        shrink_window: False = no window shrinks and none loses its shift, whatever the size: detection code.
+        shrink_window: False = no window shrinks or loses its shift, whatever the image size, as in the detection code.
         shifted: False = no window is shifted (the paper's ablation, table 4).
         relative_bias: False = no position encoding (table 4).
-        pyramid: returns the normalised maps of all stages (strides P, 2P, 4P, 8P) instead of logits.
-        drop_path: rate of the last block; the first has 0, those between lie on a line.
+        pyramid: return the normalised maps of all stages (strides P, 2P, 4P, 8P) instead of logits.
+        mlp_ratio: hidden width of the MLPs / width of their stage.
+        qkv_bias: biases in the query, key and value projections.
+        activation: activation of the MLPs, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        norm_epsilon: epsilon of the layer norms.
+        dropout: dropout rate after attention and both layers of the MLPs.
+        drop_path: drop path rate of the last block; the first block has 0, and the rates in between rise linearly.
+        dtype: dtype of the computation; parameters, softmax, norm statistics and logits are float32.
+        remat: recompute each block in the backward pass, which saves memory and costs time.
     """
 
     num_classes: int = 1000
@@ -82,9 +95,13 @@ class Swin(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        """[B, H, W, C] normalised images to [B, K] float32 logits (or [B, D] features, or a tuple of maps).
+        """Maps normalised images [B, H, W, C] to float32 logits [B, K] (or features [B, D], or a tuple of maps).
 
-        Shows the normalised tokens of the last stage as ``intermediates/tokens`` [B, h, w, D].
+        The normalised tokens of the last stage are stored as ``intermediates/tokens`` [B, h, w, D], except with
+        ``pyramid``.
+
+        Args:
+            train: True = dropout and drop path are active.
         """
         if len(self.depths) != len(self.num_heads):
             raise ValueError(f"depths {self.depths} and num_heads {self.num_heads} differ in length")
@@ -126,13 +143,13 @@ class Swin(nn.Module):
         return Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(x)
 
     def window_of(self, stage: int) -> int:
-        """Side of the windows of a stage: not larger than its map at the native image size, if windows shrink."""
+        """Side of the windows of a stage; if windows shrink, at most that of its map at the native image size."""
         stride = self.patch_size * 2**stage
         sides = (-(-side // stride) for side in self.image_size)
         return min(self.window, *sides) if self.shrink_window else self.window
 
     def _window(self, stage: int, grid: tuple[int, int], odd: bool) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Window and shift of a block: a map that is not larger than the window is seen whole, without a shift."""
+        """Window and shift of a block; if windows shrink, a map with a side of at most the window is not shifted."""
         side = self.window_of(stage)
-        still = not (odd and self.shifted) or (self.shrink_window and min(grid) <= side)
-        return (side, side), (0, 0) if still else (side // 2, side // 2)
+        unshifted = not (odd and self.shifted) or (self.shrink_window and min(grid) <= side)
+        return (side, side), (0, 0) if unshifted else (side // 2, side // 2)

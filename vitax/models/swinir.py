@@ -1,6 +1,6 @@
 """SwinIR: Liang et al., "SwinIR: Image Restoration Using Swin Transformer", 2021, arXiv:2108.10257.
 
-Equals the official network; the padding that its test script adds on top is not part of it.
+Equivalent to the official network; the padding that the official test script adds is not part of it.
 """
 
 import functools
@@ -38,11 +38,14 @@ SIZES = {
     "jpeg_colour": _JPEG,
 }
 UPSAMPLERS = ("pixelshuffle", "pixelshuffle_direct", "nearest_conv", "none")
-RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K
+RGB_MEAN = (0.4488, 0.4371, 0.4040)  # mean colour of DIV2K
 
 
 def pixel_shuffle(x: jax.Array, scale: int) -> jax.Array:
-    """[B, H, W, C*s*s] to [B, H*s, W*s, C]; channels are ordered (C, row, column) (Shi et al., arXiv:1609.05158)."""
+    """Rearranges [B, H, W, C*s*s] to [B, H*s, W*s, C].
+
+    The channels are ordered (C, row, column) (Shi et al., arXiv:1609.05158).
+    """
     b, h, w, d = x.shape
     x = x.reshape(b, h, w, d // scale**2, scale, scale).transpose(0, 1, 4, 2, 5, 3)
     return x.reshape(b, h * scale, w * scale, -1)
@@ -55,7 +58,12 @@ def _conv(width: int, dtype: Dtype, name: str, side: int = 3) -> nn.Conv:
 
 
 class ResidualConv(nn.Module):
-    """The convolution at the end of a group: one 3x3, or three through a quarter of the width."""
+    """Convolution at the end of a group: one 3x3, or three (3x3, 1x1, 3x3) through a quarter of the width.
+
+    Attributes:
+        kind: "1conv" or "3conv".
+        dtype: dtype of the computation; parameters are float32.
+    """
 
     kind: str
     dtype: Dtype = jnp.float32
@@ -73,7 +81,18 @@ class ResidualConv(nn.Module):
 
 
 class Group(nn.Module):
-    """Residual Swin Transformer Block (RSTB, section 3.1): window blocks, a convolution, a residual."""
+    """Residual Swin Transformer Block (RSTB, section 3.1): window blocks, a convolution, a residual.
+
+    Attributes:
+        depth: number of window blocks.
+        num_heads: attention heads of each block.
+        window: side of the windows, in pixels.
+        mlp_ratio: hidden width of the MLPs / width of the tokens.
+        residual: kind of the convolution, "1conv" or "3conv".
+        drop_path: drop path rate of each block.
+        dtype: dtype of the computation; parameters are float32.
+        remat: recompute each block in the backward pass, which saves memory and costs time.
+    """
 
     depth: int
     num_heads: int
@@ -103,18 +122,25 @@ class Group(nn.Module):
 
 
 class SwinIR(nn.Module):
-    """Restores images, any height and width; the defaults are classical super-resolution x2.
+    """Restores images of any height and width; the defaults are classical super-resolution x2.
 
     Attributes:
-        channels: C, 3 or 1.
+        channels: number C of channels, 3 or 1.
         scale: output side / input side.
         upsampler: "pixelshuffle" (classical), "pixelshuffle_direct" (light), "nearest_conv" (real-world), or "none"
-            (denoising, JPEG: the network predicts what to add).
-        residual: "1conv" or "3conv", at the end of each group and of the body.
-        pixel_range: what pixels in [0, 1] are multiplied by inside; 255 for JPEG.
+            (denoising, JPEG: the network predicts what to add to the image).
+        residual: "1conv" or "3conv", the convolution at the end of each group and of the body.
+        pixel_range: factor by which the network multiplies pixels in [0, 1]; 255 for JPEG.
+        width: width D of the tokens.
+        depths: number of blocks of each group.
+        num_heads: attention heads of the blocks of each group.
+        window: side of the windows, in pixels; images are padded by reflection below and to the right to a multiple of
+            it.
+        mlp_ratio: hidden width of the MLPs / width.
         features: channels of the reconstruction head.
-        window: side of the windows, in pixels; images are reflected at their ends to a multiple of it.
-        drop_path: rate of the last block; the first has 0, those between lie on a line.
+        drop_path: drop path rate of the last block; the first block has 0, and the rates in between rise linearly.
+        dtype: dtype of the computation; parameters, softmax, norm statistics and the image are float32.
+        remat: recompute each block in the backward pass, which saves memory and costs time.
     """
 
     channels: int = 3
@@ -134,18 +160,22 @@ class SwinIR(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        """[B, H, W, C] in [0, 1] to [B, H*scale, W*scale, C] float32, not clipped."""
+        """Maps images [B, H, W, C] in [0, 1] to images [B, H*scale, W*scale, C] float32, not clipped.
+
+        Args:
+            train: True = drop path is active.
+        """
         self._check(images)
         _, height, width, channels = images.shape
         mean = jnp.asarray(RGB_MEAN if channels == 3 else (0.0,) * channels)[None, None, None]
         below, right = -height % self.window, -width % self.window
         x = jnp.pad(images, ((0, 0), (0, below), (0, right), (0, 0)), mode="reflect")
-        picture = (x.astype(jnp.float32) - mean) * self.pixel_range
-        first = _conv(self.width, self.dtype, "conv_first")(picture.astype(self.dtype))
+        scaled = (x.astype(jnp.float32) - mean) * self.pixel_range
+        first = _conv(self.width, self.dtype, "conv_first")(scaled.astype(self.dtype))
         features = constrain_batch(first + self._body(first, train))
         if self.upsampler == "none":
-            # The picture itself stays float32: bfloat16 has fewer than 256 grey levels near white.
-            out = picture + _conv(channels, self.dtype, "conv_last")(features).astype(jnp.float32)
+            # The image itself stays float32, because bfloat16 has fewer than 256 grey levels near white.
+            out = scaled + _conv(channels, self.dtype, "conv_last")(features).astype(jnp.float32)
         else:
             out = self._upsample(features, channels)
         out = out[:, : height * self.scale, : width * self.scale]
@@ -157,11 +187,11 @@ class SwinIR(nn.Module):
             raise ValueError(f"upsampler {self.upsampler!r} is unknown; choose one of {known}")
         _, height, width, channels = images.shape
         if channels != self.channels:
-            raise ValueError(f"the images have {channels} channels, the model {self.channels}")
+            raise ValueError(f"the images have {channels} channels, but the model has {self.channels}")
         if max(-height % self.window - height, -width % self.window - width) >= 0:
             raise ValueError(
                 f"an image of {height}x{width} is too small to be reflected to a multiple of window "
-                f"{self.window}; enlarge it to {self.window // 2 + 1} pixels a side at least"
+                f"{self.window}; enlarge it to {self.window // 2 + 1} or more pixels a side"
             )
         allowed = {"pixelshuffle": (2, 3, 4, 8, 16), "nearest_conv": (2, 4), "none": (1,)}
         if self.scale not in allowed.get(self.upsampler, range(1, 17)):
@@ -188,7 +218,7 @@ class SwinIR(nn.Module):
         return ResidualConv(self.residual, self.dtype, name="conv_after_body")(x)
 
     def _upsample(self, x: jax.Array, channels: int) -> jax.Array:
-        """Features at the input's size to an image at the output's."""
+        """Maps features at the size of the input to an image at the size of the output."""
         conv = functools.partial(_conv, dtype=self.dtype)
         if self.upsampler == "pixelshuffle_direct":
             x = conv(self.scale**2 * channels, name="upsample0")(x)
@@ -207,28 +237,31 @@ class SwinIR(nn.Module):
 
 
 def upsample_steps(scale: int) -> list[int]:
-    """4 = 2 * 2, 8 = 2 * 2 * 2, 3 = 3."""
+    """Factors of the steps of an upsampling: 4 = 2 * 2, 8 = 2 * 2 * 2, 3 = 3."""
     return [3] if scale == 3 else [2] * (scale.bit_length() - 1)
 
 
 def restore_tiled(apply, image: jax.Array, *, scale: int, tile: int, overlap: int, window: int) -> jax.Array:
-    """Restores a big image tile by tile; where tiles overlap, the mean is taken, as in the official test script.
+    """Restores a large image tile by tile and averages overlapping tiles, as the official test script does.
 
     Args:
-        apply: [B, tile, tile, C] to [B, tile * scale, tile * scale, C]; it is called with one shape only, so jit it.
+        apply: function [B, tile, tile, C] -> [B, tile * scale, tile * scale, C]; all calls have the same shape, so jit
+            it.
         image: [H, W, C].
-        tile: side of a tile in pixels, a multiple of ``window``; images smaller than it are one tile.
-        overlap: pixels that neighbours share, 0 <= overlap < tile.
+        scale: output side / input side.
+        tile: side of a tile in pixels, a multiple of ``window``; a smaller image is a single tile.
+        overlap: smallest number of pixels that neighbouring tiles share, 0 <= overlap < tile.
+        window: side of the windows of the model, in pixels.
 
     Returns:
         [H * scale, W * scale, C].
 
     Raises:
-        ValueError: tiles that are no multiple of the window, or overlap completely.
+        ValueError: ``tile`` is not a multiple of ``window``, or ``overlap`` is outside 0..tile-1.
     """
     if tile % window or not 0 <= overlap < tile:
         raise ValueError(
-            f"tile {tile} must be a multiple of window {window}, and overlap {overlap} lie in 0..{tile - 1}"
+            f"tile {tile} must be a multiple of window {window}, and overlap {overlap} must lie in 0..{tile - 1}"
         )
     height, width, channels = image.shape
     sides = min(tile, height), min(tile, width)

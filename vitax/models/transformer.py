@@ -1,8 +1,8 @@
 """Transformer: Vaswani et al., "Attention Is All You Need", 2017, arXiv:1706.03762.
 
 `Transformer` is the encoder-decoder of the paper, `LanguageModel` the decoder alone; their blocks are in
-`vitax.nn.stacks`. Attention projections have biases, as in fairseq, PyTorch and Marian; tensor2tensor has
-none (``attention_bias=False``).
+`vitax.nn.stacks`. Attention projections have biases, as in fairseq, PyTorch and Marian; in tensor2tensor they have no
+biases (``attention_bias=False``).
 """
 
 import flax.linen as nn
@@ -29,7 +29,7 @@ LM_SIZES = {
 def _embed(
     table: jax.Array, tokens: jax.Array, kind: str, position: jax.Array | None, cache_length: int, dtype: Dtype
 ) -> jax.Array:
-    """[B, N] tokens to [B, N, D]: rows of the table [V, D] times sqrt(D), plus sinusoids (section 3.4 and 3.5)."""
+    """Maps tokens [B, N] to rows [B, N, D] of the table [V, D] times sqrt(D), plus sinusoids (sections 3.4 and 3.5)."""
     if kind not in ("interleaved", "halves", "none"):
         raise ValueError(f"positions {kind!r} are unknown; choose 'interleaved', 'halves' or 'none'")
     (_, length), d = tokens.shape, table.shape[-1]
@@ -47,13 +47,23 @@ class Transformer(nn.Module):
     """Encoder-decoder; the defaults are the paper's base model.
 
     Attributes:
-        vocab_size: V, of one vocabulary for source and target.
+        vocab_size: size V of the vocabulary that source and target share.
+        width: width D of the tokens.
+        encoder_depth: number of blocks of the encoder.
+        decoder_depth: number of blocks of the decoder.
+        num_heads: attention heads of each block.
+        mlp_width: hidden width of the MLPs.
         tied: source, target and output share one table (section 3.4); False = three tables.
-        logits_bias: a number for each word is added to the logits, as in Marian.
+        logits_bias: a learned number for each word is added to the logits, as in Marian.
         positions: sinusoids "interleaved" [sin, cos, sin, cos, ...] (the paper) or in "halves" [sin..., cos...]
             (Marian), or "none".
-        norm_first: pre-norm, with a norm after each stack; False = post-norm, the paper.
-        dropout: rate after embeddings, attention and MLP.
+        norm_first: pre-norm, with a norm after each stack; False = post-norm, as in the paper.
+        activation: activation of the MLPs, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        attention_bias: biases in the attention projections.
+        norm_epsilon: epsilon of the layer norms.
+        dropout: dropout rate after embeddings, attention and MLP.
+        dtype: dtype of the computation; parameters, softmax, norm statistics and logits are float32.
+        remat: recompute each block in the backward pass, which saves memory and costs time.
     """
 
     vocab_size: int = 37000
@@ -100,7 +110,7 @@ class Transformer(nn.Module):
             self.bias = self.param("logits_bias", nn.initializers.zeros, (self.vocab_size,))
 
     def encode(self, source: jax.Array, source_mask: jax.Array | None = None, train: bool = False) -> jax.Array:
-        """[B, M] token ids, [B, M] bool (False = padding), to the memory [B, M, D]."""
+        """Maps token ids [B, M] to the memory [B, M, D]; the mask is [B, M] bool, False = padding."""
         x = _embed(self.source_embed, source, self.positions, None, 0, self.dtype)
         x = self.drop(x, deterministic=not train)
         return self.encoder(constrain_batch(x), source_mask, train)
@@ -116,9 +126,16 @@ class Transformer(nn.Module):
         cache_length: int = 0,
         train: bool = False,
     ) -> jax.Array:
-        """[B, N] target ids, shifted right, to [B, N, V] float32 logits of the next token.
+        """Maps target ids [B, N], shifted right, to float32 logits [B, N, V] of the next token.
 
-        With ``position`` one token at a time, see `Decoder`; apply it with ``mutable=["cache"]``.
+        Args:
+            target: [B, N] int.
+            memory: [B, M, D] output of the encoder.
+            source_mask: [B, M] bool, False = padding.
+            target_mask: [B, N] bool, False = padding.
+            position: [] int; if given, N = 1, see `Decoder`; apply the model with ``mutable=["cache"]``.
+            cache_length: number of positions in the cache.
+            train: True = dropout is active.
         """
         x = _embed(self.target_embed, target, self.positions, position, cache_length, self.dtype)
         x = self.drop(x, deterministic=not train)
@@ -143,20 +160,36 @@ class Transformer(nn.Module):
         target_mask: jax.Array | None = None,
         train: bool = False,
     ) -> jax.Array:
-        """[B, M] source and [B, N] shifted target ids to [B, N, V] float32 logits of the next token."""
+        """Maps source ids [B, M] and shifted target ids [B, N] to float32 logits [B, N, V] of the next token.
+
+        Args:
+            source: [B, M] int.
+            target: [B, N] int, shifted right.
+            source_mask: [B, M] bool, False = padding.
+            target_mask: [B, N] bool, False = padding.
+            train: True = dropout is active.
+        """
         memory = self.encode(source, source_mask, train)
         return self.decode(target, memory, source_mask, target_mask=target_mask, train=train)
 
 
 class LanguageModel(nn.Module):
-    """The decoder alone: each token from those before it.
+    """The decoder alone, which predicts each token from the tokens before it.
 
     Attributes:
-        vocab_size: V; the table of words is also that of the output.
+        vocab_size: size V of the vocabulary; one table of word vectors serves input and output.
+        width: width D of the tokens.
+        depth: number of blocks.
+        num_heads: attention heads of each block.
+        mlp_width: hidden width of the MLPs.
         positions: sinusoids "interleaved" or in "halves", or "none".
-        norm_first: pre-norm, with a norm after the stack.
-        attention_bias: of the projections of attention.
-        dropout: rate after embeddings, attention and MLP.
+        norm_first: pre-norm, with a norm after the stack; False = post-norm.
+        activation: activation of the MLPs, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        attention_bias: biases in the attention projections.
+        norm_epsilon: epsilon of the layer norms.
+        dropout: dropout rate after embeddings, attention and MLP.
+        dtype: dtype of the computation; parameters, softmax, norm statistics and logits are float32.
+        remat: recompute each block in the backward pass, which saves memory and costs time.
     """
 
     vocab_size: int = 37000
@@ -183,7 +216,15 @@ class LanguageModel(nn.Module):
         cache_length: int = 0,
         train: bool = False,
     ) -> jax.Array:
-        """[B, N] token ids to [B, N, V] float32 logits of the next token; the rest as in `Decoder`."""
+        """Maps token ids [B, N] to float32 logits [B, N, V] of the next token.
+
+        Args:
+            tokens: [B, N] int.
+            mask: [B, N] bool, False = padding, to which no token attends.
+            position: [] int; if given, N = 1, see `Decoder`.
+            cache_length: number of positions in the cache.
+            train: True = dropout is active.
+        """
         init = nn.initializers.normal(self.width**-0.5)
         table = self.param("word_embed", init, (self.vocab_size, self.width))
         x = _embed(table, tokens, self.positions, position, cache_length, self.dtype)
@@ -207,6 +248,6 @@ class LanguageModel(nn.Module):
 
 
 def _logits(x: jax.Array, table: jax.Array) -> jax.Array:
-    """[B, N, D] and [V, D] to [B, N, V] float32."""
+    """Maps [B, N, D] and the table [V, D] to logits [B, N, V] float32."""
     words = table.astype(x.dtype)
     return jnp.einsum("bnd,vd->bnv", x, words, preferred_element_type=jnp.float32)

@@ -1,4 +1,4 @@
-"""How image models are looked into: what explanations and reports have to know of a model besides its variables."""
+"""Views of image models: the facts, besides variables, that explanations and reports need about a model."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -26,13 +26,15 @@ class View(NamedTuple):
     """An image model, as explanations and reports see it.
 
     Attributes:
-        encode: (variables, normalised images [B, H, W, C]) -> [B, K] logits or, of a model without classes, features.
-        stride: side of a patch in pixels; for features in several resolutions, of the finest.
-        pooled: what the head reads: "token", one token; "tokens", all tokens before the patches; "mean", all patches.
-        layers: attention layers that count, from the first; None = all.
-        has_classes: whether ``encode`` gives logits of classes.
-        tower: parameters of the model -> parameters of the ViT that it is or contains; None if there is none.
-        kept: (variables, images) -> {layer: [n] the patches that are left from there on, best first}.
+        encode: function (variables, normalised images [B, H, W, C]) -> logits [B, K] or, for a model without classes,
+            features.
+        stride: side of a patch in pixels; for features in several resolutions, that of the finest resolution.
+        pooled: input of the head: "token", one token; "tokens", all tokens before the patches; "mean", all patches.
+        layers: number of attention layers that count, from the first; None = all.
+        has_classes: True if ``encode`` returns logits of classes.
+        tower: function from the parameters of the model to those of the ViT that it is or contains; None = no ViT.
+        kept: function (variables, images) -> {layer: [n] patches of the first image that are left from that layer on,
+            best first}.
     """
 
     encode: Callable[[Variables, jax.Array], jax.Array]
@@ -56,12 +58,12 @@ def view_of_vit(model: nn.Module) -> View:
 
 
 def view_of_dynamic_vit(model: DynamicViT) -> View:
-    """DynamicViT: a ViT that drops patches on the way."""
+    """DynamicViT: a ViT that drops patches between blocks."""
 
     def kept(variables: Variables, images: jax.Array) -> dict[int, jax.Array]:
         _, state = model.apply(variables, images, mutable="intermediates")
-        seen = state["intermediates"]
-        return {layer: seen[f"kept{stage}"][0][0] for stage, layer in enumerate(model.stages)}
+        intermediates = state["intermediates"]
+        return {layer: intermediates[f"kept{stage}"][0][0] for stage, layer in enumerate(model.stages)}
 
     return View(_logits(model), model.patch_size, "token", tower=lambda params: params, kept=kept)
 
@@ -71,9 +73,9 @@ def view_of_mae(model: MAE) -> View:
 
     def encode(variables: Variables, images: jax.Array) -> jax.Array:
         h, w = (side // model.patch_size for side in images.shape[1:3])
-        everything = jnp.broadcast_to(jnp.arange(h * w), (len(images), h * w))
-        _, seen = model.apply(variables, images, everything, mutable="intermediates")
-        return seen["intermediates"]["encoder"]["tokens"][0].mean(axis=1)
+        all_patches = jnp.broadcast_to(jnp.arange(h * w), (len(images), h * w))
+        _, state = model.apply(variables, images, all_patches, mutable="intermediates")
+        return state["intermediates"]["encoder"]["tokens"][0].mean(axis=1)
 
     return View(
         encode, model.patch_size, "token", layers=model.depth, has_classes=False, tower=lambda params: params["encoder"]
@@ -81,7 +83,7 @@ def view_of_mae(model: MAE) -> View:
 
 
 def view_of_clip(model: CLIP) -> View:
-    """CLIP: its image tower, a ViT or a ResNet whose stem and stages halve the side five times."""
+    """CLIP: its image tower, a ViT, or a ResNet whose stem and stages halve the sides five times."""
 
     def encode(variables: Variables, images: jax.Array) -> jax.Array:
         return model.apply(variables, images, method="encode_image")
@@ -102,5 +104,5 @@ def view_of_patches(model: nn.Module) -> View:
 
 
 def view_of_nat(model: nn.Module) -> View:
-    """NAT: its stem halves the side twice."""
+    """NAT: its stem halves the sides twice."""
     return View(_logits(model), 4)

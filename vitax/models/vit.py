@@ -1,13 +1,13 @@
 """Vision Transformer: Dosovitskiy et al., "An Image is Worth 16x16 Words", 2020, arXiv:2010.11929.
 
-Differs from the paper on purpose:
-- drop path, which DeiT and MAE train with, is there (0 = the paper); so are the distillation token of DeiT
-  (arXiv:2012.12877), attention pooling (arXiv:2106.04560, appendix A) and the norm before the blocks of CLIP;
-- GELU is the exact one, as in timm, DeiT and MAE; the official JAX code uses ``gelu_tanh``;
-- images of another size than ``image_size`` are legal, rectangles too: positions are interpolated on the fly,
+Deliberate differences from the paper:
+- there are drop path, with which DeiT and MAE train (0 = the paper), the distillation token of DeiT (arXiv:2012.12877),
+  attention pooling (arXiv:2106.04560, appendix A) and CLIP's norm before the blocks;
+- GELU is exact, as in timm, DeiT and MAE; the official JAX code uses ``gelu_tanh``;
+- images of other sizes than ``image_size``, rectangles included, are accepted: positions are interpolated on the fly,
   bicubic with antialiasing, as in timm (the official code: linear);
-- relative positions are a learned number per head and 2-D offset; the paper's appendix D.4 has 1-D offsets and
-  multiplies the query with their embeddings;
+- relative positions are a learned number per head and 2-D offset; appendix D.4 of the paper has 1-D offsets and
+  multiplies the query by their embeddings;
 - initialisation follows MAE: Xavier for every matrix, patches included, and zero biases; truncated normal positions.
 """
 
@@ -40,24 +40,34 @@ class ViT(nn.Module):
     """Image classifier; the defaults are ViT-B/16.
 
     Attributes:
-        num_classes: K; 0 = no head, the pooled features are returned.
-        image_size: (height, width) in pixels that the position table is made for.
-        patch_size: P in pixels.
-        patch_bias: of the patch embedding; CLIP has none.
-        class_token, distillation_token: learned tokens before the patches. With the latter there are two heads, whose
-            logits are averaged.
+        num_classes: number K of classes; 0 = no head: the pooled features are returned.
+        image_size: (height, width) in pixels for which the position table is made; positions are interpolated for other
+            sizes.
+        patch_size: side P of a patch in pixels.
+        width: width D of the tokens.
+        depth: number of blocks.
+        num_heads: attention heads of each block.
+        mlp_width: hidden width of the MLPs.
+        patch_bias: bias in the patch embedding; CLIP's has no bias.
+        class_token: a learned token before the patches.
+        distillation_token: a second learned token before the patches, with a head of its own; the logits of the two
+            heads are averaged.
         positions: "learned_1d" (the paper), "learned_2d", "sincos_1d", "sincos_2d", "relative" or "none", see
             `Positions` and `RelativeBias`.
-        positions_at: "input"; "blocks", added before each block, each with positions of its own; or "blocks_shared",
-            the same ones for all (appendix D.4, table 8).
+        positions_at: "input"; "blocks", which adds separate positions before each block; or "blocks_shared", which adds
+            the same positions before each block (appendix D.4, table 8).
         norm_first_tokens: a norm before the first block, as in CLIP.
         pooling: "token" (the class token), "mean" (of the patch tokens), "map" (attention pooling of them), or "none".
-        norm_after_pooling: the last norm comes after the pooling, as in MAE's fine-tuning, not before it.
-        pre_logits: width of a layer with tanh before the head, as in pre-training of the paper; 0 = none.
-        dropout: rate after the positions, attention and MLP layers.
-        drop_path: rate of the last block; the first has 0, those between lie on a line.
-        dtype: of the computation; parameters are float32, and so are softmax, norm statistics and logits.
-        remat: recompute each block in the backward pass: less memory, about a third more time.
+        norm_after_pooling: the last norm comes after the pooling, as in MAE's fine-tuning, instead of before it.
+        pre_logits: width of a layer with tanh before the head, as in the paper's pre-training; 0 = no such layer.
+        head_norm: a batch norm without scale and bias before the head, as in MAE's linear probing.
+        qkv_bias: biases in the query, key and value projections.
+        activation: activation of the MLPs, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        norm_epsilon: epsilon of the layer norms.
+        dropout: dropout rate after the positions, after attention and after both layers of the MLPs.
+        drop_path: drop path rate of the last block; the first block has 0, and the rates in between rise linearly.
+        dtype: dtype of the computation; parameters are float32, and so are softmax, norm statistics and logits.
+        remat: recompute each block in the backward pass, which takes less memory and about a third more time.
     """
 
     num_classes: int = 1000
@@ -87,12 +97,14 @@ class ViT(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False, keep: jax.Array | None = None) -> jax.Array:
-        """[B, H, W, C] normalised images to [B, K] float32 logits (or [B, D] features).
+        """Maps normalised images [B, H, W, C] to float32 logits [B, K] (or features [B, D]).
 
-        Shows the normalised tokens as ``intermediates/tokens`` [B, N, D].
+        The tokens before the pooling are stored as ``intermediates/tokens`` [B, T+N, D]; they are normalised unless
+        ``norm_after_pooling``.
 
         Args:
-            keep: [B, n] int, the only patches that enter, in raster order of the whole grid (MAE).
+            train: True = dropout and drop path are active, and ``head_norm`` uses the statistics of the batch.
+            keep: [B, n] int, indices of the only patches that enter, in the raster order of the whole grid (MAE).
         """
         self._check()
         x = PatchEmbed(self.patch_size, self.width, self.patch_bias, self.dtype, name="patch_embed")(images)
@@ -105,14 +117,14 @@ class ViT(nn.Module):
         prefix = [jnp.broadcast_to(token.astype(x.dtype), (b, 1, d)) for token in prefix]
         x = jnp.concatenate([*prefix, x.reshape(b, -1, d)], axis=1)  # [B, T+N, D]
 
-        relative, everywhere = self.positions == "relative", self.positions_at != "input"
+        relative, at_blocks = self.positions == "relative", self.positions_at != "input"
         encodings = self._encodings(tuple(grid), len(prefix))
-        if encodings and not everywhere:
+        if encodings and not at_blocks:
             x = x + encodings[0].astype(x.dtype)
         index = None
         if keep is not None:
-            first = jnp.broadcast_to(jnp.arange(len(prefix)), (b, len(prefix)))
-            index = jnp.concatenate([first, keep + len(prefix)], axis=1)  # [B, T+n]
+            prefix_index = jnp.broadcast_to(jnp.arange(len(prefix)), (b, len(prefix)))
+            index = jnp.concatenate([prefix_index, keep + len(prefix)], axis=1)  # [B, T+n]
             x = jnp.take_along_axis(x, index[:, :, None], axis=1)
         x = constrain_batch(nn.Dropout(self.dropout, deterministic=not train)(x))
         norm = functools.partial(LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
@@ -124,7 +136,7 @@ class ViT(nn.Module):
             bias = None
             if relative:
                 bias = _pairs(encodings[i], index)
-            elif encodings and everywhere:
+            elif encodings and at_blocks:
                 x = x + _rows(encodings[i], index).astype(x.dtype)
             x = block(
                 num_heads=self.num_heads,
@@ -153,14 +165,18 @@ class ViT(nn.Module):
             x = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-6, use_scale=False, use_bias=False, name="head_norm")(
                 x
             )
-        # Zeros, as in the official code: an untrained head gives every class the same chance.
+        # Zeros, as in the official code, so that an untrained head gives every class the same probability.
         head = functools.partial(Dense, self.num_classes, kernel_init=nn.initializers.zeros)
         if self.distillation_token:
             return (head(name="head")(x[:, 0]) + head(name="head_dist")(x[:, 1])) / 2
         return head(name="head")(x)
 
     def _encodings(self, grid: tuple[int, int], prefix: int) -> list[jax.Array]:
-        """Of each block: vectors [1, T+N, D] to add to its tokens or, if relative, [1, A, T+N, T+N] to its scores."""
+        """Position encodings of each block.
+
+        They are vectors [1, T+N, D] that are added to the tokens or, if relative, biases [1, A, T+N, T+N] of the
+        scores.
+        """
         table = tuple(side // self.patch_size for side in self.image_size)
 
         def make(name: str) -> jax.Array:
@@ -175,7 +191,7 @@ class ViT(nn.Module):
         return [make("pos_embed")] * self.depth
 
     def _pool(self, x: jax.Array, prefix: int) -> jax.Array:
-        """[B, T+N, D] to what the head reads: [B, D], or [B, 2, D] for two heads."""
+        """Pools tokens [B, T+N, D] to the input of the head: [B, D], or [B, 2, D] for two heads."""
         if self.pooling == "none":
             return x
         if self.pooling == "token":
@@ -205,25 +221,33 @@ class ViT(nn.Module):
                 "relative positions act on attention scores; choose positions_at 'blocks' or 'blocks_shared'"
             )
         if self.pooling == "token" and not self.class_token:
-            raise ValueError("pooling 'token' needs class_token; or choose pooling 'mean'")
+            raise ValueError("pooling 'token' needs class_token=True; otherwise choose pooling 'mean'")
         if self.distillation_token and self.pooling != "token":
             raise ValueError("distillation_token needs pooling 'token'")
 
 
 def _rows(vectors: jax.Array, index: jax.Array | None) -> jax.Array:
-    """[1, N, D] vectors of the tokens that are there: [B, n, D] for an index [B, n]."""
+    """Vectors [1, N, D] of all tokens or, for an index [B, n], vectors [B, n, D] of the tokens in it."""
     return vectors if index is None else vectors[0][index]
 
 
 def _pairs(bias: jax.Array, index: jax.Array | None) -> jax.Array:
-    """[1, A, N, N] biases between the tokens that are there: [B, A, n, n] for an index [B, n]."""
+    """Biases [1, A, N, N] between all tokens or, for an index [B, n], [B, A, n, n] between the tokens in it."""
     if index is None:
         return bias
     return jnp.moveaxis(bias[0][:, index[:, :, None], index[:, None, :]], 1, 0)
 
 
 class AttentionPool(nn.Module):
-    """A learned query that attends to all tokens, then an MLP (Zhai et al. 2021, arXiv:2106.04560)."""
+    """A learned query that attends to all tokens, then an MLP (Zhai et al. 2021, arXiv:2106.04560).
+
+    Attributes:
+        num_heads: number of attention heads.
+        mlp_width: hidden width of the MLP.
+        activation: activation of the MLP, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        norm_epsilon: epsilon of the layer norm.
+        dtype: dtype of the computation; parameters are float32.
+    """
 
     num_heads: int
     mlp_width: int

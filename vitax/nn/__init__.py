@@ -1,1 +1,1 @@
-"""Layers that more than one model uses: a pure function where there is maths, a thin module around it."""
+"""Layers that several models share: a pure function for each computation, and a thin module around it."""

@@ -29,51 +29,54 @@ def dot_product_attention(
         k: [..., M, A, E] keys.
         v: [..., M, A, E] values.
         bias: broadcastable to [..., A, N, M], added to the scaled scores.
-        mask: bool, broadcastable to [..., A, N, M], True = the query may see the key.
-        softmax: what makes weights of scores [..., A, N, M]; None = `jax.nn.softmax`.
+        mask: bool, broadcastable to [..., A, N, M], True = the query may attend to the key.
+        softmax: function from scores [..., A, N, M] to weights; None = `jax.nn.softmax`.
 
     Returns:
         out: [..., N, A, E] in the dtype of v.
         weights: [..., A, N, M] float32.
     """
     scores = jnp.einsum("...nae,...mae->...anm", q, k, preferred_element_type=jnp.promote_types(q.dtype, jnp.float32))
-    # The scale goes on the scores, not on q: some XLA:GPU versions drop it from the bias of a projection
+    # The scale multiplies the scores, not q, because some XLA:GPU versions drop it from the bias of a projection
     # (openxla/xla#46110).
     scores = scores * q.shape[-1] ** -0.5
-    hidden = jnp.finfo(scores.dtype).min
+    lowest = jnp.finfo(scores.dtype).min
     if bias is not None and mask is not None:
-        # What is the same for all examples is put together first: one pass over the scores, not two.
-        bias, mask = jnp.where(mask, bias, hidden), None
+        # Bias and mask, often the same for all examples, are combined first: one pass over the scores, not two.
+        bias, mask = jnp.where(mask, bias, lowest), None
     if bias is not None:
         scores = scores + bias
     if mask is not None:
-        scores = jnp.where(mask, scores, hidden)
+        scores = jnp.where(mask, scores, lowest)
     if softmax is not None:
         weights = softmax(scores)
         return _average(weights, v), weights
-    # Accelerators fuse the whole softmax.
+    # The late division helps on CPUs only; accelerators fuse the whole softmax.
     return (attend_late if jax.default_backend() == "cpu" else attend)(scores, v)
 
 
 def attend(scores: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Scores [..., A, N, M] float32 and values [..., M, A, E] to the output [..., N, A, E] and the weights."""
+    """Output [..., N, A, E] and weights for float32 scores [..., A, N, M] and values [..., M, A, E]."""
     weights = softmax(scores)
     return _average(weights, v), weights
 
 
 @jax.jit
 def softmax(scores: jax.Array) -> jax.Array:
-    """Over the last axis. A function with a name of its own: explanations know it by that."""
+    """Softmax over the last axis; a named function, because explanations recognise it by its name."""
     return jax.nn.softmax(scores)
 
 
 @jax.jit
 def attend_late(scores: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The same, divided after the product with v: the division, and what broadcasts its divisor, are [N, E], not [N, M]."""
-    powers = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
-    total = powers.sum(axis=-1)[..., None]
-    out = jnp.einsum("...anm,...mae->...ane", powers.astype(v.dtype), v)
-    return jnp.moveaxis((out / total).astype(v.dtype), -3, -2), powers / total
+    """The result of `attend`, but divided by the sum of the softmax only after the product with v.
+
+    The division, and the broadcast of its divisor, then have the shape [N, E] instead of [N, M].
+    """
+    exponentials = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
+    total = exponentials.sum(axis=-1)[..., None]
+    out = jnp.einsum("...anm,...mae->...ane", exponentials.astype(v.dtype), v)
+    return jnp.moveaxis((out / total).astype(v.dtype), -3, -2), exponentials / total
 
 
 def _average(weights: jax.Array, v: jax.Array) -> jax.Array:
@@ -81,7 +84,7 @@ def _average(weights: jax.Array, v: jax.Array) -> jax.Array:
 
 
 def stacked(init: nn.initializers.Initializer, copies: int) -> nn.initializers.Initializer:
-    """An initializer for several kernels that lie side by side in one, each drawn as if it stood alone."""
+    """Initializer of several kernels that are concatenated into one, each drawn as if it were alone."""
 
     def initialize(key, shape, dtype=jnp.float32):
         *rest, width = shape
@@ -92,11 +95,15 @@ def stacked(init: nn.initializers.Initializer, copies: int) -> nn.initializers.I
 
 
 class _Attention(nn.Module):
-    """What self- and cross-attention share: fields, projections, and the way from q, k and v to the output.
+    """Base of self- and cross-attention: fields, projections, and the output from q, k and v.
 
     Attributes:
-        dropout: rate on the attention weights.
-        out_width: of the output; 0 = that of the input.
+        num_heads: number of attention heads.
+        qkv_bias: biases in the query, key and value projections.
+        out_bias: bias in the output projection.
+        dropout: dropout rate on the attention weights.
+        out_width: width of the output; 0 = the width of the input.
+        dtype: dtype of the computation; parameters are float32.
     """
 
     num_heads: int
@@ -107,7 +114,7 @@ class _Attention(nn.Module):
     dtype: Dtype = jnp.float32
 
     def project(self, x: jax.Array, names: str) -> tuple[jax.Array, ...]:
-        """[..., N, D] to one [..., N, A, E] for each letter of ``names``: one matrix product for all of them."""
+        """Projects [..., N, D] to one [..., N, A, E] for each letter of ``names``, all by one matrix product."""
         *batch, width = x.shape
         if self.num_heads < 1 or width % self.num_heads:
             raise ValueError(f"width {width} is not divisible by num_heads {self.num_heads}")
@@ -120,7 +127,7 @@ class _Attention(nn.Module):
             name=names,
         )
         parts = dense(x).reshape(*batch, count, self.num_heads, width // self.num_heads)
-        # Inside the block too: split parameters would otherwise split heads, and gather the batch for it.
+        # The batch stays split inside the block too; otherwise split parameters would split heads and gather the batch.
         return tuple(constrain_batch(part) for part in jnp.moveaxis(parts, -3, 0))
 
     def attend(
@@ -133,7 +140,7 @@ class _Attention(nn.Module):
         softmax: Softmax | None,
         train: bool,
     ) -> jax.Array:
-        """[..., N, A, E] and [..., M, A, E] to [..., N, D]."""
+        """Maps queries [..., N, A, E] and keys and values [..., M, A, E] to [..., N, D]."""
         if train and self.dropout:
             plain, drop = softmax or jax.nn.softmax, nn.Dropout(self.dropout, deterministic=False)
             softmax = lambda scores: drop(plain(scores))
@@ -152,7 +159,15 @@ class _Attention(nn.Module):
 class SelfAttention(_Attention):
     """Multi-head self-attention; q, k and v come from one matrix product.
 
-    Shows its weights as ``intermediates/.../weights`` [..., A, N, N] to whoever asks for that collection.
+    The weights [..., A, N, N] are stored as ``intermediates/.../weights`` if that collection is mutable.
+
+    Attributes:
+        num_heads: number of attention heads.
+        qkv_bias: biases in the query, key and value projections.
+        out_bias: bias in the output projection.
+        dropout: dropout rate on the attention weights.
+        out_width: width of the output; 0 = the width of the input.
+        dtype: dtype of the computation; parameters are float32.
     """
 
     @nn.compact
@@ -167,20 +182,22 @@ class SelfAttention(_Attention):
         position: jax.Array | None = None,
         cache_length: int = 0,
     ) -> jax.Array:
-        """[..., N, D] to [..., N, D].
+        """Maps [..., N, D] to [..., N, D].
 
         Args:
-            bias, mask, softmax: see `dot_product_attention`.
-            position: [] int; given, x is the single token at this place [B, 1, D] and sees those before it, whose
-                keys and values lie in the collection "cache".
-            cache_length: places that there are in all.
+            bias: broadcastable to [..., A, N, N], added to the scaled scores.
+            mask: bool, broadcastable to [..., A, N, N], True = the query may attend to the key; None with ``position``.
+            softmax: function from scores to weights; None = `jax.nn.softmax`.
+            position: [] int; if given, x is the single token [B, 1, D] at this position and attends to itself and the
+                tokens before it, whose keys and values are in the collection "cache".
+            cache_length: number of positions in the cache.
         """
         q, k, v = self.project(x, "qkv")
         if position is not None:
             if x.shape[1] != 1 or cache_length < 1 or mask is not None:
                 raise ValueError(
-                    f"with a position there is one token at a time, not {x.shape[1]}, cache_length {cache_length} must "
-                    "be at least 1, and no mask is given"
+                    f"with a position, x must have one token, not {x.shape[1]}, cache_length {cache_length} must be "
+                    "at least 1, and mask must be None"
                 )
             shape = (x.shape[0], cache_length, *k.shape[2:])
             past_k = self.variable("cache", "k", jnp.zeros, shape, k.dtype)
@@ -192,7 +209,16 @@ class SelfAttention(_Attention):
 
 
 class CrossAttention(_Attention):
-    """Multi-head attention from one sequence to another; keys and values come from one matrix product."""
+    """Multi-head attention from one sequence to another; keys and values come from one matrix product.
+
+    Attributes:
+        num_heads: number of attention heads.
+        qkv_bias: biases in the query, key and value projections.
+        out_bias: bias in the output projection.
+        dropout: dropout rate on the attention weights.
+        out_width: width of the output; 0 = the width of the input.
+        dtype: dtype of the computation; parameters are float32.
+    """
 
     @nn.compact
     def __call__(
@@ -204,10 +230,10 @@ class CrossAttention(_Attention):
         mask: jax.Array | None = None,
         cached: bool = False,
     ) -> jax.Array:
-        """[B, N, D] queries and [B, M, D] memory to [B, N, D].
+        """Maps queries [B, N, D] and a memory [B, M, D] to [B, N, D].
 
         Args:
-            mask: bool, broadcastable to [B, A, N, M].
+            mask: bool, broadcastable to [B, A, N, M], True = the query may attend to the key.
             cached: keys and values are computed once and kept in the collection "cache".
         """
         (q,) = self.project(x, "q")

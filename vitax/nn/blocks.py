@@ -15,9 +15,10 @@ from vitax.nn.dense import Dense, wide
 
 @jax.jit
 def gelu(x: jax.Array) -> jax.Array:
-    """x times the standard normal distribution function (Hendrycks & Gimpel 2016, arXiv:1606.08415), in float32 at least.
+    """x times the standard normal distribution function (Hendrycks & Gimpel 2016, arXiv:1606.08415).
 
-    By erf, as PyTorch does, not by erfc, as `jax.nn.gelu` does: more than twice as fast on CPUs, where erfc needs an exponential.
+    It is computed in float32 at least, by erf as in PyTorch. `jax.nn.gelu` uses erfc, which needs an exponential on
+    CPUs and takes more than twice as long there.
     """
     half, erf = 0.5 * wide(x), jax.lax.erf(wide(x) * np.sqrt(0.5))
     return (half * (1 + erf)).astype(x.dtype)
@@ -29,7 +30,7 @@ def quick_gelu(x: jax.Array) -> jax.Array:
     return x * jax.nn.sigmoid(1.702 * x)
 
 
-# Each is a jitted function with a name, by which explanations know it.
+# Each is a named jitted function, because explanations recognise it by its name.
 ACTIVATIONS = {
     "gelu": gelu,  # timm, DeiT, MAE, Swin
     "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),  # Google's JAX ViT, Mixer, BERT
@@ -40,10 +41,10 @@ ACTIVATIONS = {
 
 
 def check_activation(name: str) -> None:
-    """Refuses what is no key of ACTIVATIONS.
+    """Rejects a name that is not a key of ACTIVATIONS.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the name is unknown.
     """
     if name not in ACTIVATIONS:
         known = ", ".join(ACTIVATIONS)
@@ -55,7 +56,7 @@ def drop_path(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:
 
     Args:
         x: [B, ...] output of the branch.
-        rate: chance to drop, 0 <= rate < 1; what stays is divided by 1 - rate.
+        rate: probability of dropping an example, 0 <= rate < 1; the other examples are divided by 1 - rate.
         key: random key.
     """
     keep = jax.random.bernoulli(key, 1 - rate, (x.shape[0],) + (1,) * (x.ndim - 1))
@@ -63,12 +64,16 @@ def drop_path(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:
 
 
 def drop_path_rates(last: float, depth: int) -> list[float]:
-    """The rate of each block: 0 for the first, ``last`` for the last, those between on a line."""
+    """Drop path rate of each block: 0 for the first, ``last`` for the last, linear in between."""
     return [last * i / max(1, depth - 1) for i in range(depth)]
 
 
 class DropPath(nn.Module):
-    """`drop_path` while training."""
+    """`drop_path` during training.
+
+    Attributes:
+        rate: probability of dropping an example.
+    """
 
     rate: float = 0.0
 
@@ -79,16 +84,17 @@ class DropPath(nn.Module):
 
 @functools.partial(jax.jit, static_argnames=("epsilon", "dtype"))
 def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, *, epsilon: float, dtype: Dtype) -> jax.Array:
-    """Ba et al. 2016 (arXiv:1607.06450), over the last axis, its statistics in float32.
+    """Layer norm of Ba et al. 2016 (arXiv:1607.06450) over the last axis, with statistics in float32.
 
-    The variance is the mean of (x - mean)^2: Flax's default E[x^2] - E[x]^2 loses digits where the mean is far from 0,
-    which the official implementations do not.
+    The variance is the mean of (x - mean)^2, as in the official implementations: Flax's default E[x^2] - E[x]^2 loses
+    digits where the mean is far from 0.
 
     Args:
         x: [..., D].
-        scale, bias: [D].
-        epsilon: added to the variance.
-        dtype: of the result.
+        scale: [D] factors.
+        bias: [D] offsets.
+        epsilon: number that is added to the variance.
+        dtype: dtype of the result.
     """
     x, (scale, bias) = wide(x), (jnp.reshape(y, (1,) * (x.ndim - 1) + (-1,)) for y in (scale, bias))
     centred = x - x.mean(axis=-1, keepdims=True)
@@ -97,7 +103,12 @@ def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, *, epsilon: floa
 
 
 class LayerNorm(nn.Module):
-    """`layer_norm` with its parameters. A function with a name of its own: explanations know it by that."""
+    """Layer norm with learned scale and bias, by the named function `layer_norm`, which explanations recognise.
+
+    Attributes:
+        epsilon: number that is added to the variance.
+        dtype: dtype of the result; parameters and statistics are float32.
+    """
 
     epsilon: float = 1e-6
     dtype: Dtype = jnp.float32
@@ -110,7 +121,14 @@ class LayerNorm(nn.Module):
 
 
 class MLP(nn.Module):
-    """Dense, activation, dropout, dense."""
+    """Dense, activation, dropout, dense.
+
+    Attributes:
+        width: hidden width F.
+        activation: key of ACTIVATIONS.
+        dropout: dropout rate after the activation.
+        dtype: dtype of the computation; parameters are float32.
+    """
 
     width: int
     activation: str = "gelu"
@@ -128,15 +146,23 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then MLP, each around a residual.
+    """Attention, then MLP, each with a residual connection.
 
     Pre-norm (``norm_first``): ``x + f(norm(x))``, as in ViT; post-norm: ``norm(x + f(x))``, as in BERT.
 
     Attributes:
-        dropout: rate at the end of each branch.
-        hidden_dropout: rate after the activation of the MLP.
-        attention_dropout: rate on the attention weights.
+        num_heads: number of attention heads.
+        mlp_width: hidden width of the MLP.
+        qkv_bias: biases in the query, key and value projections.
+        out_bias: bias in the output projection of the attention.
+        activation: activation of the MLP, a key of ACTIVATIONS.
+        norm_first: pre-norm; False = post-norm.
+        norm_epsilon: epsilon of the layer norms.
+        dropout: dropout rate at the end of each branch.
+        hidden_dropout: dropout rate after the activation of the MLP.
+        attention_dropout: dropout rate on the attention weights.
         drop_path: rate at which a whole branch is dropped.
+        dtype: dtype of the computation; parameters are float32.
     """
 
     num_heads: int
@@ -162,7 +188,13 @@ class Block(nn.Module):
         mask: jax.Array | None = None,
         softmax: Softmax | None = None,
     ) -> jax.Array:
-        """[B, N, D] to [B, N, D]; ``bias``, ``mask`` and ``softmax`` as in `dot_product_attention`."""
+        """Maps [B, N, D] to [B, N, D].
+
+        Args:
+            bias: broadcastable to [B, A, N, N], added to the scaled scores.
+            mask: bool, broadcastable to [B, A, N, N], True = the query may attend to the key.
+            softmax: function from scores to weights; None = `jax.nn.softmax`.
+        """
         norm = functools.partial(LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
         norm1, norm2 = norm(name="norm1"), norm(name="norm2")
         mlp = MLP(self.mlp_width, self.activation, self.hidden_dropout, self.dtype, name="mlp")

@@ -1,4 +1,4 @@
-"""The linear layer, as one product of two matrices where that is faster; and what is never computed in less than float32."""
+"""The linear layer, computed as a product of two matrices where that is faster, and the cast to float32 or wider."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,12 +11,12 @@ import jax.numpy as jnp
 def product(
     x: jax.Array, kernel: jax.Array, dimensions: Any, precision: Any = None, preferred_element_type: Any = None
 ) -> jax.Array:
-    """`jax.lax.dot_general` of [..., D] and [D, F], on CPUs with all leading axes joined to one.
+    """`jax.lax.dot_general` of [..., D] and [D, F]; on CPUs, all leading axes are joined into one.
 
-    Of a product with several leading axes, XLA:CPU computes the gradient of the kernel from the transposed gradient of
-    the output. In a residual network that is a sum over all later branches, and the transposition adds it up
-    anew for each layer: a backward pass that grows with the square of the depth (ViT-B/16: a third of the time). Of two
-    matrices it transposes x instead.
+    For a product with several leading axes, XLA:CPU computes the gradient of the kernel from the transposed gradient of
+    the output. In a residual network that gradient is a sum over all later branches, and the transposition computes the
+    sum again for each layer, so that the time of the backward pass grows with the square of the depth (ViT-B/16: a
+    third of the time). For a product of two matrices, XLA:CPU transposes x instead.
     """
     flat = x
     if jax.default_backend() == "cpu" and x.ndim > 2 and dimensions == (((x.ndim - 1,), (0,)), ((), ())):
@@ -28,11 +28,15 @@ def product(
 
 
 class Dense(nn.Dense):
-    """Flax's, with `product`."""
+    """Flax's Dense layer, computed by `product`.
+
+    Attributes:
+        dot_general: function that computes the product.
+    """
 
     dot_general: Callable[..., jax.Array] | None = product
 
 
 def wide(x: jax.Array) -> jax.Array:
-    """In float32, or float64 if it is that already."""
+    """x in float32, or in float64 if it is float64 already."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))

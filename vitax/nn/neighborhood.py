@@ -1,8 +1,8 @@
-"""Neighborhood attention, dilated or not, without a kernel of its own.
+"""Neighborhood attention, dilated or not, without a custom GPU kernel.
 
-It is written for matrix units, not as a gather of K * K keys for each query: queries are cut into
-tiles of about K x K, each tile multiplies with the one block of keys that holds the neighborhoods of all its queries,
-and a mask leaves each query its own. Dilation deals the map out into dilation x dilation maps first.
+It is written for matrix units, not as a gather of K * K keys for each query: queries are cut into tiles of about K x K,
+each tile is multiplied with the one block of keys that contains the neighborhoods of all its queries, and a mask hides
+from each query the keys outside its own neighborhood. Dilation first splits the map into dilation x dilation maps.
 """
 
 import functools
@@ -18,19 +18,22 @@ from vitax.nn.attention import dot_product_attention
 
 
 def neighborhood(place: np.ndarray, length: np.ndarray | int, kernel: int) -> np.ndarray:
-    """[...] int, the first of the ``kernel`` neighbors of places [...] on a line: centred, but moved inward at the ends (Hassani et al.
-    2022, arXiv:2204.07143, section 3.1)."""
+    """[...] int, the first of the ``kernel`` neighbors of places [...] on a line of ``length`` tokens.
+
+    Neighborhoods are centred, but moved inward at the ends (Hassani et al. 2022, arXiv:2204.07143, section 3.1).
+    """
     return np.clip(place - kernel // 2, 0, length - kernel)
 
 
 class Tiling(NamedTuple):
-    """How one axis is cut, all of it known before the first array is seen.
+    """Tiling of one axis, computed before the first array is seen.
 
-    tile: T, queries of a tile.
-    starts: first key of each tile, in a line of ceil(n / dilation) tokens.
-    span: L, keys of a tile.
-    offset: [tiles, T, L] int, key - query + kernel - 1, clipped to the bias table.
-    visible: [dilation, tiles, T, L] bool, whether the key is a neighbor, for each residue modulo dilation.
+    Attributes:
+        tile: number T of queries of a tile.
+        starts: first key of each tile, on a line of ceil(n / dilation) tokens.
+        span: number L of keys of a tile.
+        offset: [tiles, T, L] int, key - query + kernel - 1, clipped to the bias table.
+        visible: [dilation, tiles, T, L] bool, True = the key is a neighbor, for each residue modulo dilation.
     """
 
     tile: int
@@ -41,11 +44,11 @@ class Tiling(NamedTuple):
 
 
 def tiling(n: int, kernel: int, dilation: int) -> Tiling:
-    """The tiles of an axis of ``n`` tokens."""
+    """The tiling of an axis of ``n`` tokens."""
     m = -(-n // dilation)
     count = -(-m // kernel)
     tile = -(-m // count)
-    uneven = n % dilation > 0  # some of the dealt-out lines are one token shorter
+    uneven = n % dilation > 0  # some of the lines after the split are one token shorter
     span = min(m, tile + kernel - 1 + uneven)
     starts = np.clip(np.arange(count) * tile - kernel // 2, 0, m - span)
     query = np.minimum(np.arange(count)[:, None] * tile + np.arange(tile), m - 1)[:, :, None]
@@ -58,9 +61,9 @@ def tiling(n: int, kernel: int, dilation: int) -> Tiling:
 
 
 def tile_bias(table: jax.Array, rows: Tiling, columns: Tiling) -> jax.Array:
-    """[A, 2K-1, 2K-1] for each offset to [tiles, A, queries, keys] of all tiles.
+    """Expands a bias [A, 2K-1, 2K-1] of each offset to [tiles, A, queries, keys] of all tiles.
 
-    One product per axis: the gradient of a gather would be a scatter.
+    One matrix product per axis replaces a gather, whose gradient would be a scatter.
     """
     heads, side, _ = table.shape
     one_hot = functools.partial(jax.nn.one_hot, num_classes=side, dtype=table.dtype)
@@ -80,19 +83,22 @@ def neighborhood_attention(
 ) -> jax.Array:
     """Each query attends to kernel x kernel keys around it, ``dilation`` apart (arXiv:2209.15001, equation 4).
 
-    At the border the neighborhood is moved inward, never cut: every query has kernel**2 keys, all of its own residue
-    modulo dilation. If kernel * dilation is the size of the map, this is full attention within each residue.
+    At the border the neighborhood is moved inward, never cut: every query has kernel**2 keys, all with the query's own
+    residue modulo dilation. If kernel * dilation is the size of the map, this is full attention within each residue.
 
     Args:
-        q, k, v: [B, H, W, A, E]; the scores are divided by sqrt(E).
+        q: [B, H, W, A, E] queries; the scores are divided by sqrt(E).
+        k: [B, H, W, A, E] keys.
+        v: [B, H, W, A, E] values.
         table: [A, 2*kernel-1, 2*kernel-1] bias for each offset (key - query) / dilation, or None.
-        kernel: odd.
+        kernel: side of the neighborhoods, odd.
+        dilation: distance between neighbors.
 
     Returns:
         [B, H, W, A, E].
 
     Raises:
-        ValueError: the map is smaller than a neighborhood.
+        ValueError: the map is smaller than a neighborhood, or ``kernel`` is even.
     """
     b, height, width, heads, e = q.shape
     if kernel % 2 == 0 or min(height, width) < kernel * dilation:
@@ -109,15 +115,15 @@ def neighborhood_attention(
         x = x.reshape(b, x.shape[1] // d, d, x.shape[2] // d, d, heads, e)
         return x.transpose(0, 2, 4, 1, 3, 5, 6)
 
-    def blocks(x):  # the keys or values of each tile, [B, d*d, tiles, keys, A, E]
+    def blocks(x):  # keys or values of each tile: [B, d*d, tiles, keys, A, E]
         x = deal(x)
         x = jnp.stack([x[:, :, :, s : s + rows.span] for s in rows.starts], 3)
         x = jnp.stack([x[:, :, :, :, :, s : s + columns.span] for s in columns.starts], 4)
         return constrain_batch(x.reshape(b, d * d, tiles, keys, heads, e))
 
     x = deal(q)
-    short = [c * t - side for c, t, side in zip(count, tile, x.shape[3:5], strict=True)]
-    x = jnp.pad(x, ((0, 0),) * 3 + ((0, short[0]), (0, short[1])) + ((0, 0),) * 2)
+    missing = [c * t - side for c, t, side in zip(count, tile, x.shape[3:5], strict=True)]
+    x = jnp.pad(x, ((0, 0),) * 3 + ((0, missing[0]), (0, missing[1])) + ((0, 0),) * 2)
     x = x.reshape(b, d, d, count[0], tile[0], count[1], tile[1], heads, e)
     x = constrain_batch(x.swapaxes(4, 5).reshape(b, d * d, tiles, queries, heads, e))
 

@@ -1,4 +1,4 @@
-"""Images to rows of patches and back."""
+"""Conversion of images to rows of patches and back, and the embedding of patches."""
 
 import flax.linen as nn
 import jax
@@ -42,7 +42,13 @@ def unpatchify(patches: jax.Array, patch_size: int) -> jax.Array:
 class PatchEmbed(nn.Module):
     """Linear projection of each patch: a strided convolution, written as one matrix product.
 
-    The kernel [P*P*C, D] is the convolution's [P, P, C, D], flattened.
+    The kernel [P*P*C, D] is that of the convolution, [P, P, C, D], flattened.
+
+    Attributes:
+        patch_size: side P of a patch in pixels.
+        width: width D of the tokens.
+        use_bias: the projection has a bias.
+        dtype: dtype of the computation; parameters are float32.
     """
 
     patch_size: int

@@ -12,14 +12,14 @@ FIXED = ("sincos_1d", "sincos_2d")
 def resize_positions(table: jax.Array, grid: tuple[int, int]) -> jax.Array:
     """Positions for another grid: antialiased bicubic interpolation in both directions.
 
-    Dosovitskiy et al. 2020 (arXiv:2010.11929), section 3.2; the kernel is that of timm.
+    Dosovitskiy et al. 2020 (arXiv:2010.11929), section 3.2; the interpolation kernel is that of timm.
 
     Args:
         table: [h, w, D].
-        grid: rows and columns wanted.
+        grid: rows and columns of the result.
 
     Returns:
-        [*grid, D]; the table itself where the grid is its own.
+        [*grid, D]; the table itself if it has this grid.
     """
     if table.shape[:2] == tuple(grid):
         return table
@@ -32,13 +32,13 @@ def sincos(places: np.ndarray, width: int, *, interleaved: bool = False) -> np.n
     Args:
         places: [N] positions.
         width: D, even.
-        interleaved: [sin, cos, sin, cos, ...] as in the paper; else all sines, then all cosines.
+        interleaved: True = [sin, cos, sin, cos, ...], as in the paper; False = all sines, then all cosines.
 
     Returns:
         [N, D] float32, computed in float64.
 
     Raises:
-        ValueError: an odd width.
+        ValueError: the width is odd.
     """
     if width % 2:
         raise ValueError(f"sinusoidal positions need an even width, not {width}")
@@ -49,7 +49,7 @@ def sincos(places: np.ndarray, width: int, *, interleaved: bool = False) -> np.n
 
 
 def sincos_2d(grid: tuple[int, int], width: int) -> np.ndarray:
-    """Sinusoids of a grid as in MAE (arXiv:2111.06377): the first half tells the column, the second the row.
+    """Sinusoids of a grid as in MAE (arXiv:2111.06377): the first half encodes the column, the second half the row.
 
     Args:
         grid: rows h and columns w.
@@ -59,7 +59,7 @@ def sincos_2d(grid: tuple[int, int], width: int) -> np.ndarray:
         [h, w, D] float32.
 
     Raises:
-        ValueError: a width that 4 does not divide.
+        ValueError: the width is not divisible by 4.
     """
     if width % 4:
         raise ValueError(f"2-D sinusoidal positions need a width divisible by 4, not {width}")
@@ -73,10 +73,12 @@ class Positions(nn.Module):
     """A vector for each place of a grid, and for the tokens before it.
 
     Attributes:
-        kind: "learned_1d", one vector per place in raster order; "learned_2d", a half for the column and a half for
-            the row; "sincos_1d"; "sincos_2d".
-        table: rows and columns that learned vectors are made for; other grids interpolate.
-        prefix: tokens before the grid (class token...): learned vectors, or zeros if the kind is fixed.
+        kind: "learned_1d", one vector per place in raster order; "learned_2d", a half for the column and a half for the
+            row; "sincos_1d"; "sincos_2d".
+        table: rows and columns for which learned vectors are made; the vectors are interpolated for other grids.
+        width: width D of the vectors.
+        prefix: number of tokens before the grid (class token...); their vectors are learned, or zeros if the kind is
+            fixed.
     """
 
     kind: str
@@ -86,7 +88,7 @@ class Positions(nn.Module):
 
     @nn.compact
     def __call__(self, grid: tuple[int, int]) -> jax.Array:
-        """(h, w) to [prefix + h * w, D] float32."""
+        """Maps the size (h, w) of a grid to vectors [prefix + h * w, D] float32."""
         d, init = self.width, nn.initializers.truncated_normal(0.02)
         if self.kind == "learned_1d":
             places = resize_positions(self.param("grid", init, (*self.table, d)), grid)
@@ -117,8 +119,9 @@ class RelativeBias(nn.Module):
     Liu et al. 2021 (arXiv:2103.14030), equation 4. The table is [2h-1, 2w-1, A].
 
     Attributes:
-        table: rows h and columns w of the grid that the table is made for; other grids interpolate.
-        prefix: tokens before the grid, whose pairs get 0.
+        table: rows h and columns w of the grid for which the table is made; the table is interpolated for other grids.
+        num_heads: number A of attention heads.
+        prefix: number of tokens before the grid; pairs with one of them have bias 0.
     """
 
     table: tuple[int, int]
@@ -127,7 +130,7 @@ class RelativeBias(nn.Module):
 
     @nn.compact
     def __call__(self, grid: tuple[int, int] | None = None) -> jax.Array:
-        """(h, w) to [A, prefix + h * w, prefix + h * w] float32."""
+        """Maps the size (h, w) of a grid (None = ``table``) to biases [A, prefix + h * w, prefix + h * w] float32."""
         h, w = grid or self.table
         shape = (2 * self.table[0] - 1, 2 * self.table[1] - 1, self.num_heads)
         table = self.param("relative_bias", nn.initializers.truncated_normal(0.02), shape)

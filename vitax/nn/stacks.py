@@ -15,8 +15,17 @@ class Encoder(nn.Module):
     """A stack of blocks.
 
     Attributes:
-        norm_first: pre-norm; False = post-norm, the paper.
-        final_norm: a norm after the last block: pre-norm needs it, PyTorch's nn.Transformer always has it.
+        depth: number of blocks.
+        num_heads: attention heads of each block.
+        mlp_width: hidden width of the MLPs.
+        norm_first: pre-norm; False = post-norm, as in the paper.
+        final_norm: a norm after the last block; pre-norm needs it, and PyTorch's nn.Transformer always has it.
+        activation: activation of the MLPs, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        attention_bias: biases in the attention projections.
+        norm_epsilon: epsilon of the layer norms.
+        dropout: dropout rate after attention and MLP.
+        dtype: dtype of the computation; parameters are float32.
+        remat: recompute each block in the backward pass, which saves memory and costs time.
     """
 
     depth: int
@@ -33,7 +42,7 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array | None = None, train: bool = False) -> jax.Array:
-        """[B, N, D] to [B, N, D]; ``mask`` [B, N] bool, False = padding, which nobody sees."""
+        """Maps [B, N, D] to [B, N, D]; ``mask`` is [B, N] bool, False = padding, to which no token attends."""
         visible = None if mask is None else mask[:, None, None, :]
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         for i in range(self.depth):
@@ -55,7 +64,19 @@ class Encoder(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """Self-attention, attention to a memory if there is one, MLP; each around a residual."""
+    """Self-attention, attention to the memory if one is given, and MLP, each with a residual connection.
+
+    Attributes:
+        num_heads: number of attention heads.
+        mlp_width: hidden width of the MLP.
+        causal: no token attends to later tokens.
+        norm_first: pre-norm; False = post-norm, as in the paper.
+        activation: activation of the MLP, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        attention_bias: biases in the attention projections.
+        norm_epsilon: epsilon of the layer norms.
+        dropout: dropout rate after attention and MLP.
+        dtype: dtype of the computation; parameters are float32.
+    """
 
     num_heads: int
     mlp_width: int
@@ -78,7 +99,7 @@ class DecoderBlock(nn.Module):
         memory_mask: jax.Array | None,
         position: jax.Array | None,
     ) -> jax.Array:
-        """[B, N, D] to [B, N, D]; the rest as in `Decoder`."""
+        """Maps [B, N, D] to [B, N, D]; the other arguments are those of `Decoder`."""
         attention = dict(
             num_heads=self.num_heads, qkv_bias=self.attention_bias, out_bias=self.attention_bias, dtype=self.dtype
         )
@@ -95,20 +116,35 @@ class DecoderBlock(nn.Module):
         if mask is not None:
             visible = visible & mask[:, None, None, :]
         if position is not None and mask is None:
-            visible = None  # all that is in the cache
+            visible = None  # the token attends to everything in the cache
         attend = SelfAttention(name="attention", **attention)
         x = residual(x, "norm1", lambda y: attend(y, train, mask=visible, position=position, cache_length=cache_length))
         if memory is not None:
-            look = CrossAttention(name="cross_attention", **attention)
-            seen = None if memory_mask is None else memory_mask[:, None, None, :]
+            cross_attend = CrossAttention(name="cross_attention", **attention)
+            memory_visible = None if memory_mask is None else memory_mask[:, None, None, :]
             cached = position is not None
-            x = residual(x, "norm_cross", lambda y: look(y, memory, train, mask=seen, cached=cached))
+            x = residual(x, "norm_cross", lambda y: cross_attend(y, memory, train, mask=memory_visible, cached=cached))
         mlp = MLP(self.mlp_width, self.activation, dtype=self.dtype, name="mlp")
         return residual(x, "norm2", lambda y: mlp(y, train))
 
 
 class Decoder(nn.Module):
-    """A stack of decoder blocks; fields as in `Encoder`, and ``causal``: no token sees those after it."""
+    """A stack of decoder blocks.
+
+    Attributes:
+        depth: number of blocks.
+        num_heads: attention heads of each block.
+        mlp_width: hidden width of the MLPs.
+        causal: no token attends to later tokens.
+        norm_first: pre-norm; False = post-norm, as in the paper.
+        final_norm: a norm after the last block; pre-norm needs it, and PyTorch's nn.Transformer always has it.
+        activation: activation of the MLPs, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        attention_bias: biases in the attention projections.
+        norm_epsilon: epsilon of the layer norms.
+        dropout: dropout rate after attention and MLP.
+        dtype: dtype of the computation; parameters are float32.
+        remat: recompute each block in the backward pass, which saves memory and costs time.
+    """
 
     depth: int
     num_heads: int
@@ -135,13 +171,16 @@ class Decoder(nn.Module):
         cache_length: int = 0,
         train: bool = False,
     ) -> jax.Array:
-        """[B, N, D] to [B, N, D]: token n depends on tokens 0..n and on the memory.
+        """Maps [B, N, D] to [B, N, D]; if ``causal``, token n depends on tokens 0..n and on the memory.
 
         Args:
             memory: [B, M, D] output of the encoder; None = a language model.
-            mask, memory_mask: [B, N] and [B, M] bool, False = padding, which nobody sees.
-            position: [] int; given, N = 1 and the token stands there; what came before is in the collection "cache".
-            cache_length: places that there are in all.
+            mask: [B, N] bool, False = padding, to which no token attends; None with ``position``.
+            memory_mask: [B, M] bool, False = padding, to which no token attends.
+            position: [] int; if given, N = 1 and the token is at this position; the keys and values of the earlier
+                tokens are in the collection "cache".
+            cache_length: number of positions in the cache.
+            train: True = dropout is active.
         """
         block = nn.remat(DecoderBlock, static_argnums=(2, 3)) if self.remat else DecoderBlock
         for i in range(self.depth):

@@ -1,4 +1,4 @@
-"""What BERT and FNet share: the sum of three embeddings, and the heads that they are pre-trained with."""
+"""Layers that BERT and FNet share: the sum of three embeddings, and the heads for pre-training and classification."""
 
 import flax.linen as nn
 import jax
@@ -12,10 +12,17 @@ INIT = nn.initializers.truncated_normal(0.02)
 
 
 class TextEmbed(nn.Module):
-    """Word, position and segment embeddings, added, normalised (Devlin et al. 2018, arXiv:1810.04805, figure 2).
+    """Sum of word, position and segment embeddings, normalised (Devlin et al. 2018, arXiv:1810.04805, figure 2).
 
     Attributes:
-        projection: a linear layer follows, as in FNet.
+        vocab_size: size V of the vocabulary.
+        width: width D of the tokens.
+        max_length: greatest length L of a text, in tokens.
+        num_segments: number of segment ids.
+        norm_epsilon: epsilon of the layer norm.
+        dropout: dropout rate at the end.
+        projection: a linear layer follows the norm, as in FNet.
+        dtype: dtype of the computation; parameters are float32.
     """
 
     vocab_size: int
@@ -28,7 +35,7 @@ class TextEmbed(nn.Module):
     dtype: Dtype = jnp.float32
 
     def setup(self):
-        # By setup: the word table is also what the masked-word head multiplies with.
+        # In setup, because the masked-word head uses the word table too.
         self.word = self.param("word_embed", INIT, (self.vocab_size, self.width))
         self.position = self.param("pos_embed", INIT, (self.max_length, self.width))
         self.segment = self.param("segment_embed", INIT, (self.num_segments, self.width))
@@ -38,7 +45,7 @@ class TextEmbed(nn.Module):
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(self, tokens: jax.Array, segments: jax.Array | None, train: bool = False) -> jax.Array:
-        """[B, L] token ids and [B, L] segment ids (None = 0 everywhere) to [B, L, D]."""
+        """Maps token ids [B, L] and segment ids [B, L] (None = 0 everywhere) to [B, L, D]."""
         length = tokens.shape[1]
         if length > self.max_length:
             raise ValueError(f"texts of {length} tokens exceed max_length {self.max_length}")
@@ -52,7 +59,11 @@ class TextEmbed(nn.Module):
 
 
 class Pooler(nn.Module):
-    """Dense and tanh on the first token: [B, L, D] to [B, D]."""
+    """Dense and tanh on the first token: [B, L, D] to [B, D].
+
+    Attributes:
+        dtype: dtype of the computation; parameters are float32.
+    """
 
     dtype: Dtype = jnp.float32
 
@@ -63,7 +74,13 @@ class Pooler(nn.Module):
 
 
 class MaskedWordHead(nn.Module):
-    """Dense, activation, norm, then the product with the word embeddings, and a bias for each word."""
+    """Dense, activation and norm, then the product with the word embeddings and a bias for each word.
+
+    Attributes:
+        activation: key of `vitax.nn.blocks.ACTIVATIONS`.
+        norm_epsilon: epsilon of the layer norm.
+        dtype: dtype of the computation; parameters and logits are float32.
+    """
 
     activation: str
     norm_epsilon: float
@@ -71,7 +88,7 @@ class MaskedWordHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, words: jax.Array) -> jax.Array:
-        """[B, M, D] hidden states and the table [V, D] to [B, M, V] float32."""
+        """Maps hidden states [B, M, D] and the word table [V, D] to logits [B, M, V] float32."""
         check_activation(self.activation)
         x = Dense(x.shape[-1], dtype=self.dtype, kernel_init=INIT, name="dense")(x)
         x = ACTIVATIONS[self.activation](x)
@@ -82,13 +99,16 @@ class MaskedWordHead(nn.Module):
 
 
 class TextHeads(nn.Module):
-    """What is made of a text's hidden states: a dictionary, by the kind of model.
+    """Heads on the hidden states of a text; ``kind`` determines the keys of the dictionary that they return.
 
     Attributes:
         kind: "none"; "pretraining", masked words and whether the second text follows the first; "masked_words";
             "classes".
-        num_classes: K.
-        dropout: rate before the classes.
+        num_classes: number K of classes, for "classes".
+        activation: activation of the masked-word head, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        norm_epsilon: epsilon of the layer norm of the masked-word head.
+        dropout: dropout rate before the classes.
+        dtype: dtype of the computation; parameters and logits are float32.
     """
 
     kind: str
@@ -102,8 +122,12 @@ class TextHeads(nn.Module):
     def __call__(
         self, x: jax.Array, words: jax.Array, places: jax.Array | None, train: bool = False
     ) -> dict[str, jax.Array]:
-        """[B, L, D] and the word table [V, D] to "tokens" [B, L, D] and, where there are, "pooled" [B, D],
-        "word_logits" [B, M, V], "next_logits" [B, 2], "logits" [B, K]; M are the ``places`` [B, M], or all of them."""
+        """Maps hidden states [B, L, D] and the word table [V, D] to a dictionary.
+
+        Returns:
+            "tokens" [B, L, D] and, depending on ``kind``, "pooled" [B, D], "word_logits" [B, M, V], "next_logits"
+            [B, 2] and "logits" [B, K]; M counts the ``places`` [B, M], or all L tokens if they are None.
+        """
         if self.kind not in ("none", "pretraining", "masked_words", "classes"):
             raise ValueError(
                 f"heads {self.kind!r} are unknown; choose 'none', 'pretraining', 'masked_words' or 'classes'"

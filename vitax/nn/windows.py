@@ -1,4 +1,4 @@
-"""Windows of a feature map: cut, shifted, masked; the block of Swin and SwinIR."""
+"""Windows of a feature map, with their shift and mask, and the block of Swin and SwinIR."""
 
 import functools
 
@@ -17,7 +17,7 @@ Pair = tuple[int, int]
 
 
 def window_partition(x: jax.Array, window: Pair) -> jax.Array:
-    """[B, H, W, D] to [B, windows, h*w, D], row by row; h divides H and w divides W."""
+    """Cuts [B, H, W, D] into windows [B, windows, h*w, D], row by row; h divides H and w divides W."""
     b, height, width, d = x.shape
     h, w = window
     x = x.reshape(b, height // h, h, width // w, w, d).transpose(0, 1, 3, 2, 4, 5)
@@ -33,9 +33,10 @@ def window_reverse(windows: jax.Array, window: Pair, grid: Pair) -> jax.Array:
 
 
 def shift_mask(grid: Pair, window: Pair, shift: Pair) -> np.ndarray:
-    """Who may see whom in the windows of a map that was rolled by ``-shift``: only what lay side by side before.
+    """Mask of the windows of a map that was rolled by ``-shift``: True = both tokens are in the same region.
 
-    Liu et al. 2021 (arXiv:2103.14030), section 3.2 and figure 4.
+    A region is a part of a window that was connected before the roll: Liu et al. 2021 (arXiv:2103.14030), section 3.2
+    and figure 4.
 
     Returns:
         [windows, h*w, h*w] bool.
@@ -48,20 +49,28 @@ def shift_mask(grid: Pair, window: Pair, shift: Pair) -> np.ndarray:
     rows, columns = (region(*sizes) for sizes in zip(grid, window, shift, strict=True))
     regions = 3 * rows[:, None] + columns[None]
     h, w = window
-    cut = regions.reshape(grid[0] // h, h, grid[1] // w, w).swapaxes(1, 2).reshape(-1, h * w)
-    return cut[:, :, None] == cut[:, None, :]
+    window_regions = regions.reshape(grid[0] // h, h, grid[1] // w, w).swapaxes(1, 2).reshape(-1, h * w)
+    return window_regions[:, :, None] == window_regions[:, None, :]
 
 
 class WindowBlock(nn.Module):
-    """Attention inside windows, which every second block shifts, then MLP: Liu et al. 2021, equation 3.
+    """Attention inside windows, which are shifted in every second block, then MLP: Liu et al. 2021, equation 3.
 
     A map that the window does not divide is padded with zeros below and to the right, after the norm and before the
-    shift, as the official detection code does; what is padded can be seen.
+    shift, as in the official detection code; tokens attend to the padding too.
 
     Attributes:
-        window: (height, width).
-        shift: rows and columns to roll by; (0, 0) = not shifted.
+        num_heads: number of attention heads.
+        window: (height, width) of the windows.
+        shift: rows and columns by which the map is rolled; (0, 0) = not shifted.
+        mlp_width: hidden width of the MLP.
+        qkv_bias: biases in the query, key and value projections.
         relative_bias: a learned bias for each offset, see `RelativeBias`.
+        activation: activation of the MLP, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        norm_epsilon: epsilon of the layer norms.
+        dropout: dropout rate at the end of each branch and after the activation of the MLP.
+        drop_path: rate at which a whole branch is dropped.
+        dtype: dtype of the computation; parameters are float32.
     """
 
     num_heads: int

@@ -1,11 +1,12 @@
-"""Weights of other projects, in and out.
+"""Loading and saving of weights in the formats of other projects.
 
     from vitax import pretrained
     model, variables, report = pretrained.load("vit_base.safetensors")
     model, variables, report = pretrained.load("vit_base.safetensors", image_size=384, num_classes=10)
     pretrained.save("mine.safetensors", model, variables, "timm ViT")
 
-``python -m vitax.pretrained FILE`` says what a file is. No PyTorch is needed, and no code from a file is run.
+``python -m vitax.pretrained FILE`` prints which model a file holds. PyTorch is not needed, and no code from a file
+is run.
 """
 
 from vitax.pretrained.adapt import adapt, paths

@@ -1,8 +1,8 @@
-"""Says what a file of weights is, which model it fits, and what loading it does.
+"""Prints the format of a file of weights, the model that it fits, and a report of loading it.
 
-python -m vitax.pretrained FILE                              or the folder of a model hub
-python -m vitax.pretrained FILE num_heads=4 image_size=384   fields that no file tells, or that shall change
-python -m vitax.pretrained FILE --save=OUT.safetensors --format="timm ViT"   write it with other names
+python -m vitax.pretrained FILE                              FILE may also be the folder of a model hub
+python -m vitax.pretrained FILE num_heads=4 image_size=384   sets fields that files do not record, or changes fields
+python -m vitax.pretrained FILE --save=OUT.safetensors --format="timm ViT"   writes it with other names
 """
 
 import ast
@@ -18,7 +18,7 @@ from vitax.pretrained.format import Format
 
 
 def describe(loaded: pretrained.Loaded, format: Format) -> str:
-    """The model, its fields where they differ from the defaults, and the report."""
+    """A description of the model, of its fields that differ from the defaults, and of the loading."""
     model, family = loaded.model, MODELS[format.family]
     fields = {
         name: getattr(model, name)
@@ -26,21 +26,21 @@ def describe(loaded: pretrained.Loaded, format: Format) -> str:
         if name not in ("parent", "name") and getattr(model, name) != field.default
     }
     size = next(
-        (name for name, wanted in family.sizes.items() if all(getattr(model, k) == v for k, v in wanted.items())), ""
+        (name for name, preset in family.sizes.items() if all(getattr(model, k) == v for k, v in preset.items())), ""
     )
     parameters = sum(x.size for x in jax.tree.leaves(loaded.variables["params"]))
-    spelled = ", ".join(f"{name}={value!r}" for name, value in fields.items())
+    arguments = ", ".join(f"{name}={value!r}" for name, value in fields.items())
     return f"""\
 format    {format.name}
 family    {format.family}: {family.paper}
-size      {size or "none of the published"}
-model     {type(model).__name__}({spelled})
+size      {size or "none of the published sizes"}
+model     {type(model).__name__}({arguments})
           {parameters:,} parameters
 report    {loaded.report}"""
 
 
 def value_of(text: str) -> Any:
-    """What is behind ``field=``: a Python literal, or else the text itself."""
+    """The value behind ``field=``: a Python literal if the text is one, otherwise the text itself."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
@@ -48,16 +48,16 @@ def value_of(text: str) -> Any:
 
 
 FLAGS = (
-    Flag("family", "", 'where a file could be of two families: "vit" reads an MAE\'s encoder'),
-    Flag("allow_missing", (), "patterns of parameters that may be missing, with commas"),
-    Flag("allow_unexpected", (), "patterns of parameters that may be left out, with commas"),
+    Flag("family", "", 'family of the model, if the file fits two of them: "vit" reads an MAE\'s encoder'),
+    Flag("allow_missing", (), "comma-separated patterns of parameters that may be missing"),
+    Flag("allow_unexpected", (), "comma-separated patterns of names in the file that may be left out"),
     Flag("save", "", "file to write: OUT.safetensors"),
-    Flag("format", "", f"names in that file; empty: those of FILE. One of {', '.join(pretrained.FORMATS)}"),
+    Flag("format", "", f"format of the written file; empty: that of FILE. One of {', '.join(pretrained.FORMATS)}"),
 )
 
 
 def run(arguments: Arguments) -> None:
-    """Loads a file, prints what it is and, with --save, writes it.
+    """Loads a file, describes it and, with --save, writes it.
 
     Raises:
         UserError: no file was named, or an argument is not field=value.

@@ -1,4 +1,4 @@
-"""Variables made to fit a model of another image size, window or number of classes."""
+"""Adaptation of variables to a model with another image size, window or number of classes."""
 
 import re
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from vitax.pretrained.report import Report
 Variables = dict[str, Any]
 Flat = dict[str, np.ndarray]
 
-# What may be made anew when another number of classes is asked for.
+# Variables that may be initialised again when another number of classes is requested.
 HEADS = r"params/(.*/)?(head|head_dist)/(kernel|bias)$|batch_stats/head_norm/"
-# Tables on a grid, that another image or window size interpolates.
+# Tables on a grid, which are interpolated for another image or window size.
 GRIDS = r"(pos_embed\d*/(grid|relative_bias)|positions/relative_bias)$"
 
 
@@ -34,15 +34,19 @@ def adapt(
     allow_missing: Sequence[str] = (),
     allow_unexpected: Sequence[str] = (),
 ) -> Variables:
-    """Variables for a model of another image size, window or number of classes; what was done goes into the report.
+    """Variables for a model with another image size, window or number of classes; records the changes in the report.
 
     Args:
-        variables: of a model that differs from ``model`` in these only.
-        allow_missing: patterns of further paths that may be made anew.
+        variables: variables of a model that differs from ``model`` only in these.
+        model: the model to fit.
+        family: family of the model, a name of `vitax.models.MODELS`.
+        report: report to which the changes are added.
+        channels: number of image channels.
+        allow_missing: patterns of further paths that may be initialised.
         allow_unexpected: patterns of paths that the model has no place for.
 
     Raises:
-        UserError: they differ in more.
+        UserError: the models differ in more.
     """
     flat = flatten_dict(variables, sep="/")
     shapes = flatten_dict(shapes_of(model, family, channels), sep="/")
@@ -55,29 +59,29 @@ def adapt(
         report.loaded = [name for name in report.loaded if name != path]
         return fresh[path]
 
-    made: Flat = {}
+    adapted: Flat = {}
     for path, shape in shapes.items():
         value = flat.get(path)
         if value is not None and value.shape == shape.shape:
-            made[path] = value
+            adapted[path] = value
         elif re.search(HEADS, path) or any(re.search(pattern, path) for pattern in allow_missing):
-            made[path] = new(path)
+            adapted[path] = new(path)
         elif value is not None and re.search(GRIDS, path) and value.shape[2:] == shape.shape[2:]:
-            made[path] = np.asarray(resize_positions(jnp.asarray(value), shape.shape[:2]))
+            adapted[path] = np.asarray(resize_positions(jnp.asarray(value), shape.shape[:2]))
             report.resized[path] = (value.shape, shape.shape)
         else:
-            there = "absent" if value is None else list(value.shape)
+            stored = "absent" if value is None else list(value.shape)
             raise UserError(
-                f"{path} is {there} in the weights, and {list(shape.shape)} in the model; "
-                "only positions are resized and only heads made anew, unless others are allowed by name"
+                f"{path} is {stored} in the weights and {list(shape.shape)} in the model; "
+                "only positions are resized and only heads are initialised, unless other paths are allowed by name"
             )
-    left = [path for path in flat if path not in shapes and not re.search(HEADS, path)]
-    refused = [path for path in left if not any(re.search(p, path) for p in allow_unexpected)]
-    if refused:
-        raise UserError(f"the model has no place for {', '.join(refused[:5])} of the weights")
-    report.unexpected += left
+    unmatched = [path for path in flat if path not in shapes and not re.search(HEADS, path)]
+    forbidden = [path for path in unmatched if not any(re.search(p, path) for p in allow_unexpected)]
+    if forbidden:
+        raise UserError(f"the model has no place for {', '.join(forbidden[:5])} of the weights")
+    report.unexpected += unmatched
     report.loaded = [path for path in report.loaded if path in shapes]
-    return unflatten_dict(made, sep="/")
+    return unflatten_dict(adapted, sep="/")
 
 
 def paths(variables: Variables) -> list[str]:
@@ -86,7 +90,7 @@ def paths(variables: Variables) -> list[str]:
 
 
 def image_channels(model: nn.Module, family: str, variables: Variables) -> int:
-    """Image channels, from the first kernel that sees the image."""
+    """Number of image channels, from the first kernel that is applied to the image; 3 if there is no such kernel."""
     flat = flatten_dict(variables.get("params", {}), sep="/")
     for path, value in flat.items():
         if path.endswith("patch_embed/projection/kernel"):
@@ -100,12 +104,12 @@ def shapes_of(model: nn.Module, family: str, channels: int) -> Variables:
     """The shapes of all variables of a model.
 
     Raises:
-        UserError: the model refuses its fields.
+        UserError: the fields of the model are invalid.
     """
     try:
         return variable_shapes(model, family, channels)
     except ValueError as error:
-        raise UserError(f"no such model: {error}") from error
+        raise UserError(f"the model cannot be built: {error}") from error
 
 
 def initial(model: nn.Module, family: str, channels: int) -> Flat:

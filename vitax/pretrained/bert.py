@@ -67,20 +67,20 @@ def _head_rules(kind: str, root: str) -> Rules:
 
 
 def _tied(rules: Rules, kind: str) -> Rules:
-    """The word table once more, as the last layer of the head for masked words."""
+    """Adds a second name of the word table: the last layer of the head for masked words."""
     if kind not in ("pretraining", "masked_words"):
         return rules
     return r.copies(rules[:1], ["cls.predictions.decoder.weight"]) + rules[1:]
 
 
 def bert_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-    """Fields of the model, as far as BERT's shapes tell them."""
-    found = _fields(tensors, "bert")
-    return found | dict(num_heads=heads(given, found["width"], HEADS))
+    """Fields of the model, derived from BERT's tensors."""
+    fields = _fields(tensors, "bert")
+    return fields | dict(num_heads=heads(given, fields["width"], HEADS))
 
 
 def bert_rules(model: BERT) -> Rules:
-    """Where each of BERT's tensors goes."""
+    """Rules for BERT's tensors."""
     rules = _embed_rules("bert")
     for i in range(model.depth):
         theirs, ours = f"bert.encoder.layer.{i}", f"block{i}"
@@ -98,13 +98,13 @@ def _attention_rules(theirs: str, ours: str) -> Rules:
 
 
 def fnet_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-    """Fields of the model, as far as FNet's shapes tell them."""
-    found = _fields(tensors, "fnet")
-    return found | dict(num_heads=given.get("num_heads", HEADS.get(found["width"], 1)))
+    """Fields of the model, derived from FNet's tensors."""
+    fields = _fields(tensors, "fnet")
+    return fields | dict(num_heads=given.get("num_heads", HEADS.get(fields["width"], 1)))
 
 
 def fnet_rules(model: FNet) -> Rules:
-    """Where each of FNet's tensors goes."""
+    """Rules for FNet's tensors."""
     rules = _embed_rules("fnet")
     for i in range(model.depth):
         theirs, ours = f"fnet.encoder.layer.{i}", f"block{i}"

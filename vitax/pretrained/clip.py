@@ -1,4 +1,4 @@
-"""CLIP as OpenAI and open_clip (the same names) and Hugging Face name it."""
+"""CLIP as OpenAI, open_clip (with the same names as OpenAI) and Hugging Face name it."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from vitax.pretrained import rules as r
 from vitax.pretrained.format import Fields, Format, Tensors, count, has, image_size, pair
 from vitax.pretrained.rules import Rules
 
-# Heads of 64 channels, but in open_clip's large towers.
+# Heads have 64 channels, except in open_clip's large towers.
 IMAGE_HEADS = {1280: 16, 1408: 16, 1664: 16, 1792: 16}
 
 
@@ -19,25 +19,25 @@ def _image_heads(given: Fields, width: int) -> int:
 
 
 def activation(tensors: Tensors, given: Fields) -> str:
-    """Which GELU; OpenAI's own files, which carry ``input_resolution``, have the quick one.
+    """The variant of GELU; OpenAI's own files, which contain ``input_resolution``, use the quick one.
 
     Raises:
-        UserError: the file does not tell, and none is given.
+        UserError: the file does not record the variant, and none is given.
     """
     if "activation" in given:
         return given["activation"]
     if "input_resolution" in tensors:
         return "quick_gelu"
     raise UserError(
-        "the file does not tell which GELU it was trained with; give activation='quick_gelu' (weights of OpenAI, "
-        "models named -quickgelu) or activation='gelu' (others of open_clip)"
+        "the file does not record which GELU it was trained with; give activation='quick_gelu' (weights of OpenAI, "
+        "models named -quickgelu) or activation='gelu' (other models of open_clip)"
     )
 
 
 def openai_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-    """Fields of the model, as far as OpenAI's shapes tell them."""
+    """Fields of the model, derived from OpenAI's tensors."""
     text_width = tensors["ln_final.weight"].shape[0]
-    found = dict(
+    fields = dict(
         out_width=tensors["text_projection"].shape[1],
         vocab_size=len(tensors["token_embedding.weight"]),
         context_length=len(tensors["positional_embedding"]),
@@ -50,7 +50,7 @@ def openai_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
         weight = tensors["visual.conv1.weight"]
         width, patch_size = weight.shape[0], weight.shape[2]
         tokens = len(tensors["visual.positional_embedding"])
-        return found | dict(
+        return fields | dict(
             image_tower="vit",
             image_size=image_size(given, tokens - 1, patch_size),
             patch_size=patch_size,
@@ -61,7 +61,7 @@ def openai_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
         )
     width = tensors["visual.layer1.0.conv1.weight"].shape[0]
     places = len(tensors["visual.attnpool.positional_embedding"]) - 1
-    return found | dict(
+    return fields | dict(
         image_tower="resnet",
         image_size=image_size(given, places, 32),
         image_width=width,
@@ -83,13 +83,13 @@ def _block(theirs: str, ours: str) -> Rules:
 
 
 def _positions(theirs: str, ours: str, grid: tuple[int, int]) -> Rules:
-    """[1 + h*w, D] there, without the leading 1 of other projects."""
-    ((names, own, load, save, _),) = r.positions(theirs, ours, grid, 1)
-    return [r.Rule(names, own, load, lambda x: (save(x)[0][0],))]
+    """Rules for positions that a file stores as [1 + h*w, D], without the leading axis of other projects."""
+    ((names, paths, load, save, _),) = r.positions(theirs, ours, grid, 1)
+    return [r.Rule(names, paths, load, lambda x: (save(x)[0][0],))]
 
 
 def openai_rules(model: CLIP) -> Rules:
-    """Where each of OpenAI's tensors goes."""
+    """Rules for OpenAI's tensors."""
     rules = r.one("logit_scale", "logit_scale")
     rules += r.one("token_embedding.weight", "text/word_embed/embedding")
     rules += r.one("positional_embedding", "text/pos_embed")
@@ -133,7 +133,7 @@ def _resnet_rules(model: CLIP) -> Rules:
 
 
 def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-    """Fields of the model, as far as Hugging Face's shapes tell them."""
+    """Fields of the model, derived from Hugging Face's tensors."""
     weight = tensors["vision_model.embeddings.patch_embedding.weight"]
     width, patch_size = weight.shape[0], weight.shape[2]
     table = tensors["vision_model.embeddings.position_embedding.weight"]
@@ -170,7 +170,7 @@ def _hugging_face_block(theirs: str, ours: str) -> Rules:
 
 
 def hugging_face_rules(model: CLIP) -> Rules:
-    """Where each of Hugging Face's tensors goes."""
+    """Rules for Hugging Face's tensors."""
     image, text = "vision_model", "text_model"
     grid = tuple(side // model.patch_size for side in pair(model.image_size))
     rules = r.one("logit_scale", "logit_scale")

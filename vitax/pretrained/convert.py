@@ -1,4 +1,4 @@
-"""From a file to a model and its variables, and back."""
+"""Conversion of a file to a model and its variables, and back."""
 
 import contextlib
 import re
@@ -22,7 +22,7 @@ from vitax.pretrained.report import Report
 
 Tensors = Mapping[str, np.ndarray]
 
-# Fields that the shapes in a file decide.
+# Fields that the shapes in a file determine.
 SHAPED = (
     "patch_size",
     "width",
@@ -44,7 +44,7 @@ SHAPED = (
     "decoder_depth",
     "decoder_width",
 )
-# Fields that no file tells: a model to start with lends its own.
+# Fields that files do not record; `load_into` takes them from the model.
 NOT_IN_FILES = (
     "num_heads",
     "decoder_num_heads",
@@ -62,7 +62,13 @@ NOT_IN_FILES = (
 
 
 class Loaded(NamedTuple):
-    """``model.apply(variables, ...)`` is ready to run; arrays are NumPy's, float32."""
+    """A model with its weights; ``model.apply(variables, ...)`` is ready to run.
+
+    Attributes:
+        model: the model.
+        variables: its variables, as NumPy arrays of float32.
+        report: what was loaded, changed or left out.
+    """
 
     model: nn.Module
     variables: Variables
@@ -78,22 +84,22 @@ def load(
     allow_unexpected: Sequence[str] = (),
     **fields: Any,
 ) -> Loaded:
-    """Weights of another project, and the model that they are for.
+    """Loads weights of another project and builds the model for them.
 
-    The kind of file, the family and the fields of the model follow from the names and shapes in it, and from a
-    ``config.json`` beside it as model hubs have it.
+    The format, the family and the fields of the model follow from the names and shapes in the file, and from a
+    ``config.json`` beside it, as on model hubs.
 
     Args:
-        source: a file, a folder of a model hub, or {name: array}.
-        format: a name of `FORMATS`; "" = recognised.
-        family: a name of `vitax.models.MODELS`, where a file could be of two: "vit" reads the encoder of an MAE.
+        source: a file, a folder with the layout of a model hub, or {name: array}.
+        format: a name of `FORMATS`; "" = recognised from the names.
+        family: a name of `vitax.models.MODELS`, if a file fits two families: "vit" reads the encoder of an MAE.
         allow_missing: patterns of our paths that the file may lack; they are freshly initialised.
         allow_unexpected: patterns of names in the file that the model has no place for.
-        fields: of the model, such as ``num_heads=4``. Another ``image_size`` or ``window`` than the file's
-            interpolates positions, another ``num_classes`` makes a new head; both are told in the report.
+        fields: fields of the model, such as ``num_heads=4``. If ``image_size`` or ``window`` differs from the file's,
+            positions are interpolated; if ``num_classes`` differs, the head is new. Both are recorded in the report.
 
     Raises:
-        UserError: the file cannot be read, is of no known kind, does not say a field, or does not fit.
+        UserError: the file cannot be read, has no known format, does not record a necessary field, or does not fit.
     """
     given = dict(fields)
     allow_missing, allow_unexpected = patterns(allow_missing), patterns(allow_unexpected)
@@ -105,8 +111,8 @@ def load(
     kind = named(format) if format else recognise(tensors, family)
     renamed = {kind.rename(name): value for name, value in tensors.items()}
     if len(renamed) < len(tensors):
-        twice = [n for n in tensors if kind.rename(n) != n and kind.rename(n) in tensors]
-        raise UserError(f"the file holds the same parameter twice: {', '.join(twice[:5])}")
+        duplicates = [n for n in tensors if kind.rename(n) != n and kind.rename(n) in tensors]
+        raise UserError(f"the file holds the same parameter twice: {', '.join(duplicates[:5])}")
     module = MODELS[kind.family].module
     known = {name for name in module.__dataclass_fields__ if name not in ("parent", "name")}
     for key in fields:
@@ -115,27 +121,27 @@ def load(
     if "image_size" in given:
         given["image_size"] = pair(given["image_size"])
     with fitting(kind):
-        own = kind.fields(renamed, given)
+        stored = kind.fields(renamed, given)
     for key in SHAPED:
-        if key in fields and key in own and own[key] != fields[key]:
-            raise UserError(f"{key}={fields[key]!r} contradicts the file, which has {own[key]!r}")
-    # What decides which tensors there are is the file's; the caller's wishes come after.
-    wanted = {key: value for key, value in given.items() if key in known}
-    changed = {key: own[key] for key in ("image_size", "num_classes", "window") if key in own and key in wanted}
+        if key in fields and key in stored and stored[key] != fields[key]:
+            raise UserError(f"{key}={fields[key]!r} contradicts the file, which has {stored[key]!r}")
+    # The file's sizes decide which tensors exist; the requested sizes are applied afterwards.
+    requested = {key: value for key, value in given.items() if key in known}
+    sizes = {key: stored[key] for key in ("image_size", "num_classes", "window") if key in stored and key in requested}
     with fitting(kind):
-        native, model = module(**(own | wanted | changed)), module(**(own | wanted))
+        native, model = module(**(stored | requested | sizes)), module(**(stored | requested))
         variables, report = _from_tensors(kind, native, renamed, allow_missing, allow_unexpected)
         if model != native:
             channels = image_channels(native, kind.family, variables)
             variables = adapt(variables, model, kind.family, report, channels=channels)
-    _note_fields(report, kind, model, own, given)
+    _note_fields(report, kind, model, stored, given)
     return Loaded(model, variables, report)
 
 
 def _note_fields(
     report: Report, kind: Format, model: nn.Module, own: Mapping[str, Any], given: Mapping[str, Any]
 ) -> None:
-    """Which fields nobody told, and which the caller set otherwise than is usual."""
+    """Records fields that neither the file nor the caller gave, and fields that the caller set to unusual values."""
     for key in set(NOT_IN_FILES) - {"image_size"}:
         if not hasattr(model, key):
             continue
@@ -148,65 +154,65 @@ def _note_fields(
 
 @contextlib.contextmanager
 def fitting(kind: Format) -> Iterator[None]:
-    """What goes wrong while shapes of a file are taken for those of a model is said in one sentence.
+    """Turns errors that arise while a file is fitted to a model into one sentence.
 
     Raises:
-        UserError: that sentence.
+        UserError: the file is incomplete, or the file or a given field does not fit.
     """
     try:
         yield
     except UserError:
         raise
     except KeyError as error:
-        raise UserError(f"{kind.name} weights without {error}: the file is incomplete") from error
+        raise UserError(f"the file of {kind.name} weights is incomplete: it lacks {error}") from error
     except (ArithmeticError, AttributeError, IndexError, StopIteration, TypeError, ValueError) as error:
         raise UserError(
-            f"{kind.name}: the file, or a field that was given, does not fit: {type(error).__name__}: {error}"
+            f"{kind.name}: the file or a given field does not fit: {type(error).__name__}: {error}"
         ) from error
 
 
 def patterns(given: str | Sequence[str]) -> tuple[str, ...]:
-    """Regular expressions, one or several.
+    """One or several regular expressions, as a tuple.
 
     Raises:
-        UserError: one that is none.
+        UserError: a pattern is not a regular expression.
     """
-    found = (given,) if isinstance(given, str) else tuple(given)
-    for pattern in found:
+    expressions = (given,) if isinstance(given, str) else tuple(given)
+    for pattern in expressions:
         try:
             re.compile(pattern)
         except re.error as error:
-            raise UserError(f"{pattern!r} is no regular expression: {error}") from error
-    return found
+            raise UserError(f"{pattern!r} is not a regular expression: {error}") from error
+    return expressions
 
 
 def _from_tensors(
     kind: Format, model: nn.Module, tensors: Tensors, allow_missing: Sequence[str], allow_unexpected: Sequence[str]
 ) -> tuple[Variables, Report]:
-    """Follows the table of a format; whatever does not fit is an error."""
+    """Applies the rules of a format to the tensors of a file; a tensor that does not fit is an error."""
     report, flat, used = Report(kind.name), {}, set()
     missing = []
     for name, value in tensors.items():
         if value.dtype.kind != "f" and not re.search(kind.ignore, name):
             raise UserError(f"{name} is of type {value.dtype}; parameters are floating-point numbers")
     for rule in kind.rules(model):
-        there = [name for name in rule.theirs if name in tensors]
-        if set(rule.theirs) - set(there) - set(rule.optional):
+        present = [name for name in rule.theirs if name in tensors]
+        if set(rule.theirs) - set(present) - set(rule.optional):
             missing += rule.ours
             continue
-        used |= set(there)
-        values = tuple(tensors[name] for name in there)
+        used |= set(present)
+        values = tuple(tensors[name] for name in present)
         try:
-            made = rule.load(values)
+            arrays = rule.load(values)
         except ValueError as error:
-            shapes = ", ".join(f"{name} {list(tensors[name].shape)}" for name in there)
+            shapes = ", ".join(f"{name} {list(tensors[name].shape)}" for name in present)
             raise UserError(f"{kind.name}: {shapes} does not fit: {error}") from error
-        flat |= dict(zip(rule.ours, made, strict=True))
-        if [x.shape for x in made] != [x.shape for x in values[: len(made)]]:
+        flat |= dict(zip(rule.ours, arrays, strict=True))
+        if [x.shape for x in arrays] != [x.shape for x in values[: len(arrays)]]:
             report.reshaped += rule.ours
-    rest = [name for name in tensors if name not in used]
-    report.ignored = [name for name in rest if re.search(kind.ignore, name)]
-    report.unexpected = [name for name in rest if not re.search(kind.ignore, name)]
+    unused = [name for name in tensors if name not in used]
+    report.ignored = [name for name in unused if re.search(kind.ignore, name)]
+    report.unexpected = [name for name in unused if not re.search(kind.ignore, name)]
     report.loaded = list(flat)
     _refuse(kind, "lacks", missing, allow_missing, "allow_missing")
     _refuse(kind, "also holds", report.unexpected, allow_unexpected, "allow_unexpected")
@@ -220,7 +226,7 @@ def _from_tensors(
             expected = list(shapes[path].shape) if path in shapes else "nothing"
             raise UserError(
                 f"{kind.name}: {path} is {list(value.shape)} in the file, and the model has {expected}; "
-                f"check the fields that were given"
+                f"check the given fields"
             )
     if report.missing:
         fresh = initial(model, kind.family, channels)
@@ -230,32 +236,32 @@ def _from_tensors(
 
 
 def _refuse(kind: Format, verb: str, names: list[str], allowed: Sequence[str], option: str) -> None:
-    left = [name for name in names if not any(re.search(pattern, name) for pattern in allowed)]
-    if left:
-        more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+    forbidden = [name for name in names if not any(re.search(pattern, name) for pattern in allowed)]
+    if forbidden:
+        more = f" and {len(forbidden) - 5} more" if len(forbidden) > 5 else ""
         raise UserError(
-            f"the file ({kind.name}) {verb} {', '.join(left[:5])}{more}; "
-            f"if that is as it should be, allow it with {option}=['PATTERN']"
+            f"the file ({kind.name}) {verb} {', '.join(forbidden[:5])}{more}; "
+            f"if this is intended, allow it with {option}=['PATTERN']"
         )
 
 
 def load_into(
     source: str | Path | Tensors, model: nn.Module, family: str, *, new: Sequence[str] = (), skip: Sequence[str] = ()
 ) -> tuple[Variables, Report]:
-    """Weights of another project for a model that there is already.
+    """Loads weights of another project into an existing model.
 
     Args:
         source: as in `load`.
-        family: of the model, a name of `vitax.models.MODELS`.
-        new: patterns of our paths that are made anew where the file does not have them, or not in that shape.
+        family: family of the model, a name of `vitax.models.MODELS`.
+        new: patterns of our paths that are initialised if the file does not have them, or has another shape.
         skip: patterns of names in the file, or of our paths, that the model has no place for.
 
     Raises:
         UserError: the file cannot be read, or does not fit.
     """
-    lent = {key: getattr(model, key) for key in NOT_IN_FILES if hasattr(model, key)}
-    own, variables, report = load(source, family=family, allow_missing=new, allow_unexpected=skip, **lent)
-    channels = image_channels(own, family, variables)
+    fields = {key: getattr(model, key) for key in NOT_IN_FILES if hasattr(model, key)}
+    loaded_model, variables, report = load(source, family=family, allow_missing=new, allow_unexpected=skip, **fields)
+    channels = image_channels(loaded_model, family, variables)
     fitted = adapt(variables, model, family, report, channels=channels, allow_missing=new, allow_unexpected=skip)
     return fitted, report
 
@@ -264,7 +270,7 @@ def to_tensors(model: nn.Module, variables: Variables, format: str) -> dict[str,
     """The variables of a model under the names of a format.
 
     Raises:
-        UserError: the model is not of that format's family, or has parameters that the format has no names for.
+        UserError: the model is not of the format's family, or the format has no names for some of its parameters.
     """
     kind = named(format)
     if type(model) is not MODELS[kind.family].module:
@@ -274,13 +280,13 @@ def to_tensors(model: nn.Module, variables: Variables, format: str) -> dict[str,
     for rule in kind.rules(model):
         absent = [path for path in rule.ours if path not in flat]
         if absent:
-            raise UserError(f"the variables lack {', '.join(absent)}: they are not of this model")
-        made = rule.save(tuple(flat[path] for path in rule.ours))
-        tensors |= dict(zip(rule.theirs, made, strict=True))
+            raise UserError(f"the variables lack {', '.join(absent)}: they do not belong to this model")
+        arrays = rule.save(tuple(flat[path] for path in rule.ours))
+        tensors |= dict(zip(rule.theirs, arrays, strict=True))
         used |= set(rule.ours)
-    left = [path for path in flat if path not in used and path.startswith("params/")]
-    if left:
-        raise UserError(f"{kind.name} has no names for {', '.join(left[:5])}")
+    unnamed = [path for path in flat if path not in used and path.startswith("params/")]
+    if unnamed:
+        raise UserError(f"{kind.name} has no names for {', '.join(unnamed[:5])}")
     return tensors
 
 
@@ -288,6 +294,6 @@ def save(path: str | Path, model: nn.Module, variables: Variables, format: str) 
     """Writes a .safetensors file with the names of another project.
 
     Args:
-        format: "timm ViT", "Hugging Face BERT", "OpenAI CLIP" (also open_clip's), ...: a key of `FORMATS`.
+        format: a key of `FORMATS`, such as "timm ViT", "Hugging Face BERT" or "OpenAI CLIP" (also for open_clip).
     """
     files.write(path, to_tensors(model, variables, format), {"format": "pt", "vitax": format})

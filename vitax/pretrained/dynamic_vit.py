@@ -12,11 +12,11 @@ HEADS = {size["width"]: size["num_heads"] for size in SIZES.values()}
 
 
 def fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-    """Fields of the model, as far as the shapes tell them."""
+    """Fields of the model, derived from the tensors."""
     weight = tensors["patch_embed.proj.weight"]
     width, patch_size = weight.shape[0], weight.shape[2]
     depth, stages = count(tensors, r"blocks\.(\d+)\."), count(tensors, r"score_predictor\.(\d+)\.")
-    each = depth // (stages + 1)
+    blocks_per_stage = depth // (stages + 1)
     return dict(
         num_classes=len(tensors["head.weight"]) if "head.weight" in tensors else 0,
         image_size=image_size(given, tensors["pos_embed"].shape[1] - 1, patch_size),
@@ -25,27 +25,28 @@ def fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
         depth=depth,
         num_heads=heads(given, width, HEADS),
         mlp_width=len(tensors["blocks.0.mlp.fc1.weight"]),
-        # Where predictors stand and how much they keep is in no file: evenly, and 0.7, as published.
-        stages=tuple(each * (i + 1) for i in range(stages)),
+        # Files do not record the places of the predictors and the shares that they keep. As in published models, the
+        # predictors are spaced evenly, and each keeps 0.7.
+        stages=tuple(blocks_per_stage * (i + 1) for i in range(stages)),
         keep_ratios=tuple(0.7 ** (i + 1) for i in range(stages)),
         qkv_bias="blocks.0.attn.qkv.bias" in tensors,
     )
 
 
 def rules(model: DynamicViT) -> Rules:
-    """Where each of the tensors goes."""
-    found = r.patches("patch_embed.proj", "patch_embed", model.patch_size)
-    found += r.vector("cls_token", "cls_token")
-    found += r.positions("pos_embed", "pos_embed", grid(model), 1)
+    """Rules for the tensors of the official code."""
+    all_rules = r.patches("patch_embed.proj", "patch_embed", model.patch_size)
+    all_rules += r.vector("cls_token", "cls_token")
+    all_rules += r.positions("pos_embed", "pos_embed", grid(model), 1)
     for i in range(model.depth):
-        found += r.timm_block(f"blocks.{i}", f"block{i}", model.qkv_bias)
+        all_rules += r.timm_block(f"blocks.{i}", f"block{i}", model.qkv_bias)
     for i in range(len(model.stages)):
         theirs, ours = f"score_predictor.{i}", f"predictor{i}"
-        found += r.norm(f"{theirs}.in_conv.0", f"{ours}/norm")
-        found += r.linear(f"{theirs}.in_conv.1", f"{ours}/dense_in")
-        for j in range(3):  # activations stand between
-            found += r.linear(f"{theirs}.out_conv.{2 * j}", f"{ours}/dense{j + 1}")
-    return found + r.norm("norm", "norm") + (r.linear("head", "head") if model.num_classes else [])
+        all_rules += r.norm(f"{theirs}.in_conv.0", f"{ours}/norm")
+        all_rules += r.linear(f"{theirs}.in_conv.1", f"{ours}/dense_in")
+        for j in range(3):  # activations are in between
+            all_rules += r.linear(f"{theirs}.out_conv.{2 * j}", f"{ours}/dense{j + 1}")
+    return all_rules + r.norm("norm", "norm") + (r.linear("head", "head") if model.num_classes else [])
 
 
 FORMATS = (

@@ -1,6 +1,6 @@
-"""Files of weights: .npz, .safetensors and PyTorch's, read into {name: array}; .safetensors written.
+"""Files of weights: reads .npz, .safetensors and PyTorch's files into {name: array}, and writes .safetensors.
 
-No file is executed and none needs PyTorch. Half-precision numbers become float32.
+No code from a file is run, and PyTorch is not needed. Half-precision numbers become float32.
 """
 
 import json
@@ -18,7 +18,7 @@ from vitax.pretrained.torch_file import MAX_DEPTH, Record, Refused, read_torch
 
 Tensors = dict[str, np.ndarray]
 
-# Where projects put the weights inside a training checkpoint, in the order in which they are looked for.
+# Keys of the weights inside a training checkpoint, in the order in which they are tried.
 WRAPPERS = ("model", "state_dict", "params_ema", "params", "module", "model_state_dict", "teacher")
 IN_FOLDER = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")
 HALF = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
@@ -37,10 +37,10 @@ SAFETENSORS_DTYPES = {
 
 
 def find(path: str | Path) -> Path:
-    """The file of weights: the path itself, or that in a folder as model hubs have it.
+    """The file of weights: the path itself, or the weights in a folder with the layout of a model hub.
 
     Raises:
-        UserError: there is none.
+        UserError: the file does not exist.
     """
     path = Path(path).expanduser()
     if path.is_dir():
@@ -54,10 +54,10 @@ def find(path: str | Path) -> Path:
 
 
 def read(path: str | Path) -> Tensors:
-    """Name -> array, float32 where the file has half precision.
+    """Tensors of a file, {name: array}; half precision becomes float32.
 
     Raises:
-        UserError: not a file of weights, a damaged one, or one that holds more than tensors.
+        UserError: the file does not hold weights, is damaged, or holds more than tensors.
     """
     try:
         path = find(path)
@@ -74,7 +74,7 @@ def _read(path: Path) -> Mapping[str, np.ndarray]:
         start = file.read(2)
     if path.suffix == ".npz":
         if start != b"PK":
-            raise Refused("not an .npz file, for those are zip files")
+            raise Refused("it is not an .npz file, which would be a zip file")
         return _read_npz(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
@@ -82,7 +82,7 @@ def _read(path: Path) -> Mapping[str, np.ndarray]:
         return flatten(read_torch(path))
     if start[:1] == b"\x80" or path.suffix in (".pth", ".pt", ".bin", ".tar"):
         raise Refused(
-            "not a zip file: PyTorch before 1.6 wrote another format; convert it with "
+            "it is not a zip file: PyTorch before 1.6 wrote another format; convert it with "
             "torch.save(torch.load(FILE, weights_only=True), 'new.pth')"
         )
     raise Refused("the name ends with none of .npz, .safetensors, .pth, .pt, .bin")
@@ -94,33 +94,33 @@ def _read_npz(path: Path) -> Tensors:
             unpacked = sum(info.file_size for info in file.zip.infolist())
             if unpacked > 64 * path.stat().st_size + 2**20:
                 raise Refused(f"its arrays would unpack to {unpacked:,} bytes")
-            found = {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in file.files}
     except Refused:
         raise
-    # NumPy, zipfile and zlib each raise what they like of a damaged file.
+    # NumPy, zipfile and zlib raise many kinds of exceptions for a damaged file.
     except Exception as error:
         raise Refused(f"damaged .npz file: {error}") from error
-    for name, value in found.items():
+    for name, value in arrays.items():
         if not isinstance(value, np.ndarray):
-            raise Refused(f"{name} in it is no array")
-    return found
+            raise Refused(f"its entry {name} is not an array")
+    return arrays
 
 
 def _read_safetensors(path: Path) -> Tensors:
-    found = {}
+    arrays = {}
     for name, tensor in safetensors.deserialize(path.read_bytes()):
         if tensor["dtype"] not in SAFETENSORS_DTYPES:
-            raise Refused(f"{name} is of type {tensor['dtype']}")
+            raise Refused(f"its tensor {name} has the unknown type {tensor['dtype']}")
         array = np.frombuffer(tensor["data"], SAFETENSORS_DTYPES[tensor["dtype"]])
-        found[name] = array.reshape(tensor["shape"])
-    return found
+        arrays[name] = array.reshape(tensor["shape"])
+    return arrays
 
 
 def flatten(found: Any, depth: int = 0) -> Tensors:
-    """The tensors of a checkpoint: without the wrapper around the weights, and what stands beside them.
+    """The tensors of a checkpoint, without the wrapper around the weights and without its other entries.
 
     Raises:
-        Refused: what is there is no dictionary of tensors.
+        Refused: the checkpoint is not a dictionary of tensors, or is nested too deeply.
     """
     if depth > MAX_DEPTH:
         raise Refused("its dictionaries are nested too deeply")
@@ -138,47 +138,47 @@ def flatten(found: Any, depth: int = 0) -> Tensors:
 
 
 def _attributes(module: Record, prefix: str, seen: set[int]) -> Tensors:
-    """Tensors of a TorchScript module and of those inside it, each of which belongs to one other only."""
+    """Tensors of a TorchScript module and of its submodules, each of which may have only one parent."""
     if id(module) in seen or prefix.count(".") > MAX_DEPTH:
-        raise Refused("its modules hold one another")
+        raise Refused("its modules contain one another, or are nested too deeply")
     seen.add(id(module))
-    found: Tensors = {}
+    tensors: Tensors = {}
     for name, value in module.items():
         if isinstance(value, np.ndarray):
-            found[prefix + name] = value
+            tensors[prefix + name] = value
         elif isinstance(value, Record):
-            found |= _attributes(value, f"{prefix}{name}.", seen)
-    return found
+            tensors |= _attributes(value, f"{prefix}{name}.", seen)
+    return tensors
 
 
 def _plain(value: np.ndarray) -> np.ndarray:
-    # bfloat16 in an .npz file has lost its name.
+    # An .npz file stores bfloat16 as V2, without its name.
     value = value.view(ml_dtypes.bfloat16) if value.dtype == np.dtype("V2") else value
     return value.astype(np.float32) if value.dtype in HALF else value
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """What the config beside a file of weights says, as model hubs have it; {} where there is none.
+    """The config beside a file of weights, as on model hubs; {} if it does not exist.
 
     Raises:
-        UserError: it is no JSON.
+        UserError: the config is not JSON, or the file of weights does not exist.
     """
     folder = find(path).parent
     for name in ("config.json", "open_clip_config.json"):
         if (folder / name).is_file():
             try:
-                found = json.loads((folder / name).read_text())
+                config = json.loads((folder / name).read_text())
             except ValueError as error:
-                raise UserError(f"{folder / name} is no JSON: {error}") from error
-            return found if isinstance(found, dict) else {}
+                raise UserError(f"{folder / name} is not JSON: {error}") from error
+            return config if isinstance(config, dict) else {}
     return {}
 
 
 def write(path: str | Path, tensors: Mapping[str, np.ndarray], metadata: dict[str, str]) -> None:
-    """Writes a .safetensors file; what is there before is replaced only by a whole one.
+    """Writes a .safetensors file; an existing file is replaced only by a complete one.
 
     Raises:
-        UserError: another ending, or it cannot be written.
+        UserError: the path has another ending, or the file cannot be written.
     """
     path = Path(path)
     if path.suffix != ".safetensors":

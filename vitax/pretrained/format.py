@@ -1,4 +1,4 @@
-"""What a format of weights is, and how fields of a model follow from a file."""
+"""Formats of weights, and functions that derive the fields of a model from a file."""
 
 import math
 import re
@@ -16,16 +16,17 @@ Fields = Mapping[str, Any]
 
 
 class Format(NamedTuple):
-    """How one project names the weights of one family.
+    """The names that one project uses for the weights of one family.
 
-    name: for people and for `vitax.pretrained.save`, such as "timm ViT".
-    family: key of `vitax.models.MODELS`.
-    recognises: whether names are those of this format.
-    fields: (tensors, given) -> fields of the model; ``given`` are those that the caller knows.
-    rules: model -> its table.
-    ignore: pattern of names that are no parameters (buffers that the model computes).
-    rename: an older or newer name to the one in the table.
-    tells: fields that files of this format tell, where most do not.
+    Attributes:
+        name: name for reports and for `vitax.pretrained.save`, such as "timm ViT".
+        family: key of `vitax.models.MODELS`.
+        recognises: names -> whether they belong to this format.
+        fields: (tensors, given) -> fields of the model; ``given`` holds the fields that the caller knows.
+        rules: model -> its table of rules.
+        ignore: pattern of names that are not parameters (buffers that the model computes).
+        rename: older or newer name -> name in the table.
+        tells: fields that files of this format record, although files of most formats do not.
     """
 
     name: str
@@ -39,69 +40,74 @@ class Format(NamedTuple):
 
 
 def has(*needed: str, without: tuple[str, ...] = ()) -> Callable[[Iterable[str]], bool]:
-    """Recognises a file by names that it has and names that it has not."""
+    """A function that recognises a file by the names in it.
+
+    Args:
+        needed: names that the file must have.
+        without: names that the file must not have.
+    """
     return lambda names: set(needed) <= set(names) and not set(without) & set(names)
 
 
 def count(tensors: Iterable[str], pattern: str) -> int:
-    """How many there are of something numbered from 0, by the number in group 1 of the pattern.
+    """Number of parts whose names are numbered from 0; group 1 of the pattern matches the number.
 
     Raises:
-        UserError: numbers are left out.
+        UserError: some numbers are missing.
     """
-    found = {match[1] for name in tensors if (match := re.match(pattern, name))}
-    if found - {str(i) for i in range(len(found))}:
-        some = ", ".join(sorted(found, key=lambda n: (len(n), n))[:20])
-        raise UserError(f"the file numbers {pattern!r} as {some}: some are missing")
-    return len(found)
+    numbers = {match[1] for name in tensors if (match := re.match(pattern, name))}
+    if numbers - {str(i) for i in range(len(numbers))}:
+        listed = ", ".join(sorted(numbers, key=lambda n: (len(n), n))[:20])
+        raise UserError(f"the numbers of {pattern!r} in the file are {listed}: some are missing")
+    return len(numbers)
 
 
 def heads(given: Fields, width: int, known: Mapping[int, int], key: str = "num_heads") -> int:
-    """Attention heads: given, or those that published models of this width have; no file tells them.
+    """Number of attention heads, which files do not record: as given, or as in published models of this width.
 
     Raises:
-        UserError: neither is known.
+        UserError: the number is not given, and no published model has this width.
     """
     if key in given:
         return given[key]
     if width not in known:
-        raise UserError(f"the file does not tell how many heads a model of width {width} has; give {key}=...")
+        raise UserError(f"the file does not record how many heads a model of width {width} has; give {key}=...")
     return known[width]
 
 
 def image_size(given: Fields, patches: int, patch_size: int) -> tuple[int, int]:
-    """Of the position table: the given size if it has that many patches, or else a square.
+    """Image size of a position table: the given size if it has that many patches, otherwise a square.
 
     Raises:
-        UserError: neither fits.
+        UserError: neither size fits.
     """
-    wanted = pair(given["image_size"]) if "image_size" in given else None
-    if wanted and math.prod(side // patch_size for side in wanted) == patches:
-        return wanted
+    size = pair(given["image_size"]) if "image_size" in given else None
+    if size and math.prod(side // patch_size for side in size) == patches:
+        return size
     side = math.isqrt(patches)
     if side * side != patches:
         raise UserError(
-            f"{patches} patches of {patch_size} pixels are no square; "
-            "give image_size=(height, width) for which the weights were made"
+            f"{patches} patches of {patch_size} pixels do not form a square; "
+            "give image_size=(height, width), the size for which the weights were trained"
         )
     return (side * patch_size, side * patch_size)
 
 
 def pair(size: int | tuple[int, ...] | list[int]) -> tuple[int, int]:
-    """224 or (224, 224) to (224, 224).
+    """Size as (height, width): both 224 and (224, 224) become (224, 224).
 
     Raises:
-        UserError: it is neither.
+        UserError: the size has neither form.
     """
     sides = tuple(size) if isinstance(size, tuple | list) else (size,)
-    whole = all(isinstance(n, int | np.integer) and n > 0 for n in sides)
-    if not whole or len(sides) not in (1, 2):
-        raise UserError(f"image_size={size!r} is neither a side nor (height, width) in pixels")
+    valid = all(isinstance(n, int | np.integer) and n > 0 for n in sides)
+    if not valid or len(sides) not in (1, 2):
+        raise UserError(f"image_size={size!r} is neither the side of a square nor (height, width) in pixels")
     return int(sides[0]), int(sides[-1])
 
 
 def renaming(*replacements: tuple[str, str]) -> Callable[[str], str]:
-    """A function that applies regular replacements one after another."""
+    """A function that applies (pattern, replacement) pairs of regular expressions one after another."""
 
     def rename(name: str) -> str:
         for pattern, new in replacements:
@@ -111,7 +117,7 @@ def renaming(*replacements: tuple[str, str]) -> Callable[[str], str]:
     return rename
 
 
-# Names inside a block that version 5 of transformers uses at run time, and those of saved files.
+# Names inside a block that version 5 of transformers uses at run time, and the names in saved files.
 HUGGING_FACE_5 = (
     (r"\.attention\.q_proj\.", ".attention.attention.query."),
     (r"\.attention\.k_proj\.", ".attention.attention.key."),

@@ -1,4 +1,4 @@
-"""The table of formats, and the one that a file has."""
+"""The table of formats, and recognition of the format of a file."""
 
 import contextlib
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from vitax.errors import UserError
 from vitax.pretrained import bert, clip, dynamic_vit, files, mae, mlp_mixer, nat, swin, swinir, transformer, vit
 from vitax.pretrained.format import Format
 
-# The first that recognises a file is its format: the more special stand before the more general.
+# A file has the first format that recognises it, so special formats come before general ones.
 FORMATS: dict[str, Format] = {
     format.name: format
     for module in (mae, dynamic_vit, swinir, swin, nat, clip, mlp_mixer, vit, bert, transformer)
@@ -18,26 +18,26 @@ FORMATS: dict[str, Format] = {
 
 
 def recognise(names: Iterable[str], family: str = "") -> Format:
-    """The format of a file with these names; with a family, among the formats of that family.
+    """The format of a file with these names; if a family is given, only its formats are tried.
 
     Raises:
-        UserError: there is none.
+        UserError: no format recognises the names.
     """
     names = list(names)
     for format in FORMATS.values():
         renamed = {format.rename(name) for name in names}
         if family in ("", format.family) and format.recognises(renamed):
             return format
-    some = ", ".join(names[:4])
-    wanted = f"weights of the family {family!r}" if family else "weights that vitax knows"
-    raise UserError(f"these are no {wanted} (its names: {some}, ...); vitax reads {', '.join(FORMATS)}")
+    examples = ", ".join(names[:4])
+    expected = f"weights of the family {family!r}" if family else "weights that vitax knows"
+    raise UserError(f"these are not {expected} (names: {examples}, ...); vitax reads {', '.join(FORMATS)}")
 
 
 def named(name: str) -> Format:
-    """The format of that name.
+    """The format with that name.
 
     Raises:
-        UserError: there is none.
+        UserError: the name is unknown.
     """
     if name not in FORMATS:
         raise UserError(f"format {name!r} is unknown{did_you_mean(name, FORMATS)}")
@@ -45,10 +45,10 @@ def named(name: str) -> Format:
 
 
 def family_of(path: str | Path, families: Sequence[str]) -> str:
-    """The first of these families that a file is of.
+    """The first of these families to which a file belongs.
 
     Raises:
-        UserError: the file cannot be read, or is of none of them.
+        UserError: the file cannot be read, or belongs to none of the families.
     """
     names = list(files.read(path))
     for family in families[:-1]:

@@ -1,4 +1,4 @@
-"""MAE with its decoder, as the official code and Hugging Face name it; without, it is a timm ViT."""
+"""MAE with its decoder, as the official code and Hugging Face name it; without its decoder, an MAE is a timm ViT."""
 
 from typing import Any
 
@@ -47,26 +47,26 @@ def _positions(theirs: str, ours: str, model: MAE, width: int) -> Rules:
         return r.positions(theirs, f"{ours}/pos_embed", grid(model), 1)
     table = sincos_2d(grid(model), width).reshape(1, -1, width)
     table = np.concatenate([np.zeros_like(table[:, :1]), table], axis=1)
-    # Nothing of ours: it is computed.
+    # None of our parameters corresponds to the table: the model computes it.
     return [Rule((theirs,), (), lambda x: (), lambda x: (table,))]
 
 
 def official_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-    """Fields of the model, as far as the official code's shapes tell them."""
-    found = _fields(
+    """Fields of the model, derived from the official code's tensors."""
+    fields = _fields(
         tensors,
         given,
         "patch_embed.proj",
         ("pos_embed", "decoder_pos_embed"),
         ("blocks.0.mlp.fc1.weight", "decoder_blocks.0.mlp.fc1.weight"),
     )
-    return found | dict(
+    return fields | dict(
         depth=count(tensors, r"blocks\.(\d+)\."), decoder_depth=count(tensors, r"decoder_blocks\.(\d+)\.")
     )
 
 
 def official_rules(model: MAE) -> Rules:
-    """Where each of the official code's tensors goes."""
+    """Rules for the official code's tensors."""
     rules = r.vector("cls_token", "encoder/cls_token")
     rules += _positions("pos_embed", "encoder", model, model.width)
     rules += r.patches("patch_embed.proj", "encoder/patch_embed", model.patch_size)
@@ -82,15 +82,15 @@ def official_rules(model: MAE) -> Rules:
 
 
 def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-    """Fields of the model, as far as Hugging Face's shapes tell them."""
-    found = _fields(
+    """Fields of the model, derived from Hugging Face's tensors."""
+    fields = _fields(
         tensors,
         given,
         "vit.embeddings.patch_embeddings.projection",
         ("vit.embeddings.position_embeddings", "decoder.decoder_pos_embed"),
         ("vit.encoder.layer.0.intermediate.dense.weight", "decoder.decoder_layers.0.intermediate.dense.weight"),
     )
-    return found | dict(
+    return fields | dict(
         depth=count(tensors, r"vit\.encoder\.layer\.(\d+)\."),
         decoder_depth=count(tensors, r"decoder\.decoder_layers\.(\d+)\."),
         norm_epsilon=1e-12,
@@ -98,7 +98,7 @@ def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
 
 
 def hugging_face_rules(model: MAE) -> Rules:
-    """Where each of Hugging Face's tensors goes."""
+    """Rules for Hugging Face's tensors."""
     embed = "vit.embeddings"
     rules = r.vector(f"{embed}.cls_token", "encoder/cls_token")
     rules += _positions(f"{embed}.position_embeddings", "encoder", model, model.width)
@@ -133,7 +133,7 @@ FORMATS = (
         hugging_face_rules,
         rename=renaming(
             (r"^vit\.layers\.(\d+)\.", r"vit.encoder.layer.\1."),
-            # What version 5 of transformers writes.
+            # Names that version 5 of transformers writes.
             (r"^decoder\.decoder_encoder\.layer\.(\d+)\.", r"decoder.decoder_layers.\1."),
             *HUGGING_FACE_5,
         ),

@@ -10,7 +10,7 @@ from vitax.pretrained.vit import google_dense, google_norm
 
 
 def google_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-    """Fields of the model, as far as Google's shapes tell them."""
+    """Fields of the model, derived from Google's tensors."""
     kernel, block = tensors["stem/kernel"], "MixerBlock_0"
     tokens, token_width = tensors[f"{block}/token_mixing/Dense_0/kernel"].shape
     head = tensors.get("head/kernel")
@@ -27,7 +27,7 @@ def google_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
 
 
 def google_rules(model: MlpMixer) -> Rules:
-    """Where each of Google's tensors goes."""
+    """Rules for Google's tensors."""
     p, d = model.patch_size, model.width
     rules = r.shaped("stem/kernel", "patch_embed/projection/kernel", (p, p, -1, d), (-1, d))
     rules += r.one("stem/bias", "patch_embed/projection/bias")
@@ -43,7 +43,7 @@ def google_rules(model: MlpMixer) -> Rules:
 
 
 def timm_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-    """Fields of the model, as far as timm's shapes tell them."""
+    """Fields of the model, derived from timm's tensors."""
     weight, block = tensors["stem.proj.weight"], "blocks.0"
     token_width, tokens = tensors[f"{block}.mlp_tokens.fc1.weight"].shape
     return dict(
@@ -58,7 +58,7 @@ def timm_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
 
 
 def timm_rules(model: MlpMixer) -> Rules:
-    """Where each of timm's tensors goes."""
+    """Rules for timm's tensors."""
     rules = r.patches("stem.proj", "patch_embed", model.patch_size)
     for i in range(model.depth):
         theirs, ours = f"blocks.{i}", f"block{i}"

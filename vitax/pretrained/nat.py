@@ -11,7 +11,7 @@ from vitax.pretrained.rules import Rules
 def _fields(
     tensors: Tensors, given: Fields, level: str, block: str, table: str, scale: str, head: str
 ) -> dict[str, Any]:
-    """``level`` and ``block``: names up to the number; dilations are in no file and must be given for DiNAT."""
+    """``level`` and ``block`` are names up to the number. Files lack dilations, which must be given for DiNAT."""
     levels = count(tensors, rf"{level}(\d+)\.")
     tables = [tensors[f"{level}{i}.{block}0.{table}"].shape for i in range(levels)]
     first = next(
@@ -27,13 +27,13 @@ def _fields(
         num_heads=tuple(shape[0] for shape in tables),
         kernel=(tables[0][1] + 1) // 2,
         mlp_ratio=hidden / width,
-        # The value that training starts from; here it only tells that there is a factor.
+        # The initial value in training; for loading, it matters only that it is not 0.
         layer_scale=1e-5 if f"{level}0.{block}0.{scale}" in tensors else 0.0,
     )
 
 
 def official_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-    """Fields of the model, as far as the official code's shapes tell them."""
+    """Fields of the model, derived from the official code's tensors."""
     return _fields(tensors, given, "levels.", "blocks.", "attn.rpb", "gamma1", "head.weight") | dict(
         qkv_bias="levels.0.blocks.0.attn.qkv.bias" in tensors
     )
@@ -49,7 +49,7 @@ def _downsample(theirs: str, ours: str) -> Rules:
 
 
 def official_rules(model: NAT) -> Rules:
-    """Where each of the official code's tensors goes."""
+    """Rules for the official code's tensors."""
     rules, number = _stem("patch_embed", ".proj"), 0
     for stage, depth in enumerate(model.depths):
         if stage:
@@ -66,7 +66,7 @@ def official_rules(model: NAT) -> Rules:
 
 
 def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-    """Fields of the model, as far as Hugging Face's shapes tell them."""
+    """Fields of the model, derived from Hugging Face's tensors."""
     return _fields(
         tensors,
         given,
@@ -79,9 +79,9 @@ def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
 
 
 def hugging_face_rules(model: NAT) -> Rules:
-    """Where each of Hugging Face's tensors goes."""
+    """Rules for Hugging Face's tensors."""
     rules, number = _stem("dinat.embeddings", ".patch_embeddings.projection"), 0
-    # The norm stands beside the projection, not inside it.
+    # The norm is beside the projection, not inside it.
     for stage, depth in enumerate(model.depths):
         level = f"dinat.encoder.levels.{stage}"
         if stage:

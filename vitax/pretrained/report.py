@@ -1,4 +1,4 @@
-"""What happened to each tensor when weights were loaded."""
+"""The report of what happened to each tensor when weights were loaded."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,17 +8,21 @@ Shape = tuple[int, ...]
 
 @dataclass
 class Report:
-    """Names are the file's in ``unexpected`` and ``ignored``, else paths of our variables.
+    """A report of what happened to each tensor.
 
-    loaded: taken from the file.
-    reshaped: among them, those that lie in another layout here: transposed, joined, split.
-    resized: interpolated to another grid, with both shapes.
-    remade: not taken, because another size or number of classes was asked for; freshly initialised.
-    missing: not in the file, allowed by the caller; freshly initialised.
-    unexpected: in the file, but not of this model; allowed by the caller.
-    ignored: in the file, but no parameters.
-    assumed: fields that neither the file nor the caller told, with the usual value that was taken.
-    given: fields that the caller set otherwise than is usual for such files: (usual, given).
+    Names in ``unexpected`` and ``ignored`` are names in the file; other names are paths of our variables.
+
+    Attributes:
+        format: name of the format of the file.
+        loaded: variables taken from the file.
+        reshaped: loaded variables whose layout differs from the file: transposed, joined or split.
+        resized: variables interpolated to another grid, with both shapes.
+        remade: variables that the file lacks or has in another shape, for the requested model; freshly initialised.
+        missing: variables that the file lacks for its own model, allowed by the caller; freshly initialised.
+        unexpected: tensors in the file that the model has no place for, allowed by the caller.
+        ignored: tensors in the file that are not parameters.
+        assumed: fields that neither the file nor the caller gave, with the usual value that was used.
+        given: fields that the caller set to values unusual for such files: (usual, given).
     """
 
     format: str = ""
@@ -33,7 +37,7 @@ class Report:
     given: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        lines = [f"{self.format}: {len(self.loaded)} parameters loaded, {len(self.reshaped)} of them laid out anew"]
+        lines = [f"{self.format}: {len(self.loaded)} parameters loaded, {len(self.reshaped)} of them in another layout"]
         for path, (before, after) in self.resized.items():
             lines.append(f"resized     {path} {_shape(before)} -> {_shape(after)}")
         for word in ("remade", "missing", "unexpected", "ignored"):
@@ -42,8 +46,8 @@ class Report:
                 more = f", ... ({len(names)})" if len(names) > 6 else ""
                 lines.append(f"{word:<11} {', '.join(names[:6])}{more}")
         if self.assumed:
-            spelled = ", ".join(f"{key}={value!r}" for key, value in sorted(self.assumed.items()))
-            lines.append(f"assumed     {spelled}: no file tells these")
+            assumptions = ", ".join(f"{key}={value!r}" for key, value in sorted(self.assumed.items()))
+            lines.append(f"assumed     {assumptions}: files do not record these")
         for key, (usual, given) in self.given.items():
             lines.append(f"given       {key}={given!r}, where such weights usually have {usual!r}")
         return "\n".join(lines)

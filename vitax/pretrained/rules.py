@@ -1,7 +1,8 @@
-"""Rules of correspondence: which tensors of another project are which of ours, and how the one is made of the other.
+"""Rules that convert tensors of another project to our variables, and back.
 
-A rule works both ways. Names of the other project are dotted ("blocks.0.attn.qkv.weight"); ours are paths of
-variables ("params/block0/attention/qkv/kernel"). Functions here return lists, to be added up to the table of a model.
+Names of the other project are dotted ("blocks.0.attn.qkv.weight"); ours are paths of variables
+("params/block0/attention/qkv/kernel"). The functions of this module return lists of rules, which are concatenated to
+the table of a model. Their docstrings give the shape in the other project's file and the shape in our model.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,9 +14,14 @@ Arrays = tuple[np.ndarray, ...]
 
 
 class Rule(NamedTuple):
-    """``theirs`` and ``ours``: names; ``load`` makes arrays of ours from theirs, ``save`` is its inverse.
+    """A correspondence between tensors of another project and our variables.
 
-    optional: names among theirs that a file may lack, because they repeat another.
+    Attributes:
+        theirs: names in the other project.
+        ours: paths of our variables.
+        load: converts their arrays to ours.
+        save: the inverse of ``load``.
+        optional: names among ``theirs`` that a file may lack, because they repeat another tensor.
     """
 
     theirs: tuple[str, ...]
@@ -29,28 +35,28 @@ Rules = list[Rule]
 
 
 def one(theirs: str, ours: str, load=lambda x: x, save=lambda x: x) -> Rules:
-    """One tensor, one parameter."""
+    """A rule for one tensor that is one parameter."""
     return [Rule((theirs,), (f"params/{ours}",), lambda x: (load(x[0]),), lambda x: (save(x[0]),))]
 
 
 def shaped(theirs: str, ours: str, their_shape: Sequence[int], our_shape: Sequence[int]) -> Rules:
-    """The same numbers in another shape."""
+    """A rule for a tensor that has the same numbers in another shape."""
     return one(theirs, ours, lambda x: x.reshape(our_shape), lambda x: x.reshape(their_shape))
 
 
 def vector(theirs: str, ours: str) -> Rules:
-    """[1, 1, D] there, [D] here: tokens."""
+    """A token: [1, 1, D] in the file, [D] in the model."""
     return shaped(theirs, ours, (1, 1, -1), (-1,))
 
 
 def linear(theirs: str, ours: str, bias: bool = True) -> Rules:
-    """[out, in] there, [in, out] here."""
+    """A linear layer: [out, in] in the file, [in, out] in the model."""
     rules = one(f"{theirs}.weight", f"{ours}/kernel", np.transpose, np.transpose)
     return rules + (one(f"{theirs}.bias", f"{ours}/bias") if bias else [])
 
 
 def linears(theirs: Sequence[str], ours: str, bias: bool = True) -> Rules:
-    """Several linear layers there, side by side in one here: query, key and value."""
+    """Several linear layers in the file, joined to one in the model: query, key and value."""
     count, rules = len(theirs), []
     for leaf, name in (("weight", "kernel"), *((("bias", "bias"),) if bias else ())):
         rules.append(
@@ -65,7 +71,7 @@ def linears(theirs: Sequence[str], ours: str, bias: bool = True) -> Rules:
 
 
 def convolution(theirs: str, ours: str, bias: bool = True) -> Rules:
-    """[out, in, row, column] there, [row, column, in, out] here."""
+    """A convolution: [out, in, row, column] in the file, [row, column, in, out] in the model."""
     rules = one(
         f"{theirs}.weight", f"{ours}/kernel", lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 1)
     )
@@ -73,7 +79,7 @@ def convolution(theirs: str, ours: str, bias: bool = True) -> Rules:
 
 
 def patches(theirs: str, ours: str, patch_size: int, bias: bool = True) -> Rules:
-    """A strided convolution there, the product with a matrix [P*P*C, D] here."""
+    """A patch embedding: a strided convolution in the file, the product with a matrix [P*P*C, D] in the model."""
     p = patch_size
     rules = one(
         f"{theirs}.weight",
@@ -85,12 +91,12 @@ def patches(theirs: str, ours: str, patch_size: int, bias: bool = True) -> Rules
 
 
 def norm(theirs: str, ours: str) -> Rules:
-    """LayerNorm."""
+    """A LayerNorm."""
     return one(f"{theirs}.weight", f"{ours}/scale") + one(f"{theirs}.bias", f"{ours}/bias")
 
 
 def batch_norm(theirs: str, ours: str) -> Rules:
-    """BatchNorm: its running statistics are in the collection "batch_stats"."""
+    """A BatchNorm, whose running statistics are in the collection "batch_stats"."""
     same = lambda x: x
     return norm(theirs, ours) + [
         Rule((f"{theirs}.running_{a}",), (f"batch_stats/{ours}/{b}",), same, same)
@@ -99,9 +105,9 @@ def batch_norm(theirs: str, ours: str) -> Rules:
 
 
 def positions(theirs: str, ours: str, grid: tuple[int, int], prefix: int) -> Rules:
-    """[1, prefix + h*w, D] (or without the 1) there; prefix [prefix, D] and grid [h, w, D] here.
+    """Positions: [1, prefix + h*w, D] (or without the 1) in the file; prefix [prefix, D], grid [h, w, D] in the model.
 
-    A file without vectors for the prefix gets zeros there.
+    If a file has no vectors for the prefix, they become zeros.
     """
     count = grid[0] * grid[1]
 
@@ -121,7 +127,7 @@ def positions(theirs: str, ours: str, grid: tuple[int, int], prefix: int) -> Rul
 
 
 def copies(rule: Rules, others: Sequence[str]) -> Rules:
-    """The single tensor of a rule has further names, under which a file may repeat it.
+    """The rule with further names of its single tensor, under which a file may repeat it.
 
     Raises:
         ValueError: the copies differ.
@@ -129,22 +135,22 @@ def copies(rule: Rules, others: Sequence[str]) -> Rules:
     ((theirs,), ours, load, save, _) = rule[0]
 
     def load_equal(x: Arrays) -> Arrays:
-        for other in x[1:]:
-            if not np.array_equal(other, x[0]):
-                raise ValueError(f"of {', '.join((theirs, *others))}, which are tied, one differs")
+        for duplicate in x[1:]:
+            if not np.array_equal(duplicate, x[0]):
+                raise ValueError(f"{', '.join((theirs, *others))} are tied, but one of them differs")
         return load(x[:1])
 
     return [Rule((theirs, *others), ours, load_equal, lambda x: save(x) * (1 + len(others)), tuple(others))]
 
 
 def relative_bias(theirs: str, ours: str, table: tuple[int, int], heads: int) -> Rules:
-    """[(2h-1)*(2w-1), heads] there, [2h-1, 2w-1, heads] here."""
+    """Relative positions: [(2h-1)*(2w-1), heads] in the file, [2h-1, 2w-1, heads] in the model."""
     sides = (2 * table[0] - 1, 2 * table[1] - 1)
     return shaped(theirs, f"{ours}/relative_bias", (-1, heads), (*sides, heads))
 
 
 def timm_block(theirs: str, ours: str, qkv_bias: bool = True) -> Rules:
-    """A pre-norm block with the names of timm, which most projects have taken over."""
+    """A pre-norm block with the names of timm, which most projects have adopted."""
     return (
         norm(f"{theirs}.norm1", f"{ours}/norm1")
         + linear(f"{theirs}.attn.qkv", f"{ours}/attention/qkv", qkv_bias)
@@ -156,7 +162,7 @@ def timm_block(theirs: str, ours: str, qkv_bias: bool = True) -> Rules:
 
 
 def hugging_face_block(theirs: str, ours: str, inner: str = "attention", qkv_bias: bool = True) -> Rules:
-    """A pre-norm block with the names of Hugging Face's ViT and Swin; ``inner``: where query, key and value are."""
+    """A pre-norm block with the names of Hugging Face's ViT and Swin; query, key and value are in ``inner``."""
     qkv = [f"{theirs}.attention.{inner}.{name}" for name in ("query", "key", "value")]
     return (
         norm(f"{theirs}.layernorm_before", f"{ours}/norm1")
@@ -169,5 +175,5 @@ def hugging_face_block(theirs: str, ours: str, inner: str = "attention", qkv_bia
 
 
 def stacked(theirs: str, ours: Sequence[str]) -> Rules:
-    """The rows of one tensor there, a parameter each here."""
+    """The rows of one tensor in the file, each of which is a parameter of the model."""
     return [Rule((theirs,), tuple(f"params/{o}" for o in ours), lambda x: tuple(x[0]), lambda x: (np.stack(x),))]

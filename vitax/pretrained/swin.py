@@ -14,7 +14,7 @@ from vitax.pretrained.rules import Rules
 def _fields(
     tensors: Tensors, given: Fields, patch: str, blocks: str, mlp: str, qkv_bias: str, head: str
 ) -> dict[str, Any]:
-    """``blocks``: pattern of a block's name with the stage in group 1 and the block in group 2."""
+    """``blocks`` is a pattern of block names with the stage in group 1 and the block in group 2."""
     weight = tensors[f"{patch}.weight"]
     width, patch_size = weight.shape[0], weight.shape[2]
     numbers = {(int(m[1]), int(m[2])) for name in tensors if (m := re.match(blocks, name))}
@@ -25,17 +25,17 @@ def _fields(
             tables[int(m[1])] = value.shape
     sides = [(int(tables[stage][0] ** 0.5) + 1) // 2 for stage in range(stages)]
     window = sides[0]
-    # The window of a stage whose map is smaller has shrunk to it, and tells the image size; without one, any size
-    # fits at which the last stage has a window.
+    # If the map of a stage is smaller than the window, the window has shrunk to the map, which determines the image
+    # size. If there is no such stage, any size fits at which the last stage has a whole window.
     last = next((stage for stage in range(stages) if sides[stage] < window), stages - 1)
     native = pair(sides[last] * patch_size * 2**last)
-    wanted = given.get("image_size", native)
-    own = all(
-        min(window, *(-(-n // (patch_size * 2**stage)) for n in wanted)) == sides[stage] for stage in range(stages)
+    requested = given.get("image_size", native)
+    fits = all(
+        min(window, *(-(-n // (patch_size * 2**stage)) for n in requested)) == sides[stage] for stage in range(stages)
     )
     return dict(
         num_classes=len(tensors[head]) if head in tensors else 0,
-        image_size=wanted if own else native,
+        image_size=requested if fits else native,
         patch_size=patch_size,
         width=width,
         depths=tuple(sum(stage == s for stage, _ in numbers) for s in range(stages)),
@@ -47,7 +47,7 @@ def _fields(
 
 
 def _rules(model: Swin, block: Callable[..., Rules], blocks: str, attention: str, merge: str) -> Rules:
-    """Blocks and mergings; the other project numbers them by stage."""
+    """Rules for blocks and mergings, which the other project numbers by stage."""
     rules, number = [], 0
     for stage, depth in enumerate(model.depths):
         side = model.window_of(stage)
@@ -70,13 +70,13 @@ def _rules(model: Swin, block: Callable[..., Rules], blocks: str, attention: str
 
 
 def official_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-    """Fields of the model, as far as the official code's shapes tell them.
+    """Fields of the model, derived from the official code's tensors.
 
     Raises:
-        UserError: a variant that vitax does not have.
+        UserError: the file holds a variant that vitax does not have.
     """
     block = "layers.0.blocks.0"
-    found = _fields(
+    fields = _fields(
         tensors,
         given,
         "patch_embed.proj",
@@ -88,12 +88,12 @@ def official_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
     if "absolute_pos_embed" in tensors or "patch_embed.norm.weight" not in tensors:
         raise UserError("Swin with absolute positions (ape) or without patch_norm is not supported")
     if any(re.match(r"norm\d\.weight$", name) for name in tensors):
-        found |= dict(pyramid=True, shrink_window=False)
-    return found
+        fields |= dict(pyramid=True, shrink_window=False)
+    return fields
 
 
 def official_rules(model: Swin) -> Rules:
-    """Where each of the official code's tensors goes."""
+    """Rules for the official code's tensors."""
     rules = r.patches("patch_embed.proj", "patch_embed", model.patch_size)
     rules += r.norm("patch_embed.norm", "patch_norm")
     rules += _rules(model, r.timm_block, "layers.{stage}.blocks.{block}", "attn", "layers.{before}.downsample")
@@ -105,7 +105,7 @@ def official_rules(model: Swin) -> Rules:
 
 
 def timm_rules(model: Swin) -> Rules:
-    """Where each of timm's tensors goes."""
+    """Rules for timm's tensors."""
     rules = r.patches("patch_embed.proj", "patch_embed", model.patch_size)
     rules += r.norm("patch_embed.norm", "patch_norm")
     rules += _rules(model, r.timm_block, "layers.{stage}.blocks.{block}", "attn", "layers.{stage}.downsample")
@@ -114,7 +114,7 @@ def timm_rules(model: Swin) -> Rules:
 
 
 def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-    """Fields of the model, as far as Hugging Face's shapes tell them."""
+    """Fields of the model, derived from Hugging Face's tensors."""
     block = "swin.encoder.layers.0.blocks.0"
     return _fields(
         tensors,
@@ -128,12 +128,12 @@ def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
 
 
 def hugging_face_block(theirs: str, ours: str, qkv_bias: bool) -> Rules:
-    """The rules of a Swin block of Hugging Face's."""
+    """Rules for a Swin block of Hugging Face."""
     return r.hugging_face_block(theirs, ours, "self", qkv_bias)
 
 
 def hugging_face_rules(model: Swin) -> Rules:
-    """Where each of Hugging Face's tensors goes."""
+    """Rules for Hugging Face's tensors."""
     embed = "swin.embeddings"
     rules = r.patches(f"{embed}.patch_embeddings.projection", "patch_embed", model.patch_size)
     rules += r.norm(f"{embed}.norm", "patch_norm")
@@ -153,7 +153,7 @@ _stages = lambda names: count(names, r"layers\.(\d+)\.")
 
 
 def _timm(names: Any) -> bool:
-    """timm's mergings open a stage: the first has none, the last has one."""
+    """Recognises timm, whose stages begin with a merging: the first stage has none, the last stage has one."""
     last = _stages(names) - 1
     return has(*_FIRST)(names) and ("head.fc.weight" in names or f"layers.{last}.downsample.norm.weight" in names)
 
@@ -166,7 +166,7 @@ FORMATS = (
         has(*_FIRST),
         official_fields,
         official_rules,
-        rename=renaming((r"^backbone\.", "")),  # of a detector
+        rename=renaming((r"^backbone\.", "")),  # the prefix in a detector
         tells=("num_heads",),
     ),
     Format(

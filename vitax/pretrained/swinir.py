@@ -14,10 +14,10 @@ BLOCK = "layers.{}.residual_group.blocks.{}"
 
 
 def fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-    """Fields of the model, as far as the shapes tell them.
+    """Fields of the model, derived from the tensors.
 
     Raises:
-        UserError: a variant that vitax does not have.
+        UserError: the file holds a variant that vitax does not have.
     """
     if "absolute_pos_embed" in tensors or "patch_embed.norm.weight" not in tensors:
         raise UserError("SwinIR with absolute positions (ape) or without patch_norm is not supported")
@@ -32,7 +32,7 @@ def fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
         scale=scale,
         upsampler=upsampler,
         residual="3conv" if "conv_after_body.0.weight" in tensors else "1conv",
-        # Published: only JPEG models have a window of 7 and no upsampling, and they compute with 0..255.
+        # Of the published models, only those for JPEG have a window of 7 and no upsampling; they compute with 0..255.
         pixel_range=255.0 if window == 7 and upsampler == "none" else 1.0,
         width=width,
         depths=tuple(count(tensors, rf"layers\.{i}\.residual_group\.blocks\.(\d+)\.") for i in range(groups)),
@@ -44,7 +44,7 @@ def fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
 
 
 def _head(tensors: Tensors, channels: int) -> tuple[str, int, int]:
-    """Upsampler, scale, and channels of the reconstruction."""
+    """Upsampler, scale, and number of channels in the reconstruction."""
     if "conv_hr.weight" in tensors:
         return ("nearest_conv", 4 if "conv_up2.weight" in tensors else 2, len(tensors["conv_hr.weight"]))
     if "conv_before_upsample.0.weight" in tensors:
@@ -59,37 +59,37 @@ def _head(tensors: Tensors, channels: int) -> tuple[str, int, int]:
 
 
 def rules(model: SwinIR) -> Rules:
-    """Where each of the tensors goes."""
-    found = r.convolution("conv_first", "conv_first") + r.norm("patch_embed.norm", "patch_norm")
+    """Rules for the tensors of the official code."""
+    all_rules = r.convolution("conv_first", "conv_first") + r.norm("patch_embed.norm", "patch_norm")
     for i, (depth, heads) in enumerate(zip(model.depths, model.num_heads, strict=True)):
         for j in range(depth):
             theirs, ours = BLOCK.format(i, j), f"group{i}/block{j}"
-            found += r.timm_block(theirs, ours)
+            all_rules += r.timm_block(theirs, ours)
             table = f"{theirs}.attn.relative_position_bias_table"
-            found += r.relative_bias(table, f"{ours}/positions", (model.window,) * 2, heads)
-        found += _residual(f"layers.{i}.conv", f"group{i}/conv", model.residual)
-    found += r.norm("norm", "norm")
-    found += _residual("conv_after_body", "conv_after_body", model.residual)
+            all_rules += r.relative_bias(table, f"{ours}/positions", (model.window,) * 2, heads)
+        all_rules += _residual(f"layers.{i}.conv", f"group{i}/conv", model.residual)
+    all_rules += r.norm("norm", "norm")
+    all_rules += _residual("conv_after_body", "conv_after_body", model.residual)
     if model.upsampler == "pixelshuffle_direct":
-        return found + r.convolution("upsample.0", "upsample0")
+        return all_rules + r.convolution("upsample.0", "upsample0")
     steps = upsample_steps(model.scale)
     if model.upsampler != "none":
-        found += r.convolution("conv_before_upsample.0", "conv_before_upsample")
+        all_rules += r.convolution("conv_before_upsample.0", "conv_before_upsample")
     if model.upsampler == "pixelshuffle":
         for i in range(len(steps)):
-            # Every second entry is the shuffling.
-            found += r.convolution(f"upsample.{2 * i}", f"upsample{i}")
+            # Every second entry is a pixel shuffle without parameters.
+            all_rules += r.convolution(f"upsample.{2 * i}", f"upsample{i}")
     if model.upsampler == "nearest_conv":
         for i in range(len(steps)):
-            found += r.convolution(f"conv_up{i + 1}", f"conv_up{i + 1}")
-        found += r.convolution("conv_hr", "conv_hr")
-    return found + r.convolution("conv_last", "conv_last")
+            all_rules += r.convolution(f"conv_up{i + 1}", f"conv_up{i + 1}")
+        all_rules += r.convolution("conv_hr", "conv_hr")
+    return all_rules + r.convolution("conv_last", "conv_last")
 
 
 def _residual(theirs: str, ours: str, kind: str) -> Rules:
     if kind == "1conv":
         return r.convolution(theirs, f"{ours}/conv")
-    # Activations stand between.
+    # Activations are in between.
     return [rule for i in range(3) for rule in r.convolution(f"{theirs}.{2 * i}", f"{ours}/conv{i + 1}")]
 
 

@@ -1,7 +1,7 @@
 """Reads tensors from PyTorch's zip files (.pth, .pt, .bin, TorchScript) without PyTorch and without running code.
 
-The pickle inside is followed opcode by opcode, as far as tensors and plain containers need it, and no further. What
-a tensor says of its size is checked against what lies in the archive before anything is allocated.
+The pickle inside is interpreted opcode by opcode, and only the opcodes that tensors and plain containers need are
+accepted. The size that a tensor claims is checked against the archive before anything is allocated.
 """
 
 import math
@@ -26,7 +26,7 @@ DTYPES = {
     "ByteStorage": np.dtype(np.uint8),
     "BoolStorage": np.dtype(np.bool_),
 }
-# Tied weights are one storage under several names; a file of nothing but such names would grow without end.
+# Tied weights are one storage under several names; without a limit, a small file with many names could fill memory.
 MAX_REPEATS = 8
 # Far more than any pickle of tensor names needs.
 MAX_PICKLE_BYTES = 64 * 2**20
@@ -34,22 +34,22 @@ MAX_DEPTH = 50
 
 
 class Refused(ValueError):
-    """The file is damaged, or holds something other than tensors."""
+    """Raised if a file is damaged, or holds something other than tensors."""
 
 
 class Record(dict):
-    """A TorchScript module: its attributes, and no code."""
+    """The attributes of a TorchScript module, without its code."""
 
 
 class Name(NamedTuple):
-    """A class or function that a pickle refers to: never the thing itself."""
+    """The name of a class or function to which a pickle refers, never the object itself."""
 
     module: str
     name: str
 
 
 class Storage(NamedTuple):
-    """A piece of the archive, not read yet."""
+    """An entry of the archive that has not been read yet."""
 
     entry: str
     dtype: np.dtype
@@ -57,10 +57,10 @@ class Storage(NamedTuple):
 
 
 def read_torch(path: Path) -> Any:
-    """The pickled object of a zip file of PyTorch, with NumPy arrays for tensors.
+    """The pickled object in a zip file of PyTorch, with NumPy arrays in place of tensors.
 
     Raises:
-        Refused: the file is no such file, is damaged, or holds anything but tensors and containers.
+        Refused: the file is not a zip file of PyTorch, is damaged, or holds more than tensors and containers.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -69,7 +69,7 @@ def read_torch(path: Path) -> Any:
         raise
     except zipfile.BadZipFile as error:
         raise Refused(f"damaged zip file: {error}") from error
-    # What a damaged archive or pickle makes the libraries raise is not documented, and can be nearly anything.
+    # The libraries do not document the exceptions for a damaged archive or pickle; nearly any can occur.
     except Exception as error:
         raise Refused(f"damaged: {type(error).__name__}: {error}") from error
 
@@ -77,7 +77,7 @@ def read_torch(path: Path) -> Any:
 def _read(archive: zipfile.ZipFile) -> Any:
     pickles = [n for n in archive.namelist() if n == "data.pkl" or n.endswith("/data.pkl")]
     if len(pickles) != 1:
-        raise Refused("a zip file without PyTorch's data.pkl")
+        raise Refused("it is a zip file without PyTorch's data.pkl")
     root = pickles[0].removesuffix("data.pkl")
     size = archive.getinfo(pickles[0]).file_size
     if size > MAX_PICKLE_BYTES:
@@ -90,10 +90,11 @@ def _read(archive: zipfile.ZipFile) -> Any:
 
 
 class _Interpreter:
-    """Follows the opcodes of a pickle, as far as tensors and plain containers need them.
+    """An interpreter of those pickle opcodes that tensors and plain containers need.
 
-    Python's own unpickler calls what a file names and sets the state of any object; this one builds dictionaries,
-    lists, tuples, strings and numbers, knows four names, and refuses every other opcode.
+    Python's own unpickler calls any function that a file names and sets the state of any object. This interpreter
+    builds dictionaries, lists, tuples, strings and numbers, accepts only the names that tensors and TorchScript modules
+    need, and rejects every other opcode.
     """
 
     CONSTANTS = MappingProxyType({"NONE": None, "NEWTRUE": True, "NEWFALSE": False})
@@ -198,7 +199,7 @@ class _Interpreter:
         del self.stack[start:]
 
     def _build(self, _: Any) -> None:
-        """Attributes of a module, or those of a dictionary, which are left out."""
+        """Sets the attributes of a module; the attributes of a dictionary are left out."""
         state = self.stack.pop()
         target = self.stack[-1]
         if isinstance(target, Record) and isinstance(state, dict):
@@ -207,14 +208,14 @@ class _Interpreter:
             raise Refused("its pickle sets the state of something other than a module")
 
     def _newobj(self, _: Any) -> None:
-        made, arguments = self.stack[-2:]
-        self.stack[-2:] = [self._call(made, arguments)]
+        function, arguments = self.stack[-2:]
+        self.stack[-2:] = [self._call(function, arguments)]
 
     _reduce = _newobj
 
     def _call(self, function: Any, arguments: Any) -> Any:
         if not isinstance(function, Name) or not isinstance(arguments, tuple):
-            raise Refused("its pickle calls something")
+            raise Refused("its pickle calls something in an unsupported way")
         if function.module.startswith("__torch__"):
             return Record()
         name = function.name
@@ -231,25 +232,25 @@ class _Interpreter:
     def _binpersid(self, _: Any) -> None:
         kind, storage, key, _, count = self.stack.pop()
         if kind != "storage" or not isinstance(storage, Name) or storage.name not in DTYPES:
-            raise Refused(f"it refers to {kind!r} of type {storage!r}")
+            raise Refused(f"its pickle refers to {kind!r} of type {storage!r}")
         self.stack.append(Storage(f"{self.folder}{key}", DTYPES[storage.name], int(count)))
 
     def _tensor(self, storage: Any, offset: int, size: Any, stride: Any) -> np.ndarray:
-        """A tensor is a strided view of a storage; one that would leave it, or repeat parts of it, is refused."""
+        """A tensor from a strided view of a storage; one that leaves the storage or repeats parts of it is rejected."""
         if not isinstance(storage, Storage):
-            raise Refused(f"a tensor of {type(storage).__name__}")
+            raise Refused(f"a tensor is made of {type(storage).__name__}, not of a storage")
         offset, size, stride = int(offset), tuple(map(int, size)), tuple(map(int, stride))
-        numbers = math.prod(size)
+        count = math.prod(size)
         end = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) + 1
-        if min((offset, *size, *stride), default=0) < 0 or (numbers and end > storage.count):
+        if min((offset, *size, *stride), default=0) < 0 or (count and end > storage.count):
             raise Refused(f"a tensor of shape {size} does not fit its {storage.count:,} numbers")
-        if numbers > storage.count:
+        if count > storage.count:
             raise Refused(f"a tensor of shape {size} repeats its {storage.count:,} numbers")
         flat = self._storage(storage)
-        self.left -= numbers * storage.dtype.itemsize
+        self.left -= count * storage.dtype.itemsize
         if self.left < 0:
             raise Refused(f"its tensors are more than {MAX_REPEATS} times as large as the file")
-        if not numbers:
+        if not count:
             return np.zeros(size, storage.dtype)
         steps = tuple(s * storage.dtype.itemsize for s in stride)
         view = np.lib.stride_tricks.as_strided(flat[offset:], size, steps, writeable=False)
@@ -261,21 +262,21 @@ class _Interpreter:
                 info = self.archive.getinfo(storage.entry)
             except KeyError as error:
                 raise Refused(f"the numbers {storage.entry} are missing") from error
-            wanted = storage.count * storage.dtype.itemsize
-            # PyTorch does not compress; what is compressed could grow without end.
-            if info.compress_type != zipfile.ZIP_STORED or info.file_size != wanted:
-                raise Refused(f"{storage.entry} has {info.file_size:,} bytes, its tensor {wanted:,}")
+            expected_bytes = storage.count * storage.dtype.itemsize
+            # PyTorch does not compress; a compressed entry could unpack to any size.
+            if info.compress_type != zipfile.ZIP_STORED or info.file_size != expected_bytes:
+                raise Refused(f"{storage.entry} has {info.file_size:,} bytes, its tensor {expected_bytes:,}")
             self.read[storage.entry] = np.frombuffer(self.archive.read(info), storage.dtype)
         return self.read[storage.entry]
 
 
 def _known(name: Name) -> Name:
-    """Refuses every name but those that tensors need."""
-    fine = name in KNOWN or (name.module == "torch" and name.name in DTYPES)
-    if not fine and not str(name.module).startswith("__torch__"):
+    """Returns a name that tensors need, and rejects every other name."""
+    allowed = name in KNOWN or (name.module == "torch" and name.name in DTYPES)
+    if not allowed and not str(name.module).startswith("__torch__"):
         raise Refused(
-            f"it holds {name.module}.{name.name}, and vitax reads tensors only; with a file you trust, write the "
-            f"weights alone: torch.save(torch.load(FILE, weights_only=False)['model'], 'weights.pth')"
+            f"it holds {name.module}.{name.name}, and vitax reads tensors only; if you trust the file, save the "
+            f"weights alone with torch.save(torch.load(FILE, weights_only=False)['model'], 'weights.pth')"
         )
     return name
 

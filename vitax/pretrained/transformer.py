@@ -1,4 +1,4 @@
-"""The Transformer as Hugging Face's Marian names it, and the stacks of PyTorch's nn.Transformer."""
+"""The Transformer as Hugging Face's Marian names it, and rules for the stacks of PyTorch's nn.Transformer."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from vitax.pretrained import rules as r
 from vitax.pretrained.format import Fields, Format, Tensors, count, has, heads
 from vitax.pretrained.rules import Rule, Rules
 
-# Published models of Marian: opus-mt, and its big ones.
+# Published models of Marian: opus-mt and its big variants.
 HEADS = {512: 8, 1024: 16}
 
 
 def marian_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-    """Fields of the model, as far as Marian's shapes tell them."""
+    """Fields of the model, derived from Marian's tensors."""
     _check_positions(tensors)
     vocab_size, width = tensors["model.shared.weight"].shape
     return dict(
@@ -33,7 +33,7 @@ def marian_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
 
 
 def marian_rules(model: Transformer) -> Rules:
-    """Where each of Marian's tensors goes."""
+    """Rules for Marian's tensors."""
     embed = [f"model.{stack}.embed_tokens.weight" for stack in ("encoder", "decoder")]
     rules = r.copies(r.one("model.shared.weight", "word_embed"), [*embed, "lm_head.weight"])
     for stack, depth in (("encoder", model.encoder_depth), ("decoder", model.decoder_depth)):
@@ -61,10 +61,12 @@ def _names(theirs: str, attention: str, letters: str) -> list[str]:
 
 
 def torch_rules(stack: str, depth: int, final_norm: bool = True) -> Rules:
-    """The table of `vitax.nn.stacks.Encoder` or `Decoder`, for a state_dict of torch.nn.Transformer.
+    """Rules for `vitax.nn.stacks.Encoder` or `Decoder` and a state_dict of torch.nn.Transformer.
 
     Args:
         stack: "encoder" or "decoder".
+        depth: number of blocks.
+        final_norm: whether a norm follows the last block.
     """
     rules: Rules = []
     for i in range(depth):
@@ -83,7 +85,7 @@ def torch_rules(stack: str, depth: int, final_norm: bool = True) -> Rules:
 
 
 def _torch_attention(theirs: str, ours: str, parts: tuple[str, ...]) -> Rules:
-    """One matrix for q, k and v there; here as ``parts`` says."""
+    """Attention with one matrix for q, k and v in the file, and one matrix for each of ``parts`` in the model."""
     rules = r.linear(f"{theirs}.out_proj", f"{ours}/out")
     for leaf, name in (("in_proj_weight", "kernel"), ("in_proj_bias", "bias")):
         paths = tuple(f"params/{ours}/{part}/{name}" for part in parts)
@@ -99,17 +101,17 @@ def _torch_attention(theirs: str, ours: str, parts: tuple[str, ...]) -> Rules:
 
 
 def _split(rows: np.ndarray, parts: tuple[str, ...]) -> list[np.ndarray]:
-    each = len(rows) // 3
-    return np.split(rows, np.cumsum([each * len(part) for part in parts])[:-1])
+    rows_per_matrix = len(rows) // 3
+    return np.split(rows, np.cumsum([rows_per_matrix * len(part) for part in parts])[:-1])
 
 
 def _check_positions(tensors: Tensors) -> None:
-    """Refuses stored positions that are not the sinusoids which the model computes."""
+    """Rejects stored positions that differ from the sinusoids that the model computes."""
     for name, table in tensors.items():
         if name.endswith("embed_positions.weight"):
             expected = sincos(np.arange(len(table)), table.shape[1])
             if not np.allclose(table, expected, atol=1e-3):
-                raise UserError(f"{name} holds no sinusoids: these are no weights of Marian")
+                raise UserError(f"{name} does not hold sinusoids, so these are not weights of Marian")
 
 
 FORMATS = (
@@ -121,7 +123,7 @@ FORMATS = (
         ),
         marian_fields,
         marian_rules,
-        # Computed by the model; `marian_fields` checks that they are equal.
+        # The model computes the positions; `marian_fields` checks that they are equal.
         ignore=r"embed_positions\.weight$",
     ),
 )

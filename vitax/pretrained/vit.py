@@ -1,4 +1,4 @@
-"""ViT and DeiT as timm, Hugging Face and Google name them; MAE's encoder and fine-tuned models are timm's."""
+"""ViT and DeiT as timm, Hugging Face and Google name them; MAE's encoder and fine-tuned models use timm's names."""
 
 import math
 from typing import Any
@@ -21,9 +21,10 @@ def grid(model: Any) -> tuple[int, int]:
 
 
 def table_prefix(given: Fields, tokens: int, prefix: int, patch_size: int) -> int:
-    """How many of the vectors of a position table belong to the ``prefix`` tokens: all, or none.
+    """Number of vectors of a position table that belong to the ``prefix`` tokens: ``prefix`` or 0.
 
-    Some tables have none. The given image size tells, or else that the patches of a table are a square.
+    Some tables have no vectors for these tokens. The given image size decides, if it fits the table; otherwise a table
+    whose vectors form a square has none.
     """
     if "image_size" in given:
         patches = math.prod(side // patch_size for side in given["image_size"])
@@ -33,15 +34,15 @@ def table_prefix(given: Fields, tokens: int, prefix: int, patch_size: int) -> in
 
 
 def timm_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-    """Fields of the model, as far as timm's shapes tell them."""
+    """Fields of the model, derived from timm's tensors."""
     weight = tensors["patch_embed.proj.weight"]
     width, patch_size = weight.shape[0], weight.shape[2]
-    class_token, two = "cls_token" in tensors, "dist_token" in tensors
+    class_token, distilled = "cls_token" in tensors, "dist_token" in tensors
     tokens = tensors["pos_embed"].shape[1]
-    prefix = class_token + two
+    prefix = class_token + distilled
     prefix = table_prefix(given, tokens, prefix, patch_size)
-    after = "fc_norm.weight" in tensors
-    pooling = "map" if "attn_pool.latent" in tensors else "token" if class_token and not after else "mean"
+    norm_after_pooling = "fc_norm.weight" in tensors
+    pooling = "map" if "attn_pool.latent" in tensors else "token" if class_token and not norm_after_pooling else "mean"
     old_pre_logits = tensors.get("pre_logits.fc.weight")
     return dict(
         num_classes=len(tensors["head.weight"]) if "head.weight" in tensors else 0,
@@ -54,21 +55,21 @@ def timm_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
         qkv_bias="blocks.0.attn.qkv.bias" in tensors,
         patch_bias="patch_embed.proj.bias" in tensors,
         norm_first_tokens="norm_pre.weight" in tensors,
-        # Towers of CLIP.
+        # Models with norm_pre are towers of CLIP.
         norm_epsilon=1e-5 if "norm_pre.weight" in tensors else 1e-6,
         class_token=class_token,
-        distillation_token=two,
+        distillation_token=distilled,
         pooling=pooling,
-        norm_after_pooling=after,
+        norm_after_pooling=norm_after_pooling,
         pre_logits=0 if old_pre_logits is None else len(old_pre_logits),
     )
 
 
 def timm_rules(model: ViT) -> Rules:
-    """Where each of timm's tensors goes.
+    """Rules for timm's tensors.
 
     Raises:
-        UserError: positions that timm has no names for.
+        UserError: timm has no names for the positions of the model.
     """
     if (model.positions, model.positions_at) not in (("learned_1d", "input"), ("none", "input")):
         raise UserError(f"timm has no names for positions {model.positions!r} at {model.positions_at!r}")
@@ -103,11 +104,11 @@ def timm_rules(model: ViT) -> Rules:
 
 
 def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-    """Fields of the model, as far as Hugging Face's shapes tell them."""
+    """Fields of the model, derived from Hugging Face's tensors."""
     weight = tensors["vit.embeddings.patch_embeddings.projection.weight"]
     layer = "vit.encoder.layer.0"
     width, patch_size = weight.shape[0], weight.shape[2]
-    two = "vit.embeddings.distillation_token" in tensors
+    distilled = "vit.embeddings.distillation_token" in tensors
     tokens = tensors["vit.embeddings.position_embeddings"].shape[1]
     return dict(
         num_classes=len(tensors["classifier.weight"]) if "classifier.weight" in tensors else 0,
@@ -119,11 +120,11 @@ def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
         mlp_width=len(tensors[f"{layer}.intermediate.dense.weight"]),
         qkv_bias=f"{layer}.attention.attention.query.bias" in tensors,
         norm_epsilon=1e-12,
-    ) | ({"distillation_token": True} if two else {})
+    ) | ({"distillation_token": True} if distilled else {})
 
 
 def hugging_face_rules(model: ViT) -> Rules:
-    """Where each of Hugging Face's tensors goes."""
+    """Rules for Hugging Face's tensors."""
     embed = "vit.embeddings"
     rules = r.vector(f"{embed}.cls_token", "cls_token")
     rules += r.positions(f"{embed}.position_embeddings", "pos_embed", grid(model), 1)
@@ -135,7 +136,7 @@ def hugging_face_rules(model: ViT) -> Rules:
 
 
 def google_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-    """Fields of the model, as far as Google's shapes tell them."""
+    """Fields of the model, derived from Google's tensors."""
     kernel = tensors["embedding/kernel"]
     patch_size, width = kernel.shape[0], kernel.shape[-1]
     block = "Transformer/encoderblock_0"
@@ -161,7 +162,7 @@ def google_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
 
 
 def google_rules(model: ViT) -> Rules:
-    """Where each of Google's tensors goes."""
+    """Rules for Google's tensors."""
     p, d, a = model.patch_size, model.width, model.num_heads
     rules = r.shaped("embedding/kernel", "patch_embed/projection/kernel", (p, p, -1, d), (-1, d))
     rules += r.one("embedding/bias", "patch_embed/projection/bias")
@@ -178,17 +179,17 @@ def google_rules(model: ViT) -> Rules:
 
 
 def google_norm(theirs: str, ours: str) -> Rules:
-    """The rules of a norm of Google's."""
+    """Rules for a norm of Google's models."""
     return r.one(f"{theirs}/scale", f"{ours}/scale") + r.one(f"{theirs}/bias", f"{ours}/bias")
 
 
 def google_dense(theirs: str, ours: str) -> Rules:
-    """The rules of a dense layer of Google's."""
+    """Rules for a dense layer of Google's models."""
     return r.one(f"{theirs}/kernel", f"{ours}/kernel") + r.one(f"{theirs}/bias", f"{ours}/bias")
 
 
 def google_block(theirs: str, ours: str, width: int, num_heads: int) -> Rules:
-    """The rules of an encoder block of Google's."""
+    """Rules for an encoder block of Google's models."""
     attention = f"{theirs}/MultiHeadDotProductAttention_1"
     parts = [f"{attention}/{name}" for name in ("query", "key", "value")]
     each = width // num_heads
@@ -222,7 +223,7 @@ FORMATS = (
         _TIMM,
         timm_fields,
         timm_rules,
-        # The decoder of an MAE, where its encoder is wanted as a ViT.
+        # The decoder of an MAE, when its encoder is loaded as a ViT.
         ignore=r"^decoder_|^mask_token$",
     ),
     Format(
@@ -233,7 +234,7 @@ FORMATS = (
         hugging_face_rules,
         ignore=r"vit\.pooler\.|position_ids$",
         rename=renaming(
-            # Without the head the prefix is missing; version 5 of transformers has names of its own at run time.
+            # Files without a head lack the prefix; version 5 of transformers uses other names at run time.
             (r"^(embeddings|encoder|layernorm|pooler|layers)\.", r"vit.\1."),
             (r"^vit\.layers\.(\d+)\.", r"vit.encoder.layer.\1."),
             *HUGGING_FACE_5,
@@ -247,7 +248,7 @@ FORMATS = (
         google_rules,
         rename=renaming(
             (r"^(opt/target/|params/|img/)+", ""),
-            # As big_vision counts.
+            # The numbering of big_vision.
             (r"MultiHeadDotProductAttention_0", "MultiHeadDotProductAttention_1"),
             (r"(encoderblock_\d+)/LayerNorm_1/", r"\1/LayerNorm_2/"),
             (r"MlpBlock_0", "MlpBlock_3"),

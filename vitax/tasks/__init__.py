@@ -1,4 +1,4 @@
-"""One objective, one file. TASKS is the table."""
+"""Objectives, one file for each; TASKS is the table."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,8 +16,12 @@ from vitax.tasks.translation import translation
 
 
 class Objective(NamedTuple):
-    """factory: ``factory(model, spec, *, knobs) -> Task``; data: the kind of data that it is for, see
-    `vitax.pipelines.KINDS`."""
+    """An objective and the kind of data that it needs.
+
+    Attributes:
+        factory: ``factory(model, spec, *, knobs) -> Task``.
+        data: kind of data, a key of `vitax.pipelines.KINDS`.
+    """
 
     factory: Callable[..., Task]
     data: str

@@ -16,20 +16,21 @@ def classification(
     """Softmax cross entropy over exclusive classes.
 
     Args:
-        model: module with a field ``num_classes``; [B, H, W, C] images to [B, K] logits.
-        spec: of the images.
+        model: module with a field ``num_classes`` that maps [B, H, W, C] images to [B, K] logits.
+        spec: specification of the images.
         label_smoothing: 0..1, see `losses.smooth_labels`; only while training.
-        mixup, cutmix: alpha of each, 0 = off, see `images.mixup_or_cutmix`; only while training.
+        mixup: alpha of mixup, 0 = off, see `augment.mixup_or_cutmix`; only while training.
+        cutmix: alpha of CutMix, 0 = off, see `augment.mixup_or_cutmix`; only while training.
 
     Batches: "image" [B, H, W, C] uint8, "label" [B] int, "valid" [B] bool. Predictions: "logits" and
-    "probabilities", both [B, K], and "features" [B, D], what the head reads.
+    "probabilities", both [B, K], and "features" [B, D], the inputs of the head.
 
     Raises:
-        ValueError: images without labels, or a value out of its range.
+        ValueError: the images have no labels, or a value is out of its range.
     """
 
     if not model.num_classes:
-        raise ValueError("these images have no labels; choose data that have, a folder of class folders say")
+        raise ValueError("these images have no labels; choose data with labels, for example a folder of class folders")
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
     if mixup < 0 or cutmix < 0:
@@ -55,12 +56,12 @@ def classification(
             image, targets, valid = augment.mixed(mix_key, image, targets, valid, mixup, cutmix)
         logits, updates = apply(variables, image, train=train, key=dropout_key)
         values = losses.softmax_cross_entropy(logits, targets)  # [B]
-        found = {"loss": metrics.masked(values, valid)}
-        # Against the labels of the unmixed image: while training with mixup this stays low by design.
-        found["accuracy"] = metrics.masked(metrics.top_k(logits, batch["label"]), valid)
+        batch_metrics = {"loss": metrics.masked(values, valid)}
+        # The labels are those of the unmixed images: while training with mixup, the accuracy stays low by design.
+        batch_metrics["accuracy"] = metrics.masked(metrics.top_k(logits, batch["label"]), valid)
         if not train and model.num_classes > 5:
-            found["accuracy_top5"] = metrics.masked(metrics.top_k(logits, batch["label"], k=5), valid)
-        return metrics.mean(found["loss"]), Aux(found, updates)
+            batch_metrics["accuracy_top5"] = metrics.masked(metrics.top_k(logits, batch["label"], k=5), valid)
+        return metrics.mean(batch_metrics["loss"]), Aux(batch_metrics, updates)
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         logits, _ = apply(variables, batch["image"], train=False, key=None)

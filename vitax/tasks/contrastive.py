@@ -1,4 +1,4 @@
-"""Images and their captions into one space (Radford et al. 2021, arXiv:2103.00020)."""
+"""Embedding of images and their captions in one space (Radford et al. 2021, arXiv:2103.00020)."""
 
 import functools
 
@@ -12,28 +12,29 @@ from vitax.tasks.task import Aux, Batch, Task, Variables
 
 
 def contrastive(model: nn.Module, spec: PairSpec, *, loss: str = "softmax", max_scale: float = 100.0) -> Task:
-    """Which caption belongs to which image, among all of the batch, on all devices.
+    """Matching of captions and images within the whole batch, over all devices.
 
-    With ``accumulate``, each micro-batch is compared within itself.
+    With ``accumulate``, examples are compared only within their micro-batch.
 
     Args:
-        model: `vitax.models.clip.CLIP`; (images, tokens) to `Embeddings`.
-        spec: of images and captions.
+        model: `vitax.models.clip.CLIP`, which maps (images, tokens) to `Embeddings`.
+        spec: specification of the images and captions.
         loss: "softmax" (`losses.contrastive`) or "sigmoid" (`losses.sigmoid_contrastive`; the model needs
             ``logit_bias``).
-        max_scale: the temperature is learned, but its inverse is kept in 1..max_scale.
+        max_scale: upper limit of the inverse of the learned temperature, which is kept in 1..max_scale.
 
     Batches: "image" [B, H, W, C] uint8, "tokens" [B, L] int, "valid" [B] bool. Metrics: "image_to_text" and
-    "text_to_image", how often the right one of the batch is the nearest. Predictions: "image" and "text" [B, E] of
-    length 1, "features" [B, E] the former, "scale" and "bias" [B] what makes logits of their products.
+    "text_to_image", the shares of examples whose own partner is the nearest in the batch. Predictions: "image" and
+    "text" [B, E] of length 1; "features" [B, E], equal to "image"; "scale" and "bias" [B], which turn products of the
+    two into logits.
 
     Raises:
-        ValueError: an unknown loss, or one that does not go with the model.
+        ValueError: the loss is unknown or does not suit the model, or max_scale is below 1.
     """
     if loss not in ("softmax", "sigmoid"):
         raise ValueError(f"loss={loss!r} is unknown; choose 'softmax' or 'sigmoid'")
     if (loss == "sigmoid") != model.logit_bias:
-        raise ValueError(f"loss={loss!r} does not go with model.logit_bias={model.logit_bias}")
+        raise ValueError(f"loss={loss!r} does not suit model.logit_bias={model.logit_bias}")
     if max_scale < 1:
         raise ValueError(f"max_scale={max_scale} must be at least 1")
     normalize = functools.partial(augment.normalize, mean=spec.image.mean, std=spec.image.std)
@@ -56,15 +57,15 @@ def contrastive(model: nn.Module, spec: PairSpec, *, loss: str = "softmax", max_
         else:
             values = losses.sigmoid_contrastive(out.image, out.text, out.scale, out.bias, valid)
         products = jnp.where(valid[None, :], out.image @ out.text.T, -jnp.inf)
-        own = jnp.arange(len(valid))
+        partner = jnp.arange(len(valid))
         backward = jnp.where(valid[None, :], out.text @ out.image.T, -jnp.inf)
-        found = {
+        batch_metrics = {
             "loss": metrics.masked(values, valid),
-            "image_to_text": metrics.masked(metrics.top_k(products, own), valid),
-            "text_to_image": metrics.masked(metrics.top_k(backward, own), valid),
+            "image_to_text": metrics.masked(metrics.top_k(products, partner), valid),
+            "text_to_image": metrics.masked(metrics.top_k(backward, partner), valid),
             "scale": (out.scale, jnp.ones(())),
         }
-        return metrics.mean(found["loss"]), Aux(found, updates)
+        return metrics.mean(batch_metrics["loss"]), Aux(batch_metrics, updates)
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         out, _ = embed(variables, batch)

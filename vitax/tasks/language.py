@@ -1,4 +1,4 @@
-"""The next word, from those before it: a language model."""
+"""Language modelling: prediction of the next word from the words before it."""
 
 import flax.linen as nn
 import jax
@@ -16,14 +16,14 @@ def language(model: nn.Module, spec: TextSpec, *, label_smoothing: float = 0.0) 
 
     Args:
         model: `vitax.models.transformer.LanguageModel`.
-        spec: of the texts.
+        spec: specification of the texts.
         label_smoothing: 0..1, only while training.
 
-    Batches: "tokens" [B, L] int, from begin on, "valid" [B] bool. Metrics are means over tokens. Predictions: "tokens"
-    [B, L] int: the text that is there without its begin, and how it goes on, greedily.
+    Batches: "tokens" [B, L] int, starting with begin, "valid" [B] bool. Metrics are means over tokens. Predictions:
+    "tokens" [B, L] int, the given text without its begin, followed by its greedy continuation.
 
     Raises:
-        ValueError: a value out of its range.
+        ValueError: a value is out of its range.
     """
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
@@ -41,8 +41,8 @@ def language(model: nn.Module, spec: TextSpec, *, label_smoothing: float = 0.0) 
         return next_words(logits, words, counted, label_smoothing if train else 0.0)
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
-        given = batch["tokens"][:, 1:]
-        given = jnp.pad(given, ((0, 0), (0, 1)), constant_values=pad)  # [B, L], what stands after position i
+        next_tokens = batch["tokens"][:, 1:]
+        next_tokens = jnp.pad(next_tokens, ((0, 0), (0, 1)), constant_values=pad)  # [B, L], the token after position i
 
         def step(tokens, position, cache):
             logits, updated = model.apply(
@@ -52,12 +52,12 @@ def language(model: nn.Module, spec: TextSpec, *, label_smoothing: float = 0.0) 
                 cache_length=spec.length,
                 mutable=["cache"],
             )
-            # What is there already is not to be guessed.
-            known = jax.lax.dynamic_index_in_dim(given, position, axis=1, keepdims=False)
-            fixed = jax.nn.one_hot(known, logits.shape[-1]) * 1e9
-            return jnp.where((known != pad)[:, None], fixed, logits[:, 0]), updated
+            # Tokens that are given are not predicted.
+            given_token = jax.lax.dynamic_index_in_dim(next_tokens, position, axis=1, keepdims=False)
+            fixed = jax.nn.one_hot(given_token, logits.shape[-1]) * 1e9
+            return jnp.where((given_token != pad)[:, None], fixed, logits[:, 0]), updated
 
-        found = greedy(step, len(given), begin=spec.begin, end=spec.end, pad=pad, length=spec.length)
-        return {"tokens": found}
+        completed = greedy(step, len(next_tokens), begin=spec.begin, end=spec.end, pad=pad, length=spec.length)
+        return {"tokens": completed}
 
     return Task(init, loss, predict)

@@ -1,4 +1,4 @@
-"""Masked image modelling: predict the hidden patches from the visible ones (He et al. 2021, arXiv:2111.06377)."""
+"""Masked image modelling: prediction of the hidden patches from the visible ones (He et al. 2021, arXiv:2111.06377)."""
 
 import functools
 
@@ -18,25 +18,25 @@ def masked_image(
     """Mean squared error of the pixels of hidden patches.
 
     Args:
-        model: `vitax.models.mae.MAE`; (images, visible places) to [B, N, P*P*C] pixels.
-        spec: of the images.
+        model: `vitax.models.mae.MAE`, which maps (images, visible places) to [B, N, P*P*C] pixels.
+        spec: specification of the images.
         mask_ratio: share of the patches that is hidden, see `masking.random_masking`.
-        normalize_targets: see `losses.patch_mse`; the official runs that are fine-tuned do, those made to be looked
-            at do not.
+        normalize_targets: normalises each target patch, see `losses.patch_mse`; the official models for fine-tuning
+            are trained with it, those for visualisation are not.
 
-    Batches: "image" [B, H, W, C] uint8, "valid" [B] bool. Predictions: "features" [B, D], the encoder's mean patch
-    when it sees the whole image; "reconstruction" [B, H, W, C] uint8, the hidden patches predicted (each with mean
-    and deviation of the true one, where targets are normalised) and the visible ones as they are; "visible" [B, N].
+    Batches: "image" [B, H, W, C] uint8, "valid" [B] bool. Predictions: "features" [B, D], the mean of the encoder's
+    patches for the whole image; "reconstruction" [B, H, W, C] uint8, with the hidden patches predicted (each with the
+    mean and deviation of the true patch, if targets are normalised) and the visible ones unchanged; "visible" [B, N].
 
     Raises:
-        ValueError: a ratio that hides nothing, or everything.
+        ValueError: the ratio hides nothing or everything.
     """
     p = model.patch_size
     height, width = spec.image_size
     patches = (height // p) * (width // p)
     if int(patches * (1 - mask_ratio)) >= patches:
         raise ValueError(f"mask_ratio={mask_ratio} hides none of {patches} patches")
-    masking.random_masking(jax.random.key(0), 1, patches, mask_ratio)  # refuses one that hides all
+    masking.random_masking(jax.random.key(0), 1, patches, mask_ratio)  # raises an error if all are hidden
     normalize = functools.partial(augment.normalize, mean=spec.mean, std=spec.std)
 
     def hide(key: jax.Array, batch: int) -> tuple[jax.Array, jax.Array]:
@@ -54,8 +54,8 @@ def masked_image(
         pixels = model.apply(variables, image, keep, train=train, rngs=rngs)
         target = patchify(image, p).reshape(pixels.shape)
         values = losses.patch_mse(pixels, target, normalize=normalize_targets)  # [B, N]
-        found = metrics.masked(values, ~visible & batch["valid"][:, None])
-        return metrics.mean(found), Aux({"loss": found})
+        hidden_loss = metrics.masked(values, ~visible & batch["valid"][:, None])
+        return metrics.mean(hidden_loss), Aux({"loss": hidden_loss})
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         image = normalize(batch["image"])

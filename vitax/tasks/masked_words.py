@@ -1,4 +1,4 @@
-"""Masked words, and whether the second passage follows the first (Devlin et al. 2018, arXiv:1810.04805, section 3.1)."""
+"""Prediction of masked words and of the next passage (Devlin et al. 2018, arXiv:1810.04805, section 3.1)."""
 
 import flax.linen as nn
 import jax
@@ -8,27 +8,27 @@ from vitax import losses, masking, metrics
 from vitax.specs import TextSpec
 from vitax.tasks.task import Aux, Batch, Task, Variables
 
-TOP = 5  # words that are predicted for each place
+TOP = 5  # number of words that are predicted for each place
 
 
 def masked_words(model: nn.Module, spec: TextSpec, *, mask_rate: float = 0.15, max_predictions: int = 20) -> Task:
-    """Cross entropy of hidden words, plus that of the second passage where the model has a head for it.
+    """Cross entropy of hidden words, plus cross entropy of the second passage if the model has a head for it.
 
-    Micro-batches and batches of a test count by their hidden words, the second part of the loss too.
+    Micro-batches and test batches are weighted by their number of hidden words, also in the second part of the loss.
 
     Args:
         model: `vitax.models.bert.BERT` or `vitax.models.fnet.FNet` with ``heads`` "pretraining", or "masked_words"
             for hidden words alone.
-        spec: of the texts; the tokenizer needs a mask token.
+        spec: specification of the texts; the tokenizer needs a mask token.
         mask_rate: share of the words that is chosen, see `masking.corrupt_words`.
-        max_predictions: words chosen in one text, at most.
+        max_predictions: maximum number of words that are chosen in one text.
 
     Batches: "tokens", "segments" [B, L] int, "next" [B] int, "valid" [B] bool. Metrics: "accuracy" and "perplexity" of
-    hidden words, "next_accuracy". Predictions, for tokens as they come: "top_words" and "top_probabilities" [B, L, 5],
+    hidden words, "next_accuracy". Predictions, for unchanged tokens: "top_words" and "top_probabilities" [B, L, 5],
     "features" [B, D].
 
     Raises:
-        ValueError: a model without the heads, or data without the pairs that it needs.
+        ValueError: the model lacks the heads, the data lack pairs or a mask token, or a value is out of its range.
     """
     if model.heads not in ("pretraining", "masked_words"):
         raise ValueError(f"model.heads={model.heads!r} predicts no words; choose 'pretraining' or 'masked_words'")
@@ -71,14 +71,14 @@ def masked_words(model: nn.Module, spec: TextSpec, *, mask_rate: float = 0.15, m
         counted = chosen & valid[:, None]
         hidden = metrics.masked(values, counted)
         total = metrics.mean(hidden)
-        found = {"perplexity": hidden, "accuracy": metrics.masked(metrics.top_k(out["word_logits"], words), counted)}
+        results = {"perplexity": hidden, "accuracy": metrics.masked(metrics.top_k(out["word_logits"], words), counted)}
         if "next_logits" in out:
-            follows = metrics.masked(losses.masked_words(out["next_logits"], batch["next"]), valid)
-            total = total + metrics.mean(follows)
-            right = metrics.top_k(out["next_logits"], batch["next"])
-            found["next_accuracy"] = metrics.masked(right, valid)
-        found["loss"] = (total * hidden[1], hidden[1])
-        return total, Aux(found)
+            next_loss = metrics.masked(losses.masked_words(out["next_logits"], batch["next"]), valid)
+            total = total + metrics.mean(next_loss)
+            next_correct = metrics.top_k(out["next_logits"], batch["next"])
+            results["next_accuracy"] = metrics.masked(next_correct, valid)
+        results["loss"] = (total * hidden[1], hidden[1])
+        return total, Aux(results)
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         out = model.apply(variables, batch["tokens"], **inputs(batch))

@@ -1,4 +1,4 @@
-"""A whole picture from a damaged one (Liang et al. 2021, arXiv:2108.10257, section 3.1)."""
+"""Restoration of damaged images (Liang et al. 2021, arXiv:2108.10257, section 3.1)."""
 
 import flax.linen as nn
 import jax
@@ -12,18 +12,18 @@ LOSSES = {"l1": losses.absolute_error, "charbonnier": losses.charbonnier}
 
 
 def restoration(model: nn.Module, spec: RestorationSpec, *, loss: str = "l1") -> Task:
-    """Distance of the pixels.
+    """Distance between restored and true pixels.
 
     Args:
-        model: `vitax.models.swinir.SwinIR`, of the same scale and channels as the data.
-        spec: of the pictures.
+        model: `vitax.models.swinir.SwinIR`, with the same scale and channels as the data.
+        spec: specification of the images.
         loss: "l1" (super-resolution) or "charbonnier" (denoising, JPEG).
 
     Batches: "damaged" [B, h, w, C] float32 on 0..255, "image" [B, H, W, C] uint8, "valid" [B] bool. Metrics: "loss" on
-    the scale 0..1, and "patch_psnr" in dB, the mean over pictures. Predictions: "restored" [B, H, W, C] uint8.
+    the scale 0..1, and "patch_psnr" in dB, the mean over images. Predictions: "restored" [B, H, W, C] uint8.
 
     Raises:
-        ValueError: an unknown loss, or a model whose scale or channels are not those of the data.
+        ValueError: the loss is unknown, or the scale or channels of the model differ from those of the data.
     """
     if loss not in LOSSES:
         raise ValueError(f"loss={loss!r} is unknown; choose one of {', '.join(LOSSES)}")
@@ -43,11 +43,11 @@ def restoration(model: nn.Module, spec: RestorationSpec, *, loss: str = "l1") ->
         target = batch["image"].astype(jnp.float32) / 255
         values = distance(restored, target).mean(axis=(1, 2, 3))
         error = jnp.square(restored.clip(0, 1) - target).mean(axis=(1, 2, 3))
-        found = {
+        batch_metrics = {
             "loss": metrics.masked(values, batch["valid"]),
             "patch_psnr": metrics.masked(metrics.psnr(error), batch["valid"]),
         }
-        return metrics.mean(found["loss"]), Aux(found)
+        return metrics.mean(batch_metrics["loss"]), Aux(batch_metrics)
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         restored = model.apply(variables, batch["damaged"] / 255)

@@ -12,20 +12,21 @@ Batch = dict[str, jax.Array]  # every array has the batch as its leading axis; "
 
 
 class Aux(NamedTuple):
-    """What a loss tells besides its value."""
+    """Metrics and updates that a loss returns besides its value."""
 
     metrics: dict[str, Metric]  # name -> (sum, count); "loss" must be among them
     updates: dict[str, Any] = {}  # new values of non-parameter collections; absent = unchanged
 
 
 class Task(NamedTuple):
-    """An objective. The loop, evaluation, checkpoints and sharding work for any Task and name none.
+    """An objective. The loop, evaluation, checkpoints and sharding work for any Task and name no particular one.
 
-    init: ``(key, batch) -> variables``. Only the collection "params" is differentiated; the others are either
-        updated through `Aux` (running statistics) or stay as they are (a frozen teacher).
-    loss: ``(variables, batch, key, train) -> (loss, aux)``. The loss is a mean over what is valid and
-        ``aux.metrics["loss"]`` its (sum, count); micro-batches are weighted by that count.
-    predict: ``(variables, batch) -> {name: [B, ...] array}``, for evaluators and ``vitax.predict``.
+    Attributes:
+        init: ``(key, batch) -> variables``. Only the collection "params" is differentiated; the others are either
+            updated through `Aux` (running statistics) or stay unchanged (a frozen teacher).
+        loss: ``(variables, batch, key, train) -> (loss, aux)``. The loss is a mean over valid entries, and
+            ``aux.metrics["loss"]`` is its (sum, count); micro-batches are weighted by that count.
+        predict: ``(variables, batch) -> {name: [B, ...] array}``, for evaluators and ``vitax.predict``.
     """
 
     init: Callable[[jax.Array, Batch], Variables]

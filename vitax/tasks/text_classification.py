@@ -1,4 +1,4 @@
-"""Classification of texts, or of pairs of them (Devlin et al. 2018, arXiv:1810.04805, section 4.1)."""
+"""Classification of texts, or of pairs of texts (Devlin et al. 2018, arXiv:1810.04805, section 4.1)."""
 
 import flax.linen as nn
 import jax
@@ -13,14 +13,14 @@ def text_classification(model: nn.Module, spec: TextSpec, *, label_smoothing: fl
 
     Args:
         model: `vitax.models.bert.BERT` or `vitax.models.fnet.FNet` with ``heads`` "classes".
-        spec: of the texts.
+        spec: specification of the texts.
         label_smoothing: 0..1, see `losses.smooth_labels`; only while training.
 
     Batches: "tokens", "segments" [B, L] int, "label" [B] int, "valid" [B] bool. Predictions: "logits" and
     "probabilities" [B, K], "features" [B, D].
 
     Raises:
-        ValueError: a model without classes, or a value out of its range.
+        ValueError: the model has no classes, or a value is out of its range.
     """
     if model.heads != "classes":
         raise ValueError(f"model.heads={model.heads!r} has no classes; choose 'classes'")
@@ -41,11 +41,11 @@ def text_classification(model: nn.Module, spec: TextSpec, *, label_smoothing: fl
         if train:
             targets = losses.smooth_labels(targets, label_smoothing)
         values = losses.softmax_cross_entropy(logits, targets)
-        found = {
+        batch_metrics = {
             "loss": metrics.masked(values, batch["valid"]),
             "accuracy": metrics.masked(metrics.top_k(logits, batch["label"]), batch["valid"]),
         }
-        return metrics.mean(found["loss"]), Aux(found)
+        return metrics.mean(batch_metrics["loss"]), Aux(batch_metrics)
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         out = apply(variables, batch)

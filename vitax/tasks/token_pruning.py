@@ -1,4 +1,4 @@
-"""Learning which tokens can go, from a teacher that sees them all (Rao et al. 2021, arXiv:2106.02034, section 3.3)."""
+"""Token pruning, learned with a teacher that sees all tokens (Rao et al. 2021, arXiv:2106.02034, section 3.3)."""
 
 import functools
 
@@ -24,26 +24,27 @@ def token_pruning(
 ) -> Task:
     """Four losses: cross entropy, share of tokens kept, and the teacher's logits and tokens (equations 12 to 16).
 
-    The teacher is the dense model, with parameters of its own that stay as they are (collection "teacher"); they come
-    with ``init_from``, as the student's backbone does.
+    The teacher is the dense model with its own parameters, which are not trained (collection "teacher"). Like the
+    student's backbone, they come from ``init_from``.
 
     Args:
         model: `vitax.models.dynamic_vit.DynamicViT`.
-        spec: of the images.
+        spec: specification of the images.
         label_smoothing, mixup, cutmix: as in `classification`.
-        ratio_weight: of `losses.keep_ratio`.
-        logit_weight, token_weight: of `losses.kl_divergence` from the teacher's logits, and of the mean squared
-            distance of the tokens that are kept to the end from the teacher's.
+        ratio_weight: weight of `losses.keep_ratio`.
+        logit_weight: weight of `losses.kl_divergence` from the teacher's logits.
+        token_weight: weight of the mean squared distance between the tokens that are kept to the end and the
+            teacher's tokens.
 
     Batches: "image" [B, H, W, C] uint8, "label" [B] int, "valid" [B] bool. Metrics: "accuracy" of the pruned model,
     "accuracy_dense" of the same parameters when nothing is dropped, "accuracy_teacher". Predictions: "logits" and
     "probabilities" [B, K], "features" [B, D], and "kept{stage}" [B, n], the patches left after each stage.
 
     Raises:
-        ValueError: images without labels, or a value out of its range.
+        ValueError: the images have no labels, or a value is out of its range.
     """
     if not model.num_classes:
-        raise ValueError("these images have no labels; choose data that have, a folder of class folders say")
+        raise ValueError("these images have no labels; choose data with labels, for example a folder of class folders")
     for name, weight in (("ratio", ratio_weight), ("logit", logit_weight), ("token", token_weight)):
         if weight < 0:
             raise ValueError(f"{name}_weight={weight} must not be negative")
@@ -69,14 +70,14 @@ def token_pruning(
         if not train:
             image, valid = normalize(batch["image"]), batch["valid"]
             logits = model.apply(params, image)
-            found = {"loss": metrics.masked(losses.softmax_cross_entropy(logits, labels), valid)}
+            batch_metrics = {"loss": metrics.masked(losses.softmax_cross_entropy(logits, labels), valid)}
             for name, values in (
                 ("accuracy", logits),
                 ("accuracy_dense", dense.apply(params, image)),
                 ("accuracy_teacher", teach(variables, image)[0]),
             ):
-                found[name] = metrics.masked(metrics.top_k(values, batch["label"]), valid)
-            return metrics.mean(found["loss"]), Aux(found)
+                batch_metrics[name] = metrics.masked(metrics.top_k(values, batch["label"]), valid)
+            return metrics.mean(batch_metrics["loss"]), Aux(batch_metrics)
 
         image, targets, valid = augment.mixed(
             mix_key, batch["image"], losses.smooth_labels(labels, label_smoothing), batch["valid"], mixup, cutmix
@@ -84,7 +85,7 @@ def token_pruning(
         image = normalize(image)
         out = model.apply(params, image, train=True, rngs={"dropout": dropout_key})
         teacher_logits, teacher_tokens = teach(variables, image)
-        # The mean over all kept tokens of the batch; whether they are kept is not this loss's to decide.
+        # The mean is over all kept tokens of the batch; this loss must not influence which tokens are kept.
         kept = jax.lax.stop_gradient(out.keep[-1]) * valid[:, None]  # [B, N]
         distance = jnp.square(out.tokens.astype(jnp.float32) - teacher_tokens).mean(-1)  # [B, N]
         parts = {
@@ -96,13 +97,13 @@ def token_pruning(
         weights = (1.0, ratio_weight, logit_weight, token_weight)
         value = sum(w * metrics.mean(part) for w, part in zip(weights, parts.values(), strict=True))
         count = valid.sum(dtype=jnp.float32)
-        found = {
+        batch_metrics = {
             "loss": (value * count, count),
             **parts,
             "kept": metrics.masked(out.keep[-1].mean(-1), valid),
             "accuracy": metrics.masked(metrics.top_k(out.logits, batch["label"]), valid),
         }
-        return value, Aux(found)
+        return value, Aux(batch_metrics)
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         params = {"params": variables["params"]}

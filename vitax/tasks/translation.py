@@ -1,4 +1,4 @@
-"""One text from another, word by word (Vaswani et al. 2017, arXiv:1706.03762)."""
+"""Translation of a text, word by word (Vaswani et al. 2017, arXiv:1706.03762)."""
 
 import flax.linen as nn
 import jax
@@ -14,25 +14,25 @@ from vitax.tasks.words import next_words
 def translation(
     model: nn.Module, spec: TextSpec, *, label_smoothing: float = 0.1, beam: int = 4, length_penalty: float = 0.6
 ) -> Task:
-    """Cross entropy of each word of the target, given the source and the words before.
+    """Cross entropy of each word of the target, given the source and the preceding words.
 
     Args:
         model: `vitax.models.transformer.Transformer` or `vitax.models.rnn_seq2seq.RNNSeq2Seq`.
-        spec: of the texts.
+        spec: specification of the texts.
         label_smoothing: 0..1, only while training (section 5.4).
-        beam: texts that a prediction follows (section 6.1); 1 = greedy.
-        length_penalty: alpha, see `decoding.length_penalty`.
+        beam: number of candidate texts that a prediction follows (section 6.1); 1 = greedy.
+        length_penalty: alpha of `generate.length_penalty`, 0 = none.
 
     Batches: "source", "target" [B, L] int, with begin and end, "valid" [B] bool. Metrics are means over words.
     Predictions: "tokens" [B, L] int, without begin.
 
     Raises:
-        ValueError: a value out of its range.
+        ValueError: a value is out of its range.
     """
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
     if beam < 1 or length_penalty < 0:
-        raise ValueError(f"beam={beam} must be at least 1, length_penalty={length_penalty} not below 0")
+        raise ValueError(f"beam={beam} must be at least 1, and length_penalty={length_penalty} must not be negative")
     pad = spec.pad
 
     def apply(variables: Variables, batch: Batch, **more) -> jax.Array:
@@ -74,11 +74,11 @@ def translation(
             )
             return logits[:, 0], updated
 
-        given = dict(begin=spec.begin, end=spec.end, pad=pad, length=spec.length)
+        options = dict(begin=spec.begin, end=spec.end, pad=pad, length=spec.length)
         batch_size = len(batch["source"])
         if beam == 1:
-            return {"tokens": greedy(step, batch_size, **given)}
-        tokens, _ = beam_search(step, batch_size, beam=beam, alpha=length_penalty, **given)
+            return {"tokens": greedy(step, batch_size, **options)}
+        tokens, _ = beam_search(step, batch_size, beam=beam, alpha=length_penalty, **options)
         return {"tokens": tokens[:, 0]}
 
     return Task(init, loss, predict)

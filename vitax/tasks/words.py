@@ -1,4 +1,4 @@
-"""What objectives that predict the next word have in common."""
+"""The loss that objectives for next-word prediction share."""
 
 import jax
 
@@ -11,15 +11,15 @@ def next_words(logits: jax.Array, words: jax.Array, counted: jax.Array, smoothin
 
     Args:
         logits: [B, N, V].
-        words: [B, N] int, the true ones.
-        counted: [B, N] bool.
+        words: [B, N] int, the true words.
+        counted: [B, N] bool, the words that count.
         smoothing: 0..1, see `losses.smoothed_words`.
     """
     plain = losses.masked_words(logits, words)
     values = losses.smoothed_words(logits, words, smoothing) if smoothing else plain
-    found = {
+    batch_metrics = {
         "loss": metrics.masked(values, counted),
         "perplexity": metrics.masked(plain, counted),
         "accuracy": metrics.masked(metrics.top_k(logits, words), counted),
     }
-    return metrics.mean(found["loss"]), Aux(found)
+    return metrics.mean(batch_metrics["loss"]), Aux(batch_metrics)
