@@ -1,11 +1,11 @@
 """BERT-base: masked words and next sentence.
 
 Recipe: Devlin et al. 2018, "BERT" (arXiv:1810.04805), appendix A.2 and the official code: a million steps of 256
-texts; GLUE test average 79.6 (base; the average of table 1). Not run here. Differs from theirs: Adam corrects its
-bias, GELU is the exact one, no passage is made short on purpose (theirs: a tenth), and every line begins one. The
-first 90 % of the steps are theirs at length 128, the rest at 512: train with ``data.length=128``, then go on with
-``--config.init_from``.
-Hardware: batch 256 at length 512 in bfloat16 wants one accelerator of 80 GB.
+texts; GLUE test average 79.6 (base; the average of table 1). Not run in this project. Differences from the original:
+Adam corrects its bias, GELU is the exact one, no passage is made short on purpose (in the original, a tenth are), and
+every line begins a passage. In the original, the first 90 % of the steps have length 128 and the rest 512; to do the
+same, train with ``data.length=128``, then continue with ``--config.init_from``.
+Hardware: batch 256 at length 512 in bfloat16 needs one accelerator with 80 GB.
 
     python -m vitax.main --config=configs/bert_base.py --config.data.path=FILE.txt
     python -m vitax.main --config=configs/bert_base.py --config.data.path=DIR --config.data.tokenizer=vocab.txt
@@ -13,13 +13,13 @@ Hardware: batch 256 at length 512 in bfloat16 wants one accelerator of 80 GB.
 
 Passages are cut, paired and masked while training; nothing is prepared or stored.
 
-:demo is the same model made small, on English prose that comes with Python (the language reference of ``help()``):
-offline, two CPU cores. It fills in 0.18 of the hidden tokens (the most frequent one alone: 0.04), and tells 0.58 of
-the pairs: it is a small text.
+:demo trains a small version of the same model on English prose that comes with Python (the language reference of
+``help()``), offline and on two CPU cores. It predicts 0.18 of the hidden tokens correctly (the most frequent token
+alone: 0.04), and classifies 0.58 of the pairs correctly: the text is small.
 
     python -m vitax.main --config=configs/bert_base.py:demo
 
-Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
+Keys that this file does not set have their defaults; ``WORKDIR/config.json`` lists all keys.
 """
 
 from ml_collections import ConfigDict
@@ -41,8 +41,8 @@ def text() -> ConfigDict:
     config.task = dict(name="masked_words", mask_rate=0.15, max_predictions=80)
     config.data = dict(
         name="text",
-        path="",  # a file or a folder of .txt: a sentence a line, an empty line between documents
-        tokenizer="",  # tokenizer.json or vocab.txt, or empty: BPE trained on the text
+        path="",  # a .txt file or a folder of them: one sentence per line, an empty line between documents
+        tokenizer="",  # tokenizer.json or vocab.txt; empty: a BPE is trained on the text
         vocab_size=30522,
         lowercase=True,
         length=512,

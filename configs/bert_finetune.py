@@ -1,22 +1,22 @@
-"""BERT-base fine-tuned: classes of texts, or of pairs of texts.
+"""BERT-base, fine-tuned to classify texts or pairs of texts.
 
 Recipe: Devlin et al. 2018, "BERT" (arXiv:1810.04805), section 4.1 and appendix A.3: 2 to 4 epochs, batch 16 or 32,
-learning rate 2e-5 to 5e-5; SST-2 93.5 %, MNLI-m 84.6 %, MRPC F1 88.9 (test, table 1). Not run here.
-Hardware: one accelerator of 16 GB.
+learning rate 2e-5 to 5e-5; SST-2 93.5 %, MNLI-m 84.6 %, MRPC F1 88.9 (test, table 1). Not run in this project.
+Hardware: one accelerator with 16 GB.
 
     python -m vitax.main --config=configs/bert_finetune.py --config.data.path=DIR --config.init_from=bert-base-uncased/model.safetensors --config.data.tokenizer=bert-base-uncased/vocab.txt
     python -m vitax.main --config=configs/bert_finetune.py --config.data.path=DIR --config.init_from=runs/bert
 
 DIR holds train.csv and test.csv (or .tsv, .jsonl) with the columns text, label and, for pairs, text_pair.
 
-:demo tells from which of ten chapters of Python's language reference a sentence is: offline, two CPU cores. It is
-right about 0.60 of the sentences from scratch, and 0.58 from ``bert_base.py:demo``: so small a pre-training is of no
-use.
+:demo predicts which of ten chapters of Python's language reference a sentence comes from, offline and on two CPU
+cores. It is right about 0.60 of the sentences from scratch, and about 0.58 from ``bert_base.py:demo``: such a small
+pre-training does not help.
 
     python -m vitax.main --config=configs/bert_finetune.py:demo
-    python -m vitax.main --config=configs/bert_finetune.py:demo --config.init_from=runs/bert   # of bert_base.py:demo
+    python -m vitax.main --config=configs/bert_finetune.py:demo --config.init_from=runs/bert   # from bert_base.py:demo
 
-Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
+Keys that this file does not set have their defaults; ``WORKDIR/config.json`` lists all keys.
 """
 
 from ml_collections import ConfigDict
@@ -34,13 +34,13 @@ def table() -> ConfigDict:
     config.seed = 0
     config.batch_size = 32
     config.duration = "3 epochs"
-    config.init_from = ""  # the folder of a pre-training, or a file of weights; "" = from scratch
+    config.init_from = ""  # the folder of a pre-training run, or a file of weights; "" = from scratch
     config.model = dict(name="bert", size="base", heads="classes", dtype="bfloat16")
     config.task = dict(name="text_classification")
     config.data = dict(
         name="table",
         path="",
-        tokenizer="",  # that of the weights: tokenizer.json or vocab.txt; of a run, its own is taken
+        tokenizer="",  # tokenizer of the weights: tokenizer.json or vocab.txt; empty: that of the run in init_from
         lowercase=True,
         length=128,
         truncate=True,
@@ -66,7 +66,7 @@ def demo() -> ConfigDict:
     config.seed = 0
     config.batch_size = 32
     config.duration = "20 epochs"
-    config.init_from = ""  # the folder of a pre-training, or a file of weights; "" = from scratch
+    config.init_from = ""  # the folder of a pre-training run, or a file of weights; "" = from scratch
     config.model = dict(name="bert", heads="classes", max_length=48, width=128, depth=1, num_heads=4, mlp_width=512)
     config.task = dict(name="text_classification")
     config.data = dict(name="topics", vocab_size=1000, lowercase=True, length=48)

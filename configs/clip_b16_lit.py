@@ -1,17 +1,18 @@
-"""CLIP with a frozen image tower: a ViT-B/16 that is trained already learns to read (LiT).
+"""CLIP with a frozen image tower (LiT): a text tower is trained to match a pre-trained ViT-B/16.
 
 Recipe: Zhai et al. 2021, "LiT: Zero-Shot Transfer with Locked-image text Tuning" (arXiv:2111.07991), section 4: the
-text tower learns to fit the image tower. Its figures are for pairs that are not public. Not run here.
+text tower learns to match the image tower. The figures of the paper are for pairs that are not public. Not run in
+this project.
 
     python -m vitax.main --config=configs/clip_b16_lit.py --config.data.path=DIR --config.init_from=ViT-B_16.npz
 
-:demo teaches the names of the digits to a small ViT that can tell them apart: offline, two CPU cores. It names 0.97
-of the 359 test digits.
+:demo teaches the names of the digits to a small ViT that already classifies them, offline and on two CPU cores. It
+names 0.97 of the 359 test digits correctly.
 
     python -m vitax.main --config=configs/vit_b16.py:demo --workdir=runs/vit
     python -m vitax.main --config=configs/clip_b16_lit.py:demo --config.init_from=runs/vit
 
-Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
+Keys that this file does not set have their defaults; ``WORKDIR/config.json`` lists all keys.
 """
 
 from ml_collections import ConfigDict
@@ -29,7 +30,7 @@ def pairs() -> ConfigDict:
     config.seed = 0
     config.batch_size = 16384
     config.duration = "60000 steps"
-    config.init_from = ""  # a run of ``vit``, or a file of weights
+    config.init_from = ""  # the folder of a run of ``vit``, or a file of weights
     config.model = dict(
         name="clip",
         image_tower="plain_vit",
@@ -41,7 +42,7 @@ def pairs() -> ConfigDict:
     )
     config.task = dict(name="contrastive")
     config.data = dict(
-        name="tars",  # or "table", "folder" (captions from class names), a TFDS name
+        name="tars",  # or "table", "folder" (captions from class names), or a TFDS name
         path="",
         image_size=(224, 224),
         mean=(0.5, 0.5, 0.5),
@@ -50,12 +51,12 @@ def pairs() -> ConfigDict:
         crop_scale=(0.9, 1.0),
         flip=False,
         test_crop_fraction=1.0,
-        tokenizer="",  # CLIP's own tokenizer.json, or empty: BPE trained on the captions
+        tokenizer="",  # CLIP's own tokenizer.json; empty: a BPE is trained on the captions
         vocab_size=49408,
         lowercase=True,
         length=77,
         truncate=True,
-        shuffle_window=100_000,  # tars are read in order, shuffled within so many pairs
+        shuffle_window=100_000,  # tars are read in order and shuffled within a window of this many pairs
         cache_gib=0.0,
     )
     config.optim = dict(
@@ -80,7 +81,7 @@ def demo() -> ConfigDict:
     config.seed = 0
     config.batch_size = 64
     config.duration = "10 epochs"
-    config.init_from = ""  # the folder of vit_b16.py:demo
+    config.init_from = ""  # the folder of a run of vit_b16.py:demo
     config.model = dict(
         name="clip",
         out_width=64,
@@ -105,7 +106,7 @@ def demo() -> ConfigDict:
         std=(0.5,),
         crop="random_resized",
         crop_scale=(0.6, 1.0),
-        flip=False,  # a mirrored 2 is no 2
+        flip=False,  # a mirrored 2 is not a 2
         test_crop_fraction=1.0,
         length=16,
         vocab_size=300,

@@ -2,20 +2,21 @@
 
 Recipe: Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision"
 (arXiv:2103.00020), section 2.5 and table 18; 59.8 % zero-shot top-1 on ImageNet after 32 epochs of 400 million pairs
-(the released weights, measured by open_clip). Not run here.
-Hardware: batch 32768 in bfloat16 wants some 32 accelerators of 80 GB; the batch is what the loss compares with, so
-``accumulate`` is no substitute. A smaller one learns less.
+(the released weights, measured by open_clip). Not run in this project.
+Hardware: batch 32768 in bfloat16 needs about 32 accelerators with 80 GB; the loss compares the pairs of one batch
+with each other, so ``accumulate`` is not a substitute, and the model learns less from a smaller batch.
 
     python -m vitax.main --config=configs/clip_rn50.py --config.data.path=DIR          # tar files of pairs
     python -m vitax.main --config=configs/clip_rn50.py --config.data.name=table --config.data.path=pairs.csv
     python -m vitax.predict --workdir=RUN --labels="a dog, a cat" IMAGES...
 
-:demo is the same model made small, on scikit-learn's 8x8 handwritten digits with captions such as "a photo of the
-digit 7.": offline, two CPU cores. It names 0.98 of the 359 test digits without a head for classes.
+:demo trains a small version of the same model on scikit-learn\'s 8x8 handwritten digits with captions such as "a
+photo of the digit 7.", offline and on two CPU cores. It names 0.98 of the 359 test digits correctly, without a
+classification head.
 
     python -m vitax.main --config=configs/clip_rn50.py:demo
 
-Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
+Keys that this file does not set have their defaults; ``WORKDIR/config.json`` lists all keys.
 """
 
 from ml_collections import ConfigDict
@@ -36,7 +37,7 @@ def pairs() -> ConfigDict:
     config.model = dict(name="clip", size="RN50", dtype="bfloat16")
     config.task = dict(name="contrastive")
     config.data = dict(
-        name="tars",  # or "table", "folder" (captions from class names), a TFDS name
+        name="tars",  # or "table", "folder" (captions from class names), or a TFDS name
         path="",
         image_size=(224, 224),
         mean=(0.48145466, 0.4578275, 0.40821073),
@@ -45,12 +46,12 @@ def pairs() -> ConfigDict:
         crop_scale=(0.9, 1.0),
         flip=False,
         test_crop_fraction=1.0,
-        tokenizer="",  # CLIP's own tokenizer.json, or empty: BPE trained on the captions
+        tokenizer="",  # CLIP's own tokenizer.json; empty: a BPE is trained on the captions
         vocab_size=49408,
         lowercase=True,
         length=77,
         truncate=True,
-        shuffle_window=100_000,  # tars are read in order, shuffled within so many pairs
+        shuffle_window=100_000,  # tars are read in order and shuffled within a window of this many pairs
         cache_gib=0.0,
     )
     config.optim = dict(
@@ -95,7 +96,7 @@ def demo() -> ConfigDict:
         std=(0.5,),
         crop="random_resized",
         crop_scale=(0.6, 1.0),
-        flip=False,  # a mirrored 2 is no 2
+        flip=False,  # a mirrored 2 is not a 2
         test_crop_fraction=1.0,
         length=16,
         vocab_size=300,

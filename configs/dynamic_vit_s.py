@@ -1,28 +1,29 @@
 """DynamicViT-S with ratio 0.7: DeiT-S that learns which tokens it can do without, on ImageNet-1k.
 
 Recipe: Rao et al. 2021, "DynamicViT" (arXiv:2106.02034), section 4 and the official code: 79.3 % top-1 at 2.9 GMACs,
-from DeiT-S with 79.8 % at 4.6. Not run here. Differs from theirs: the backbone is not frozen for the first five
-epochs.
-Hardware: batch 1024 in bfloat16 wants 8 accelerators of 16 GB or more; on fewer, raise ``accumulate``.
+from DeiT-S with 79.8 % at 4.6 GMACs. Not run in this project. Difference from the original: the backbone is not
+frozen for the first five epochs.
+Hardware: batch 1024 in bfloat16 needs 8 accelerators with 16 GB or more; on fewer, raise ``accumulate``.
 
     python -m vitax.main --config=configs/dynamic_vit_s.py --config.init_from=deit_small_patch16_224.pth
 
-The weights that it starts from are its teacher too; a run of ``vit`` with a class token will do as well.
+The weights that it starts from are also its teacher; a run of ``vit`` with a class token can be used as well.
 
-:demo prunes a small ViT, trained on scikit-learn's 8x8 handwritten digits before: offline, two CPU cores. It reaches
-0.96 pruned and dense, from a teacher with 0.96.
+:demo prunes a small ViT that was trained on scikit-learn's 8x8 handwritten digits, offline and on two CPU cores. It
+reaches an accuracy of 0.96 both pruned and dense, from a teacher with 0.96.
 
     python -m vitax.main --config=configs/vit_l16.py:demo --workdir=runs/dense
     python -m vitax.main --config=configs/dynamic_vit_s.py:demo --config.init_from=runs/dense
 
-:small is for a folder of small labelled colour images, from a run of ``vit_b16.py:small`` on them. On
-re-encoded CIFAR-10 one epoch gives 0.532 pruned and 0.551 dense, from a teacher with 0.540; 1.21, 1.40 and 1.63
-times the images per second of the dense model at batch 1, 8 and 64 (two CPU cores).
+:small trains on a folder of small labelled colour images, starting from a run of ``vit_b16.py:small`` on the same
+images. On re-encoded CIFAR-10 one epoch gives an accuracy of 0.532 pruned and 0.551 dense, from a teacher with 0.540.
+The pruned model processes 1.21, 1.40 and 1.63 times as many images per second as the dense model at batch 1, 8 and 64
+(two CPU cores).
 
     python -m vitax.main --config=configs/vit_b16.py:small --config.data.path=DIR --workdir=runs/dense
     python -m vitax.main --config=configs/dynamic_vit_s.py:small --config.data.path=DIR --config.init_from=runs/dense
 
-Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
+Keys that this file does not set have their defaults; ``WORKDIR/config.json`` lists all keys.
 """
 
 from ml_collections import ConfigDict
@@ -40,7 +41,7 @@ def imagenet() -> ConfigDict:
     config.seed = 0
     config.batch_size = 1024
     config.duration = "30 epochs"
-    config.init_from = ""  # the folder of the pre-training, or a file of weights
+    config.init_from = ""  # the folder of the pre-training run, or a file of weights
     config.model = dict(name="dynamic_vit", size="S", keep_ratios=(0.7, 0.49, 0.343), dtype="bfloat16")
     config.task = dict(
         name="token_pruning",
@@ -52,8 +53,8 @@ def imagenet() -> ConfigDict:
         token_weight=0.5,
     )
     config.data = dict(
-        name="imagenet2012",  # or "folder", with path
-        path="",  # empty: TFDS's own, ~/tensorflow_datasets
+        name="imagenet2012",  # or "folder", with a path
+        path="",  # empty: TFDS's own folder, ~/tensorflow_datasets
         train="train",
         test="validation",
         image_size=(224, 224),
@@ -89,7 +90,7 @@ def demo() -> ConfigDict:
     config.seed = 0
     config.batch_size = 32
     config.duration = "30 epochs"
-    config.init_from = ""  # the folder of the pre-training, or a file of weights
+    config.init_from = ""  # the folder of the pre-training run, or a file of weights
     config.model = dict(
         name="dynamic_vit",
         patch_size=2,
@@ -109,7 +110,7 @@ def demo() -> ConfigDict:
         std=(0.5,),
         crop="random_resized",
         crop_scale=(0.6, 1.0),
-        flip=False,  # a mirrored 2 is no 2
+        flip=False,  # a mirrored 2 is not a 2
         test_crop_fraction=1.0,
     )
     config.optim = dict(
@@ -132,7 +133,7 @@ def small() -> ConfigDict:
     config.seed = 0
     config.batch_size = 128
     config.duration = "1 epoch"
-    config.init_from = ""  # the folder of the pre-training, or a file of weights
+    config.init_from = ""  # the folder of the pre-training run, or a file of weights
     config.model = dict(
         name="dynamic_vit",
         patch_size=4,

@@ -1,8 +1,9 @@
 """FNet-Hybrid: FNet-base whose last two blocks have attention.
 
 Recipe: Lee-Thorp et al. 2021, "FNet: Mixing Tokens with Fourier Transforms" (arXiv:2105.03824), section 4.1 and the
-official code: a million steps of 256 texts of 512 tokens on C4; no figure of the hybrid is stated here. Not run here.
-Hardware: batch 256 in bfloat16 wants one accelerator of 80 GB.
+official code: a million steps of 256 texts of 512 tokens on C4; this file states no figure for the hybrid. Not run in
+this project.
+Hardware: batch 256 in bfloat16 needs one accelerator with 80 GB.
 
     python -m vitax.main --config=configs/fnet_hybrid.py --config.data.path=FILE.txt
     python -m vitax.main --config=configs/fnet_hybrid.py --config.data.path=DIR --config.data.tokenizer=vocab.txt
@@ -10,13 +11,13 @@ Hardware: batch 256 in bfloat16 wants one accelerator of 80 GB.
 
 Passages are cut, paired and masked while training; nothing is prepared or stored.
 
-:demo is the same model made small, on English prose that comes with Python (the language reference of ``help()``):
-offline, two CPU cores. It fills in 0.26 of the hidden tokens (the most frequent one alone: 0.04), and tells 0.51 of
-the pairs, no more than chance: it is a small text.
+:demo trains a small version of the same model on English prose that comes with Python (the language reference of
+``help()``), offline and on two CPU cores. It predicts 0.26 of the hidden tokens correctly (the most frequent token
+alone: 0.04), and classifies 0.51 of the pairs correctly, no more than chance: the text is small.
 
     python -m vitax.main --config=configs/fnet_hybrid.py:demo
 
-Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
+Keys that this file does not set have their defaults; ``WORKDIR/config.json`` lists all keys.
 """
 
 from ml_collections import ConfigDict
@@ -38,8 +39,8 @@ def text() -> ConfigDict:
     config.task = dict(name="masked_words", mask_rate=0.15, max_predictions=80)
     config.data = dict(
         name="text",
-        path="",  # a file or a folder of .txt: a sentence a line, an empty line between documents
-        tokenizer="",  # tokenizer.json or vocab.txt, or empty: BPE trained on the text
+        path="",  # a .txt file or a folder of them: one sentence per line, an empty line between documents
+        tokenizer="",  # tokenizer.json or vocab.txt; empty: a BPE is trained on the text
         vocab_size=32000,
         lowercase=False,
         length=512,

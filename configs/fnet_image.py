@@ -1,22 +1,22 @@
-"""FNet for images: patches, mixed by Fourier transforms in place of attention, on ImageNet-1k.
+"""FNet for images: Fourier transforms mix the patches in place of attention, on ImageNet-1k.
 
-The blocks are those of Lee-Thorp et al. 2021, "FNet" (arXiv:2105.03824); the paper has no images and so no figure.
-The recipe is that of ``vit_b16.py``, at the same size. Not run here.
+The blocks are those of Lee-Thorp et al. 2021, "FNet" (arXiv:2105.03824); the paper has no images, and therefore no
+figure. The recipe is that of ``vit_b16.py``, at the same size. Not run in this project.
 
     python -m vitax.main --config=configs/fnet_image.py
     python -m vitax.main --config=configs/fnet_image.py --config.data.name=folder --config.data.path=DIR
 
-:demo is the same model made small, on scikit-learn's 8x8 handwritten digits: offline, two CPU cores. It reaches 0.97
-on the 359 test digits.
+:demo trains a small version of the same model on scikit-learn's 8x8 handwritten digits, offline and on two CPU cores.
+It reaches an accuracy of 0.97 on the 359 test digits.
 
     python -m vitax.main --config=configs/fnet_image.py:demo
 
-:small is a small model for a folder of small colour images, from scratch, on a laptop. On re-encoded CIFAR-10 it
-reaches 0.506 in 3 epochs: 13 minutes on two CPU cores.
+:small trains a small model from scratch on a folder of small colour images, on a laptop. On re-encoded CIFAR-10 it
+reaches an accuracy of 0.506 after 3 epochs, which take 13 minutes on two CPU cores.
 
     python -m vitax.main --config=configs/fnet_image.py:small --config.data.path=DIR
 
-Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
+Keys that this file does not set have their defaults; ``WORKDIR/config.json`` lists all keys.
 """
 
 from ml_collections import ConfigDict
@@ -37,8 +37,8 @@ def imagenet() -> ConfigDict:
     config.model = dict(name="fnet_image", patch_size=16, dtype="bfloat16")
     config.task = dict(name="classification", label_smoothing=0.1, mixup=0.8, cutmix=1.0)
     config.data = dict(
-        name="imagenet2012",  # or "folder", with path
-        path="",  # empty: TFDS's own, ~/tensorflow_datasets
+        name="imagenet2012",  # or "folder", with a path
+        path="",  # empty: TFDS's own folder, ~/tensorflow_datasets
         train="train",
         test="validation",
         image_size=(224, 224),
@@ -82,7 +82,7 @@ def demo() -> ConfigDict:
         std=(0.5,),
         crop="random_resized",
         crop_scale=(0.6, 1.0),
-        flip=False,  # a mirrored 2 is no 2
+        flip=False,  # a mirrored 2 is not a 2
         test_crop_fraction=1.0,
     )
     config.optim = dict(name="adamw", learning_rate=2e-3, warmup="10 epochs", weight_decay=0.3, b2=0.95, clip_norm=1.0)

@@ -1,19 +1,19 @@
 """A small decoder-only language model.
 
-The model is the decoder of Vaswani et al. 2017 (arXiv:1706.03762), with its norms before the sub-layers; no published
-figure belongs to it. Not run at full size.
-Hardware: batch 64 at length 512 in bfloat16 wants one accelerator of 16 GB.
+The model is the decoder of Vaswani et al. 2017 (arXiv:1706.03762), with its norms before the sub-layers; there is no
+published figure for it. Not run at full size in this project.
+Hardware: batch 64 at length 512 in bfloat16 needs one accelerator with 16 GB.
 
     python -m vitax.main --config=configs/lm_small.py --config.data.path=FILE.txt
     echo "Once upon a" | python -m vitax.predict --workdir=RUN
 
-:demo learns lines such as "217 = two hundred and seventeen" and is tested on numbers it has not seen: offline, two
-CPU cores. It guesses 0.77 of the tokens; the digits themselves cannot be guessed.
+:demo learns lines such as "217 = two hundred and seventeen" and is tested on numbers that it has not seen, offline
+and on two CPU cores. It predicts 0.77 of the tokens correctly; the digits themselves cannot be predicted.
 
     python -m vitax.main --config=configs/lm_small.py:demo
     echo "217 =" | python -m vitax.predict --workdir=RUN
 
-Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
+Keys that this file does not set have their defaults; ``WORKDIR/config.json`` lists all keys.
 """
 
 from ml_collections import ConfigDict
@@ -35,8 +35,8 @@ def text() -> ConfigDict:
     config.task = dict(name="language")
     config.data = dict(
         name="text",
-        path="",  # a file or a folder of .txt: a sentence a line, an empty line between documents
-        tokenizer="",  # tokenizer.json or vocab.txt, or empty: BPE trained on the text
+        path="",  # a .txt file or a folder of them: one sentence per line, an empty line between documents
+        tokenizer="",  # tokenizer.json or vocab.txt; empty: a BPE is trained on the text
         vocab_size=32000,
         lowercase=False,
         length=512,

@@ -1,25 +1,27 @@
 """MAE ViT-B/16: fine-tuning on ImageNet-1k.
 
 Recipe: He et al. 2021, "Masked Autoencoders Are Scalable Vision Learners" (arXiv:2111.06377), table 9 and the
-official code: 83.6 % top-1 from 1600 epochs of pre-training. Not run here. Differs from theirs: positions stay the
-fixed ones.
-Hardware: batch 1024 in bfloat16 wants 8 accelerators of 16 GB or more; on fewer, raise ``accumulate``.
+official code: 83.6 % top-1 from 1600 epochs of pre-training. Not run in this project. Difference from the original:
+the positions stay fixed.
+Hardware: batch 1024 in bfloat16 needs 8 accelerators with 16 GB or more; on fewer, raise ``accumulate``.
 
     python -m vitax.main --config=configs/mae_b16_finetune.py --config.init_from=runs/mae
     python -m vitax.main --config=configs/mae_b16_finetune.py --config.init_from=mae_pretrain_vit_base.pth
 
-:demo fine-tunes on 100 digits what learned from all of them without labels: offline, two CPU cores. It reaches 0.94
-on the 359 test digits; from scratch 0.48 with as many steps, 0.84 with 1,000 and no layer-wise decay.
+:demo fine-tunes, on 100 labelled digits, an encoder that was pre-trained on all training digits without labels,
+offline and on two CPU cores. It reaches an accuracy of 0.94 on the 359 test digits; from scratch, the accuracy is
+0.48 with the same number of steps, and 0.84 with 1,000 steps and no layer-wise decay.
 
     python -m vitax.main --config=configs/mae_b16_pretrain.py:demo --workdir=runs/mae
     python -m vitax.main --config=configs/mae_b16_finetune.py:demo --config.init_from=runs/mae
 
-:small is for a folder of small labelled colour images. On 5,000 labelled images of re-encoded CIFAR-10 it reaches
-0.536 from ``mae_b16_pretrain.py:small`` on all 50,000, 0.418 from scratch (5 minutes each on two CPU cores).
+:small trains on a folder of small labelled colour images. On 5,000 labelled images of re-encoded CIFAR-10 it reaches
+an accuracy of 0.536 from ``mae_b16_pretrain.py:small`` on all 50,000 images, and 0.418 from scratch (5 minutes each
+on two CPU cores).
 
     python -m vitax.main --config=configs/mae_b16_finetune.py:small --config.data.path=DIR --config.init_from=runs/mae
 
-Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
+Keys that this file does not set have their defaults; ``WORKDIR/config.json`` lists all keys.
 """
 
 from ml_collections import ConfigDict
@@ -37,7 +39,7 @@ def imagenet() -> ConfigDict:
     config.seed = 0
     config.batch_size = 1024
     config.duration = "100 epochs"
-    config.init_from = ""  # the folder of the pre-training, or a file of weights; "" = from scratch
+    config.init_from = ""  # the folder of the pre-training run, or a file of weights; "" = from scratch
     config.model = dict(
         name="vit",
         size="B",
@@ -49,8 +51,8 @@ def imagenet() -> ConfigDict:
     )
     config.task = dict(name="classification", label_smoothing=0.1, mixup=0.8, cutmix=1.0)
     config.data = dict(
-        name="imagenet2012",  # or "folder", with path
-        path="",  # empty: TFDS's own, ~/tensorflow_datasets
+        name="imagenet2012",  # or "folder", with a path
+        path="",  # empty: TFDS's own folder, ~/tensorflow_datasets
         train="train",
         test="validation",
         image_size=(224, 224),
@@ -85,7 +87,7 @@ def demo() -> ConfigDict:
     config.seed = 0
     config.batch_size = 32
     config.duration = "60 epochs"
-    config.init_from = ""  # the folder of the pre-training, or a file of weights; "" = from scratch
+    config.init_from = ""  # the folder of the pre-training run, or a file of weights; "" = from scratch
     config.model = dict(
         name="vit",
         patch_size=2,
@@ -107,7 +109,7 @@ def demo() -> ConfigDict:
         std=(0.5,),
         crop="random_resized",
         crop_scale=(0.6, 1.0),
-        flip=False,  # a mirrored 2 is no 2
+        flip=False,  # a mirrored 2 is not a 2
         test_crop_fraction=1.0,
         train_examples=100,
     )
@@ -126,7 +128,7 @@ def small() -> ConfigDict:
     config.seed = 0
     config.batch_size = 128
     config.duration = "10 epochs"
-    config.init_from = ""  # the folder of the pre-training, or a file of weights; "" = from scratch
+    config.init_from = ""  # the folder of the pre-training run, or a file of weights; "" = from scratch
     config.model = dict(
         name="vit",
         patch_size=4,

@@ -1,20 +1,20 @@
 """MAE ViT-B/16: a linear classifier on the frozen encoder, ImageNet-1k.
 
 Recipe: He et al. 2021, "Masked Autoencoders Are Scalable Vision Learners" (arXiv:2111.06377), table 10 and the
-official code: 68.0 % top-1 (67.8 by the code); LARS without weight decay, and a BatchNorm without scale and shift
-before the classifier. Not run here. Differs from theirs: the classifier starts at zero. Nothing flows back through
-the frozen encoder.
+official code: 68.0 % top-1 (67.8 % with the official code); LARS without weight decay, and a BatchNorm without scale
+and shift before the classifier. Not run in this project. Difference from the original: the classifier starts at zero.
+No gradient flows back through the frozen encoder.
 
     python -m vitax.main --config=configs/mae_b16_linprobe.py --config.init_from=runs/mae
     python -m vitax.main --config=configs/mae_b16_linprobe.py --config.init_from=mae_pretrain_vit_base.pth
 
-:demo probes what :demo of ``mae_b16_pretrain.py`` has learned: offline, two CPU cores. It reaches 0.90 on the 359
-test digits.
+:demo trains a linear classifier on the encoder of ``mae_b16_pretrain.py:demo``, offline and on two CPU cores. It
+reaches an accuracy of 0.90 on the 359 test digits.
 
     python -m vitax.main --config=configs/mae_b16_pretrain.py:demo --workdir=runs/mae
     python -m vitax.main --config=configs/mae_b16_linprobe.py:demo --config.init_from=runs/mae
 
-Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
+Keys that this file does not set have their defaults; ``WORKDIR/config.json`` lists all keys.
 """
 
 from ml_collections import ConfigDict
@@ -32,12 +32,12 @@ def imagenet() -> ConfigDict:
     config.seed = 0
     config.batch_size = 16384
     config.duration = "90 epochs"
-    config.init_from = ""  # the folder of the pre-training, or a file of weights
+    config.init_from = ""  # the folder of the pre-training run, or a file of weights
     config.model = dict(name="vit", size="B", positions="sincos_2d", pooling="token", head_norm=True, dtype="bfloat16")
     config.task = dict(name="classification")
     config.data = dict(
-        name="imagenet2012",  # or "folder", with path
-        path="",  # empty: TFDS's own, ~/tensorflow_datasets
+        name="imagenet2012",  # or "folder", with a path
+        path="",  # empty: TFDS's own folder, ~/tensorflow_datasets
         train="train",
         test="validation",
         image_size=(224, 224),
@@ -69,7 +69,7 @@ def demo() -> ConfigDict:
     config.seed = 0
     config.batch_size = 256
     config.duration = "60 epochs"
-    config.init_from = ""  # the folder of the pre-training, or a file of weights; "" = from scratch
+    config.init_from = ""  # the folder of the pre-training run, or a file of weights; "" = from scratch
     config.model = dict(
         name="vit",
         patch_size=2,
@@ -90,7 +90,7 @@ def demo() -> ConfigDict:
         std=(0.5,),
         crop="random_resized",
         crop_scale=(0.6, 1.0),
-        flip=False,  # a mirrored 2 is no 2
+        flip=False,  # a mirrored 2 is not a 2
         test_crop_fraction=1.0,
     )
     config.optim = dict(

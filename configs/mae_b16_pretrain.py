@@ -1,32 +1,32 @@
 """MAE ViT-B/16: pre-training on ImageNet-1k without labels.
 
 Recipe: He et al. 2021, "Masked Autoencoders Are Scalable Vision Learners" (arXiv:2111.06377), table 8 and the
-official code: 800 epochs (the released weights: 1600); then 83.6 % top-1 fine-tuned (``mae_b16_finetune.py``), 68.0 %
-by a linear probe (``mae_b16_linprobe.py``). Not run here.
-Hardware: batch 4096 in bfloat16 wants about 4 accelerators of 80 GB; on fewer, raise ``accumulate``.
+official code: 800 epochs (1600 for the released weights); after that, 83.6 % top-1 with fine-tuning
+(``mae_b16_finetune.py``) and 68.0 % with a linear probe (``mae_b16_linprobe.py``). Not run in this project.
+Hardware: batch 4096 in bfloat16 needs about 4 accelerators with 80 GB; on fewer, raise ``accumulate``.
 
     python -m vitax.main --config=configs/mae_b16_pretrain.py --workdir=runs/mae
     python -m vitax.main --config=configs/mae_b16_finetune.py --config.init_from=runs/mae
     python -m vitax.main --config=configs/mae_b16_linprobe.py --config.init_from=runs/mae
 
-Any folder of pictures will do, labelled or not: ``--config.data.name=images --config.data.path=DIR``.
+Any folder of images can be used, labelled or not: ``--config.data.name=images --config.data.path=DIR``.
 
-:demo is the same method made small, on scikit-learn's 8x8 handwritten digits: offline, two CPU cores. Its features
-classify 0.96 of the 359 test digits by 20 nearest neighbours.
+:demo trains a small version of the same model on scikit-learn's 8x8 handwritten digits, offline and on two CPU cores.
+With its features, 20 nearest neighbours classify 0.96 of the 359 test digits correctly.
 
     python -m vitax.main --config=configs/mae_b16_pretrain.py:demo
 
-:photos learns from tiles of scikit-learn's two photographs. Its loss on the test tiles falls to 0.175, from 1.0 at
-the start.
+:photos trains on tiles of scikit-learn's two photographs. Its loss on the test tiles falls from 1.0 at the start to
+0.175.
 
     python -m vitax.main --config=configs/mae_b16_pretrain.py:photos
 
-:small is for a folder of small colour pictures: 10 epochs of re-encoded CIFAR-10 took 18 minutes on two CPU cores.
-What it is worth: see ``mae_b16_finetune.py:small``.
+:small trains on a folder of small colour images: 10 epochs of re-encoded CIFAR-10 took 18 minutes on two CPU cores.
+For the benefit of this pre-training, see ``mae_b16_finetune.py:small``.
 
     python -m vitax.main --config=configs/mae_b16_pretrain.py:small --config.data.path=DIR
 
-Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
+Keys that this file does not set have their defaults; ``WORKDIR/config.json`` lists all keys.
 """
 
 from ml_collections import ConfigDict
@@ -47,8 +47,8 @@ def imagenet() -> ConfigDict:
     config.model = dict(name="mae", size="B", dtype="bfloat16")
     config.task = dict(name="masked_image", mask_ratio=0.75, normalize_targets=True)
     config.data = dict(
-        name="imagenet2012",  # or "folder", with path
-        path="",  # empty: TFDS's own, ~/tensorflow_datasets
+        name="imagenet2012",  # or "folder", with a path
+        path="",  # empty: TFDS's own folder, ~/tensorflow_datasets
         train="train",
         test="validation",
         image_size=(224, 224),
@@ -102,7 +102,7 @@ def demo() -> ConfigDict:
         std=(0.5,),
         crop="random_resized",
         crop_scale=(0.6, 1.0),
-        flip=False,  # a mirrored 2 is no 2
+        flip=False,  # a mirrored 2 is not a 2
         test_crop_fraction=1.0,
     )
     config.optim = dict(name="adamw", learning_rate=2e-3, warmup="30 epochs", weight_decay=0.05, b2=0.95)

@@ -1,24 +1,25 @@
 """MLP-Mixer B/16 on ImageNet-1k.
 
 Recipe: Tolstikhin et al. 2021, "MLP-Mixer" (arXiv:2105.01601), table 4, and the later public recipe for ImageNet-1k
-alone: 76.4 % top-1, 59.9 M parameters. Not run here. Differs from theirs: softmax cross entropy in place of the
-sigmoid one, and RandAugment's magnitude 15 is the 10 at which the scale ends here.
-Hardware: batch 4096 in bfloat16 wants about 8 accelerators of 40 GB; on fewer, raise ``accumulate``.
+alone: 76.4 % top-1, 59.9 M parameters. Not run in this project. Differences from the original: softmax cross entropy
+in place of sigmoid cross entropy, and a RandAugment magnitude of 10, where the scale of this project ends, in place
+of 15.
+Hardware: batch 4096 in bfloat16 needs about 8 accelerators with 40 GB; on fewer, raise ``accumulate``.
 
     python -m vitax.main --config=configs/mixer_b16.py
     python -m vitax.main --config=configs/mixer_b16.py --config.data.name=folder --config.data.path=DIR
 
-:demo is the same model made small, on scikit-learn's 8x8 handwritten digits: offline, two CPU cores. It reaches 0.97
-on the 359 test digits.
+:demo trains a small version of the same model on scikit-learn's 8x8 handwritten digits, offline and on two CPU cores.
+It reaches an accuracy of 0.97 on the 359 test digits.
 
     python -m vitax.main --config=configs/mixer_b16.py:demo
 
-:small is a small model for a folder of small colour images, from scratch, on a laptop. On re-encoded CIFAR-10 it
-reaches 0.556 in 3 epochs: 13 minutes on two CPU cores.
+:small trains a small model from scratch on a folder of small colour images, on a laptop. On re-encoded CIFAR-10 it
+reaches an accuracy of 0.556 after 3 epochs, which take 13 minutes on two CPU cores.
 
     python -m vitax.main --config=configs/mixer_b16.py:small --config.data.path=DIR
 
-Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
+Keys that this file does not set have their defaults; ``WORKDIR/config.json`` lists all keys.
 """
 
 from ml_collections import ConfigDict
@@ -39,8 +40,8 @@ def imagenet() -> ConfigDict:
     config.model = dict(name="mlp_mixer", size="B", patch_size=16, drop_path=0.1, dtype="bfloat16")
     config.task = dict(name="classification", mixup=0.5)
     config.data = dict(
-        name="imagenet2012",  # or "folder", with path
-        path="",  # empty: TFDS's own, ~/tensorflow_datasets
+        name="imagenet2012",  # or "folder", with a path
+        path="",  # empty: TFDS's own folder, ~/tensorflow_datasets
         train="train",
         test="validation",
         image_size=(224, 224),
@@ -86,7 +87,7 @@ def demo() -> ConfigDict:
         std=(0.5,),
         crop="random_resized",
         crop_scale=(0.6, 1.0),
-        flip=False,  # a mirrored 2 is no 2
+        flip=False,  # a mirrored 2 is not a 2
         test_crop_fraction=1.0,
     )
     config.optim = dict(name="adamw", learning_rate=2e-3, warmup="10 epochs", weight_decay=0.3, b2=0.95, clip_norm=1.0)

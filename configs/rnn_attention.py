@@ -1,28 +1,30 @@
-"""Recurrent encoder-decoder with attention: what the Transformer replaced, English to German.
+"""Recurrent encoder-decoder with attention, the predecessor of the Transformer: English to German.
 
 Recipe: Bahdanau et al. 2014, "Neural Machine Translation by Jointly Learning to Align and Translate"
-(arXiv:1409.0473); the paper translates to French, 28.45 BLEU (RNNsearch-50 trained longer). Trained here with the
-Transformer's recipe, to be compared with it. Not run at this size.
-Hardware: one accelerator of 16 GB.
+(arXiv:1409.0473); the paper translates to French and reaches 28.45 BLEU (RNNsearch-50 trained longer). This file uses
+the Transformer's recipe, for a comparison with the Transformer. Not run at this size in this project.
+Hardware: one accelerator with 16 GB.
 
-    python -m vitax.main --config=configs/rnn_attention.py                                  # TFDS, prepared
+    python -m vitax.main --config=configs/rnn_attention.py                                  # data prepared with TFDS
     python -m vitax.main --config=configs/rnn_attention.py --config.data.name=bitext --config.data.path=DIR
     python -m vitax.main --workdir=RUN --mode=eval --checkpoint=average
     echo "A man is playing a guitar." | python -m vitax.predict --workdir=RUN --checkpoint=average
 
-DIR holds train.en, train.de, test.en and test.de, line by line (``data.source`` and ``data.target`` name others).
+DIR holds train.en, train.de, test.en and test.de, aligned line by line (``data.source`` and ``data.target`` choose
+other endings).
 
-:demo is a small one that learns to say numbers, "zweihundertsiebzehn", in English: offline, two CPU cores. The 400
-numbers of the test are not among the 7,500 of the training. It says all of them rightly (BLEU 100).
+:demo trains a small model to translate German numbers, such as "zweihundertsiebzehn", into English, offline and on
+two CPU cores. The 400 numbers of the test are not among the 7,500 numbers of the training. It translates all of them
+correctly (BLEU 100).
 
     python -m vitax.main --config=configs/rnn_attention.py:demo
 
-:small is for 30,000 pairs of short sentences on a laptop: 32.3 BLEU on Multi30k's test of 2016, English to German,
-after 6 epochs: 14 minutes on two CPU cores.
+:small trains on 30,000 pairs of short sentences, on a laptop. It reaches 32.3 BLEU on the 2016 test set of Multi30k,
+English to German, after 6 epochs, which take 14 minutes on two CPU cores.
 
     python -m vitax.main --config=configs/rnn_attention.py:small --config.data.path=DIR
 
-Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
+Keys that this file does not set have their defaults; ``WORKDIR/config.json`` lists all keys.
 """
 
 from ml_collections import ConfigDict
@@ -43,7 +45,7 @@ def wmt() -> ConfigDict:
     config.model = dict(name="rnn_seq2seq", size="base", dtype="bfloat16")
     config.task = dict(name="translation", label_smoothing=0.1, beam=4, length_penalty=0.6)
     config.data = dict(
-        name="wmt14_translate/de-en",  # or "bitext", with path
+        name="wmt14_translate/de-en",  # or "bitext", with a path
         path="",
         train="train",
         test="test",

@@ -1,18 +1,18 @@
 """Swin-B on ImageNet-1k.
 
 Recipe: Liu et al. 2021, "Swin Transformer" (arXiv:2103.14030), section 4.1, and the official configuration files:
-83.5 % top-1, 87.8 M parameters. Not run here.
-Hardware: batch 1024 in bfloat16 wants 8 accelerators of 16 GB or more; on fewer, raise ``accumulate``.
+83.5 % top-1, 87.8 M parameters. Not run in this project.
+Hardware: batch 1024 in bfloat16 needs 8 accelerators with 16 GB or more; on fewer, raise ``accumulate``.
 
     python -m vitax.main --config=configs/swin_b.py
     python -m vitax.main --config=configs/swin_b.py --config.data.name=folder --config.data.path=DIR
 
-:demo is the same model made small, on scikit-learn's 8x8 handwritten digits: offline, two CPU cores. It reaches 0.98
-on the 359 test digits.
+:demo trains a small version of the same model on scikit-learn's 8x8 handwritten digits, offline and on two CPU cores.
+It reaches an accuracy of 0.98 on the 359 test digits.
 
     python -m vitax.main --config=configs/swin_b.py:demo
 
-Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
+Keys that this file does not set have their defaults; ``WORKDIR/config.json`` lists all keys.
 """
 
 from ml_collections import ConfigDict
@@ -33,8 +33,8 @@ def imagenet() -> ConfigDict:
     config.model = dict(name="swin", size="B", drop_path=0.5, dtype="bfloat16")
     config.task = dict(name="classification", label_smoothing=0.1, mixup=0.8, cutmix=1.0)
     config.data = dict(
-        name="imagenet2012",  # or "folder", with path
-        path="",  # empty: TFDS's own, ~/tensorflow_datasets
+        name="imagenet2012",  # or "folder", with a path
+        path="",  # empty: TFDS's own folder, ~/tensorflow_datasets
         train="train",
         test="validation",
         image_size=(224, 224),
@@ -81,7 +81,7 @@ def demo() -> ConfigDict:
         std=(0.5,),
         crop="random_resized",
         crop_scale=(0.6, 1.0),
-        flip=False,  # a mirrored 2 is no 2
+        flip=False,  # a mirrored 2 is not a 2
         test_crop_fraction=1.0,
     )
     config.optim = dict(name="adamw", learning_rate=2e-3, warmup="8 epochs", weight_decay=0.3, b2=0.95, clip_norm=1.0)

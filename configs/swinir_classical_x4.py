@@ -1,23 +1,23 @@
 """SwinIR, classical super-resolution by 4.
 
 Recipe: Liang et al. 2021, "SwinIR" (arXiv:2108.10257), section 4.1 and the official training code, on DIV2K and
-Flickr2K: Set5 32.92 dB, 0.9044 (PSNR and SSIM on Y, border of 4 cropped). Not run here. Differs: the paper starts x4
-from x2's weights with half the rate and steps: ``--config.init_from=RUN --config.init_new="('upsample',
-'conv_last')"``.
-Hardware: batch 32 in float32 wants 8 accelerators of 11 GB or more.
+Flickr2K: Set5 32.92 dB, 0.9044 (PSNR and SSIM on Y, border of 4 cropped). Not run in this project. Difference from
+the original: the paper starts x4 from the weights for x2, with half the learning rate and half the steps. To do so,
+add ``--config.init_from=RUN --config.init_new="('upsample', 'conv_last')"``.
+Hardware: batch 32 in float32 needs 8 accelerators with 11 GB or more.
 
     python -m vitax.main --config=configs/swinir_classical_x4.py --config.data.path=DIR
-    python -m vitax.predict --workdir=RUN IMAGES...      # writes the restored ones into RUN/predictions
+    python -m vitax.predict --workdir=RUN IMAGES...      # writes the restored images into RUN/predictions
 
-DIR holds pictures, at any depth (DIR/train and DIR/test, or a tenth of them is held back). The other side is made on
-the fly.
+DIR holds images at any depth, in DIR/train and DIR/test; without DIR/test, a tenth of the images is held out for the
+test. The damaged images are made on the fly.
 
-:demo is a small one that learns from scikit-learn's china.jpg and is tested on flower.jpg: offline, two CPU cores.
-31.0 dB on Y; bicubic: 30.7 dB.
+:demo trains a small model on scikit-learn's china.jpg and tests it on flower.jpg, offline and on two CPU cores. It
+reaches 31.0 dB on Y (bicubic interpolation: 30.7 dB).
 
     python -m vitax.main --config=configs/swinir_classical_x4.py:demo
 
-Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
+Keys that this file does not set have their defaults; ``WORKDIR/config.json`` lists all keys.
 """
 
 from ml_collections import ConfigDict

@@ -1,22 +1,22 @@
 """SwinIR, colour denoising at noise level 25.
 
 Recipe: Liang et al. 2021, "SwinIR" (arXiv:2108.10257), section 4.4 and the official training code, on DIV2K,
-Flickr2K, BSD500 and WED: CBSD68 31.78 dB (all channels) at sigma 25. Not run here. For 15 and 50, set
-``data.strength`` (theirs for 25 and 50 start from the weights for 15).
-Hardware: batch 8 of 128x128 in float32 wants 8 accelerators of 11 GB or more.
+Flickr2K, BSD500 and WED: CBSD68 31.78 dB (all channels) at sigma 25. Not run in this project. For noise levels 15 and
+50, set ``data.strength`` (in the original, 25 and 50 start from the weights for 15).
+Hardware: batch 8 of 128x128 in float32 needs 8 accelerators with 11 GB or more.
 
     python -m vitax.main --config=configs/swinir_denoise.py --config.data.path=DIR
-    python -m vitax.predict --workdir=RUN IMAGES...      # writes the restored ones into RUN/predictions
+    python -m vitax.predict --workdir=RUN IMAGES...      # writes the restored images into RUN/predictions
 
-DIR holds pictures, at any depth (DIR/train and DIR/test, or a tenth of them is held back). The other side is made on
-the fly.
+DIR holds images at any depth, in DIR/train and DIR/test; without DIR/test, a tenth of the images is held out for the
+test. The damaged images are made on the fly.
 
-:demo is a small one that learns from scikit-learn's china.jpg and is tested on flower.jpg: offline, two CPU cores.
-33.1 dB on Y at noise level 25; the noisy picture: 25.6 dB.
+:demo trains a small model on scikit-learn's china.jpg and tests it on flower.jpg, offline and on two CPU cores. It
+reaches 33.1 dB on Y at noise level 25 (the noisy image: 25.6 dB).
 
     python -m vitax.main --config=configs/swinir_denoise.py:demo
 
-Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
+Keys that this file does not set have their defaults; ``WORKDIR/config.json`` lists all keys.
 """
 
 from ml_collections import ConfigDict

@@ -1,22 +1,23 @@
 """SwinIR, removal of JPEG artefacts at quality 40.
 
 Recipe: Liang et al. 2021, "SwinIR" (arXiv:2108.10257), section 4.5 and the official training code, on DIV2K,
-Flickr2K, BSD500 and WED; the paper's figures are for grey pictures (Classic5 34.52 dB at quality 40; set
-``model.size=jpeg_grey``, ``data.channels=1``). Not run here. For quality 10, 20 and 30, set ``data.strength``.
-Hardware: batch 8 of 126x126 in float32 wants 8 accelerators of 11 GB or more.
+Flickr2K, BSD500 and WED; the paper's figures are for grey images (Classic5 34.52 dB at quality 40; set
+``model.size=jpeg_grey``, ``data.channels=1``). Not run in this project. For qualities 10, 20 and 30, set
+``data.strength``.
+Hardware: batch 8 of 126x126 in float32 needs 8 accelerators with 11 GB or more.
 
     python -m vitax.main --config=configs/swinir_jpeg.py --config.data.path=DIR
-    python -m vitax.predict --workdir=RUN IMAGES...      # writes the restored ones into RUN/predictions
+    python -m vitax.predict --workdir=RUN IMAGES...      # writes the restored images into RUN/predictions
 
-DIR holds pictures, at any depth (DIR/train and DIR/test, or a tenth of them is held back). The other side is made on
-the fly.
+DIR holds images at any depth, in DIR/train and DIR/test; without DIR/test, a tenth of the images is held out for the
+test. The damaged images are made on the fly.
 
-:demo is a small one that learns from scikit-learn's china.jpg and is tested on flower.jpg: offline, two CPU cores.
-33.4 dB on Y at quality 10; the picture as it was: 33.0 dB.
+:demo trains a small model on scikit-learn's china.jpg and tests it on flower.jpg, offline and on two CPU cores. It
+reaches 33.4 dB on Y at quality 10 (the unrestored image: 33.0 dB).
 
     python -m vitax.main --config=configs/swinir_jpeg.py:demo
 
-Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
+Keys that this file does not set have their defaults; ``WORKDIR/config.json`` lists all keys.
 """
 
 from ml_collections import ConfigDict

@@ -1,26 +1,26 @@
 """SwinIR, lightweight super-resolution by 2.
 
 Recipe: Liang et al. 2021, "SwinIR" (arXiv:2108.10257), section 4.2 and the official training code, on DIV2K: Set5
-38.14 dB, 0.9611 (PSNR and SSIM on Y, border of 2 cropped). Not run here.
-Hardware: batch 64 in float32 wants 2 accelerators of 11 GB or more.
+38.14 dB, 0.9611 (PSNR and SSIM on Y, border of 2 cropped). Not run in this project.
+Hardware: batch 64 in float32 needs 2 accelerators with 11 GB or more.
 
     python -m vitax.main --config=configs/swinir_light_x2.py --config.data.path=DIR
-    python -m vitax.predict --workdir=RUN IMAGES...      # writes the restored ones into RUN/predictions
+    python -m vitax.predict --workdir=RUN IMAGES...      # writes the restored images into RUN/predictions
 
-DIR holds pictures, at any depth (DIR/train and DIR/test, or a tenth of them is held back). The other side is made on
-the fly.
+DIR holds images at any depth, in DIR/train and DIR/test; without DIR/test, a tenth of the images is held out for the
+test. The damaged images are made on the fly.
 
-:demo is a small one that learns from scikit-learn's china.jpg and is tested on flower.jpg: offline, two CPU cores.
-35.5 dB on Y; bicubic: 35.2 dB.
+:demo trains a small model on scikit-learn's china.jpg and tests it on flower.jpg, offline and on two CPU cores. It
+reaches 35.5 dB on Y (bicubic interpolation: 35.2 dB).
 
     python -m vitax.main --config=configs/swinir_light_x2.py:demo
 
-:small is for a folder of some 50 photographs, on a laptop: trained on BSD50, it restores Set5 with 34.90 dB on Y in
-8 minutes on two CPU cores; bicubic: 33.67 dB.
+:small trains on a folder of about 50 photographs, on a laptop. After 8 minutes of training on BSD50 with two CPU
+cores, it restores Set5 with 34.90 dB on Y (bicubic interpolation: 33.67 dB).
 
     python -m vitax.main --config=configs/swinir_light_x2.py:small --config.data.path=DIR
 
-Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
+Keys that this file does not set have their defaults; ``WORKDIR/config.json`` lists all keys.
 """
 
 from ml_collections import ConfigDict

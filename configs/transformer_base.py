@@ -1,28 +1,31 @@
 """Transformer-base: English to German, WMT14.
 
 Recipe: Vaswani et al. 2017, "Attention Is All You Need" (arXiv:1706.03762), section 5: 100,000 steps of about 25,000
-tokens each way, mean of the last five checkpoints, beam 4: 27.3 BLEU (tokenised, newstest2014). Not run here. Differs
-from theirs: texts are padded to one length instead of being sorted into batches of one length.
-Hardware: batch 896 at length 128 in bfloat16 wants 8 accelerators of 16 GB; on fewer, raise ``accumulate``.
+tokens each way, mean of the last five checkpoints, beam 4; 27.3 BLEU (tokenised, newstest2014). Not run in this
+project. Difference from the original: texts are padded to one length instead of being sorted into batches of one
+length.
+Hardware: batch 896 at length 128 in bfloat16 needs 8 accelerators with 16 GB; on fewer, raise ``accumulate``.
 
-    python -m vitax.main --config=configs/transformer_base.py                                  # TFDS, prepared
+    python -m vitax.main --config=configs/transformer_base.py                                  # data prepared with TFDS
     python -m vitax.main --config=configs/transformer_base.py --config.data.name=bitext --config.data.path=DIR
     python -m vitax.main --workdir=RUN --mode=eval --checkpoint=average
     echo "A man is playing a guitar." | python -m vitax.predict --workdir=RUN --checkpoint=average
 
-DIR holds train.en, train.de, test.en and test.de, line by line (``data.source`` and ``data.target`` name others).
+DIR holds train.en, train.de, test.en and test.de, aligned line by line (``data.source`` and ``data.target`` choose
+other endings).
 
-:demo is a small one that learns to say numbers, "zweihundertsiebzehn", in English: offline, two CPU cores. The 400
-numbers of the test are not among the 7,500 of the training. It says 398 of them rightly (BLEU 99.9).
+:demo trains a small model to translate German numbers, such as "zweihundertsiebzehn", into English, offline and on
+two CPU cores. The 400 numbers of the test are not among the 7,500 numbers of the training. It translates 398 of them
+correctly (BLEU 99.9).
 
     python -m vitax.main --config=configs/transformer_base.py:demo
 
-:small is for 30,000 pairs of short sentences on a laptop: 30.9 BLEU on Multi30k's test of 2016, English to German,
-after 6 epochs: 21 minutes on two CPU cores.
+:small trains on 30,000 pairs of short sentences, on a laptop. It reaches 30.9 BLEU on the 2016 test set of Multi30k,
+English to German, after 6 epochs, which take 21 minutes on two CPU cores.
 
     python -m vitax.main --config=configs/transformer_base.py:small --config.data.path=DIR
 
-Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
+Keys that this file does not set have their defaults; ``WORKDIR/config.json`` lists all keys.
 """
 
 from ml_collections import ConfigDict
@@ -43,7 +46,7 @@ def wmt() -> ConfigDict:
     config.model = dict(name="transformer", size="base", dtype="bfloat16")
     config.task = dict(name="translation", label_smoothing=0.1, beam=4, length_penalty=0.6)
     config.data = dict(
-        name="wmt14_translate/de-en",  # or "bitext", with path
+        name="wmt14_translate/de-en",  # or "bitext", with a path
         path="",
         train="train",
         test="test",

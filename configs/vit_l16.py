@@ -1,18 +1,19 @@
 """ViT-L/16 from scratch on ImageNet-1k.
 
 Recipe: He et al. 2021, "Masked Autoencoders Are Scalable Vision Learners" (arXiv:2111.06377), table 11, the
-supervised baseline: 82.6 % top-1 (table 3, "scratch, our impl.", with the moving average). Not run here.
-Hardware: batch 4096 in bfloat16 wants about 16 accelerators of 80 GB; on fewer, raise ``accumulate``, or set
+supervised baseline: 82.6 % top-1 (table 3, "scratch, our impl.", with the moving average). Not run in this project.
+Hardware: batch 4096 in bfloat16 needs about 16 accelerators with 80 GB; on fewer, raise ``accumulate``, or set
 ``model.remat=True`` and ``mesh.fsdp``.
 
     python -m vitax.main --config=configs/vit_l16.py
     python -m vitax.main --config=configs/vit_l16.py --config.data.name=folder --config.data.path=DIR
 
-:demo is the same model made small, on scikit-learn's 8x8 handwritten digits: offline, two CPU cores. It reaches 0.96
-on the 359 test digits.
+:demo trains a small version of the same model on scikit-learn's 8x8 handwritten digits, offline and on two CPU cores.
+It reaches an accuracy of 0.96 on the 359 test digits.
 
     python -m vitax.main --config=configs/vit_l16.py:demo
-Keys that are not here have their defaults; ``WORKDIR/config.json`` shows them all.
+
+Keys that this file does not set have their defaults; ``WORKDIR/config.json`` lists all keys.
 """
 
 from ml_collections import ConfigDict
@@ -33,8 +34,8 @@ def imagenet() -> ConfigDict:
     config.model = dict(name="vit", size="L", patch_size=16, drop_path=0.2, dtype="bfloat16")
     config.task = dict(name="classification", label_smoothing=0.1, mixup=0.8, cutmix=1.0)
     config.data = dict(
-        name="imagenet2012",  # or "folder", with path
-        path="",  # empty: TFDS's own, ~/tensorflow_datasets
+        name="imagenet2012",  # or "folder", with a path
+        path="",  # empty: TFDS's own folder, ~/tensorflow_datasets
         train="train",
         test="validation",
         image_size=(224, 224),
@@ -80,7 +81,7 @@ def demo() -> ConfigDict:
         std=(0.5,),
         crop="random_resized",
         crop_scale=(0.6, 1.0),
-        flip=False,  # a mirrored 2 is no 2
+        flip=False,  # a mirrored 2 is not a 2
         test_crop_fraction=1.0,
     )
     config.optim = dict(name="adamw", learning_rate=2e-3, warmup="3 epochs", weight_decay=0.3, b2=0.95, clip_norm=1.0)

@@ -1,15 +1,16 @@
-"""What do several prompts, a larger batch and labels add to an image-text model?
+"""Do several prompts, a larger batch and labels improve an image-text model?
 
-Radford et al. 2021 (arXiv:2103.00020), figures 4 and 6 and section 3.1.4: an ensemble of prompts gives +3.5 points on ImageNet; zero-shot
-CLIP equals a linear classifier of 4 labelled images a class; contrastive learning uses very large batches. Hypothesis: the
-same order here, but for the batch: beyond the number of classes most "negatives" are of the same class.
+Radford et al. 2021 (arXiv:2103.00020), figures 4 and 6 and section 3.1.4: an ensemble of prompts gives +3.5 points on
+ImageNet; zero-shot CLIP equals a linear classifier of 4 labelled images a class; contrastive learning uses very large
+batches. Hypothesis: the same holds on digits, except for the batch: beyond the number of classes most "negatives" are
+of the same class.
 
-Captions of ten class names are no web text: every training image has been paired with its class, so that what is called
-zero-shot is naming a class that was trained, and the prompts are the captions of the training.
+Captions of ten class names are not web text: every training image was paired with its class, so "zero-shot" here means
+naming a class that was trained, and the prompts are the captions of the training.
 
     python experiments/clip_prompts.py
 
-Digits with three captions each; batches of 16, 64 and 256, 500 updates of each.
+Digits with three captions each; batches of 16, 64 and 256, with 500 updates each.
 """
 
 from study import Study, conduct

@@ -1,10 +1,11 @@
-"""Runs every config's ``:demo`` and holds it against the number that its docstring states.
+"""Runs the ``:demo`` of every config and compares its result with the value in DEMOS that it must exceed.
 
-    python experiments/demos.py                     all of them, about 40 minutes on two CPU cores
-    python experiments/demos.py --short             a few steps each: do they run, evaluate and, once for each objective, predict?
-    python experiments/demos.py clip_vit_b32 nat_t  some of them, and those they start from
+    python experiments/demos.py                     all demos, about 40 minutes on two CPU cores
+    python experiments/demos.py --short             a few steps each, to check that they run, evaluate
+                                                    and, once for each objective, predict
+    python experiments/demos.py clip_vit_b32 nat_t  some demos, and those that they start from
 
-Writes DIR/demos.csv (``--out``, runs/demos by default): metric, value, seconds.
+Writes DIR/demos.csv (``--out``, runs/demos by default): metric, value, the value to exceed, seconds.
 """
 
 import argparse
@@ -22,11 +23,12 @@ ROOT = Path(__file__).parent.parent
 
 
 class Demo(NamedTuple):
-    """What a demo has to reach.
+    """The result that a demo must reach.
 
-    metric: of summary.json.
-    least: what it has to exceed; or the name of another metric of the run.
-    start: the demo whose run it starts from.
+    Attributes:
+        metric: name of a metric in summary.json.
+        least: value that the metric must exceed, or the name of another metric of the run.
+        start: demo whose run it starts from; "" = none.
     """
 
     metric: str
@@ -73,16 +75,16 @@ SHORT = (
 
 
 def vitax(verb: str, *arguments: str) -> str:
-    """Runs ``python -m vitax.VERB`` and gives back its stdout."""
-    line = [sys.executable, "-m", f"vitax.{verb}", *arguments]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(line)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
-    return done.stdout
+    """Runs ``python -m vitax.VERB`` and returns its stdout."""
+    command = [sys.executable, "-m", f"vitax.{verb}", *arguments]
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if completed.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{completed.stdout[-2000:]}\n{completed.stderr[-4000:]}")
+    return completed.stdout
 
 
 def run(name: str, out: Path, short: bool) -> dict[str, object]:
-    """Trains one demo and tries its prediction; one row of the table."""
+    """Trains one demo, tries its prediction, and returns its row of the table."""
     demo, folder = DEMOS[name], out / name
     arguments = [f"--config=configs/{name}.py:demo", f"--workdir={folder}", "--overwrite"]
     if demo.start:
@@ -94,14 +96,14 @@ def run(name: str, out: Path, short: bool) -> dict[str, object]:
     value = metrics[demo.metric]
     least = metrics[demo.least] if isinstance(demo.least, str) else demo.least
     objective = json.loads((folder / "config.json").read_text())["task"]["name"]
-    if not short or objective not in PREDICTED:  # a few steps are enough to try each objective once
+    if not short or objective not in PREDICTED:  # short runs try the prediction of each objective once
         PREDICTED.add(objective)
-        tried = next(line for line in printed.splitlines() if line.startswith("predict "))
-        predicted = vitax("predict", *shlex.split(tried.split("vitax.predict ")[1]))
+        suggestion = next(line for line in printed.splitlines() if line.startswith("predict "))
+        predicted = vitax("predict", *shlex.split(suggestion.split("vitax.predict ")[1]))
         json.loads(predicted.splitlines()[0])
     reached = short or value > least
-    told = "" if short else f"  {'more than' if reached else 'NOT more than'} {least:.4f}"
-    print(f"{name:<20} {demo.metric} {value:.4f}{told}  {seconds} s", flush=True)
+    comparison = "" if short else f"  {'more than' if reached else 'NOT more than'} {least:.4f}"
+    print(f"{name:<20} {demo.metric} {value:.4f}{comparison}  {seconds} s", flush=True)
     return dict(
         demo=name,
         metric=demo.metric,
@@ -114,28 +116,28 @@ def run(name: str, out: Path, short: bool) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("names", nargs="*", help="of configs; none = all")
+    parser.add_argument("names", nargs="*", help="names of configs; none = all")
     parser.add_argument("--short", action="store_true", help="a few steps each")
-    parser.add_argument("--parallel", type=int, default=1, help="so many at a time")
+    parser.add_argument("--parallel", type=int, default=1, help="number of demos that run at a time")
     parser.add_argument("--out", type=Path, default=Path("runs/demos"))
-    given = parser.parse_args()
-    if unknown := set(given.names) - DEMOS.keys():
+    options = parser.parse_args()
+    if unknown := set(options.names) - DEMOS.keys():
         parser.error(f"no demo is called {', '.join(sorted(unknown))}")
-    wanted = set(given.names) or set(DEMOS)
-    wanted |= {DEMOS[name].start for name in wanted} - {""}
-    out = given.out.absolute()
+    selected = set(options.names) or set(DEMOS)
+    selected |= {DEMOS[name].start for name in selected} - {""}
+    out = options.out.absolute()
     out.mkdir(parents=True, exist_ok=True)
     rows = []
-    for later in (False, True):  # what others start from comes first
-        names = [n for n, demo in DEMOS.items() if n in wanted and bool(demo.start) == later]
-        with ThreadPoolExecutor(given.parallel) as pool:
-            rows += pool.map(lambda name: run(name, out, given.short), names)
+    for dependent in (False, True):  # demos that others start from come first
+        names = [n for n, demo in DEMOS.items() if n in selected and bool(demo.start) == dependent]
+        with ThreadPoolExecutor(options.parallel) as pool:
+            rows += pool.map(lambda name: run(name, out, options.short), names)
     with (out / "demos.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
         writer.writerows(rows)
     if failed := [row["demo"] for row in rows if not row["reached"]]:
-        raise SystemExit(f"not reached: {', '.join(map(str, failed))}")
+        raise SystemExit(f"demos that did not reach their value: {', '.join(map(str, failed))}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""How many patches can go before accuracy does, and how much time does it save?
+"""Can DynamicViT drop most patches before its accuracy falls, and how much time does that save?
 
-Rao et al. 2021 (arXiv:2106.02034), figure 4 and table 1: pruning two thirds of the patches (ratio 0.7 three times) costs DeiT-S less than
-0.5 points and 31 to 37 % of the FLOPs. Hypothesis: accuracy falls slowly down to a ratio of 0.7, and faster below; the time follows
-the multiply-accumulates.
+Rao et al. 2021 (arXiv:2106.02034), figure 4 and table 1: pruning two thirds of the patches (ratio 0.7 three times)
+costs DeiT-S less than 0.5 points and 31 to 37 % of the FLOPs. Hypothesis: the accuracy falls slowly down to a ratio of
+0.7, and faster below; the time follows the multiply-accumulates.
 
     python experiments/dynamic_vit_ratio.py
 
-Digits; each model starts from the same trained ViT of 8 layers, its teacher, and learns 10 epochs with its ratio.
+Digits; each model starts from the same trained ViT of 8 layers, its teacher, and trains for 10 epochs with its ratio.
 """
 
 import json
@@ -18,7 +18,7 @@ BATCH = 64
 
 
 def saved(run: Path) -> list[Row]:
-    """Images/s and multiply-accumulates against the dense model of the same weights, measured taking turns."""
+    """Images/s and multiply-accumulates relative to the dense model with the same weights; both models took turns."""
     metrics = json.loads((run / "summary.json").read_text())["metrics"]
     if "test/gmacs" not in metrics:
         return [{}]

@@ -1,8 +1,9 @@
-"""Do heat maps show what a model uses? Pixels are taken away by them, and the accuracy is watched.
+"""Do heat maps show what a model uses? Pixels are removed in the order of a map, and the accuracy is measured.
 
-Chefer et al. 2020 (arXiv:2012.09838), section 4: the most relevant pixels first (positive perturbation, a good map has a small
-area under the curve), or the least relevant ones first (negative, a good map has a large one). Hypothesis: `relevance` is better
-than attention alone and than gradients; "random" is what a map is worth that knows nothing.
+Chefer et al. 2020 (arXiv:2012.09838), section 4: the most relevant pixels are removed first (positive perturbation, a
+good map has a small area under the curve), or the least relevant ones (negative, a good map has a large area).
+Hypothesis: `relevance` is better than attention alone and than gradients; "random" is the result of maps without any
+information.
 
     for seed in 0 1 2; do
       python -m vitax.main --config=configs/vit_b16.py:demo --config.seed=$seed --workdir=runs/token$seed \\
@@ -10,11 +11,11 @@ than attention alone and than gradients; "random" is what a map is worth that kn
     done
     python experiments/explanations.py runs/token0 runs/token1 runs/token2
 
-Pixels that are taken away become the mean colour, as in the paper or, in columns of their own, other pixels of the same image:
-integrated gradients start at the mean colour, and would be judged by what they are made of. Maps are those of the predicted class,
-which counts as the right one; with --target, of the true class.
+Removed pixels become the mean colour, as in the paper, or, in separate columns, other pixels of the same image:
+integrated gradients start at the mean colour, so that a test with this colour favours them. The maps explain the
+predicted class, which counts as the right one; with --target, they explain the true class.
 
-StepMemory runs that classify images; of photographs, with results in a file of their own:
+The runs must classify images. For photographs, with results in a separate file:
 
     python -m vitax.main --config=configs/vit_b16.py:small --config.data.path=DIR --workdir=runs/photos \\
       --config.model.class_token=True --config.model.pooling=token
@@ -37,7 +38,7 @@ from vitax.explanation.images import classifier, describe, image_spec, view_of
 from vitax.monitoring import log
 from vitax.prediction import TrainedRun, load_run
 
-RANDOM = 5  # maps that know nothing, whose areas are averaged
+RANDOM = 5  # random maps of each image, whose areas are averaged
 STUDY = Study(
     {},
     {
@@ -52,38 +53,38 @@ STUDY = Study(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("runs", type=Path, nargs="+", help="of one model with several seeds")
+    parser.add_argument("runs", type=Path, nargs="+", help="folders of runs of one model with several seeds")
     parser.add_argument("--images", type=int, default=200)
-    parser.add_argument("--target", action="store_true", help="maps of the true class")
-    parser.add_argument("--name", default="explanations", help="of the CSV in results/")
-    given = parser.parse_args()
+    parser.add_argument("--target", action="store_true", help="explain the true class, not the predicted one")
+    parser.add_argument("--name", default="explanations", help="name of the CSV file in results/")
+    options = parser.parse_args()
     log.start_logging()
-    rows = [row for run in given.runs for row in perturbed(run, given.images, given.target)]
-    write(RESULTS / f"{given.name}.csv", rows)
-    table = markdown(read(RESULTS / f"{given.name}.csv"), STUDY)
+    rows = [row for run in options.runs for row in perturbed(run, options.images, options.target)]
+    write(RESULTS / f"{options.name}.csv", rows)
+    table = markdown(read(RESULTS / f"{options.name}.csv"), STUDY)
     print(table)
-    tell(given.name, table)
+    tell(options.name, table)
 
 
 def perturbed(folder: Path, count: int, target: bool) -> list[Row]:
-    """The areas of every method that has a meaning for a run's model."""
+    """Rows of areas under the accuracy curve, one for each method that applies to the model of a run."""
     run = load_run(folder)
     scores, _ = classifier(run)
     examples, labels = test_images(run, count)
     predict = jax.jit(lambda batch: scores(batch).argmax(axis=-1))
     predicted = np.asarray(predict(examples))
     print(f"{folder}: accuracy {np.mean(predicted == labels):.3f} on {len(examples)} images as they are", flush=True)
-    wanted = labels if target else predicted
-    right = lambda batch: float(np.mean(np.asarray(predict(batch)) == wanted))
+    classes = labels if target else predicted
+    accuracy = lambda batch: float(np.mean(np.asarray(predict(batch)) == classes))
     it, rng = describe(run, view_of(run), scores, jnp.asarray(examples[:1])), np.random.default_rng(run.config["seed"])
     fills = {"": np.zeros_like(examples), "_shuffled": np.stack([shuffled(x, rng) for x in examples])}
     random = [rng.normal(size=examples.shape[:3]) for _ in range(RANDOM)]
     rows = []
-    for name, several in [("random", random), *((name, [made]) for name, made in maps(it, examples, wanted))]:
+    for name, map_sets in [("random", random), *((name, [stack]) for name, stack in maps(it, examples, classes))]:
         row = {"variant": name, "x": "", "seed": run.config["seed"]}
         for kind, most in (("positive", True), ("negative", False)):
             for suffix, fill in fills.items():
-                areas = [accuracy_area(right, examples, heats, most, fill) for heats in several]
+                areas = [accuracy_area(accuracy, examples, heats, most, fill) for heats in map_sets]
                 row[kind + suffix] = round(float(np.mean(areas)), 4)
         print(row, flush=True)
         rows.append(row)
@@ -91,7 +92,7 @@ def perturbed(folder: Path, count: int, target: bool) -> list[Row]:
 
 
 def test_images(run: TrainedRun, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """[N, H, W, C] normalised images all over the test split, and their labels."""
+    """Normalised images [N, H, W, C] drawn at random from the test split, and their labels."""
     source, spec = build.open_pipeline(run.config).splits.test, image_spec(run)
     rng, examples, labels = np.random.default_rng(0), [], []
     for i in rng.permutation(len(source))[:count]:
@@ -102,7 +103,7 @@ def test_images(run: TrainedRun, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def maps(it: Subject, examples: np.ndarray, wanted: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """(method, its maps [N, H, W])."""
+    """Yields (method, maps [N, H, W]) for each method that applies."""
     for name in applicable(it):
         make = explainer(name, it)
         small = [make(x[None], int(k)) for x, k in zip(examples, wanted, strict=True)]
@@ -110,23 +111,23 @@ def maps(it: Subject, examples: np.ndarray, wanted: np.ndarray) -> Iterator[tupl
 
 
 def enlarged(heat: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """[h, w] to [H, W], by lines between the centres of patches."""
+    """A map [h, w] enlarged to [H, W], linearly interpolated between the centres of patches."""
     return np.asarray(jax.image.resize(heat, size, "linear"))
 
 
 def shuffled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The pixels of an image [H, W, C] in another order."""
+    """The pixels of an image [H, W, C] in random order."""
     return rng.permutation(image.reshape(-1, image.shape[-1])).reshape(image.shape)
 
 
 def accuracy_area(
     right: Callable[[np.ndarray], float], examples: np.ndarray, heats: np.ndarray, most: bool, fills: np.ndarray
 ) -> float:
-    """Area under the accuracy while more and more pixels are taken away."""
+    """Area under the accuracy curve while more and more pixels are removed."""
 
     def without_some(fraction: float) -> np.ndarray:
-        three = zip(examples, heats, fills, strict=True)
-        return np.stack([without(x, h, fraction, most=most, fill=f) for x, h, f in three])
+        triples = zip(examples, heats, fills, strict=True)
+        return np.stack([without(x, h, fraction, most=most, fill=f) for x, h, f in triples])
 
     return area([right(without_some(fraction)) for fraction in FRACTIONS])
 

@@ -1,13 +1,14 @@
-"""How much attention does a text encoder need, if Fourier transforms mix the words?
+"""Does a text encoder need attention if Fourier transforms mix the words, and in how many layers?
 
-Lee-Thorp et al. 2021 (arXiv:2105.03824), sections 4.1 and 4.4, tables 1, 3 and 5: FNet reaches 92 to 97 % of BERT's accuracy, predicts
-hidden words clearly worse (0.58 against 0.69), trains 80 % faster on GPUs; with two layers of attention, the last ones, it is nearly
-BERT. Hypothesis: accuracy grows with the number of attention layers, most with the first.
+Lee-Thorp et al. 2021 (arXiv:2105.03824), sections 4.1 and 4.4, tables 1, 3 and 5: FNet reaches 92 to 97 % of BERT's
+accuracy, predicts hidden words clearly worse (0.58 against 0.69), and trains 80 % faster on GPUs; with attention in its
+last two layers it is nearly as good as BERT. Hypothesis: accuracy grows with the number of attention layers, most with
+the first.
 
     python experiments/fnet_attention.py
 
-Hidden words of sentences that say a number in German and in English ("einundzwanzig is twenty-one"): a word that is hidden in one language
-stands in the other, elsewhere. Two layers, 1,500 steps. On running text, needs a GPU:
+Hidden words of sentences that say a number in German and in English ("einundzwanzig is twenty-one"): a word that is
+hidden in one language appears in the other, at another place. Two layers, 1,500 steps. On running text (needs a GPU):
 
     python experiments/fnet_attention.py --config.data.path=FILE.txt --config.data.vocab_size=8000 --config.data.length=128 \\
       --config.model.max_length=128 --config.model.depth=4 --config.duration="100000 steps"
@@ -22,7 +23,7 @@ from num2words import num2words
 from study import Study, conduct
 
 TEXT = Path(__file__).parent.parent / "runs" / "number_names.txt"
-NUMBERS = 12_000  # of the million; a tenth of them is the test
+NUMBERS = 12_000  # numbers below a million; a tenth of them is the test split
 DEPTH = 2
 
 STUDY = Study(
@@ -55,7 +56,7 @@ STUDY = Study(
 
 
 def write_text(path: Path) -> None:
-    """A number a line, in two languages; each a document of its own."""
+    """Writes one number a line in two languages, each a document of its own; an existing file is kept."""
     if path.is_file():
         return
     numbers = np.random.default_rng(0).permutation(1_000_000)[:NUMBERS]

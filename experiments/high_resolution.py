@@ -1,13 +1,13 @@
 """Are position embeddings that are interpolated for a higher resolution worth keeping?
 
-Dosovitskiy et al. 2020 (arXiv:2010.11929), section 3.2: for fine-tuning at a higher resolution, pre-trained positions are interpolated.
-Hypothesis: with them, fine-tuning starts well and needs few epochs; with new positions, it has to learn again where patches
-lie; from scratch it is slowest.
+Dosovitskiy et al. 2020 (arXiv:2010.11929), section 3.2: for fine-tuning at a higher resolution, pre-trained positions
+are interpolated. Hypothesis: with interpolated positions, fine-tuning starts well and needs few epochs; with new
+positions, it has to learn the places of the patches again; training from scratch is slowest.
 
     python experiments/high_resolution.py
 
-A ViT on 8x8 digits (16 patches, 40 epochs), then on 16x16 (64 patches). From scratch with the optimizer of the 8x8 run, the others
-with that of fine-tuning.
+A ViT on 8x8 digits (16 patches, 40 epochs), then on 16x16 (64 patches). Training from scratch uses the optimizer of the
+8x8 run, the others use the optimizer of fine-tuning.
 """
 
 from study import RunOf, Study, conduct

@@ -1,12 +1,14 @@
 """Does hiding 75 % of the patches make a step of MAE as cheap as the paper says?
 
-He et al. 2021 (arXiv:2111.06377), section 4.1 and table 2: an encoder that sees the visible patches only trains 2.8 to 4.1 times
-faster than one that sees mask tokens too. Compares one training step (forward, backward, AdamW) with 75 % and with 1 of
-196 patches hidden: the same encoder on all patches, the same decoder.
+He et al. 2021 (arXiv:2111.06377), section 4.1 and table 2: an encoder that sees only the visible patches trains 2.8 to
+4.1 times faster than one that also sees mask tokens. Compares one training step (forward, backward, AdamW) with 75 % of
+the 196 patches hidden and with 1 patch hidden, which is the same encoder on practically all patches with the same
+decoder.
 
     python experiments/mae_cost.py --size=L --batch=8
 
-Seconds of steps that take turns, and bytes of temporary memory, as the compiler plans it. Nothing else should run meanwhile.
+Measures the seconds of steps that take turns, and the GiB of temporary memory that the compiler plans. Nothing else
+should run meanwhile.
 """
 
 import argparse
@@ -32,21 +34,21 @@ def main() -> None:
     parser.add_argument("--size", default="L", choices=list(SIZES))
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
+    options = parser.parse_args()
     spec = ImageSpec((224, 224), 3, (0.5,) * 3, (0.5,) * 3)
     rng = np.random.default_rng(0)
     batch = {
-        "image": jnp.asarray(rng.integers(0, 256, (given.batch, 224, 224, 3), dtype=np.uint8)),
-        "valid": jnp.ones(given.batch, bool),
+        "image": jnp.asarray(rng.integers(0, 256, (options.batch, 224, 224, 3), dtype=np.uint8)),
+        "valid": jnp.ones(options.batch, bool),
     }
     optimizer = optax.adamw(1e-4)
     steps, states, rows = {}, {}, []
     for name, ratio in RATIOS.items():
-        task = TASKS["masked_image"].factory(MAE(**SIZES[given.size]), spec, mask_ratio=ratio)
+        task = TASKS["masked_image"].factory(MAE(**SIZES[options.size]), spec, mask_ratio=ratio)
         states[name] = jax.jit(make_init(task, optimizer, 0, ema=False))(batch)
         jitted = jax.jit(make_step(task, optimizer, 0), donate_argnums=0)
         steps[name] = jitted.lower(states[name], batch).compile()
-    for number in range(given.rounds + 1):
+    for number in range(options.rounds + 1):
         for name, step in steps.items():
             before = time.perf_counter()
             states[name], reported = step(states[name], batch)
@@ -55,7 +57,7 @@ def main() -> None:
             gib = round(step.memory_analysis().temp_size_in_bytes / 2**30, 3)
             if number:  # the first round warms up
                 rows.append({"variant": name, "x": "", "seed": number - 1, "seconds": seconds, "gib": gib})
-    print(f"ViT-{given.size}, batch {given.batch}, {jax.devices()[0].device_kind}, jax {jax.__version__}")
+    print(f"ViT-{options.size}, batch {options.batch}, {jax.devices()[0].device_kind}, jax {jax.__version__}")
     write(RESULTS / "mae_cost.csv", rows)
     table = markdown(read(RESULTS / "mae_cost.csv"), STUDY)
     print(table)

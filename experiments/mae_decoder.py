@@ -1,12 +1,13 @@
-"""How deep a decoder does a masked autoencoder need, and does it need augmentation?
+"""Does a masked autoencoder need a deep decoder, and does it need augmentation?
 
-He et al. 2021 (arXiv:2111.06377), tables 1a and 1e: for linear probing a deeper decoder is better (its last layers specialise in
-pixels, so that the encoder's need not); cropping alone is enough, and even no augmentation works. Hypothesis: the same here.
+He et al. 2021 (arXiv:2111.06377), tables 1a and 1e: for linear probing a deeper decoder is better (its last layers
+specialise in pixels, so the layers of the encoder need not); cropping alone is enough, and even no augmentation works.
+Hypothesis: the same holds on digits.
 
     python experiments/mae_decoder.py
 
-Digits, 100 epochs, half of the patches hidden; measured as in `mae_masking.py`. What a step costs in time and memory is measured
-by `mae_cost.py`.
+Digits, 100 epochs, half of the patches hidden; measured as in `mae_masking.py`. The time and the memory of a step are
+measured by `mae_cost.py`.
 """
 
 from study import Study, conduct

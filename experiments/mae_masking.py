@@ -1,13 +1,14 @@
-"""How much should a masked autoencoder hide, and should it predict normalised pixels?
+"""Should a masked autoencoder hide most of an image, and should it predict normalised pixels?
 
-He et al. 2021 (arXiv:2111.06377), figure 5 and table 1d: 75 % is best for linear probing, lower and higher ratios are worse;
-normalised pixels are better than plain ones. Hypothesis: the optimum is broad and above one half.
+He et al. 2021 (arXiv:2111.06377), figure 5 and table 1d: 75 % is best for linear probing, lower and higher ratios are
+worse; normalised pixels are better than plain ones. Hypothesis: the optimum is broad and above one half.
 
     python experiments/mae_masking.py
 
-16 patches of scikit-learn's digits, 100 epochs; what the features are worth without labels is their accuracy by 20 nearest
-neighbours and by a logistic regression on 10 labelled images of each class. Photographs: ``--config.data.name=folder
---config.data.path=DIR`` and the sizes of ``configs/mae_b16_pretrain.py:small``; the paper's own scale needs a GPU.
+16 patches of scikit-learn's digits, 100 epochs. The features, which are learned without labels, are measured by the
+accuracy of 20 nearest neighbours and of a logistic regression on 10 labelled images of each class. For photographs, add
+``--config.data.name=folder --config.data.path=DIR`` and the sizes of ``configs/mae_b16_pretrain.py:small``; the paper's
+own scale needs a GPU.
 """
 
 from study import Study, conduct

@@ -1,11 +1,11 @@
-"""Does mixing images help when there are few?
+"""Does mixing images help if there are few of them?
 
-Zhang et al. 2017 (arXiv:1710.09412), table 1: mixup lowers the error of ImageNet by 0.2 to 1.5 points, more with longer training.
-Hypothesis: on few images and a ViT, which overfits, it helps.
+Zhang et al. 2017 (arXiv:1710.09412), table 1: mixup lowers the error of ImageNet by 0.2 to 1.5 points, more with longer
+training. Hypothesis: mixing helps a ViT on few images, which it overfits.
 
     python experiments/mixup.py
 
-Five-fold cross-validation on the training digits: a "seed" is a fold, the test split stays untouched. 40 epochs.
+Five-fold cross-validation on the training digits: a "seed" is a fold, and the test split stays untouched. 40 epochs.
 """
 
 from study import Study, conduct

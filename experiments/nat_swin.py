@@ -1,12 +1,12 @@
 """Is a neighborhood around each patch better than windows, at equal cost?
 
-Hassani et al. 2022 (arXiv:2204.07143), table 1: NAT-T is 1.9 points better than Swin-T on ImageNet at 4.3 and 4.5 GFLOPs.
-Hypothesis: NAT is better here too, with multiply-accumulates within a few percent of Swin's.
+Hassani et al. 2022 (arXiv:2204.07143), table 1: NAT-T is 1.9 points better than Swin-T on ImageNet at 4.3 and 4.5
+GFLOPs. Hypothesis: NAT is better on digits too, with multiply-accumulates within a few percent of Swin's.
 
     python experiments/nat_swin.py
 
-Digits enlarged to 32x32, maps of 8x8 and 4x4, windows of 4x4, neighborhoods of 3x3, 30 epochs, 5 seeds. NAT's overlapping stem and
-merging are part of it, as in the paper.
+Digits enlarged to 32x32, maps of 8x8 and 4x4, windows of 4x4, neighborhoods of 3x3, 30 epochs, 5 seeds. The
+comparison includes NAT's overlapping stem and merging, as in the paper.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ from vitax.prediction import load_run
 
 
 def cost(run: Path) -> list[Row]:
-    """Millions of multiply-accumulates of one image."""
+    """Millions of multiply-accumulates for one image."""
     loaded = load_run(run)
     image = jax.ShapeDtypeStruct((1, *loaded.reader.spec.image_size, 1), "float32")
     return [{"mmacs": count_macs(loaded.model.apply, loaded.variables, image) / 1e6}]

@@ -1,4 +1,4 @@
-"""Draws docs/overview.png: what the demos have learned, on one picture.
+"""Draws docs/overview.png, one figure of what the demos have learned.
 
 python experiments/demos.py vit_l16 dynamic_vit_s mae_b16_pretrain clip_vit_b32 transformer_base swinir_denoise
 python experiments/overview.py --demos=runs/demos
@@ -35,12 +35,12 @@ GREY = {"cmap": "gray", "vmin": 0, "vmax": 255}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--demos", type=Path, default=Path("runs/demos"))
-    given = parser.parse_args()
+    options = parser.parse_args()
     log.start_logging()
     figure = Figure(figsize=(13, 6.4), dpi=110, layout="constrained")
     parts = figure.subfigures(2, 3, wspace=0.04, hspace=0.06)
     for part, (name, title, draw) in zip(parts.flat, PARTS, strict=True):
-        run = load_run(given.demos / name)
+        run = load_run(options.demos / name)
         part.suptitle(title, fontsize=10)
         draw(part, run, build.open_pipeline(run.config).splits.test)
     OUT.parent.mkdir(exist_ok=True)
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def pictures(part: Any, lines: list[list[np.ndarray]]) -> None:
-    """Rows of pictures [H, W, 1 or 3] uint8."""
+    """Draws rows of images [H, W, 1 or 3] uint8."""
     panels = part.subplots(len(lines), len(lines[0]), squeeze=False)
     for panel, picture in zip(panels.flat, (x for line in lines for x in line), strict=True):
         panel.imshow(picture[..., 0] if picture.shape[-1] == 1 else picture, **GREY)
@@ -67,14 +67,14 @@ def reconstructions(part: Any, run: TrainedRun, source: Source) -> None:
 def relevances(part: Any, run: TrainedRun, source: Source) -> None:
     (scores, _), spec = classifier(run), image_spec(run)
     panels, explain = part.subplots(3, 4), None
-    for i, line in zip((3, 7, 18), panels, strict=True):
+    for i, row in zip((3, 7, 18), panels, strict=True):
         picture = source[i]["image"]
         x = augment.normalize(jnp.asarray(picture)[None], spec.mean, spec.std)
         it = describe(run, view_of(run), scores, x)
         explain = explain or {name: explainer(name, it) for name in ("relevance", "rollout", "integrated_gradients")}
         label = int(scores(x)[0].argmax())
-        line[0].imshow(picture[..., 0], **GREY)
-        for panel, (name, method) in zip(line[1:], explain.items(), strict=True):
+        row[0].imshow(picture[..., 0], **GREY)
+        for panel, (name, method) in zip(row[1:], explain.items(), strict=True):
             panel.imshow(picture[..., 0], extent=(0, 8, 8, 0), **GREY)
             panel.imshow(method(x, label), cmap="jet", alpha=0.5, extent=(0, 8, 8, 0), interpolation="bilinear")
             panel.set_title(name.replace("_", " ") if i == 3 else "", fontsize=8)
@@ -116,8 +116,8 @@ def restored(part: Any, run: TrainedRun, source: Source) -> None:
     truth = middle(source[0]["image"], 128, 1)
     knobs = run.reader.transform.knobs
     damaged = degrade(truth, np.random.default_rng(0), kind=knobs["kind"], scale=1, strength=knobs["strength"][0])
-    after = restore(lambda x: run.model.apply(run.variables, x), damaged, run.model, tile=64, overlap=16)
-    pictures(part, [[damaged.round().clip(0, 255).astype(np.uint8), after, truth]])
+    output = restore(lambda x: run.model.apply(run.variables, x), damaged, run.model, tile=64, overlap=16)
+    pictures(part, [[damaged.round().clip(0, 255).astype(np.uint8), output, truth]])
 
 
 PARTS = (

@@ -1,7 +1,8 @@
-"""Does it matter how a ViT is told where its patches lie, and where in the network it is told?
+"""Does it matter which position encoding a ViT has, and where in the network it is added?
 
-Dosovitskiy et al. 2020 (arXiv:2010.11929), appendix D.4 and table 8: without positions accuracy drops (0.61 against 0.64 of
-ViT-B/16, ImageNet 5-shot); 1-D, 2-D and relative are alike, and so is where they are added. Hypothesis: the same here.
+Dosovitskiy et al. 2020 (arXiv:2010.11929), appendix D.4 and table 8: without positions the accuracy drops (0.61 against
+0.64 for ViT-B/16, ImageNet 5-shot); 1-D, 2-D and relative encodings are alike, wherever they are added. Hypothesis: the
+same holds on digits.
 
     python experiments/positions.py
 
@@ -10,7 +11,7 @@ ViT-B/16, ImageNet 5-shot); 1-D, 2-D and relative are alike, and so is where the
 
 from study import Study, conduct
 
-# What stands before a colon is `positions`, after it `positions_at`.
+# The part before a colon is `positions`, the part after it `positions_at`.
 CHOICES = (
     "none",
     "learned_1d",

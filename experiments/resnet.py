@@ -1,10 +1,12 @@
-"""A small ResNet (He et al. 2015, arXiv:1512.03385, section 4.2): what `small_data.py` compares with.
+"""A small ResNet (He et al. 2015, arXiv:1512.03385, section 4.2), for the comparison in `small_data.py`.
 
-It is also how a model that is not vitax's own is trained by vitax: it is put into the table of models, and main does the rest.
+It is also an example of how vitax trains a model from outside: the file adds it to the table of models, and main does
+the rest.
 
     python experiments/resnet.py --config=experiments/resnet.py [--config.data.name=folder --config.data.path=DIR]
 
-Against the paper: group normalisation (Wu & He 2018, arXiv:1803.08494) in place of batches', and AdamW.
+Differences from the paper: group normalisation (Wu & He 2018, arXiv:1803.08494) in place of batch normalisation, and
+AdamW.
 """
 
 from pathlib import Path
@@ -20,11 +22,13 @@ from vitax.models import MODELS
 
 
 class ResNet(nn.Module):
-    """[B, H, W, C] images to [B, num_classes]; the side is halved before each stage but the first.
+    """Classifier of images: [B, H, W, C] to [B, num_classes]; each stage but the first begins by halving the side.
 
     Attributes:
+        num_classes: number of classes.
         widths: channels of each stage.
-        depth: blocks of each stage.
+        depth: number of blocks of each stage.
+        dtype: dtype of the computation.
     """
 
     num_classes: int = 1000
@@ -54,7 +58,7 @@ class ResNet(nn.Module):
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """Digits, as ``configs/vit_b16.py:demo`` has them."""
+    """This model on the digits of ``configs/vit_b16.py:demo``."""
     demo = Path(__file__).parent.parent / "configs" / "vit_b16.py"
     config = ConfigDict(config_file.load_config(f"{demo}:demo"))
     config.duration = "40 epochs"
@@ -63,7 +67,7 @@ def get_config(variant: str = "") -> ConfigDict:
     return config
 
 
-# It is called with images, as a ViT is, and has no view: its predictions are shown, but not explained.
+# It takes images, as a ViT does, and has no view: its predictions are shown, but not explained.
 FAMILY = MODELS["vit"]._replace(module=ResNet, sizes={}, paper="He et al. 2015, arXiv:1512.03385", view=None)
 
 if __name__ == "__main__":

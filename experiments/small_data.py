@@ -1,11 +1,14 @@
-"""Which family needs the fewest images? Convolutions and windows know that neighbours belong together; a ViT has to learn it.
+"""Does a ResNet need fewer images than Swin, and Swin fewer than a ViT?
 
-Dosovitskiy et al. 2020 (arXiv:2010.11929), section 4.3 and figure 4: ResNets are better on small data, ViTs on large. Hypothesis:
-from few images the ResNet is ahead of Swin, and Swin of ViT; with more of them the gap closes.
+Convolutions and windows are built on the fact that neighbouring pixels belong together; a ViT has to learn it.
+
+Dosovitskiy et al. 2020 (arXiv:2010.11929), section 4.3 and figure 4: ResNets are better on small data, ViTs on large
+data. Hypothesis: with few images the ResNet is ahead of Swin, and Swin of ViT; with more images the gap closes.
 
     python experiments/small_data.py
 
-scikit-learn's digits; every run has 1,000 steps of 32, whatever the number of images, and about 0.2 million parameters.
+scikit-learn's digits; every run has 1,000 steps of 32 images, whatever the number of training images. The models have
+0.09 (Swin), 0.20 (ViT) and 0.27 (ResNet) million parameters.
 """
 
 from study import Study, conduct

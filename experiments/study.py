@@ -1,15 +1,16 @@
-"""What all experiments share: variants of a config, several seeds, a CSV, a table, a plot.
+"""The code that all experiments share: variants of a config, several seeds, a CSV, a table, a plot.
 
-An experiment is a file with a hypothesis in its docstring and a `Study`; each variant is one run of ``vitax.main`` for each seed.
-Options of every experiment:
+An experiment is a file with a hypothesis in its docstring and a `Study`; each variant is one run of ``vitax.main`` for
+each seed. Options of every experiment:
 
-    --seeds=3            runs of each variant
-    --parallel=1         seeds at a time
-    --out=runs/studies   where the runs go; one that is done is not done again
-    --redraw             the table and the plot from the CSV, without running anything
-    --config.KEY=VALUE   for all variants, last: --config.data.name=folder --config.data.path=DIR, a longer duration
+    --seeds=3            number of runs of each variant
+    --parallel=1         number of seeds that run at a time
+    --out=runs/studies   folder of the runs; a finished run is not repeated
+    --redraw             only make the table and the plot from the CSV, without running anything
+    --config.KEY=VALUE   override for all variants, applied last, for example --config.data.name=folder
+                         --config.data.path=DIR, or a longer duration
 
-With overrides, or with fewer seeds, the table and the plot go to --out: those in results/ stay what the file alone gives.
+With overrides, or with fewer seeds, the CSV and the plot go to --out, and results/ and README.md stay as they are.
 """
 
 import argparse
@@ -35,16 +36,20 @@ def _nothing(run: Path) -> list[Row]:
 
 
 class Study(NamedTuple):
-    """variants: {name: overrides}; a name is a word or (series, x), x a number. An override is {"section.key": value};
-        "config" there is another config file, "program" another script than vitax.main, and a value ``RunOf(name)`` the
-        folder of the same seed's run of that variant, which has to come before.
-    metrics: {metric of summary.json, or of ``measure``: what to call it}; the first one is drawn.
-    config: FILE.py[:VARIANT] of variants that name none.
-    shared: overrides of all variants.
-    of_seed: overrides that follow from the seed; the seed itself, if nothing is said.
-    measure: folder of a run -> more metrics; several rows of them, each with an "x" of its own, make a curve.
-    seeds: runs of each variant.
-    x: what the numbers in names are.
+    """The variants of an experiment, and the metrics that it compares.
+
+    Attributes:
+        variants: {name: overrides}; a name is a word or (series, x), where x is a number. Overrides are
+            {"section.key": value}; the key "config" gives another config file, and "program" another script than
+            vitax.main. A value ``RunOf(name)`` is the folder of the run of that variant with the same seed; that
+            variant must come earlier.
+        metrics: {metric of summary.json or of ``measure``: its title}; the first one is drawn.
+        config: FILE.py[:VARIANT] for variants that name no config.
+        shared: overrides of all variants.
+        of_seed: seed -> overrides that follow from it; by default the seed itself.
+        measure: folder of a run -> rows of more metrics; several rows, each with its own "x", make a curve.
+        seeds: number of runs of each variant.
+        x: meaning of the numbers in the names of variants.
     """
 
     variants: Mapping[Any, Mapping[str, Any]]
@@ -62,11 +67,14 @@ class RunOf(NamedTuple):
 
 
 def conduct(file: str, question: str, study: Study) -> None:
-    """Runs a study as its command line says, and writes NAME.csv, NAME.png and, of the study as it is, the table in README.md.
+    """Runs a study with the options of the command line, and writes NAME.csv and NAME.png.
+
+    The table in README.md is written too, unless the command line has overrides or fewer seeds.
 
     Args:
-        file: of the experiment.
-        question: its docstring.
+        file: path of the experiment.
+        question: docstring of the experiment.
+        study: variants and metrics of the experiment.
     """
     parser = argparse.ArgumentParser(
         description=question, epilog=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -75,32 +83,32 @@ def conduct(file: str, question: str, study: Study) -> None:
     parser.add_argument("--parallel", type=int, default=1)
     parser.add_argument("--out", type=Path, default=HERE.parent / "runs" / "studies")
     parser.add_argument("--redraw", action="store_true")
-    given, more = parser.parse_known_args()
-    if wrong := [word for word in more if not word.startswith("--config.")]:
-        parser.error(f"{' '.join(wrong)} is not understood; overrides begin with --config.")
+    options, overrides = parser.parse_known_args()
+    if unknown := [word for word in overrides if not word.startswith("--config.")]:
+        parser.error(f"{' '.join(unknown)} is unknown; overrides begin with --config.")
     name = Path(file).stem
-    folder = given.out.absolute() / name
-    as_it_is = not more and given.seeds >= study.seeds
-    results = RESULTS if as_it_is else folder
+    folder = options.out.absolute() / name
+    unchanged = not overrides and options.seeds >= study.seeds
+    results = RESULTS if unchanged else folder
     table = results / f"{name}.csv"
-    if not given.redraw:
-        with ThreadPoolExecutor(given.parallel) as pool:
-            found = list(pool.map(lambda seed: _one_seed(study, folder, seed, more), range(given.seeds)))
-        write(table, [row for of_seed in zip(*found, strict=True) for row in of_seed if row])
+    if not options.redraw:
+        with ThreadPoolExecutor(options.parallel) as pool:
+            rows_by_seed = list(pool.map(lambda seed: _one_seed(study, folder, seed, overrides), range(options.seeds)))
+        write(table, [row for variant_rows in zip(*rows_by_seed, strict=True) for row in variant_rows if row])
     rows = read(table)
     print(f"{markdown(rows, study)}\n{table}")
-    if as_it_is:
+    if unchanged:
         tell(name, markdown(rows, study))
     draw(rows, study, results / f"{name}.png")
 
 
 def label(variant: Any) -> str:
-    """``series x`` or the name itself."""
+    """Name of a variant: ``series x``, or the name itself."""
     return " ".join(map(str, variant)) if isinstance(variant, tuple) else str(variant)
 
 
 def _one_seed(study: Study, folder: Path, seed: int, more: Sequence[str]) -> list[Row]:
-    """A row for each variant; an empty one where it measures nothing that is asked for."""
+    """Rows of all variants for one seed; the row of a variant that has none of the metrics is empty."""
     rows = []
     for variant, overrides in study.variants.items():
         path = _folder(folder, variant, seed)
@@ -111,20 +119,21 @@ def _one_seed(study: Study, folder: Path, seed: int, more: Sequence[str]) -> lis
         summary = json.loads((path / "summary.json").read_text())
         series, x = variant if isinstance(variant, tuple) else (variant, "")
         for measured in study.measure(path):
-            found = {**summary["metrics"], **measured}
-            values = {key: round(found[key], 5) for key in study.metrics if key in found}
+            metrics = {**summary["metrics"], **measured}
+            values = {key: round(metrics[key], 5) for key in study.metrics if key in metrics}
             row = {"variant": series, "x": measured.get("x", x), "seed": seed, **values}
             rows.append(row | {"seconds": summary["seconds"]} if values else {})
-            told = "  ".join(f"{study.metrics[key]} {value:.4f}" for key, value in values.items())
-            print(f"{label((series, row['x']) if row['x'] != '' else series)}, seed {seed}: {told}", flush=True)
+            message = "  ".join(f"{study.metrics[key]} {value:.4f}" for key, value in values.items())
+            print(f"{label((series, row['x']) if row['x'] != '' else series)}, seed {seed}: {message}", flush=True)
     return rows
 
 
 def flags_of(keys: Mapping[str, Any], folder_of: Callable[[Any], Path]) -> list[str]:
-    """Overrides as the command line has them.
+    """Overrides as flags of the command line.
 
     Args:
-        folder_of: a variant -> the folder of its run.
+        keys: {"section.key": value}; a value may be a `RunOf`.
+        folder_of: variant -> folder of its run.
     """
     values = {key: folder_of(x.variant) if isinstance(x, RunOf) else x for key, x in keys.items()}
     return [f"--config.{key}={value}" for key, value in values.items()]
@@ -135,26 +144,26 @@ def _folder(folder: Path, variant: Any, seed: int) -> Path:
 
 
 def _run(program: Sequence[str], config: str, path: Path, flags: Sequence[str]) -> None:
-    """One run, unless it is there.
+    """Starts one run and waits for it, unless it is finished already.
 
     Raises:
-        SystemExit: it failed, or the folder has a run with other flags.
+        SystemExit: the run failed, or the folder belongs to a run with other flags.
     """
-    asked, noted = [*program, f"--config={config}", *flags], path / "asked.json"
-    if noted.is_file():
-        if json.loads(noted.read_text()) != asked:
-            raise SystemExit(f"{path} was asked for otherwise ({noted}); give another --out, or delete it")
+    arguments, record = [*program, f"--config={config}", *flags], path / "asked.json"
+    if record.is_file():
+        if json.loads(record.read_text()) != arguments:
+            raise SystemExit(f"{path} belongs to a run with other flags ({record}); choose another --out, or delete it")
         if (path / "summary.json").is_file():
             return
-    line = [sys.executable, *asked, f"--workdir={path}", "--config.log.report=0"]
-    done = subprocess.run(line, cwd=HERE.parent, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(line)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
-    noted.write_text(json.dumps(asked) + "\n")
+    command = [sys.executable, *arguments, f"--workdir={path}", "--config.log.report=0"]
+    completed = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=False)
+    if completed.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{completed.stdout[-2000:]}\n{completed.stderr[-4000:]}")
+    record.write_text(json.dumps(arguments) + "\n")
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:
-    """A CSV of rows, whose columns are all that any of them has."""
+    """Writes rows as a CSV that has a column for every key of any row."""
     path.parent.mkdir(exist_ok=True)
     names = dict.fromkeys(name for row in rows for name in row)
     with path.open("w", newline="") as file:
@@ -164,7 +173,7 @@ def write(path: Path, rows: Sequence[Row]) -> None:
 
 
 def read(path: Path) -> list[Row]:
-    """The rows of a CSV that `conduct` has written; numbers as numbers."""
+    """The rows of a CSV that `write` has written; all values but the variant are float, or None if empty."""
     with path.open(newline="") as file:
         return [
             {k: v if k == "variant" else float(v) if v else None for k, v in row.items()}
@@ -173,59 +182,62 @@ def read(path: Path) -> list[Row]:
 
 
 def grouped(rows: Sequence[Row], metric: str) -> dict[tuple[str, float | None], list[float]]:
-    """{(variant, x): the values of all seeds}, of those that have any."""
-    found: dict[tuple[str, float | None], list[float]] = {}
+    """{(variant, x): values of all seeds}, for the variants that have the metric."""
+    groups: dict[tuple[str, float | None], list[float]] = {}
     for row in rows:
         if row.get(metric) is not None:
-            found.setdefault((row["variant"], row["x"]), []).append(row[metric])
-    return found
+            groups.setdefault((row["variant"], row["x"]), []).append(row[metric])
+    return groups
 
 
 def spread(values: Sequence[float]) -> float:
-    """Sample standard deviation; 0 of a single value."""
+    """Sample standard deviation; 0 for a single value."""
     return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def markdown(rows: Sequence[Row], study: Study) -> str:
-    """A table: a line for each variant, mean and, of several seeds, deviation of each metric."""
+    """A Markdown table with a line for each variant: mean and, for several seeds, deviation of each metric."""
     columns = {metric: grouped(rows, metric) for metric in study.metrics}
-    keys = dict.fromkeys(key for found in columns.values() for key in found)
+    keys = dict.fromkeys(key for groups in columns.values() for key in groups)
     with_x = any(x is not None for _, x in keys)
     head = ["variant", *([study.x] if with_x else []), *study.metrics.values(), "seeds"]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for key in keys:
         cells = [key[0], *([f"{key[1]:g}" if key[1] is not None else ""] if with_x else [])]
-        for found in columns.values():
-            values = found.get(key)
+        for groups in columns.values():
+            values = groups.get(key)
             mean = f"{statistics.mean(values):.3f}" if values else ""
             cells.append(f"{mean} ± {spread(values):.3f}" if values and len(values) > 1 else mean)
-        count = max(len(found.get(key, ())) for found in columns.values())
+        count = max(len(groups.get(key, ())) for groups in columns.values())
         lines.append(f"| {' | '.join([*cells, str(count)])} |")
     return "\n".join(lines)
 
 
 def tell(name: str, table: str) -> None:
-    """Puts a table into README.md, between the marks of its experiment, if it has any there."""
+    """Puts a table between the marks of its experiment in README.md; without such marks nothing is written."""
     readme = HERE / "README.md"
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    before, found, rest = readme.read_text().partition(begin)
-    if found:
+    before, mark, rest = readme.read_text().partition(begin)
+    if mark:
         _, _, after = rest.partition(end)
         readme.write_text(f"{before}{begin}\n{table}\n{end}{after}")
 
 
 def draw(rows: Sequence[Row], study: Study, path: Path) -> None:
-    """The first metric: over x a line for each series, dashed for those without x; otherwise a column of dots for each
-    variant. Bars are deviations over seeds."""
+    """Draws the first metric of a study, with deviations over seeds as bars.
+
+    If any variant has an x, each series is a line over x, and a variant without x is a dashed level. Otherwise each
+    variant is a column of dots.
+    """
     metric = next(iter(study.metrics))
-    found = grouped(rows, metric)
+    groups = grouped(rows, metric)
     figure = Figure(figsize=(6, 3.6), dpi=120, layout="constrained")
     panel = figure.subplots()
-    if any(x is not None for _, x in found):
-        for number, name in enumerate(dict.fromkeys(series for series, _ in found)):
-            line = {x: values for (series, x), values in found.items() if series == name}
+    if any(x is not None for _, x in groups):
+        for number, name in enumerate(dict.fromkeys(series for series, _ in groups)):
+            line = {x: values for (series, x), values in groups.items() if series == name}
             means = [statistics.mean(values) for values in line.values()]
-            if None in line:  # nothing was varied: a level to compare with
+            if None in line:  # without x: a level to compare with
                 panel.axhline(means[0], ls="--", color=f"C{number}", label=name)
                 continue
             panel.errorbar(
@@ -237,7 +249,7 @@ def draw(rows: Sequence[Row], study: Study, path: Path) -> None:
                 color=f"C{number}",
                 label=name,
             )
-        numbers = [x for _, x in found if x is not None]
+        numbers = [x for _, x in groups if x is not None]
         panel.set_xlabel(study.x)
         panel.legend()
         if min(numbers) > 0 and max(numbers) / min(numbers) > 8:
@@ -245,10 +257,10 @@ def draw(rows: Sequence[Row], study: Study, path: Path) -> None:
         panel.set_xticks(sorted(set(numbers)), [f"{x:g}" for x in sorted(set(numbers))])
         panel.minorticks_off()
     else:
-        for at, values in enumerate(found.values()):
-            panel.plot([at] * len(values), values, ".", color="0.6")
-            panel.errorbar(at, statistics.mean(values), spread(values), marker="o", capsize=4, color="C0")
-        names = [name for name, _ in found]
+        for position, values in enumerate(groups.values()):
+            panel.plot([position] * len(values), values, ".", color="0.6")
+            panel.errorbar(position, statistics.mean(values), spread(values), marker="o", capsize=4, color="C0")
+        names = [name for name, _ in groups]
         slanted = {"rotation": 30, "ha": "right"} if len(names) > 4 else {}
         panel.set_xticks(range(len(names)), names, **slanted)
     panel.set_ylabel(study.metrics[metric])

@@ -1,11 +1,12 @@
-"""What do shifted windows and the relative position bias give?
+"""Do shifted windows and the relative position bias improve the accuracy?
 
-Liu et al. 2021 (arXiv:2103.14030), table 4: shifting gives Swin-T +1.1 points on ImageNet, the relative bias +1.2 over no positions.
-Hypothesis: each helps, and a Swin with neither is worst, since nothing tells it where in a window a patch lies.
+Liu et al. 2021 (arXiv:2103.14030), table 4: shifting gives Swin-T +1.1 points on ImageNet, the relative bias +1.2 over
+no positions. Hypothesis: each helps, and a Swin with neither is worst, since it has no information about the place of a
+patch in its window.
 
     python experiments/swin_windows.py
 
-Digits as 64 patches of one pixel, 4 windows of 4x4, then one; 40 epochs.
+Digits as 64 patches of one pixel, in 4 windows of 4x4, then in one; 40 epochs.
 """
 
 from study import Study, conduct

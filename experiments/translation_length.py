@@ -1,12 +1,13 @@
 """Do long sentences suffer more from recurrence than from attention alone?
 
-Vaswani et al. 2017 (arXiv:1706.03762), section 4: a path between two words is of length 1 with self-attention, of length n with
-recurrence. Bahdanau et al. 2014 (arXiv:1409.0473), figure 2: attention keeps an RNN from losing long sentences. Hypothesis: BLEU of
-the Transformer falls less with length than that of the RNN with attention.
+Vaswani et al. 2017 (arXiv:1706.03762), section 4: a path between two words has length 1 with self-attention and length
+n with recurrence. Bahdanau et al. 2014 (arXiv:1409.0473), figure 2: attention keeps an RNN from failing on long
+sentences. Hypothesis: BLEU of the Transformer falls less with length than BLEU of the RNN with attention.
 
     python experiments/translation_length.py
 
-Names of numbers, German to English, the first 150 steps (after the demo both are perfect). Of runs that there are, on real text:
+Names of numbers, German to English, the first 150 steps (after the demo both are perfect). For trained runs on real
+text:
 
     python -m vitax.main --config=configs/transformer_base.py:small --config.data.path=DIR --workdir=runs/transformer
     python -m vitax.main --config=configs/rnn_attention.py:small --config.data.path=DIR --workdir=runs/rnn
@@ -24,29 +25,32 @@ from vitax.monitoring import log
 from vitax.prediction import load_run
 from vitax.prediction.texts import translate
 
-SENTENCES = 1000  # of the test split
+SENTENCES = 1000  # number of sentences of the test split, at most
 NAMES = {"transformer": "Transformer", "rnn_seq2seq": "RNN with attention"}
 
 
 def bleu_by_length(run: Path, which: str = "last") -> list[Row]:
-    """BLEU of each quarter of the test split by length of the source; x is its mean number of characters. What is too long for the
-    model counts as not translated.
+    """BLEU of each quarter of the test split by length of the source.
+
+    The x of a row is the mean number of characters of a source in its quarter. A source that is too long for the model
+    counts as not translated.
 
     Args:
-        which: checkpoint.
+        run: folder of the run.
+        which: checkpoint to load.
     """
     loaded = load_run(run, which)
     test = build.open_pipeline(loaded.config).splits.test
     pairs = [test.source[i] for i in range(min(SENTENCES, len(test)))]
-    found = [row.get("translation", "") for row in translate(loaded, [source for source, _ in pairs])]
-    print(f"{run}: {found.count('')} of {len(found)} are not translated")
+    translations = [row.get("translation", "") for row in translate(loaded, [source for source, _ in pairs])]
+    print(f"{run}: {translations.count('')} of {len(translations)} are not translated")
     order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]))
     quarter = len(order) // 4
     rows = []
     for k in range(4):
-        some = order[k * quarter : (k + 1) * quarter]
-        score = sacrebleu.corpus_bleu([found[i] for i in some], [[pairs[i][1] for i in some]])
-        length = sum(len(pairs[i][0]) for i in some) / quarter
+        indices = order[k * quarter : (k + 1) * quarter]
+        score = sacrebleu.corpus_bleu([translations[i] for i in indices], [[pairs[i][1] for i in indices]])
+        length = sum(len(pairs[i][0]) for i in indices) / quarter
         rows.append({"x": round(length, 1), "bleu": round(score.score, 3)})
     return rows
 
@@ -65,7 +69,7 @@ STUDY = Study(
 
 
 def of_runs(runs: list[Path]) -> None:
-    """The best checkpoints of runs that there are, in results/translation_length_text.csv."""
+    """Measures the best checkpoints of trained runs, and writes results/translation_length_text.csv."""
     log.start_logging()
     rows = []
     for run in runs:

@@ -153,7 +153,7 @@ def test_unknown_keys_are_named_with_what_was_meant(section, change, message):
         ("checkpoint", {"keep": 0}, "config.checkpoint.keep=0 must lie in 1"),
         ("log", {"profile_at": 9999999}, "profile_at=9999999 with profile_steps=5 does not lie within"),
         ("", {"seed": -1}, "config.seed=-1 must lie in 0"),
-        ("", {"duration": "1.2.3 epochs"}, "is no duration"),
+        ("", {"duration": "1.2.3 epochs"}, "is not a duration"),
         ("", {"duration": "1e10 steps"}, "more than 2.31 steps"),
         ("", {"optim": 3}, "config.optim=3 is not a section"),
         ("model", {"depth": "12"}, "config.model.depth='12' is of type str, not int"),
@@ -162,11 +162,11 @@ def test_unknown_keys_are_named_with_what_was_meant(section, change, message):
         ("data", {"crop_scale": (0.1,)}, r"config.data.crop_scale=\(0.1,\) does not have 2 entries"),
         ("data", {"mean": (0.1, 0.2)}, "must have one number for each of 1 channels"),
         ("data", {"image_size": (7, 7)}, "image 7x7 is not divisible by patch_size 2; pad or resize to 8x8"),
-        ("optim", {"warmup": "5"}, "config.optim.warmup='5' is no duration; write a number and a unit"),
+        ("optim", {"warmup": "5"}, "config.optim.warmup='5' is not a duration; write a number and a unit"),
         ("optim", {"ema_decay": 1.0}, r"ema_decay=1.0 must lie in \[0, 1\)"),
         ("mesh", {"data": 3}, "mesh data=3 x fsdp=1 does not make 8 devices"),
         ("", {"duration": "0 steps"}, "no time to train"),
-        ("", {"batch_size": 30}, "batch_size=30 cannot be dealt out to 8 devices.*multiple of 8, such as 24 or 32"),
+        ("", {"batch_size": 30}, "batch_size=30 cannot be split over 8 devices.*multiple of 8, such as 24 or 32"),
         ("", {"accumulate": 3}, "accumulate=3 micro-batches; use a multiple of 24, such as 24 or 48"),
     ],
 )
@@ -197,7 +197,7 @@ def test_durations_in_their_units(duration, expected):
 
 
 def test_two_units_at_once_are_refused():
-    with pytest.raises(UserError, match="config.x='3 epochs 5 steps' is no duration"):
+    with pytest.raises(UserError, match="config.x='3 epochs 5 steps' is not a duration"):
         config.steps("x", "3 epochs 5 steps", batch_size=1, examples=1)
 
 

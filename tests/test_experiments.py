@@ -96,5 +96,5 @@ def test_a_run_that_was_asked_for_otherwise_is_not_taken(tmp_path, monkeypatch):
     asked = ["-m", "vitax.main", "--config=a.py", "--config.seed=1"]
     (tmp_path / "asked.json").write_text(json.dumps(asked))
     study._run(["-m", "vitax.main"], "a.py", tmp_path, ["--config.seed=1"])
-    with pytest.raises(SystemExit, match="asked for otherwise"):
+    with pytest.raises(SystemExit, match="belongs to a run with other flags"):
         study._run(["-m", "vitax.main"], "a.py", tmp_path, ["--config.seed=2"])

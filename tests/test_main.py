@@ -212,7 +212,7 @@ def test_the_machine_is_looked_at(verb, tmp_path):
     looked = verb("doctor", DEMO, *TINY, "--workdir=/proc/run")
     assert looked.returncode == 1
     assert "WRONG  runs: /proc/run cannot be written" in looked.stdout
-    refused(verb("plan", DEMO, "--memory=lots"), "--memory=lots is no size")
+    refused(verb("plan", DEMO, "--memory=lots"), "--memory=lots is not a size")
 
 
 def test_debug_shows_the_traceback_and_help_helps(verb):

@@ -215,7 +215,7 @@ def test_text_files_of_any_shape(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no .txt files"):
         opened("texts", name="text", path=str(tmp_path / "empty"), length=40)
-    with pytest.raises(UserError, match="holds 0 lines, two at least"):
+    with pytest.raises(UserError, match="holds 0 lines, but at least two"):
         opened("texts", name="text", path=str(tmp_path / "b.txt"), length=40)
 
 
@@ -234,7 +234,7 @@ def test_labelled_pairs_of_texts(tmp_path):
     with pytest.raises(UserError, match="holds classes that .* does not: maybe"):
         opened("sentences", **data)
     write_table(tmp_path / "s", [{**row, "label": "no"} for row in rows], "one.csv")
-    with pytest.raises(UserError, match="has one class only, 'no'"):
+    with pytest.raises(UserError, match="has only one class, 'no'"):
         opened("sentences", **data | dict(path=str(tmp_path / "s" / "one.csv")))
     write_table(tmp_path / "s", rows[:6], "test.csv")
     with pytest.raises(UserError, match="26 of 26 texts .*more than data.length=4"):
@@ -261,7 +261,7 @@ def test_bitext_files(tmp_path):
     other = opened("bitext", **data | dict(source="de", target="en"))
     assert other.splits.test.reference(3) == "the number one 3"
     write_bitext(tmp_path / "p", (20, 19, 5, 5))
-    with pytest.raises(UserError, match="train.en has 20 lines and .*train.de 19: they are not par"):
+    with pytest.raises(UserError, match="train.en has 20 lines but .*train.de has 19, so they are not par"):
         opened("bitext", **data)
     with pytest.raises(UserError, match=r"holds no train.fr \(it holds test.de, test.en, train.de"):
         opened("bitext", **data | dict(target="fr"))
@@ -295,12 +295,12 @@ def test_pictures_are_damaged_in_pieces(tmp_path, rng):
         np.corrcoef(batch["image"].reshape(15, 8, 2, 8, 2, 3).mean((2, 4)).ravel(), batch["damaged"].ravel())[0, 1]
         > 0.9
     )
-    with pytest.raises(UserError, match="40x30 pixels are fewer than the pieces of 64x64"):
+    with pytest.raises(UserError, match="40x30 pixels is smaller than the pieces of 64x64"):
         first(opened("restoration", **data | dict(patch=32)), 15)
     with pytest.raises(UserError, match="degradation 'noise' needs scale=1, not 2, and a strength"):
         opened("restoration", **data | dict(degradation="noise"))
     (tmp_path / "none").mkdir()
-    with pytest.raises(UserError, match="holds 0 images, two at least"):
+    with pytest.raises(UserError, match="holds 0 images, but at least two"):
         opened("restoration", **data | dict(path=str(tmp_path / "none")))
 
 
@@ -381,7 +381,7 @@ def test_paragraphs_make_pairs_of_both_kinds(tmp_path):
 
 def test_text_of_another_encoding_is_refused(tmp_path):
     (tmp_path / "t.txt").write_bytes("some words\n\nmore\n".encode("utf-16"))
-    with pytest.raises(UserError, match="no UTF-8 text: it holds zero bytes"):
+    with pytest.raises(UserError, match="is not UTF-8 text: it holds zero bytes"):
         opened("texts", name="text", path=str(tmp_path / "t.txt"), length=40)
 
 
@@ -414,7 +414,7 @@ def test_a_test_folder_alone_is_not_learned_from(tmp_path):
     (tmp_path / "test").mkdir()
     for place in ("a.png", "b.png", "test/c.png"):
         (tmp_path / place).write_bytes(jpeg(9, (40, 40)))
-    with pytest.raises(UserError, match="holds 'test' but no folder to learn from"):
+    with pytest.raises(UserError, match="holds 'test' but no training folder"):
         opened("restoration", name="images", path=str(tmp_path), patch=8, scale=2)
 
 

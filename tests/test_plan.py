@@ -105,7 +105,7 @@ def test_the_smallest_change_that_fits_is_found(capsys):
         assert last.startswith("fits")
         assert last.endswith(f"with --config.accumulate={n}")
     assert plan.search(config, run, None, None, 1000, found, False) == 1
-    assert "nothing that was tried fits" in capsys.readouterr().out
+    assert "no change that was tried fits" in capsys.readouterr().out
 
 
 def told(findings, good):
@@ -123,7 +123,7 @@ def test_a_gpu_that_is_not_used_is_found(monkeypatch):
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     assert 'pip install "jax[cuda12]"' in told(doctor.devices(), False)
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    assert "JAX_PLATFORMS=cpu keeps JAX from it" in told(doctor.devices(), False)
+    assert "JAX_PLATFORMS=cpu keeps JAX from using it" in told(doctor.devices(), False)
 
 
 def test_wrong_versions_are_found(monkeypatch):

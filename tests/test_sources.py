@@ -106,7 +106,7 @@ def test_arrays_in_a_file(tmp_path, rng):
     assert splits.train.class_names == ("a", "b", "c")
     np.testing.assert_array_equal(splits.test[1]["image"], images[1])
     for change, message in (
-        (dict(train_labels=np.zeros(5, int)), "not one number from 0 on for each of 6 images"),
+        (dict(train_labels=np.zeros(5, int)), "not one non-negative integer for each of 6 images"),
         (dict(test_images=images[:2, ..., :1]), "not uint8"),
         (dict(test_labels=np.array([2, 3])), "a label is not below 3"),
     ):
@@ -116,7 +116,7 @@ def test_arrays_in_a_file(tmp_path, rng):
     np.savez(tmp_path / "pickled.npz", **(good | dict(class_names=np.array([{}], dtype=object))))
     with pytest.raises(UserError, match="pickle"):
         opened("arrays", tmp_path / "pickled.npz")
-    with pytest.raises(UserError, match="is no file"):
+    with pytest.raises(UserError, match="is not a file"):
         opened("arrays", tmp_path / "nowhere.npz")
 
 

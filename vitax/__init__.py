@@ -2,6 +2,7 @@
 
 Where things are
 ----------------
+    library                         ``vitax.load``: a model in Python, ready to predict and to explain
     main, predict, explain, report,
     cross_validate                  what a user types: ``python -m vitax.main``, ``python -m vitax.predict``
     plan, doctor, bench             ... before a run: its needs, its problems, its speed
@@ -52,4 +53,26 @@ Letters in shape comments (upper case) and in einsum strings (lower case)
 Masks are boolean, and True always means keep, visible, valid.
 """
 
+from pathlib import Path as _Path
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
+if _TYPE_CHECKING:
+    from vitax.library import Model
+
 __version__ = "0.1.0"
+
+
+def load(path: str | _Path, *, checkpoint: str = "best", **fields: _Any) -> "Model":
+    """A model with its weights: from the folder of a run, or from a file or hub folder of another project.
+
+        model = vitax.load("runs/a")
+        model("cat.jpg")                    # {"label": "cat", "probability": 0.93, "top": [...]}
+        model.features(["cat.jpg", image])  # [2, D]
+        model.explain("cat.jpg").maps       # {"relevance": [h, w]}
+
+    The arguments are those of `vitax.library.load`.
+    """
+    from vitax.library import load  # JAX and the models: only for who asks for them
+
+    return load(path, checkpoint=checkpoint, **fields)

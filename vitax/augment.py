@@ -1,7 +1,7 @@
-"""What happens to batches of images inside the jitted step: normalisation, mixup and CutMix, as pure functions.
+"""Operations on batches of images inside the jitted step, as pure functions: normalisation, mixup and CutMix.
 
 Mixup and CutMix mix each image with its neighbour in the batch. Batches are shuffled, so the neighbour is a random
-other image; and only one row per device has to travel.
+other image, and only one row per device has to be sent to another device.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 
 def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
-    """``(images / 255 - mean) / std``: images travel to the device as bytes and become numbers there.
+    """``(images / 255 - mean) / std``: images are sent to the device as bytes and become floats there.
 
     Args:
         images: [B, H, W, C] uint8, or float on the scale 0..255.
@@ -56,14 +56,15 @@ def mixup(key: jax.Array, images: jax.Array, labels: jax.Array, alpha: float) ->
 def cutmix(key: jax.Array, images: jax.Array, labels: jax.Array, alpha: float) -> tuple[jax.Array, jax.Array]:
     """Pastes one random box of the neighbour into each image (Yun et al. 2019, arXiv:1905.04899).
 
-    The box has the image's aspect ratio and a uniformly random centre; the label weight is the share of pixels
-    that really stayed, since the box is clipped at the border.
+    The box has the image's aspect ratio and a uniformly random centre. The weight of the image's own label is the share
+    of pixels that really stay, since the box is clipped at the border.
 
-    Args and returns: as `mixup`, images [B, H, W, C] and labels [B, K]; the area outside the box is drawn from Beta(alpha, alpha).
+    Arguments and results are those of `mixup`: images [B, H, W, C] and labels [B, K]. The share of the area outside the
+    box is drawn from Beta(alpha, alpha).
     """
     height, width = images.shape[1:3]
     area_key, y_key, x_key = jax.random.split(key, 3)
-    side = jnp.sqrt(1 - jax.random.beta(area_key, alpha, alpha))  # of the box, relative
+    side = jnp.sqrt(1 - jax.random.beta(area_key, alpha, alpha))  # side of the box, relative to the image
 
     def covered(key: jax.Array, size: int) -> jax.Array:  # [size] bool, the box along one axis
         half = jnp.floor(side * size / 2)
@@ -80,9 +81,13 @@ def cutmix(key: jax.Array, images: jax.Array, labels: jax.Array, alpha: float) -
 def mixup_or_cutmix(
     key: jax.Array, images: jax.Array, labels: jax.Array, *, mixup_alpha: float = 0.0, cutmix_alpha: float = 0.0
 ) -> tuple[jax.Array, jax.Array]:
-    """One of the two per batch, with equal chances where both alphas are above 0; 0 switches one off.
+    """Applies `mixup` or `cutmix` to the batch, with equal probability if both alphas are above 0.
 
-    Args and returns: as `mixup`, images [B, H, W, C] and labels [B, K].
+    The other arguments and the results are those of `mixup`: images [B, H, W, C] and labels [B, K].
+
+    Args:
+        mixup_alpha: alpha of `mixup`; 0 = no mixup.
+        cutmix_alpha: alpha of `cutmix`; 0 = no CutMix.
     """
     choice_key, key = jax.random.split(key)
     if not mixup_alpha and not cutmix_alpha:
@@ -101,14 +106,14 @@ def mixup_or_cutmix(
 def mixed(
     key: jax.Array, images: jax.Array, labels: jax.Array, valid: jax.Array, mixup_alpha: float, cutmix_alpha: float
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """`mixup_or_cutmix` of a batch in which some images could not be read: they spoil the mixtures they are part of.
+    """`mixup_or_cutmix` of a batch with unreadable images: a mixture that contains one is invalid.
 
     Args:
         images: [B, H, W, C] uint8 or float.
-        valid: [B] bool.
+        valid: [B] bool, False for unreadable images.
 
     Returns:
-        Images, float32 where anything was mixed; labels; and which are valid.
+        Images (float32 if they were mixed), labels, and [B] bool: the valid ones.
     """
     if not mixup_alpha and not cutmix_alpha:
         return images, labels, valid

@@ -11,29 +11,31 @@ def start_jax(coordinator: str = "", num_processes: int = 0, process_id: int = -
     """Joins the other hosts, if there are any, and switches on the persistent compilation cache.
 
     Args:
-        coordinator: "host:port" of process 0, or "auto" where SLURM, Open MPI, Kubernetes or a TPU pod tells JAX;
+        coordinator: "host:port" of process 0, or "auto" where JAX can ask SLURM, Open MPI, Kubernetes or a TPU pod;
             empty = this host alone.
-        num_processes, process_id: needed with "host:port".
+        num_processes: number of processes, needed with "host:port".
+        process_id: number of this process, from 0, needed with "host:port".
 
     Raises:
-        UserError: coordinator, number and rank do not go together.
+        UserError: the three arguments do not fit together, or JAX cannot join the other hosts.
     """
-    counted = 0 <= process_id < num_processes
-    if coordinator not in ("", "auto") and not counted:
+    valid_id = 0 <= process_id < num_processes
+    if coordinator not in ("", "auto") and not valid_id:
         raise UserError(
             f"--coordinator={coordinator} needs --num_processes and --process_id in "
             f"0..num_processes-1, not {num_processes} and {process_id}"
         )
     if coordinator in ("", "auto") and (num_processes, process_id) != (0, -1):
         raise UserError("--num_processes and --process_id need --coordinator=HOST:PORT")
-    several = "host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if several or jax.config.jax_num_cpu_devices > 1:
-        # One CPU as many devices: two steps at a time want more threads than XLA has, and wait for each other for ever.
+    many_cpu_devices = "host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if many_cpu_devices or jax.config.jax_num_cpu_devices > 1:
+        # One CPU acts as many devices: two steps at a time need more threads than XLA has, and wait for each other
+        # forever.
         jax.config.update("jax_cpu_enable_async_dispatch", False)
     if coordinator:
-        given = () if coordinator == "auto" else (coordinator, num_processes, process_id)
+        arguments = () if coordinator == "auto" else (coordinator, num_processes, process_id)
         try:
-            jax.distributed.initialize(*given, shutdown_timeout_seconds=30)
+            jax.distributed.initialize(*arguments, shutdown_timeout_seconds=30)
         except (ValueError, RuntimeError) as error:
             raise UserError(f"--coordinator={coordinator}: {error}") from error
     if jax.config.jax_compilation_cache_dir is None:

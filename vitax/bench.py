@@ -4,9 +4,9 @@
     python -m vitax.bench --config=configs/vit_b16.py:demo --mode=infer
     python -m vitax.bench --config=configs/vit_b16.py --config.data.name=folder --config.data.path=DIR --mode=data
 
-Prints a table and, as the last line, the same as one JSON object. A step is timed from its start until its results are
-there, on one batch that lies on the devices already; what data cost is measured beside it, in steps that fetch theirs.
---examples stands in for images that are not here.
+The command prints a table and, as the last line, the same values as one JSON object. A step is timed from its start
+until its results are ready, on one batch that is already on the devices. The cost of the data is measured separately,
+in steps that fetch their batches. --examples stands in for images that are not on this machine.
 """
 
 import json
@@ -35,23 +35,23 @@ MODES = ("train", "infer", "data")
 
 FLAGS = (
     Flag("mode", "train", "what to time", MODES),
-    Flag("batch", 0, "batch size; 0: that of the config"),
-    Flag("steps", 20, "timed steps"),
-    Flag("warmup", 3, "steps before them"),
-    Flag("examples", 0, "number of placeholder images, where the data are not on this machine"),
-    Flag("classes", 1000, "number of their classes"),
+    Flag("batch", 0, "batch size; 0: the batch size of the config"),
+    Flag("steps", 20, "number of timed steps"),
+    Flag("warmup", 3, "number of steps before the timed steps"),
+    Flag("examples", 0, "number of placeholder images, if the data are not on this machine"),
+    Flag("classes", 1000, "number of classes of these images"),
 )
 
 
 def run(arguments: Arguments) -> None:
-    """Times what --mode names, and prints a table and a JSON object.
+    """Runs the measurement that --mode names, and prints a table and a JSON object.
 
     Raises:
         UserError: a number out of its range.
     """
     flags, config = arguments.flags, arguments.config
     if flags["steps"] < 1 or flags["warmup"] < 1 or flags["batch"] < 0:
-        raise UserError("--steps and --warmup must be at least 1, --batch not negative")
+        raise UserError("--steps and --warmup must be at least 1, and --batch must not be negative")
     start_jax()
     log.start_logging()
     if flags["batch"]:
@@ -76,7 +76,7 @@ def run(arguments: Arguments) -> None:
 
 
 def timed(step: Callable[[], Any], steps: int, warmup: int) -> list[float]:
-    """Seconds of each of so many calls, each waited for."""
+    """Seconds of each of ``steps`` calls, each until its results are ready, after ``warmup`` calls."""
     seconds = []
     for i in range(warmup + steps):
         began = time.perf_counter()
@@ -87,7 +87,7 @@ def timed(step: Callable[[], Any], steps: int, warmup: int) -> list[float]:
 
 
 def summary(seconds: list[float], examples: int, unit: str) -> dict[str, float]:
-    """Median and spread of a step, and the rate at the median."""
+    """Median and interquartile range of the time of a step, and the rate at the median."""
     median = statistics.median(seconds)
     low, high = (median, median)
     if len(seconds) > 1:
@@ -96,12 +96,12 @@ def summary(seconds: list[float], examples: int, unit: str) -> dict[str, float]:
 
 
 def bench_train(run: build.Run, steps: int, warmup: int) -> dict[str, Any]:
-    """The step, its compilation with an empty and a filled cache, and its wait for data."""
+    """Times of the training step, of its compilation with an empty and a filled cache, and of its wait for data."""
     size = run.top.batch_size
     compiled, compiling = compile_twice(lambda: compile_step(run.init, run.step, run.abstract_batch, run.mesh))
-    host = next(iter(run.train.train()))
+    host_batch = next(iter(run.train.train()))
     with jax.set_mesh(run.mesh):
-        batch, state = to_device(host, run.mesh), compiled.init()
+        batch, state = to_device(host_batch, run.mesh), compiled.init()
 
         def step() -> Any:
             nonlocal state
@@ -139,11 +139,11 @@ def bench_train(run: build.Run, steps: int, warmup: int) -> dict[str, Any]:
 
 
 def bench_infer(run: build.Run, steps: int, warmup: int) -> dict[str, Any]:
-    """`Task.predict` on one batch."""
+    """Times of `Task.predict` on one batch, and of its compilation with an empty and a filled cache."""
     size = run.top.batch_size
-    host = next(iter(run.train.train()))
+    host_batch = next(iter(run.train.train()))
     with jax.set_mesh(run.mesh):
-        batch = to_device(host, run.mesh)
+        batch = to_device(host_batch, run.mesh)
         variables = jax.jit(run.task.init)(jax.random.key(0), batch)
         predict, compiling = compile_twice(lambda: jax.jit(run.task.predict).lower(variables, batch).compile())
         seconds = timed(lambda: predict(variables, batch), steps, warmup)
@@ -156,7 +156,7 @@ def bench_infer(run: build.Run, steps: int, warmup: int) -> dict[str, Any]:
 
 
 def bench_data(run: build.Run, steps: int, warmup: int) -> dict[str, Any]:
-    """Batches on the host, as fast as they can be made."""
+    """Rate at which the host makes batches, as fast as it can."""
     batches = run.train.train()
     for _ in range(warmup):
         next(batches)
@@ -166,30 +166,32 @@ def bench_data(run: build.Run, steps: int, warmup: int) -> dict[str, Any]:
         next(batches)
         seconds.append(time.perf_counter() - began)
     batches.close()
-    # Several batches are made at a time: the rate over all of them, not the median of one.
+    # Several batches are made at a time, so the rate is that of all of them, not the median of single batches.
     rate = run.top.batch_size / run.train.hosts * steps / sum(seconds)
     return {f"{run.pipeline.unit}_per_second": rate, "threads": run.train.threads}
 
 
 def compile_twice(compiling: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
-    """Compiles with an empty and with a filled persistent cache; gives the program and both times."""
-    kept = jax.config.jax_compilation_cache_dir
+    """Compiles with an empty and with a filled persistent cache; returns the program and both times."""
+    cache = jax.config.jax_compilation_cache_dir
     with tempfile.TemporaryDirectory() as folder:
         jax.config.update("jax_compilation_cache_dir", folder)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        found = []
+        seconds = []
         for _ in range(2):
             jax.clear_caches()
             began = time.perf_counter()
             compiled = compiling()
-            found.append(time.perf_counter() - began)
-        jax.config.update("jax_compilation_cache_dir", kept)
-    return compiled, {"compile_seconds_cold": found[0], "compile_seconds_warm": found[1]}
+            seconds.append(time.perf_counter() - began)
+        jax.config.update("jax_compilation_cache_dir", cache)
+    return compiled, {"compile_seconds_cold": seconds[0], "compile_seconds_warm": seconds[1]}
 
 
 def utilisation(flops: int, seconds: float, run: build.Run) -> dict[str, float]:
-    """Model FLOPs of a step (a multiply-accumulate is 2, training thrice the forward pass) against what the devices do
-    in matrix products of the model's type."""
+    """Model FLOPs of a step, compared with the rate of the devices in matrix products of the model's dtype.
+
+    A multiply-accumulate is 2 FLOPs, and a training step is three times the forward pass.
+    """
     peak = matmul_peak(run.model.dtype) * run.mesh.size
     return {
         "model_flops_per_step": float(flops),
@@ -200,7 +202,7 @@ def utilisation(flops: int, seconds: float, run: build.Run) -> dict[str, float]:
 
 
 def matmul_peak(dtype: Any) -> float:
-    """FLOPs a second of one device in a large square matrix product: the best of ten."""
+    """FLOPs per second of one device in a large square matrix product: the best of ten runs."""
     side = 2048 if jax.default_backend() == "cpu" else 8192
     x = jnp.ones((side, side), dtype)
     product = jax.jit(lambda a: a @ a)
@@ -208,7 +210,7 @@ def matmul_peak(dtype: Any) -> float:
 
 
 def peak_memory(program: Any) -> int:
-    """Bytes on one device: as the device has counted them, else as the compiler has."""
+    """Peak bytes on one device, as counted by the device or, if it does not count them, by the compiler."""
     counted = jax.local_devices()[0].memory_stats() or {}
     if "peak_bytes_in_use" in counted:
         return counted["peak_bytes_in_use"]

@@ -1,6 +1,6 @@
-"""From a config to model, task, data, optimizer and evaluators: the only reader of its values.
+"""Builds model, task, data, optimizer and evaluators from the values of a config.
 
-`vitax.schema` lists the keys and the functions that explain them.
+`vitax.schema` lists the keys, and the functions whose docstrings explain them.
 """
 
 import functools
@@ -37,9 +37,16 @@ class Run(NamedTuple):
     """A run, built and checked; nothing has been written or compiled yet.
 
     Attributes:
-        family: key of MODELS; task_name: key of TASKS.
-        init, step: see `vitax.training.step.make_init` and `make_step`.
-        shapes: the training state, of `jax.ShapeDtypeStruct`.
+        mesh: mesh of the devices.
+        family: key of MODELS.
+        task_name: key of TASKS.
+        train: loader of the training batches.
+        schedule: step -> learning rate.
+        init: see `vitax.training.step.make_init`.
+        step: see `vitax.training.step.make_step`.
+        abstract_batch: {name: `jax.ShapeDtypeStruct`} of a training batch.
+        shapes: the training state, made of `jax.ShapeDtypeStruct`.
+        evaluators: {split: evaluator}.
     """
 
     mesh: Mesh
@@ -68,15 +75,15 @@ def build(
     pipeline: Pipeline | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> Run:
-    """Builds a run from a resolved config, and checks it as far as can be done without compiling.
+    """Builds a run from a resolved config, and checks it as far as possible without compiling.
 
     Args:
-        folder: of a run that there is already; its tokenizer is kept, whatever has become of the data.
-        pipeline: in place of the data that config.data describes.
-        devices: in place of those that are here.
+        folder: folder of an existing run; its tokenizer is kept, even if the data have changed.
+        pipeline: pipeline to use in place of the data that config.data describes.
+        devices: devices to use in place of the devices of this machine.
 
     Raises:
-        UserError: whatever is wrong with the config or the data.
+        UserError: something is wrong with the config or the data.
     """
     top = call(Top, "", config)
     mesh = call(make_mesh, "mesh", config["mesh"], devices)
@@ -99,8 +106,8 @@ def build(
         return steps(name, duration, batch_size=top.batch_size, examples=examples)
 
     plan = build_plan(config, in_steps)
-    given = (top.batch_size, plan.total, in_steps)
-    curve = call(sections.schedule, "optim", config["optim"], *given)
+    inputs = (top.batch_size, plan.total, in_steps)
+    curve = call(sections.schedule, "optim", config["optim"], *inputs)
     ema_decay = call(Average, "optim", config["optim"]).ema_decay
     if not 0 <= ema_decay < 1:
         raise UserError(f"config.optim.ema_decay={ema_decay} must lie in [0, 1)")
@@ -111,10 +118,10 @@ def build(
     skip = top.on_nan == "skip"
     step = make_step(task, optimizer, top.seed, top.accumulate, ema_decay, frozen, skip)
     shapes = _shapes(init, mesh, batch)
-    _shapes(step, mesh, shapes, batch)  # what does not fit together shows here, before it is compiled
-    given = Given(task, model, pipeline.splits, pipeline.reader, clean, test, mesh, top.seed)
-    extra = build_evaluations(config, given)
-    _check_best(evals, task, shapes, batch, mesh, extra)
+    _shapes(step, mesh, shapes, batch)  # fails if the parts do not fit together, before they are compiled
+    inputs = Given(task, model, pipeline.splits, pipeline.reader, clean, test, mesh, top.seed)
+    evaluations = build_evaluations(config, inputs)
+    _check_best(evals, task, shapes, batch, mesh, evaluations)
     return Run(
         mesh=mesh,
         family=config["model"]["name"],
@@ -130,7 +137,7 @@ def build(
         step=step,
         abstract_batch=batch,
         shapes=shapes,
-        evaluators={"test": together(mean_metrics(task, test.once, mesh, top.seed), extra)},
+        evaluators={"test": together(mean_metrics(task, test.once, mesh, top.seed), evaluations)},
         evals=evals,
         saving=saving,
         logging=call(Logging, "log", config["log"]),
@@ -138,85 +145,90 @@ def build(
 
 
 def kind_of(config: Config) -> Kind:
-    """The kind of data that the objective is for."""
+    """The kind of data that the objective of a config needs."""
     return KINDS[TASKS[config["task"]["name"]].data]
 
 
 def open_pipeline(config: Config, folder: Path | None = None) -> Pipeline:
-    """The data that config.data describes. Where no tokenizer is named, it is that of the run in ``folder`` or, in a new
-    run, of the one that weights come from."""
+    """The data that config.data describes.
+
+    If the config names no tokenizer, the run in ``folder`` provides it or, for a new run, the run of config.init_from.
+    """
     runs = [folder, Path(config["init_from"]).expanduser() if config["init_from"] else None]
-    there = [run / TOKENIZER for run in runs if run and (run / TOKENIZER).is_file()]
-    if there and config["data"].get("tokenizer") == "":
-        config = {**config, "data": {**config["data"], "tokenizer": str(there[0])}}
+    tokenizers = [run / TOKENIZER for run in runs if run and (run / TOKENIZER).is_file()]
+    if tokenizers and config["data"].get("tokenizer") == "":
+        config = {**config, "data": {**config["data"], "tokenizer": str(tokenizers[0])}}
     return kind_of(config).open(functools.partial(call_data, config))
 
 
 def read_pipeline(config: Config, record: dict[str, Any]) -> Reader:
-    """How examples of a run are read, when its own data are not at hand.
+    """The reader of a run's examples, built without the data of the run.
 
     Args:
-        record: what a checkpoint of the run says of itself.
+        record: metadata from a checkpoint of the run, such as class names and tokenizer.
     """
     return kind_of(config).read(functools.partial(call_data, config), record)
 
 
 def call_data(config: Config, function: Callable[..., Any], *given: Any) -> Any:
-    """A function with its keyword-only arguments from config.data."""
+    """Calls a function with ``given`` and with its keyword-only arguments from config.data."""
     return call(function, "data", config["data"], *given)
 
 
 def build_model(config: Config, reader: Reader) -> nn.Module:
     """The module that config.model describes."""
     module = MODELS[config["model"]["name"]].module
-    given = {k: v for k, v in reader.fields.items() if k in module.__dataclass_fields__}
-    return call(module, "model", config["model"], **given)
+    data_fields = {k: v for k, v in reader.fields.items() if k in module.__dataclass_fields__}
+    return call(module, "model", config["model"], **data_fields)
 
 
 def build_task(config: Config, model: nn.Module, reader: Reader) -> Task:
-    """The objective that config.task describes, for that model."""
+    """The objective that config.task describes, for the model."""
     factory = TASKS[config["task"]["name"]].factory
     return call(factory, "task", config["task"], model, reader.spec)
 
 
 def build_loader(config: Config, source: Source, transform: Transform, batch_size: int, seed: int) -> Loader:
-    """Batches of a source, this host's rows of them."""
-    kept = call_data(config, sections.cached, source)
+    """A loader of the batches of a source; it reads this host's rows of each batch."""
+    cached_source = call_data(config, sections.cached, source)
     host, hosts = jax.process_index(), jax.process_count()
-    return call_data(config, Loader, kept, transform, batch_size, seed, host, hosts)
+    return call_data(config, Loader, cached_source, transform, batch_size, seed, host, hosts)
 
 
 def build_evaluations(config: Config, given: Given) -> list[Evaluation]:
-    """The evaluations beyond the mean of the objective's own metrics that config.evals switches on."""
-    made = [call(make, "evals", config["evals"], given) for make in EVALUATORS.get(config["task"]["name"], ())]
-    return [evaluation for evaluation in made if evaluation is not None]
+    """The evaluations that config.evals switches on, besides the means of the objective's own metrics."""
+    evaluations = [call(make, "evals", config["evals"], given) for make in EVALUATORS.get(config["task"]["name"], ())]
+    return [evaluation for evaluation in evaluations if evaluation is not None]
 
 
 def together(means: Evaluator, extra: list[Evaluation]) -> Evaluator:
-    """One evaluator of several."""
+    """One evaluator that combines the means with the extra evaluations."""
 
     def evaluate(variables: Variables) -> dict[str, float]:
-        found = means(variables)
+        metrics = means(variables)
         for evaluation in extra:
-            found |= evaluation.run(variables)
-        return found
+            metrics |= evaluation.run(variables)
+        return metrics
 
     return evaluate
 
 
 def build_plan(config: Config, in_steps: Callable[[str, str], int]) -> Plan:
-    """When what happens; ``in_steps``: (name of the key, duration) -> steps.
+    """The plan of a run: its length, and the steps of its log lines, evaluations, checkpoints and profile.
+
+    Args:
+        in_steps: (name of the key, duration) -> steps.
 
     Raises:
-        UserError: a duration that is no time to train, or a profile outside it.
+        UserError: a duration of 0 steps, a profile outside the run, or a number out of its range.
     """
     log = call(Logging, "log", config["log"])
     total = in_steps("duration", config["duration"])
     if not total:
-        raise UserError(f"config.duration={config['duration']!r} is no time to train")
+        raise UserError(f"config.duration={config['duration']!r} leaves no time to train")
     if log.profile_at and not 1 <= log.profile_at <= total - log.profile_steps + 1:
-        asked = f"config.log.profile_at={log.profile_at} with profile_steps={log.profile_steps}"
-        raise UserError(f"{asked} does not lie within the {total} steps of the run")
+        profile = f"config.log.profile_at={log.profile_at} with profile_steps={log.profile_steps}"
+        raise UserError(f"{profile} does not lie within the {total} steps of the run")
     if log.report < 0:
         raise UserError(f"config.log.report={log.report} must not be negative")
     if log.profile_at and log.profile_steps < 1:
@@ -249,21 +261,21 @@ def _check_scalars(top: Top, evals: Evals, saving: Saving, devices: int) -> None
     if top.batch_size % unit:
         below = top.batch_size // unit * unit
         raise UserError(
-            f"config.batch_size={top.batch_size} cannot be dealt out to {devices} devices in "
+            f"config.batch_size={top.batch_size} cannot be split over {devices} devices in "
             f"config.accumulate={top.accumulate} micro-batches; use a multiple of {unit}, such as "
             + (f"{below} or {below + unit}" if below else f"{unit}")
         )
 
 
 def _check_best(evals: Evals, task: Task, shapes: TrainState, batch: Any, mesh: Mesh, extra: list[Evaluation]) -> None:
-    """Refuses a metric that no evaluation will measure."""
+    """Raises an error if no evaluation measures config.evals.best."""
 
     def names(state: TrainState, batch: Any) -> Any:
         return task.loss(state.variables, batch, jax.random.key(0), False)[1].metrics
 
     splits = ("test", "test_ema") if shapes.ema else ("test",)
-    found = [*_shapes(names, mesh, shapes, batch), *(name for e in extra for name in e.metrics)]
-    known = [f"{split}/{name}" for split in splits for name in found]
+    metrics = [*_shapes(names, mesh, shapes, batch), *(name for e in extra for name in e.metrics)]
+    known = [f"{split}/{name}" for split in splits for name in metrics]
     if evals.best and evals.best not in known:
         raise UserError(f"config.evals.best={evals.best!r} is never measured{did_you_mean(evals.best, known)}")
 
@@ -278,7 +290,7 @@ def _batch_shapes(loader: Loader, batch_size: int, mesh: Mesh) -> dict[str, jax.
 
 
 def _shapes(function: Callable[..., Any], mesh: Mesh, *arguments: Any) -> Any:
-    """`jax.eval_shape` on the mesh; what a model refuses while it is traced is the user's to mend."""
+    """`jax.eval_shape` on the mesh; an error of a model while it is traced becomes a UserError."""
     try:
         with jax.set_mesh(mesh):
             return jax.eval_shape(function, *arguments)

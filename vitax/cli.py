@@ -1,4 +1,4 @@
-"""The command line: what all commands share. A command is a table of flags and a function; see `Command`."""
+"""The command line, as far as all commands share it. A command is a table of flags and a function; see `Command`."""
 
 import logging
 import os
@@ -24,10 +24,10 @@ class Flag(NamedTuple):
     """A flag of a command.
 
     Attributes:
-        name: without the dashes.
-        default: the value without the flag; its type is the type of the flag. A tuple is a list with commas.
-        meaning: for --help.
-        choices: the values that are allowed; () = any.
+        name: name of the flag, without the dashes.
+        default: value if the flag is absent; its type is the type of the flag. A tuple stands for a list with commas.
+        meaning: text for --help.
+        choices: allowed values; () = any.
     """
 
     name: str
@@ -36,10 +36,10 @@ class Flag(NamedTuple):
     choices: tuple[str, ...] = ()
 
     def define(self, values: flags.FlagValues) -> None:
-        """Adds the flag to those of a command line."""
-        given: dict[str, Any] = {"flag_values": values}
+        """Adds the flag to the flags of a command line."""
+        options: dict[str, Any] = {"flag_values": values}
         if self.choices:
-            flags.DEFINE_enum(self.name, self.default, self.choices, self.meaning, **given)
+            flags.DEFINE_enum(self.name, self.default, self.choices, self.meaning, **options)
             return
         kinds = {
             bool: flags.DEFINE_bool,
@@ -48,19 +48,19 @@ class Flag(NamedTuple):
             str: flags.DEFINE_string,
             tuple: flags.DEFINE_list,
         }
-        kinds[type(self.default)](self.name, self.default, self.meaning, **given)
+        kinds[type(self.default)](self.name, self.default, self.meaning, **options)
 
 
-DEBUG = Flag("debug", False, "show tracebacks of foreseen errors too")
+DEBUG = Flag("debug", False, "show the tracebacks of expected errors too")
 
 
 class Arguments(NamedTuple):
-    """A command line, understood.
+    """A parsed command line.
 
     Attributes:
         flags: {name: value} of the command's own flags.
-        config: the resolved config, changed by ``--config.key=value``; {} where there is none.
-        spec: the value of ``--config``, "" where there is none.
+        config: the resolved config, changed by ``--config.key=value``; {} = no config.
+        spec: the value of ``--config``; "" = the flag is absent.
         positional: arguments without dashes.
         argv: the command line, with the name of the program first.
     """
@@ -73,14 +73,14 @@ class Arguments(NamedTuple):
 
 
 class Command(NamedTuple):
-    """What a user types as ``python -m vitax.NAME``.
+    """A command that a user runs as ``python -m vitax.NAME``.
 
     Attributes:
-        usage: printed by --help before the flags.
-        flags: the command's own flags; every command has --debug besides.
-        run: does what the command line says, and returns the exit code; None = 0.
-        config: "required" from --config or from the run in --workdir, "optional", or "none".
-        positional: whether arguments without dashes mean something.
+        usage: text that --help prints before the flags.
+        flags: the command's own flags; every command also has --debug.
+        run: function that executes the command and returns the exit code; None = 0.
+        config: "required" (from --config or from the run in --workdir), "optional" or "none".
+        positional: whether the command accepts arguments without dashes.
     """
 
     usage: str
@@ -93,7 +93,7 @@ class Command(NamedTuple):
         """Runs the command in this process and returns its exit code.
 
         Args:
-            argv: with the name of the program first.
+            argv: the command line, with the name of the program first.
         """
         return self.run(self.parse(argv)) or 0
 
@@ -102,13 +102,13 @@ class Command(NamedTuple):
         exit_with(lambda: self.start(sys.argv), debug="--debug" in sys.argv)
 
     def parse(self, argv: Sequence[str]) -> Arguments:
-        """The command line, understood.
+        """Parses a command line.
 
         ``--config=FILE.py[:VARIANT]`` chooses the config, and ``--config.section.key=value`` changes it; with nothing
-        after ``=``, the key has its default again. Without ``--config`` the config is that of the run in ``--workdir``.
+        after ``=``, the key gets its default back. Without ``--config`` the config is that of the run in ``--workdir``.
 
         Raises:
-            UserError: anything on the command line that cannot be understood.
+            UserError: something on the command line cannot be understood.
         """
         argv, values = list(argv), flags.FlagValues()
         for flag in (*self.flags, DEBUG):
@@ -124,11 +124,11 @@ class Command(NamedTuple):
         if positional and not self.positional:
             raise UserError(f"{' '.join(positional)!r} is not understood; options begin with --")
         changed = renamed(values.config.to_dict()) if config is not None else {}
-        own = {flag.name: values[flag.name].value for flag in (*self.flags, DEBUG)}
-        return Arguments(own, changed, spec, positional, list(argv))
+        flag_values = {flag.name: values[flag.name].value for flag in (*self.flags, DEBUG)}
+        return Arguments(flag_values, changed, spec, positional, list(argv))
 
     def _config(self, argv: list[str], spec: str, helping: bool) -> tuple[dict[str, Any] | None, list[str]]:
-        """The config before its keys are changed one by one, and the arguments that are left for that."""
+        """The resolved config before ``--config.key=value`` changes it, and the arguments that remain to be parsed."""
         if spec:
             config = load_config(spec)
         elif workdir := value_of(argv, "workdir"):
@@ -141,7 +141,7 @@ class Command(NamedTuple):
         chosen = {key: value_of(argv, f"config.{key}") for key in deciding}
         chosen = {key: value for key, value in chosen.items() if value}
         rest = without_flag(argv, "config")
-        emptied = [found[1] for argument in rest if (found := re.fullmatch(r"--?config\.([\w.]+)=", argument))]
+        emptied = [matched[1] for argument in rest if (matched := re.fullmatch(r"--?config\.([\w.]+)=", argument))]
         texts = {key for key, value in flatten(config).items() if isinstance(value, str)}
         removed = [key for key in emptied if key not in texts]
         resolved = resolve(config, chosen, removed)
@@ -164,23 +164,23 @@ def _parse_flags(values: flags.FlagValues, config: dict[str, Any] | None, argv: 
 
 
 def _check_keys(config: dict[str, Any], argv: list[str]) -> None:
-    """Refuses a key that the config does not have."""
+    """Raises an error for a key that the config does not have."""
     known = flatten(config)
     sections = {key for key, value in config.items() if isinstance(value, dict)}
     for argument in argv[1:]:
-        found = re.match(r"--?config\.([\w.]+)", argument)
-        if not found or found[1] in known:
+        matched = re.match(r"--?config\.([\w.]+)", argument)
+        if not matched or matched[1] in known:
             continue
-        section, _, name = found[1].rpartition(".")
-        own = [key.removeprefix(f"{section}.") for key in known if key.startswith(f"{section}.")] if section else known
+        section, _, name = matched[1].rpartition(".")
+        keys = [key.removeprefix(f"{section}.") for key in known if key.startswith(f"{section}.")] if section else known
         prefix = f"{section}." if section else ""
         if section and section not in sections:
-            prefix, name, own = "", section, sections
-        raise UserError(f"the config has no key {prefix + name!r}{did_you_mean(name, own)}")
+            prefix, name, keys = "", section, sections
+        raise UserError(f"the config has no key {prefix + name!r}{did_you_mean(name, keys)}")
 
 
 def _print_help(usage: str, values: flags.FlagValues, config: dict[str, Any] | None) -> None:
-    """Prints what a command does, its flags and, if there is a config, every key with its value and meaning."""
+    """Prints the usage of a command, its flags and, if there is a config, every key with its value and meaning."""
     print(f"{usage.strip()}\n\nflags:")
     if config is not None:
         print("  --config  FILE.py[:VARIANT]; with it, --help prints the keys of the config")
@@ -195,13 +195,18 @@ def _print_help(usage: str, values: flags.FlagValues, config: dict[str, Any] | N
 
 
 def exit_with(command: Callable[[], int | None], *, debug: bool) -> None:
-    """Runs a command and ends the process with its `exit_code`."""
+    """Runs a command and ends the process with its `exit_code`.
+
+    Args:
+        command: as in `exit_code`.
+        debug: as in `exit_code`.
+    """
     code = exit_code(command, debug=debug)
     sys.stdout.flush()
     sys.stderr.flush()
     if code:
-        # Not sys.exit: JAX would wait minutes for hosts that never come, and threads that still read data crash an
-        # interpreter that takes itself apart.
+        # Not sys.exit: JAX would wait minutes for hosts that never answer, and threads that still read data crash an
+        # interpreter that is shutting down.
         logging.shutdown()
         os._exit(code)
     sys.exit(0)
@@ -211,8 +216,8 @@ def exit_code(command: Callable[[], int | None], *, debug: bool) -> int:
     """Runs a command and returns its exit code: 2 = wrong input, 1 = the run went wrong; errors are printed to stderr.
 
     Args:
-        command: returns its exit code, None = 0.
-        debug: print the traceback of foreseen errors too.
+        command: function that returns the exit code; None = 0.
+        debug: whether to print the tracebacks of expected errors too.
     """
     try:
         return command() or 0
@@ -224,13 +229,13 @@ def exit_code(command: Callable[[], int | None], *, debug: bool) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except Exception:  # a mistake of ours: a report needs the traceback
+    except Exception:  # a bug in vitax: a report of it needs the traceback
         traceback.print_exc()
         return 1
 
 
 def value_of(argv: Sequence[str], name: str) -> str:
-    """The last value of ``--name=VALUE`` or ``--name VALUE``, "" if there is none."""
+    """The last value of ``--name=VALUE`` or ``--name VALUE``; "" if the flag is absent."""
     value = ""
     for i, argument in enumerate(argv):
         if matched := re.fullmatch(rf"--?{name}=(.*)", argument):

@@ -1,4 +1,4 @@
-"""Values of a config: keys and their defaults from the signatures they are for, durations, JSON there and back."""
+"""Values of a config: keys and defaults from the signatures of functions, durations, conversion to and from JSON."""
 
 import difflib
 import inspect
@@ -13,21 +13,24 @@ import jax.numpy as jnp
 
 from vitax.errors import UserError
 
-# Fields of a module that follow from the data.
+# Fields of a module that are not keys of a config: they follow from the data or belong to Flax.
 GIVEN_FIELDS = ("num_classes", "image_size", "vocab_size", "end_token", "parent", "name")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 def did_you_mean(key: str, known: Iterable[str]) -> str:
-    """``; did you mean 'depth'?`` or, where nothing is close, the list of what there is."""
+    """``; did you mean 'depth'?`` or, if no known name is close, the list of the known names."""
     known = sorted(known)
     close = difflib.get_close_matches(key, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
+    return f"; did you mean {close[0]!r}?" if close else f"; choose one of {', '.join(known)}"
 
 
 def keys(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The config keys that a function takes: its keyword-only arguments. What comes from other code, and not from a
-    config, it is given by position. A module or a NamedTuple has its fields for keys."""
+    """The config keys that a function takes: its keyword-only arguments.
+
+    Values that come from other code, not from a config, are passed by position. The keys of a module or a NamedTuple
+    are its fields.
+    """
     parameters = inspect.signature(function).parameters
     if inspect.isclass(function) and not any(
         p.kind is p.KEYWORD_ONLY for n, p in parameters.items() if n not in GIVEN_FIELDS
@@ -37,12 +40,12 @@ def keys(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def complete(section: str, values: Mapping[str, Any], functions: Iterable[Callable[..., Any]]) -> dict[str, Any]:
-    """A section with every key of the functions it is for: the defaults are theirs.
+    """A section with every key of its functions; missing keys get the defaults of the functions.
 
-    The signatures are thus the schema: no knob is dead, and each can be set on the command line.
+    The signatures are thus the schema: every key has an effect, and every key can be set on the command line.
 
     Raises:
-        UserError: a key that none of them takes, or one without default that is not there.
+        UserError: a key that none of the functions takes, or a missing key without a default.
     """
     known: dict[str, inspect.Parameter] = {}
     for function in functions:
@@ -63,14 +66,14 @@ def complete(section: str, values: Mapping[str, Any], functions: Iterable[Callab
 
 
 def call(function: Callable[..., Any], section: str, values: Mapping[str, Any], *given: Any, **fields: Any) -> Any:
-    """Calls a function with what it is given and with its keys from a completed section.
+    """Calls a function with ``given``, with ``fields`` and with its keys from a completed section.
 
     Raises:
-        UserError: a value of the wrong type, or one that the function refuses.
+        UserError: a value of the wrong type, or a value that the function rejects.
     """
     hints = typing.get_type_hints(function)
     if inspect.isclass(function):
-        # A plain class annotates its __init__, a dataclass or NamedTuple itself.
+        # A plain class has its annotations on __init__, a dataclass or NamedTuple on the class itself.
         hints = typing.get_type_hints(function.__init__) | hints
     prefix = f"config.{section}." if section else "config."
     chosen = {key: _typed(prefix + key, values[key], hints[key]) for key in keys(function)}
@@ -83,7 +86,7 @@ def call(function: Callable[..., Any], section: str, values: Mapping[str, Any], 
 
 
 def _typed(name: str, value: Any, hint: Any) -> Any:
-    """The value, where it fits the annotation; lists become tuples, whole numbers become floats where due."""
+    """The value if it fits the annotation; lists become tuples, and an int becomes a float where a float is due."""
     if name.endswith(".dtype"):
         if value not in DTYPES:
             raise UserError(f"{name}={value!r} is unknown; choose one of {', '.join(DTYPES)}")
@@ -112,37 +115,37 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
 
 
 def steps(name: str, duration: str, *, batch_size: int, examples: int) -> int:
-    """A duration with its unit, in steps.
+    """The number of steps of a duration with a unit.
 
     Args:
-        name: of the config key, for messages.
+        name: name of the config key, for messages.
         duration: a number and a unit: "300 epochs", "10000 steps", "1.5e9 examples"; "" or "0 steps" = 0.
         batch_size: examples per step.
-        examples: in one epoch.
+        examples: number of examples in one epoch.
 
     Returns:
-        Steps, rounded to the nearest whole; at least 1 where the duration is above 0.
+        Steps, rounded to the nearest whole number; at least 1 if the duration is above 0.
 
     Raises:
-        UserError: it is no duration, or longer than 2^31 steps.
+        UserError: the text is not a duration, or the duration is longer than 2^31 steps.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e\d\d?)?)\s*(step|epoch|example)s?\s*", duration)
+    matched = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e\d\d?)?)\s*(step|epoch|example)s?\s*", duration)
     if not duration:
         return 0
-    if not found:
+    if not matched:
         raise UserError(
-            f"config.{name}={duration!r} is no duration; write a number and a unit: "
+            f"config.{name}={duration!r} is not a duration; write a number and a unit: "
             "'300 epochs', '10000 steps' or '1e6 examples'"
         )
     per_unit = {"step": 1.0, "epoch": examples / batch_size, "example": 1 / batch_size}
-    count = float(found[1]) * per_unit[found[2]]
+    count = float(matched[1]) * per_unit[matched[2]]
     if count >= 2**31:
         raise UserError(f"config.{name}={duration!r} is more than 2^31 steps")
     return max(1, round(count)) if count else 0
 
 
 def to_json(config: Mapping[str, Any]) -> str:
-    """A config, or what else is kept beside it, as JSON; tuples become lists."""
+    """A config, or another record of a run, as JSON text; tuples become lists."""
     return json.dumps(config, indent=2) + "\n"
 
 
@@ -158,7 +161,7 @@ def from_json(text: str) -> dict[str, Any]:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"model.depth": 12, ...}"""
+    """The config as one flat dictionary: {"model.depth": 12, ...}."""
     flat = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
@@ -169,7 +172,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """``model.depth: 12 -> 6`` for each key whose value is not the same."""
+    """A line such as ``model.depth: 12 -> 6`` for each key whose values differ."""
     a, b = flatten(old), flatten(new)
     absent = "(absent)"
     return [

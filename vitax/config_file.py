@@ -1,4 +1,4 @@
-"""Config files: FILE.py with a function get_config."""
+"""Config files: a FILE.py with a function get_config."""
 
 import importlib.util
 from pathlib import Path
@@ -9,10 +9,10 @@ from vitax.errors import UserError
 
 
 def load_config(spec: str) -> dict[str, Any]:
-    """``FILE.py[:VARIANT]`` -> what its get_config(VARIANT) returns.
+    """The config that get_config(VARIANT) of ``FILE.py[:VARIANT]`` returns.
 
     Raises:
-        UserError: there is no such file, or its get_config fails.
+        UserError: the file does not exist, or its get_config fails.
     """
     path, _, variant = spec.partition(":")
     if not Path(path).is_file():
@@ -23,7 +23,7 @@ def load_config(spec: str) -> dict[str, Any]:
         module = importlib.util.module_from_spec(module_spec)
         module_spec.loader.exec_module(module)
         config = module.get_config(variant).to_dict()
-        to_json(config)  # what cannot be written down cannot be resumed
+        to_json(config)  # a config that cannot be saved could not be resumed
     except Exception as error:
         raise UserError(f"config {spec}: {type(error).__name__}: {error}") from error
     return config

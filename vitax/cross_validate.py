@@ -1,9 +1,10 @@
-"""Cross-validates: trains once for each fold and prints the mean and the deviation of every metric.
+"""Cross-validates a config: trains once for each fold, and prints mean and standard deviation of every metric.
 
     python -m vitax.cross_validate --config=configs/vit_b16.py:demo --config.data.num_folds=5 --workdir=RUN
 
-Each fold is a run of its own, RUN/fold0 and so on, trained on the others and tested on it; the test split of the data
-stays untouched. What is done already is not done again: the same command continues. Writes RUN/folds.json.
+Each fold has its own run (RUN/fold0 and so on), which is trained on the other folds and tested on this one; the test
+split of the data is not used. The same command continues an interrupted cross-validation without repeating finished
+work. The results are written to RUN/folds.json.
 """
 
 import json
@@ -23,23 +24,23 @@ FLAGS = (Flag("workdir", "", "folder of the runs; empty: runs/NAME-DATE"),)
 
 
 def run(arguments: Arguments) -> int:
-    """Trains once for each fold, and returns the exit code of the first run that fails, else 0.
+    """Trains once for each fold, and returns the exit code of the first run that fails, or 0.
 
     Raises:
-        UserError: no config, or fewer than two folds.
+        UserError: there is no --config, or there are fewer than two folds.
     """
     count = arguments.config["data"].get("num_folds", 0)
     if count < 2:
-        raise UserError("give --config.data.num_folds=N, 2 at least, and labelled data")
+        raise UserError("give --config.data.num_folds=N with N of at least 2, and labelled data")
     if not arguments.spec:
         raise UserError("give --config=configs/NAME.py")
     log.start_logging()
     folder = rundir.locate(arguments.flags["workdir"], arguments.spec)
-    others = without_flag(arguments.argv[1:], "workdir")
+    shared_arguments = without_flag(arguments.argv[1:], "workdir")
     results = []
     for fold in range(count):
         path = folder / f"fold{fold}"
-        line = [sys.executable, "-m", "vitax.main", *others]
+        line = [sys.executable, "-m", "vitax.main", *shared_arguments]
         line += [f"--config.data.fold={fold}", f"--workdir={path}"]
         code = subprocess.run(line, check=False).returncode
         if code:
@@ -50,7 +51,7 @@ def run(arguments: Arguments) -> int:
 
 
 def summarise(results: list[dict[str, float]], folder: Path) -> None:
-    """Prints and writes mean and sample standard deviation of each metric over the folds."""
+    """Prints and writes the mean and the sample standard deviation of each metric over the folds."""
     table = {}
     say(f"\n{len(results)} folds in {folder}")
     for name in results[0]:

@@ -1,4 +1,4 @@
-"""Meanings of arguments, read from docstrings: what ``--help`` and docs/config.md print under each key."""
+"""Meanings of arguments, read from docstrings: ``--help`` prints them under the keys of a config."""
 
 import inspect
 import re
@@ -11,21 +11,21 @@ _ENTRY = re.compile(r"( *)(\w+(?:, \w+)*): (.*)")
 def meanings(function: Callable[..., Any]) -> dict[str, str]:
     """{argument: its meaning on one line} from the "Args:" or "Attributes:" section of a docstring.
 
-    An entry is ``name: meaning`` or ``name, name: meaning``; lines that are indented more deeply continue it.
+    An entry is ``name: meaning`` or ``name, name: meaning``; lines with a deeper indentation continue it.
     """
     section = re.search(
         r"^(?:Args|Attributes):\n(.*?)(?=^\S|\Z)", inspect.getdoc(function) or "", re.DOTALL | re.MULTILINE
     )
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     names: list[str] = []
     for line in section[1].splitlines() if section else ():
         entry = _ENTRY.fullmatch(line)
         if entry and len(entry[1]) == 4:
             names = entry[2].split(", ")
-            found |= dict.fromkeys(names, entry[3].strip())
+            texts |= dict.fromkeys(names, entry[3].strip())
         elif line.strip():
-            found |= {name: f"{found[name]} {line.strip()}" for name in names}
-    return found
+            texts |= {name: f"{texts[name]} {line.strip()}" for name in names}
+    return texts
 
 
 def first_line(function: Callable[..., Any]) -> str:

@@ -1,10 +1,10 @@
-"""Looks for what will go wrong: versions, devices, memory, data, disk. Exit code 1 where something is wrong.
+"""Looks for problems in advance: versions, devices, memory, data, disk. The exit code is 1 if something is wrong.
 
     python -m vitax.doctor
     python -m vitax.doctor --config=configs/vit_b16.py --config.data.path=DIR --workdir=RUN
 
-Without a config it looks at the machine only. Nothing is written but, and deleted again, an empty file in each folder
-that has to be writable.
+Without a config it checks the machine only. It writes nothing except an empty file in each folder that has to be
+writable, and deletes that file again.
 """
 
 import os
@@ -33,13 +33,18 @@ GIB = 2**30
 
 
 class Finding(NamedTuple):
-    """good: False = something that will go wrong; ``text`` then names the remedy."""
+    """The result of one check.
+
+    Attributes:
+        good: False = something will go wrong.
+        text: the result; if it is not good, with the remedy.
+    """
 
     good: bool
     text: str
 
 
-FLAGS = (Flag("workdir", "", "folder of the run, whether it exists or not"),)
+FLAGS = (Flag("workdir", "", "folder of the run; it need not exist"),)
 
 
 def run(arguments: Arguments) -> int:
@@ -53,49 +58,49 @@ def run(arguments: Arguments) -> int:
     for finding in findings:
         print(f"{'ok   ' if finding.good else 'WRONG'}  {finding.text}")
     wrong = sum(not finding.good for finding in findings)
-    print(f"\n{wrong} of {len(findings)} are wrong" if wrong else "\nnothing is wrong")
+    print(f"\n{wrong} of {len(findings)} checks found something wrong" if wrong else "\nnothing is wrong")
     return int(bool(wrong))
 
 
 def versions() -> Iterator[Finding]:
-    """Python and every package that vitax needs, against the versions it is tested with."""
+    """Checks of Python and of the packages that vitax needs, against the required versions."""
     yield Finding(True, f"python {platform.python_version()} on {platform.platform()}")
     try:
-        wanted = [Requirement(text) for text in metadata.requires("vitax") or []]
+        requirements = [Requirement(text) for text in metadata.requires("vitax") or []]
     except metadata.PackageNotFoundError:
         yield Finding(False, "vitax is not installed: pip install -e .")
         return
-    there = []
-    for one in wanted:
-        if one.marker and not one.marker.evaluate({"extra": ""}):
+    installed = []
+    for needed in requirements:
+        if needed.marker and not needed.marker.evaluate({"extra": ""}):
             continue
         try:
-            version = metadata.version(one.name)
+            version = metadata.version(needed.name)
         except metadata.PackageNotFoundError:
-            yield Finding(False, f'{one.name} is not installed: pip install "{one}"')
+            yield Finding(False, f'{needed.name} is not installed: pip install "{needed}"')
             continue
-        if one.specifier.contains(version, prereleases=True):
-            there.append(f"{one.name} {version}")
+        if needed.specifier.contains(version, prereleases=True):
+            installed.append(f"{needed.name} {version}")
         else:
-            yield Finding(False, f'{one.name} {version} is not {one.specifier}: pip install "{one}"')
-    yield Finding(True, ", ".join(there))
+            yield Finding(False, f'{needed.name} {version} is not {needed.specifier}: pip install "{needed}"')
+    yield Finding(True, ", ".join(installed))
     if (jax_version := metadata.version("jax")) != (lib := metadata.version("jaxlib")):
         yield Finding(False, f"jax {jax_version} and jaxlib {lib} differ: pip install -U jax jaxlib")
 
 
 def devices() -> Iterator[Finding]:
-    """What JAX computes on, and why not on an accelerator that is there."""
-    found = jax.devices()
+    """Checks of the devices that JAX uses, and of accelerators that it does not use."""
+    jax_devices = jax.devices()
     backend = jax.default_backend()
-    yield Finding(True, f"{len(found)} x {found[0].device_kind} ({backend}), {os.cpu_count()} CPU cores")
+    yield Finding(True, f"{len(jax_devices)} x {jax_devices[0].device_kind} ({backend}), {os.cpu_count()} CPU cores")
     nvidia = _output("nvidia-smi", "--query-gpu=name,memory.total,memory.used", "--format=csv,noheader")
     if nvidia and backend != "gpu":
         why = (
-            f"JAX_PLATFORMS={os.environ['JAX_PLATFORMS']} keeps JAX from it"
+            f"JAX_PLATFORMS={os.environ['JAX_PLATFORMS']} keeps JAX from using it"
             if os.environ.get("JAX_PLATFORMS")
             else 'JAX has no plugin for it: pip install "jax[cuda12]"'
             if not util.find_spec("jax_cuda12_plugin") and not util.find_spec("jax_cuda13_plugin")
-            else "JAX's plugin does not start; JAX_PLATFORMS=cuda python -c 'import jax; jax.devices()' tells why"
+            else "JAX's plugin does not start; JAX_PLATFORMS=cuda python -c 'import jax; jax.devices()' shows why"
         )
         yield Finding(False, f"an NVIDIA GPU is not used ({nvidia.splitlines()[0]}): {why}")
     if Path("/dev/accel0").exists() and backend != "tpu":
@@ -103,42 +108,42 @@ def devices() -> Iterator[Finding]:
     if backend == "gpu":
         yield from memory_of_gpus(nvidia)
     if util.find_spec("tensorflow"):
-        told = f"tensorflow {_version('tensorflow')} is installed; vitax never imports it"
+        text = f"tensorflow {_version('tensorflow')} is installed; vitax never imports it"
         if backend == "gpu" and "tensorflow" in sys.modules:
             yield Finding(False, "TensorFlow is loaded and takes the memory of the GPU; do not import it")
         else:
-            yield Finding(True, told)
+            yield Finding(True, text)
 
 
 def memory_of_gpus(nvidia: str) -> Iterator[Finding]:
-    """How much JAX takes at its start, and whether somebody else has taken it before."""
+    """Checks of the GPU memory: the share that JAX takes at its start, and other programs that use it already."""
     if os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE", "true").lower() in ("false", "0"):
         yield Finding(True, "memory is allocated as needed (XLA_PYTHON_CLIENT_PREALLOCATE=false)")
     else:
         share = os.environ.get("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.75")
-        yield Finding(True, f"{share} of each GPU's memory is taken at the start")
+        yield Finding(True, f"JAX takes {share} of each GPU's memory at its start")
     users = _output("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader")
-    others = [line for line in users.splitlines() if line.split(",")[0].strip() != str(os.getpid())]
-    if others:
-        yield Finding(False, f"other programs use the GPU (pid, memory): {'; '.join(others)}; end them")
+    other_processes = [line for line in users.splitlines() if line.split(",")[0].strip() != str(os.getpid())]
+    if other_processes:
+        yield Finding(False, f"other programs use the GPU (pid, memory): {'; '.join(other_processes)}; end them")
 
 
 def folders(workdir: Path) -> Iterator[Finding]:
-    """Whether what will be written can be."""
+    """Checks that the folders to be written can be written."""
     cache = Path(jax.config.jax_compilation_cache_dir)
     temporary = Path(tempfile.gettempdir())
-    for what, folder in (("runs", workdir), ("compiled programs", cache), ("temporary", temporary)):
-        there = _existing(folder)
-        free = shutil.disk_usage(there).free / GIB
+    for purpose, folder in (("runs", workdir), ("compiled programs", cache), ("temporary", temporary)):
+        existing = _existing(folder)
+        free = shutil.disk_usage(existing).free / GIB
         try:
-            with tempfile.TemporaryFile(dir=there):
-                yield Finding(True, f"{what}: {folder} can be written, {free:.1f} GiB are free")
+            with tempfile.TemporaryFile(dir=existing):
+                yield Finding(True, f"{purpose}: {folder} can be written, {free:.1f} GiB are free")
         except OSError as error:
-            yield Finding(False, f"{what}: {folder} cannot be written: {error}")
+            yield Finding(False, f"{purpose}: {folder} cannot be written: {error}")
 
 
 def examine(config: Config, workdir: Path) -> Iterator[Finding]:
-    """Data and model of a config, and whether its checkpoints and its cache will fit."""
+    """Checks of the data and the model of a config, and of the space for its checkpoints and its cache."""
     try:
         pipeline = build.open_pipeline(config)
     except UserError as error:
@@ -159,20 +164,20 @@ def examine(config: Config, workdir: Path) -> Iterator[Finding]:
 
 
 def disk_for(planned: build.Run, state: int, workdir: Path) -> Finding:
-    """Whether the checkpoints of a run, ``state`` bytes each, fit on the disk."""
-    kept = planned.saving.keep + bool(planned.evals.best) + 1  # the best one, and the one being written
+    """Check that the checkpoints of a run, ``state`` bytes each, fit on the disk."""
+    count = planned.saving.keep + bool(planned.evals.best) + 1  # the best one, and the one being written
     free = shutil.disk_usage(_existing(workdir)).free
-    text = f"checkpoints: {kept} x {state / GIB:.2f} GiB, {free / GIB:.1f} GiB are free"
-    if kept * state < free:
+    text = f"checkpoints: {count} x {state / GIB:.2f} GiB, {free / GIB:.1f} GiB are free"
+    if count * state < free:
         return Finding(True, text)
-    return Finding(False, f"{text} on the disk of {workdir}: choose another, or a smaller checkpoint.keep")
+    return Finding(False, f"{text} on the disk of {workdir}: choose another disk, or a smaller checkpoint.keep")
 
 
 def memory_for(planned: build.Run, state: int) -> Finding:
-    """Whether cached examples and a copy of the state, ``state`` bytes, fit into the memory of this machine."""
+    """Check that cached examples and a copy of the state, ``state`` bytes, fit into the memory of this machine."""
     loader = planned.train
     budget = loader.source.budget if isinstance(loader.source, Cached) else 0
-    cache = 2 * max(1, loader.workers) * budget  # of the training and of the test split
+    cache = 2 * max(1, loader.workers) * budget  # for the training split and the test split
     available = available_memory()
     text = f"memory: up to {(cache + state) / GIB:.1f} GiB for cached examples and a copy of the state"
     if available is None:
@@ -184,22 +189,22 @@ def memory_for(planned: build.Run, state: int) -> Finding:
 
 
 def available_memory() -> int | None:
-    """Bytes that this process may still take; None where that cannot be told."""
-    found = []
+    """Bytes of memory that this process can still take; None if they cannot be determined."""
+    available = []
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():
         lines = dict(line.split(":") for line in meminfo.read_text().splitlines())
-        found.append(int(lines["MemAvailable"].split()[0]) * 1024)
+        available.append(int(lines["MemAvailable"].split()[0]) * 1024)
     limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
     if limit.is_file() and (text := limit.read_text().strip()).isdigit():
         stat = dict(line.split() for line in (limit.parent / "memory.stat").read_text().splitlines())
-        files = int(stat.get("inactive_file", 0))  # cached, and given up when needed
-        found.append(int(text) - int(used.read_text()) + files)
-    return min(found, default=None)
+        files = int(stat.get("inactive_file", 0))  # cached files, which the kernel drops when needed
+        available.append(int(text) - int(used.read_text()) + files)
+    return min(available, default=None)
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the first one above it that is there."""
+    """The folder, or the nearest folder above it that exists."""
     folder = folder.absolute()
     while not folder.is_dir():
         folder = folder.parent
@@ -214,7 +219,7 @@ def _version(name: str) -> str:
 
 
 def _output(*command: str) -> str:
-    """What a program prints; "" where it is not there or fails."""
+    """The output of a program; "" if the program does not exist or fails."""
     try:
         done: Any = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -1,4 +1,4 @@
-"""What a result may depend on besides the config: versions of packages, and the hardware."""
+"""Facts that a result may depend on besides the config: versions of packages, and the hardware."""
 
 import os
 import platform
@@ -11,14 +11,14 @@ PACKAGES = ("vitax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grai
 
 
 def versions() -> dict[str, str]:
-    """{package: version}, and that of Python."""
-    found = {"python": platform.python_version()}
+    """{package: version} of the packages that a run uses, and of Python."""
+    package_versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            package_versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:  # run from a checkout that is not installed
-            found[name] = "not installed"
-    return found
+            package_versions[name] = "not installed"
+    return package_versions
 
 
 def hardware() -> dict[str, Any]:

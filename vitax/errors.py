@@ -1,18 +1,18 @@
-"""The two ways in which a run ends early on purpose. Both are printed as one sentence, no traceback."""
+"""Exceptions that end a run early on purpose. Each is printed as one sentence without a traceback."""
 
 import signal
 
 
 class UserError(ValueError):
-    """What was asked for cannot be done: the message names the values and the remedy. Exit code 2."""
+    """A request that cannot be fulfilled: the message names the values and the remedy. The exit code is 2."""
 
 
 class TrainingError(RuntimeError):
-    """The run went wrong while training (a NaN, say): the message names what and when. Exit code 1."""
+    """A failure during training, such as a NaN: the message names the failure and the step. The exit code is 1."""
 
 
 class Interrupted(Exception):
-    """A signal ended the run, after its state was saved."""
+    """The end of a run by a signal, after its state was saved. The exit code is 128 plus the number of the signal."""
 
     def __init__(self, signal_number: int, command: str):
         name = signal.Signals(signal_number).name

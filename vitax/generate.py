@@ -1,7 +1,8 @@
-"""Texts from a model that predicts the next token: greedy and beam search, as pure functions under jit.
+"""Generation of texts with a model that predicts the next token: greedy and beam search, as pure functions under jit.
 
-``step`` is ``(tokens [R], position [], cache) -> (logits [R, V], cache)``: the token that stands at ``position``, to
-what follows it. Every array of the cache begins with R rows; at position 0 the cache is {} and is made.
+``step`` is ``(tokens [R], position [], cache) -> (logits [R, V], cache)``: it takes the tokens at ``position`` and
+predicts the tokens after them. The first axis of every array of the cache has R rows. At position 0 the cache is {},
+and ``step`` creates it.
 """
 
 from collections.abc import Callable
@@ -13,21 +14,24 @@ import jax.numpy as jnp
 Cache = Any
 Step = Callable[[jax.Array, jax.Array, Cache], tuple[jax.Array, Cache]]
 
-NEVER = -1e9  # log-probability of what cannot be; finite, so that differences are numbers
+NEVER = -1e9  # log-probability of the impossible; finite, so that differences are numbers
 
 
 def length_penalty(length: jax.Array | int, alpha: float) -> jax.Array:
-    """((5 + length) / 6) ** alpha (Wu et al. 2016, arXiv:1609.08144, equation 14); 0 = none."""
+    """((5 + length) / 6) ** alpha (Wu et al. 2016, arXiv:1609.08144, equation 14); alpha 0 = no penalty."""
     return ((5.0 + jnp.asarray(length, jnp.float32)) / 6.0) ** alpha
 
 
 def greedy(step: Step, batch: int, *, begin: int, end: int, pad: int, length: int) -> jax.Array:
-    """The most probable token each time.
+    """Greedy search: the most probable token at every position.
 
     Args:
-        batch: B rows.
-        begin, end, pad: token ids; a row that has ended is filled up with ``pad``.
-        length: tokens at most, ``end`` included.
+        step: the model, see above.
+        batch: number of rows B.
+        begin: id of the token before the first one.
+        end: id of the token that ends a row.
+        pad: id of the token that fills up a row that has ended.
+        length: maximum number of tokens, ``end`` included.
 
     Returns:
         [B, length] int32, without ``begin``.
@@ -42,13 +46,23 @@ def greedy(step: Step, batch: int, *, begin: int, end: int, pad: int, length: in
         return position + 1, best, done | (best == end), tokens, cache
 
     first = (jnp.int32(0), jnp.full(batch, begin, jnp.int32), jnp.zeros(batch, bool), tokens, {})
-    state = advance(first)  # makes the cache: its shapes do not change after this
+    state = advance(first)  # creates the cache; its shapes do not change after this
     going = lambda state: (state[0] < length) & ~state[2].all()
     return jax.lax.while_loop(going, advance, state)[3]
 
 
 class _Beams(NamedTuple):
-    """position: []; alive, ended: [B, K, length] tokens; their scores [B, K]; cache of the alive."""
+    """State of a beam search.
+
+    Attributes:
+        position: [] number of tokens so far.
+        last: [B, K] last token of each alive text.
+        alive: [B, K, length] tokens of the texts that go on.
+        alive_scores: [B, K] log-probabilities of the alive texts.
+        ended: [B, K, length] tokens of the best texts that have ended.
+        ended_scores: [B, K] log-probabilities of the ended texts, divided by the length penalty.
+        cache: cache of the alive texts.
+    """
 
     position: jax.Array
     last: jax.Array
@@ -62,16 +76,17 @@ class _Beams(NamedTuple):
 def beam_search(
     step: Step, batch: int, *, beam: int, begin: int, end: int, pad: int, length: int, alpha: float = 0.6
 ) -> tuple[jax.Array, jax.Array]:
-    """The best of the texts that a beam finds (Sutskever et al. 2014, arXiv:1409.3215, section 3.2).
+    """Beam search: the best texts that it finds (Sutskever et al. 2014, arXiv:1409.3215, section 3.2).
 
-    Texts that have ended compete by log-probability divided by `length_penalty`. The search ends when no text that is
-    still going can become better than the worst of ``beam`` that have ended.
+    Texts that have ended are ranked by log-probability divided by `length_penalty`. The search ends when no unfinished
+    text can become better than the worst of the ``beam`` texts that have ended.
 
     Args:
-        batch: B; ``step`` gets B * beam rows, those of one text next to each other.
-        beam: K texts are followed.
+        step: the model, see above.
+        batch: number of texts B; ``step`` gets B * beam rows, the rows of one text next to each other.
+        beam: number K of candidates that are followed for each text.
         begin, end, pad, length: as in `greedy`.
-        alpha: of the length penalty.
+        alpha: exponent of the length penalty.
 
     Returns:
         tokens: [B, K, length] int32, without ``begin``, the best first.
@@ -101,7 +116,7 @@ def beam_search(
         ended = rows(jnp.concatenate([s.ended, texts], axis=1), chosen)
 
         alive_scores, chosen = jax.lax.top_k(jnp.where(ends, NEVER, scores), k)
-        origin = rows(parent, chosen)  # [B, K] which beam each goes on from
+        origin = rows(parent, chosen)  # [B, K] index of the beam that each one continues
         index = (origin + jnp.arange(batch)[:, None] * k).reshape(-1)
         cache = jax.tree.map(lambda x: x[index], cache)
         return _Beams(
@@ -110,10 +125,10 @@ def beam_search(
 
     def going(s: _Beams) -> jax.Array:
         # Log-probabilities only fall, and the penalty is largest at the full length.
-        hope = s.alive_scores[:, 0] / length_penalty(length, alpha)
-        return (s.position < length) & (hope > s.ended_scores[:, -1]).any()
+        best_possible = s.alive_scores[:, 0] / length_penalty(length, alpha)
+        return (s.position < length) & (best_possible > s.ended_scores[:, -1]).any()
 
-    start = jnp.where(jnp.arange(k) == 0, 0.0, NEVER)  # all beams begin alike: only one counts
+    start = jnp.where(jnp.arange(k) == 0, 0.0, NEVER)  # all beams begin equal: only one counts
     empty = jnp.full((batch, k, length), pad, jnp.int32)
     first = _Beams(
         position=jnp.int32(0),
@@ -125,7 +140,7 @@ def beam_search(
         cache={},
     )
     last = jax.lax.while_loop(going, advance, advance(first))
-    # A text that has not come to its end is better than none.
+    # An unfinished text is better than none.
     unfinished = last.alive_scores / length_penalty(length, alpha) + NEVER / 2
     pool = jnp.concatenate([last.ended_scores, unfinished], axis=1)
     scores, chosen = jax.lax.top_k(pool, k)

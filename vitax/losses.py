@@ -1,4 +1,4 @@
-"""Losses as pure functions, one value per example or per patch: the mean is taken by the caller, who knows what is valid."""
+"""Losses as pure functions: one value per example or per patch. The caller takes the mean over the valid ones."""
 
 import functools
 
@@ -13,7 +13,7 @@ def smooth_labels(labels: jax.Array, smoothing: float) -> jax.Array:
 
     Args:
         labels: [..., K] probabilities, one-hot or mixed.
-        smoothing: 0 (nothing) to 1 (uniform).
+        smoothing: share of the mass to move, from 0 (nothing) to 1 (uniform).
     """
     return labels * (1.0 - smoothing) + smoothing / labels.shape[-1]
 
@@ -32,7 +32,7 @@ def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
         ValueError: the shapes differ.
     """
     if logits.shape != labels.shape:
-        raise ValueError(f"logits {logits.shape} and labels {labels.shape} must have one shape")
+        raise ValueError(f"logits {logits.shape} and labels {labels.shape} must have the same shape")
     return -(labels * jax.nn.log_softmax(logits.astype(jnp.float32))).sum(-1)
 
 
@@ -42,8 +42,8 @@ def patch_mse(predicted: jax.Array, target: jax.Array, *, normalize: bool = Fals
     Args:
         predicted: [B, N, P*P*C] predicted pixels.
         target: [B, N, P*P*C] true pixels.
-        normalize: first gives each target patch mean 0 and variance 1 (unbiased, epsilon 1e-6
-            inside the root, as the official code does).
+        normalize: whether each target patch is first normalised to mean 0 and variance 1 (unbiased variance, epsilon
+            1e-6 inside the root, as in the official code).
 
     Returns:
         [B, N] float32. The paper averages this over the masked patches only.
@@ -52,7 +52,7 @@ def patch_mse(predicted: jax.Array, target: jax.Array, *, normalize: bool = Fals
         ValueError: the shapes differ.
     """
     if predicted.shape != target.shape:
-        raise ValueError(f"predicted {predicted.shape} and target {target.shape} must have one shape")
+        raise ValueError(f"predicted {predicted.shape} and target {target.shape} must have the same shape")
     target = target.astype(jnp.float32)
     if normalize:
         mean = target.mean(-1, keepdims=True)
@@ -74,19 +74,19 @@ def kl_divergence(student: jax.Array, teacher: jax.Array) -> jax.Array:
         ValueError: the shapes differ.
     """
     if student.shape != teacher.shape:
-        raise ValueError(f"student {student.shape} and teacher {teacher.shape} must have one shape")
+        raise ValueError(f"student {student.shape} and teacher {teacher.shape} must have the same shape")
     log_p = jax.nn.log_softmax(jax.lax.stop_gradient(teacher).astype(jnp.float32))
     log_q = jax.nn.log_softmax(student.astype(jnp.float32))
     return (jnp.exp(log_p) * (log_p - log_q)).sum(-1)
 
 
 def keep_ratio(keep: jax.Array, ratios: jax.Array, *, per_batch: bool = False) -> jax.Array:
-    """Squared distance of the share of kept tokens from the wanted one (arXiv:2106.02034, equation 15).
+    """Squared difference between the share of kept tokens and the target share (arXiv:2106.02034, equation 15).
 
     Args:
         keep: [S, B, N] float, 1 = kept after stage s.
-        ratios: [S], 0..1.
-        per_batch: the share is that of the whole batch, and examples may differ.
+        ratios: [S] target shares, 0..1.
+        per_batch: whether the share is computed over the whole batch, so that examples may differ.
 
     Returns:
         [B] float32, the mean over the stages.
@@ -101,18 +101,18 @@ def contrastive(image: jax.Array, text: jax.Array, scale: jax.Array, valid: jax.
     """Symmetric cross entropy of CLIP (Radford et al. 2021, arXiv:2103.00020, figure 3).
 
     Args:
-        image, text: [B, E] of length 1 each; row i of one belongs to row i of the other. Under jit, B is the global
-            batch, however many devices it lies on.
+        image, text: [B, E] vectors of length 1; row i of one belongs to row i of the other. Under jit, B is the global
+            batch, however many devices it is split over.
         scale: [] factor of the products.
-        valid: [B] bool, pairs that there are: no other pair is compared with the rest. None = all.
+        valid: [B] bool, False for pairs that are padding: they are not compared with other pairs. None = all valid.
 
     Returns:
         [B] float32, the mean of image-to-text and text-to-image.
     """
     logits = _products(image, text) * scale
     if valid is not None:
-        there = valid[:, None] & valid[None, :] | jnp.eye(len(valid), dtype=bool)
-        logits = jnp.where(there, logits, jnp.finfo(logits.dtype).min)
+        compared = valid[:, None] & valid[None, :] | jnp.eye(len(valid), dtype=bool)
+        logits = jnp.where(compared, logits, jnp.finfo(logits.dtype).min)
     rows, columns = (jnp.diagonal(jax.nn.log_softmax(logits, axis)) for axis in (1, 0))
     return -(rows + columns) / 2
 
@@ -120,14 +120,14 @@ def contrastive(image: jax.Array, text: jax.Array, scale: jax.Array, valid: jax.
 def sigmoid_contrastive(
     image: jax.Array, text: jax.Array, scale: jax.Array, bias: jax.Array, valid: jax.Array | None = None
 ) -> jax.Array:
-    """Each pair of the batch on its own: do the two belong together? (Zhai et al. 2023, arXiv:2303.15343, equation 1).
+    """Binary cross entropy of each image-text pair of the batch (Zhai et al. 2023, arXiv:2303.15343, equation 1).
 
     Args:
         image, text, scale, valid: as in `contrastive`.
         bias: [] number added to the scaled products.
 
     Returns:
-        [B] float32: for each image, the sum over all texts.
+        [B] float32: for each image, the sum over all valid texts.
     """
     logits = _products(image, text) * scale + bias
     signs = 2 * jnp.eye(len(logits)) - 1
@@ -139,14 +139,17 @@ def sigmoid_contrastive(
 
 def _products(image: jax.Array, text: jax.Array) -> jax.Array:
     if image.shape != text.shape:
-        raise ValueError(f"image {image.shape} and text {text.shape} must have one shape")
+        raise ValueError(f"image {image.shape} and text {text.shape} must have the same shape")
     return jnp.einsum("be,ce->bc", image, text, preferred_element_type=jnp.float32)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def clipped(x: jax.Array, low: float, high: float) -> jax.Array:
-    """x within low..high. Beyond them the gradient passes only where a step against it leads back: as if the parameter
-    itself were clipped after each update, and unlike `jnp.clip`, which it would never leave again."""
+    """x, clipped to low..high, with a gradient that lets a parameter return from the limits.
+
+    At and beyond the limits, the gradient passes only if a step against it leads back, as if the parameter itself were
+    clipped after each update. With the gradient of `jnp.clip`, a parameter beyond the limits would never return.
+    """
     return jnp.clip(x, low, high)
 
 
@@ -166,35 +169,35 @@ def masked_words(logits: jax.Array, words: jax.Array) -> jax.Array:
     """Cross entropy of the true words (Devlin et al. 2018, arXiv:1810.04805, section 3.1), in nats.
 
     Args:
-        logits: [..., V].
+        logits: [..., V] scores of the words.
         words: [...] int, true ids.
 
     Returns:
         [...] float32.
     """
-    own = jnp.take_along_axis(logits.astype(jnp.float32), words[..., None], axis=-1)[..., 0]
-    return jax.nn.logsumexp(logits.astype(jnp.float32), axis=-1) - own
+    true_logits = jnp.take_along_axis(logits.astype(jnp.float32), words[..., None], axis=-1)[..., 0]
+    return jax.nn.logsumexp(logits.astype(jnp.float32), axis=-1) - true_logits
 
 
 def smoothed_words(logits: jax.Array, words: jax.Array, smoothing: float) -> jax.Array:
-    """`softmax_cross_entropy` with `smooth_labels`, for vocabularies: no one-hot array is made.
+    """`softmax_cross_entropy` with `smooth_labels` for large vocabularies: it builds no one-hot array.
 
     Args:
-        logits: [..., V].
+        logits: [..., V] scores of the words.
         words: [...] int, true ids.
-        smoothing: 0..1, the share of the probability that is spread over all words.
+        smoothing: share of the probability that is spread over all words, 0..1.
     """
     logits = logits.astype(jnp.float32)
     total = jax.nn.logsumexp(logits, axis=-1)
-    own = jnp.take_along_axis(logits, words[..., None], axis=-1)[..., 0]
-    return total - (1 - smoothing) * own - smoothing * logits.mean(axis=-1)
+    true_logits = jnp.take_along_axis(logits, words[..., None], axis=-1)[..., 0]
+    return total - (1 - smoothing) * true_logits - smoothing * logits.mean(axis=-1)
 
 
 def charbonnier(predicted: jax.Array, target: jax.Array, epsilon: float = 1e-9) -> jax.Array:
     """sqrt(difference^2 + epsilon), a smooth L1 (Charbonnier et al. 1994; SwinIR, arXiv:2108.10257, equation 8).
 
     Args:
-        predicted, target: [...] of one shape.
+        predicted, target: [...] arrays of the same shape.
         epsilon: above 0; added inside the root.
 
     Returns:
@@ -210,5 +213,5 @@ def absolute_error(predicted: jax.Array, target: jax.Array) -> jax.Array:
 
 def _difference(predicted: jax.Array, target: jax.Array) -> jax.Array:
     if predicted.shape != target.shape:
-        raise ValueError(f"predicted {predicted.shape} and target {target.shape} must have one shape")
+        raise ValueError(f"predicted {predicted.shape} and target {target.shape} must have the same shape")
     return predicted.astype(jnp.float32) - target.astype(jnp.float32)

@@ -9,10 +9,10 @@ from jax.extend import core
 
 
 def count_macs(function: Callable[..., Any], *arguments: Any) -> int:
-    """Multiply-accumulates of all matrix products and convolutions; one is two FLOPs.
+    """Multiply-accumulates of all matrix products and convolutions; one multiply-accumulate is two FLOPs.
 
-    Softmax, norms, activations, additions and Fourier transforms are not counted, as is the custom of the papers. What
-    a mask throws away is: it is computed.
+    Softmax, norms, activations, additions and Fourier transforms are not counted, as is usual in papers. Values that a
+    mask discards are counted, because they are computed.
 
     Args:
         function: anything that jax can trace.
@@ -41,12 +41,12 @@ def _count(jaxpr: Any) -> int:
 
 def _inner(values: Any) -> list[Any]:
     """The jaxprs among the parameters of an equation."""
-    found = []
+    jaxprs = []
     for value in values:
         if isinstance(value, core.ClosedJaxpr):
-            found.append(value.jaxpr)
+            jaxprs.append(value.jaxpr)
         elif isinstance(value, core.Jaxpr):
-            found.append(value)
+            jaxprs.append(value)
         elif isinstance(value, tuple | list):
-            found += _inner(value)
-    return found
+            jaxprs += _inner(value)
+    return jaxprs

@@ -9,7 +9,7 @@ python -m vitax.main --workdir=RUN --mode=eval        evaluate its best checkpoi
 import signal
 
 if __name__ == "__main__":
-    # There is nothing to save yet, and a KeyboardInterrupt in the middle of an import gets lost in it.
+    # There is nothing to save yet, and a KeyboardInterrupt in the middle of an import gets lost.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import contextlib
@@ -46,7 +46,7 @@ from vitax.training.loop import train
 from vitax.training.session import Inputs, Outcome
 from vitax.training.step import Compiled, compile_step
 
-ASK_EVERY = 10  # steps after which several hosts ask each other whether one was told to end
+ASK_EVERY = 10  # steps after which several hosts ask each other whether one of them has to stop
 FLAGS = (
     Flag("workdir", "", "folder of the run, which continues if it exists; empty: runs/NAME-DATE"),
     Flag("mode", "train", "train or eval", ("train", "eval")),
@@ -60,10 +60,10 @@ FLAGS = (
 
 
 def run(arguments: Arguments) -> None:
-    """Trains or evaluates, as the command line says.
+    """Trains or evaluates a run, as the command line requests.
 
     Raises:
-        UserError: evaluation without a run.
+        UserError: --mode=eval without --workdir.
     """
     flags = arguments.flags
     start_jax(flags["coordinator"], flags["num_processes"], flags["process_id"])
@@ -86,8 +86,10 @@ class Prepared(NamedTuple):
     """A run that can start: built and checked, with the weights it starts from.
 
     Attributes:
+        config: resolved config.
+        run: the built run.
         start_from: variables of a new run, in place of the initial ones; None = initial ones, or those of a checkpoint.
-        weights_report: which weights were loaded, for a person.
+        weights_report: readable report of the weights that were loaded; "" = none.
     """
 
     config: Config
@@ -99,21 +101,21 @@ class Prepared(NamedTuple):
 def train_run(
     config: Config, workdir: str = "", spec: str = "", *, overwrite: bool = False, host_timeout: float = 60.0
 ) -> Path:
-    """Trains a run, or continues it, to its end. Returns its folder.
+    """Trains a run, or continues it, to its end, and returns its folder.
 
-    Everything is built, checked and compiled before anything of the folder is changed.
+    Everything is built, checked and compiled before anything in the folder is changed.
 
     Args:
-        config: resolved.
+        config: resolved config.
         workdir: folder of the run; "" = runs/NAME-DATE.
         spec: the value of ``--config``, for names and the recipe; "" = none.
-        overwrite: delete the run in that folder first.
+        overwrite: whether to delete the run in that folder first.
         host_timeout: on several hosts, seconds of silence after which all stop.
 
     Raises:
-        UserError: a config, a folder or data with which nothing can be trained.
-        TrainingError: something failed on the way.
-        Interrupted: a signal ended the run; it is saved.
+        UserError: the config, the folder or the data cannot be used for training.
+        TrainingError: something failed during training.
+        Interrupted: a signal ended the run; its state is saved.
     """
     if host_timeout < 5:
         raise UserError(f"--host_timeout={host_timeout} must be at least 5 seconds")
@@ -130,7 +132,7 @@ def train_run(
             write_origin(prepared, spec, folder)
             outcome = execute(prepared, compiled, folder, stop, host_timeout)
             if not outcome.done or stop.caught:
-                number = stop.caught[0] if stop.caught else signal.SIGTERM  # another host's
+                number = stop.caught[0] if stop.caught else signal.SIGTERM  # else another host caught it
                 raise Interrupted(number, f"python -m vitax.main --workdir={folder.path}")
     return folder.path
 
@@ -139,11 +141,12 @@ def prepare(config: Config, folder: RunFolder | None = None) -> Prepared:
     """Builds and checks a run, and loads the weights it starts from; nothing is written or compiled.
 
     Args:
-        config: resolved.
-        folder: of a run that may continue: its tokenizer is kept, and its checkpoints replace other weights.
+        config: resolved config.
+        folder: folder of the run; if the run continues, its tokenizer is kept and its checkpoints replace other
+            weights.
 
     Raises:
-        UserError: a config or data with which nothing can be trained.
+        UserError: the config or the data cannot be used for training.
     """
     continuing = folder is not None and folder.continuing
     run = build(config, folder.path if continuing else None)
@@ -158,7 +161,7 @@ def prepare(config: Config, folder: RunFolder | None = None) -> Prepared:
 
 
 def compiled_step(run: Run) -> Compiled:
-    """The programs of a run; reports the time that compiling took."""
+    """The compiled programs of a run; prints the time that compilation took."""
     began = time.monotonic()
     compiled = compile_step(run.init, run.step, run.abstract_batch, run.mesh)
     say(f"compile  {time.monotonic() - began:.0f} s")
@@ -166,7 +169,7 @@ def compiled_step(run: Run) -> Compiled:
 
 
 def write_origin(prepared: Prepared, spec: str, folder: RunFolder) -> None:
-    """Writes where a run comes from: the config file it began with, and its tokenizer."""
+    """Writes the origin of a run: the config file it began with, and its tokenizer."""
     if spec and not folder.continuing:
         write_json(folder.path / RECIPE, {"spec": spec, "config": resolve(load_config(spec))})
     if tokenizer := prepared.run.pipeline.reader.record.get("tokenizer"):
@@ -174,10 +177,10 @@ def write_origin(prepared: Prepared, spec: str, folder: RunFolder) -> None:
 
 
 def execute(prepared: Prepared, compiled: Compiled, folder: RunFolder, stop: Stop, host_timeout: float) -> Outcome:
-    """Trains in a folder that was claimed, evaluates and saves; at the end, writes summary and report.
+    """Trains, evaluates and saves in a claimed folder; at the end, writes the summary and the report.
 
     Raises:
-        TrainingError: something failed on the way; what was saved is kept.
+        TrainingError: something failed during training; saved checkpoints are kept.
     """
     run, path = prepared.run, folder.path
     stop.begin()
@@ -203,10 +206,10 @@ def execute(prepared: Prepared, compiled: Compiled, folder: RunFolder, stop: Sto
 
 @contextlib.contextmanager
 def watching_hosts(path: Path, host_timeout: float) -> Iterator[None]:
-    """Inside, a host that no longer answers is named in the error; a single host needs nobody to watch.
+    """A context in which an error names the host that no longer answers; a single host is not watched.
 
     Raises:
-        TrainingError: a host is gone.
+        TrainingError: a host no longer answers.
     """
     if jax.process_count() == 1:
         yield
@@ -216,14 +219,14 @@ def watching_hosts(path: Path, host_timeout: float) -> Iterator[None]:
         yield
     except jax.errors.JaxRuntimeError as error:
         if gone := hosts.who_is_gone():
-            raise TrainingError(f"{gone}; what was saved is kept: start all hosts again") from error
+            raise TrainingError(f"{gone}; saved checkpoints are kept: start all hosts again") from error
         raise
     finally:
         hosts.close()
 
 
 def inputs_of(prepared: Prepared, stop: Stop) -> Inputs:
-    """What the loop is given besides the programs."""
+    """The inputs of the training loop, besides the programs."""
     run, alone = prepared.run, jax.process_count() == 1
     every = 1 if alone else ASK_EVERY
     splits = run.pipeline.splits
@@ -233,7 +236,7 @@ def inputs_of(prepared: Prepared, stop: Stop) -> Inputs:
         schedule=run.schedule,
         unit=run.pipeline.unit,
         identity={"train": identity(splits.train), "test": identity(splits.test)},
-        # Several hosts have to stop at one step: they ask each other now and then.
+        # Several hosts have to stop at the same step, so they ask each other every few steps.
         stop=lambda step: step % every == 0 and not all_hosts(not stop.caught),
         interrupting=stop.interrupting if alone else contextlib.nullcontext,
         start_from=prepared.start_from,
@@ -242,7 +245,7 @@ def inputs_of(prepared: Prepared, stop: Stop) -> Inputs:
 
 
 def describe(run: Run, spec: str, path: Path) -> str:
-    """What is about to happen, for a person."""
+    """A readable summary of the run that is about to start."""
     pipeline, machine = run.pipeline, hardware()
     splits = pipeline.splits
     parameters = sum(x.size for x in jax.tree.leaves(run.shapes.params))

@@ -1,4 +1,4 @@
-"""Which tokens are hidden, as pure functions. True = visible."""
+"""Masks of tokens, as pure functions; True = visible."""
 
 import jax
 import jax.numpy as jnp
@@ -9,29 +9,29 @@ def random_masking(key: jax.Array, batch: int, tokens: int, ratio: float) -> tup
 
     Args:
         key: random key.
-        batch: B.
-        tokens: N.
-        ratio: share to hide, 0 <= ratio < 1; exactly ``N - int(N * (1 - ratio))`` are hidden.
+        batch: number of examples B.
+        tokens: number of tokens N of each example.
+        ratio: share of the tokens to hide, 0 <= ratio < 1; exactly ``N - int(N * (1 - ratio))`` are hidden.
 
     Returns:
         keep: [B, int(N * (1 - ratio))] int32, indices of the visible tokens, in random order.
         visible: [B, N] bool.
 
     Raises:
-        ValueError: no token would stay visible.
+        ValueError: the number of visible tokens would not be in 1..N.
     """
-    kept = int(tokens * (1 - ratio))
-    if not 0 < kept <= tokens:
-        raise ValueError(f"ratio {ratio} leaves {kept} of {tokens} tokens; choose it so that 1..{tokens} remain")
-    return keep_smallest(jax.random.uniform(key, (batch, tokens)), kept)
+    count = int(tokens * (1 - ratio))
+    if not 0 < count <= tokens:
+        raise ValueError(f"ratio {ratio} leaves {count} of {tokens} tokens; choose it so that 1..{tokens} remain")
+    return keep_smallest(jax.random.uniform(key, (batch, tokens)), count)
 
 
 def keep_smallest(noise: jax.Array, kept: int) -> tuple[jax.Array, jax.Array]:
-    """The tokens with the smallest noise stay visible, as in the official code of MAE.
+    """Keeps the tokens with the smallest noise visible, as in the official code of MAE.
 
     Args:
-        noise: [B, N].
-        kept: how many stay, 1..N.
+        noise: [B, N] one number per token.
+        kept: number of tokens that stay visible, 1..N.
 
     Returns:
         keep: [B, kept] int32, indices of the visible tokens, smallest noise first.
@@ -47,21 +47,22 @@ def corrupt_words(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Hides words as BERT does (Devlin et al. 2018, arXiv:1810.04805, section 3.1 and appendix A.1).
 
-    Of each text, ``rate`` of the maskable tokens, rounded, at least one and at most ``count``, are chosen. Of these 80 %
-    become ``mask_token``, 10 % a random token, 10 % stay as they are.
+    In each text, a share of ``rate`` of the maskable tokens is chosen (rounded, at least one and at most ``count``). Of
+    these, 80 % become ``mask_token``, 10 % become a random token, and 10 % stay as they are.
 
     Args:
         key: random key.
-        tokens: [B, L] int.
+        tokens: [B, L] int, ids of the tokens.
         maskable: [B, L] bool, False for special tokens and padding.
-        rate: 0..1.
-        count: M, places to predict in each text; fewer are valid where fewer are chosen.
-        mask_token, vocab_size: ids of random tokens are 0..vocab_size-1.
+        rate: share of the maskable tokens to choose, 0..1.
+        count: number M of places in each text; fewer of them are valid if fewer tokens are chosen.
+        mask_token: id of the mask token.
+        vocab_size: number of token ids; random tokens have ids 0..vocab_size-1.
 
     Returns:
-        corrupted: [B, L] int.
-        places: [B, M] int, where words were chosen.
-        chosen: [B, M] bool, which of the places count.
+        corrupted: [B, L] int, the tokens after these replacements.
+        places: [B, M] int, positions in the text, those of the chosen tokens first.
+        chosen: [B, M] bool, True for the places of chosen tokens.
 
     Raises:
         ValueError: ``count`` exceeds the length of a text.
@@ -70,11 +71,11 @@ def corrupt_words(
         raise ValueError(f"count {count} exceeds the {tokens.shape[1]} tokens of a text")
     place_key, kind_key, word_key = jax.random.split(key, 3)
     noise = jnp.where(maskable, jax.random.uniform(place_key, tokens.shape), 2.0)
-    places = jnp.argsort(noise, axis=1)[:, :count]  # [B, M], those not maskable last
-    there = maskable.sum(axis=1)
-    wanted = jnp.clip(jnp.round(there * rate), 1, count).astype(jnp.int32)
-    wanted = jnp.minimum(wanted, there)
-    chosen = jnp.arange(count)[None, :] < wanted[:, None]
+    places = jnp.argsort(noise, axis=1)[:, :count]  # [B, M], places that are not maskable last
+    maskable_count = maskable.sum(axis=1)
+    chosen_count = jnp.clip(jnp.round(maskable_count * rate), 1, count).astype(jnp.int32)
+    chosen_count = jnp.minimum(chosen_count, maskable_count)
+    chosen = jnp.arange(count)[None, :] < chosen_count[:, None]
     kind = jax.random.uniform(kind_key, places.shape)
     random_words = jax.random.randint(word_key, places.shape, 0, vocab_size, tokens.dtype)
     old = jnp.take_along_axis(tokens, places, axis=1)
@@ -85,20 +86,20 @@ def corrupt_words(
 
 
 def causal(length: int) -> jax.Array:
-    """[L, L] bool: row i, what token i sees: itself and those before it."""
+    """[L, L] bool mask: token i (row i) sees itself and the tokens before it."""
     return jnp.tril(jnp.ones((length, length), bool))
 
 
 def not_padding(tokens: jax.Array, pad: int) -> jax.Array:
-    """[B, L] bool: where there is a token."""
+    """[B, L] bool mask: True for every token except padding."""
     return tokens != pad
 
 
 def same_segment(segments: jax.Array) -> jax.Array:
-    """[B, L] ids of the texts that are packed into one row, to [B, L, L] bool: tokens see those of their own text.
+    """[B, L, L] bool mask for texts that are packed into one row: a token sees only the tokens of its own text.
 
     Args:
-        segments: int, 0 = padding, which nobody sees and which sees nobody.
+        segments: [B, L] int, id of the text of each token; 0 = padding, which no token sees and which sees no token.
     """
     same = segments[:, :, None] == segments[:, None, :]
     return same & (segments > 0)[:, None, :]

@@ -1,6 +1,6 @@
-"""The device mesh: its two axes, and where a batch lies on it.
+"""The device mesh: its two axes, and the sharding of a batch on it.
 
-``data`` holds copies of the parameters, ``fsdp`` splits them; the batch is split over both.
+The axis ``data`` holds copies of the parameters, and the axis ``fsdp`` splits them; the batch is split over both.
 """
 
 import math
@@ -21,9 +21,9 @@ def make_mesh(described: Sequence[jax.Device] | None = None, *, data: int = -1, 
     """All devices of all processes as a (data, fsdp) grid.
 
     Args:
-        described: devices to compile for in place of those that are here.
-        data: copies of the parameters; -1 = as many as the devices allow.
-        fsdp: devices that share one copy of the parameters; -1 = as many as the devices allow.
+        described: devices to compile for, in place of the devices of this machine.
+        data: number of copies of the parameters; -1 = as many as the devices allow.
+        fsdp: number of devices that share one copy of the parameters; -1 = as many as the devices allow.
 
     Raises:
         UserError: the product of the two is not the number of devices.
@@ -38,7 +38,7 @@ def make_mesh(described: Sequence[jax.Device] | None = None, *, data: int = -1, 
             f"mesh data={data} x fsdp={fsdp} does not make {devices} devices; "
             f"set mesh.data=-1 and mesh.fsdp to a divisor of {devices}"
         )
-    # Auto: the compiler propagates shardings. The default of jax.make_mesh wants them in the types.
+    # With Auto, the compiler propagates shardings; the default of jax.make_mesh requires them in the types.
     kinds = (AxisType.Auto,) * 2
     if described is not None:
         return Mesh(np.array(described).reshape(data, fsdp), AXES, axis_types=kinds)
@@ -51,10 +51,10 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def constrain_batch(x: jax.Array) -> jax.Array:
-    """Keeps the leading axis of an activation split over all devices; outside a mesh, does nothing.
+    """Keeps the leading axis of an activation split over all devices; does nothing outside a mesh.
 
-    Without it XLA may gather the batch instead of the parameters as soon as these are split: a ViT-B step on
-    256 devices then asks for 239 GB on each instead of 3.
+    Without this constraint, XLA may gather the batch instead of the parameters as soon as the parameters are split: a
+    ViT-B step on 256 devices then needs 239 GB on each device instead of 3 GB.
     """
     sizes = dict(jax.sharding.get_abstract_mesh().shape)
     if not all(axis in sizes for axis in AXES) or math.prod(sizes[axis] for axis in AXES) == 1:
@@ -63,10 +63,10 @@ def constrain_batch(x: jax.Array) -> jax.Array:
 
 
 def all_hosts(good: bool) -> bool:
-    """Whether all hosts say so; waits for them."""
+    """True if ``good`` is true on all hosts; waits for them."""
     if jax.process_count() == 1:
         return good
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("device",))
-    mine = np.full(jax.local_device_count(), good)
-    said = jax.make_array_from_process_local_data(NamedSharding(mesh, P("device")), mine)
-    return bool(jax.jit(lambda x: x.all(), out_shardings=NamedSharding(mesh, P()))(said))
+    own_votes = np.full(jax.local_device_count(), good)
+    votes = jax.make_array_from_process_local_data(NamedSharding(mesh, P("device")), own_votes)
+    return bool(jax.jit(lambda x: x.all(), out_shardings=NamedSharding(mesh, P()))(votes))

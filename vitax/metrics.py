@@ -1,4 +1,4 @@
-"""Metrics are (sum, count) pairs, so that any number of batches, hosts or micro-batches average exactly."""
+"""Metrics as (sum, count) pairs, so that averages over any number of batches, hosts or micro-batches are exact."""
 
 import math
 
@@ -12,14 +12,14 @@ def masked(values: jax.Array, valid: jax.Array) -> Metric:
     """Sum and count of the entries that are valid.
 
     Args:
-        values: [...] numbers of any real dtype; what stands at invalid places is ignored, NaN included.
-        valid: [...] bool of the same shape, True = counts.
+        values: [...] numbers of any real dtype; invalid entries are ignored, NaN included.
+        valid: [...] bool of the same shape, True = the entry counts.
 
     Raises:
         ValueError: the shapes differ.
     """
     if values.shape != valid.shape:
-        raise ValueError(f"values {values.shape} and valid {valid.shape} must have one shape")
+        raise ValueError(f"values {values.shape} and valid {valid.shape} must have the same shape")
     values = jnp.where(valid, values, 0).astype(jnp.float32)
     return values.sum(), valid.sum(dtype=jnp.float32)
 
@@ -31,27 +31,27 @@ def mean(metric: Metric) -> jax.Array:
 
 
 def top_k(logits: jax.Array, labels: jax.Array, k: int = 1) -> jax.Array:
-    """Whether the true class is among the k largest logits; a tie counts as a hit only up to k classes.
+    """Hits: True if the true class is among the k largest logits; a tie counts as a hit only up to k classes.
 
     Args:
         logits: [..., K] class scores.
         labels: [...] int, true class in 0..K-1.
-        k: 1..K.
+        k: number of largest logits, 1..K.
 
     Returns:
-        [...] bool.
+        [...] bool, True = hit.
 
     Raises:
         ValueError: k is not in 1..K.
     """
     if not 1 <= k <= logits.shape[-1]:
         raise ValueError(f"k={k} must lie in 1..{logits.shape[-1]}, the number of classes")
-    own = jnp.take_along_axis(logits, labels[..., None], axis=-1)
+    true_logit = jnp.take_along_axis(logits, labels[..., None], axis=-1)
     index = jax.lax.broadcasted_iota(labels.dtype, logits.shape, logits.ndim - 1)
     # Equal scores rank by class index, as argmax does: K equal logits must not score 100 %.
-    ahead = (logits > own) | ((logits == own) & (index < labels[..., None]))
-    # A NaN compares false with everything: without this line a broken model would score 100 %.
-    return (ahead.sum(-1) < k) & ~jnp.isnan(own[..., 0])
+    ahead = (logits > true_logit) | ((logits == true_logit) & (index < labels[..., None]))
+    # Every comparison with NaN is false: without this line a broken model would score 100 %.
+    return (ahead.sum(-1) < k) & ~jnp.isnan(true_logit[..., 0])
 
 
 def psnr(squared_error: jax.Array) -> jax.Array:
@@ -60,7 +60,11 @@ def psnr(squared_error: jax.Array) -> jax.Array:
 
 
 def reported(name: str, total: float, count: float) -> float:
-    """What people are told of a (sum, count): the mean; of one whose name ends with "perplexity", its exponential."""
+    """The number to report for a (sum, count): the mean, or its exponential if the name ends with "perplexity".
+
+    Returns:
+        The number; NaN if the count is 0.
+    """
     if not count:
         return math.nan
     mean = total / count

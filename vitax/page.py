@@ -1,4 +1,4 @@
-"""HTML of a report: one file that needs nothing else, neither scripts nor a network."""
+"""HTML of a report: one file that needs neither other files nor scripts nor a network."""
 
 import base64
 import html
@@ -27,17 +27,22 @@ img.small { image-rendering: pixelated } img { max-width: 100% }
 
 
 def text(value: object) -> str:
-    """Any value as text in which HTML means nothing."""
+    """Any value as text, with the special characters of HTML escaped."""
     return html.escape(str(value))
 
 
 def paragraph(*parts: str, note: bool = False) -> str:
-    """A paragraph of HTML, small and grey if it is a note."""
+    """A paragraph of HTML.
+
+    Args:
+        parts: pieces of HTML.
+        note: whether it is a note, which is small and grey.
+    """
     return f"<p{' class=note' if note else ''}>{''.join(parts)}</p>"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Numbers to the right, NaN blank, everything else escaped and to the left; no head if it is empty."""
+    """A table: numbers on the right, NaN blank, other values escaped and on the left; an empty head is left out."""
     top = f"<tr>{''.join(f'<th>{text(name)}</th>' for name in head)}</tr>" if head else ""
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     return f"<table>{top}{body}</table>"
@@ -52,12 +57,13 @@ def _cell(value: object) -> str:
 def heat(
     values: np.ndarray, rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[object]] = ()
 ) -> str:
-    """A matrix as shades of blue, 0 white, 1 dark: text of any script, unlike a drawn one.
+    """A matrix in shades of blue, from white for 0 to dark for 1. Unlike a drawn matrix, it shows text of any script.
 
     Args:
-        values: [rows, columns] in 0..1; what lies outside is clipped.
-        rows, columns: what stands beside and above.
-        cells: what stands in the cells; () = nothing.
+        values: [rows, columns] in 0..1; values outside are clipped.
+        rows: names at the left of the rows.
+        columns: names above the columns.
+        cells: contents of the cells; () = empty cells.
     """
     top = "".join(f"<th class=top>{text(name)}</th>" for name in columns)
     lines = []
@@ -72,17 +78,14 @@ def heat(
     return f"<table class=heat><tr><th></th>{top}</tr>{''.join(lines)}</table>"
 
 
-def shaded(name: str, words: Sequence[str], shades: np.ndarray) -> str:
-    """A name, and words on red: the larger the shade in 0..1, the darker."""
-    spans = (
-        f'<span style="background: rgba(214, 60, 40, {shade:.2f})">{text(word)}</span>'
-        for word, shade in zip(words, shades, strict=True)
-    )
+def shaded(name: str, words: Iterable[tuple[str, float]]) -> str:
+    """A name, and words on red: (word, shade in 0..1), the larger the shade, the darker the red."""
+    spans = (f'<span style="background: rgba(214, 60, 40, {shade:.2f})">{text(word)}</span>' for word, shade in words)
     return paragraph(f"<b>{text(name)}</b> {' '.join(spans)}")
 
 
 def legend(colors: Sequence[tuple[str, str]]) -> str:
-    """(name, CSS colour) of what a chart shows."""
+    """The legend of a chart, from its pairs (name, CSS colour)."""
     dots = (f'<span style="color: {color}">●</span>&nbsp;{text(name)}' for name, color in colors)
     return paragraph("&ensp; ".join(dots))
 
@@ -95,11 +98,13 @@ def chart(figure: Figure) -> str:
 
 
 def picture(image: np.ndarray, caption: str = "", *, side: int = 112, right: bool = False) -> str:
-    """[H, W, 1 or 3] uint8; small ones are shown enlarged, each pixel as a square.
+    """An image with a caption; a small image is enlarged, with each pixel as a square.
 
     Args:
-        side: pixels of the screen that the height takes, at least.
-        right: framed, as the right answer.
+        image: [H, W, 1 or 3] uint8.
+        caption: text below the image; "" = none.
+        side: minimum height on the screen, in pixels.
+        right: whether to frame the image as the right answer.
     """
     buffer = io.BytesIO()
     write_png(buffer, image)
@@ -114,12 +119,12 @@ def _img(kind: str, data: bytes, style: str) -> str:
 
 
 def grid(figures: Iterable[str]) -> str:
-    """Figures side by side, in as many rows as it takes."""
+    """Figures side by side, in as many rows as needed."""
     return f"<div class=grid>{''.join(figures)}</div>"
 
 
 def section(title: str, *parts: str) -> str:
-    """A part of the page, under a title."""
+    """A section of the page, with a title."""
     return f"<h2>{text(title)}</h2>\n{''.join(parts)}\n"
 
 

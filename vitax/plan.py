@@ -1,11 +1,12 @@
-"""Says what a run will need before anything is allocated: parameters, FLOPs, steps, memory on each device.
+"""Prints the needs of a run before anything is allocated: parameters, FLOPs, steps, memory on each device.
 
     python -m vitax.plan --config=configs/vit_b16.py --devices=8 --memory=40GiB
     python -m vitax.plan --config=configs/vit_l16.py --topology=v5e:4x4 --step_seconds=0.4
 
-The real step is compiled: for the devices that are here, for so many CPU devices (--devices), or for a TPU pod that is
-not here (--topology; needs libtpu, no TPU). Where the data are not at hand, --examples and --classes stand in for a set
-of images. With --memory, the smallest change that fits is looked for: more micro-batches, recomputation, split states.
+The real step is compiled: for the devices of this machine, for N CPU devices (--devices=N), or for a TPU pod that is
+elsewhere (--topology; it needs libtpu, but no TPU). If the data are not on this machine, --examples and --classes stand
+in for a dataset of images. With --memory, the command looks for the smallest change that makes the run fit: more
+micro-batches, recomputation of activations, a training state that is split over the devices.
 """
 
 import os
@@ -32,13 +33,13 @@ GIB = 2**30
 
 
 FLAGS = (
-    Flag("devices", 0, "plan for so many CPU devices; 0: the devices of this machine"),
-    Flag("topology", "", "plan for TPUs that are not here: v5e:4x4, v5p:2x2x2, ..."),
+    Flag("devices", 0, "number of CPU devices to plan for; 0: the devices of this machine"),
+    Flag("topology", "", "plan for TPUs that are elsewhere: v5e:4x4, v5p:2x2x2, ..."),
     Flag("memory", "", "memory of one device: 40GiB, 80GB, ..."),
-    Flag("step_seconds", 0.0, "measured time of a step, for the hours"),
-    Flag("examples", 0, "number of training images, where the data are not on this machine"),
-    Flag("classes", 1000, "number of their classes"),
-    Flag("compile", True, "compile the step, or only count"),
+    Flag("step_seconds", 0.0, "measured seconds of a step, to compute the time of the run"),
+    Flag("examples", 0, "number of training images, if the data are not on this machine"),
+    Flag("classes", 1000, "number of classes of these images"),
+    Flag("compile", True, "whether to compile the step; otherwise only count"),
 )
 
 
@@ -51,7 +52,7 @@ def run(arguments: Arguments) -> int:
     flags, config = arguments.flags, arguments.config
     limit, topology = in_bytes(flags["memory"]), flags["topology"]
     if flags["devices"] and topology:
-        raise UserError("--devices and --topology exclude each other: a topology has its devices")
+        raise UserError("--devices and --topology exclude each other: a topology has its own devices")
     if flags["devices"] or topology:
         jax.config.update("jax_platforms", "cpu")
     if flags["devices"]:
@@ -73,28 +74,28 @@ def run(arguments: Arguments) -> int:
 
 
 def in_bytes(text: str) -> int:
-    """``40GiB``, ``80GB``, ``16 gib`` -> bytes; "" = 0.
+    """Number of bytes of a size such as ``40GiB``, ``80GB`` or ``16 gib``; "" = 0.
 
     Raises:
-        UserError: it is no size.
+        UserError: the text is not a size.
     """
     if not text:
         return 0
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt])(i?)b\s*", text.lower())
-    if not found or not float(found[1]):
-        raise UserError(f"--memory={text} is no size; write 40GiB or 80GB")
-    return round(float(found[1]) * (1024 if found[3] else 1000) ** ("kmgt".index(found[2]) + 1))
+    matched = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt])(i?)b\s*", text.lower())
+    if not matched or not float(matched[1]):
+        raise UserError(f"--memory={text} is not a size; write 40GiB or 80GB")
+    return round(float(matched[1]) * (1024 if matched[3] else 1000) ** ("kmgt".index(matched[2]) + 1))
 
 
 def described(topology: str) -> Sequence[jax.Device]:
-    """The devices of a TPU pod that is not here.
+    """The devices of a TPU pod that is elsewhere.
 
     Raises:
-        UserError: an unknown topology.
+        UserError: the topology is unknown, or libtpu is not installed.
     """
     from jax.experimental import topologies  # no public name yet
 
-    # No metadata server here, and several plans at a time are no error.
+    # There is no metadata server on this machine, and several plans at a time are allowed.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     os.environ.setdefault("TPU_MIN_LOG_LEVEL", "3")
@@ -105,13 +106,13 @@ def described(topology: str) -> Sequence[jax.Device]:
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"--topology={topology}: {reason}; names are like v5e:4x4, v5p:2x2x2, v6e:8x8, and need libtpu: "
+            f"--topology={topology}: {reason}; choose a name such as v5e:4x4, v5p:2x2x2, v6e:8x8, and install libtpu: "
             'pip install "jax[tpu]"'
         ) from error
 
 
 def overview(run: build.Run) -> str:
-    """What is computed, in all."""
+    """Readable summary of the run: model, data, devices, batch, steps and FLOPs."""
     parameters = sum(x.size for x in jax.tree.leaves(run.shapes.params))
     with jax.set_mesh(run.mesh):
         flops = 2 * count_macs(run.step, run.shapes, run.abstract_batch)
@@ -131,7 +132,7 @@ FLOPs    {flops:.3e} a step ({flops / run.top.batch_size:.3e} for one of the {un
 
 
 def table(needs: StepMemory, compiling: bool, run: build.Run, limit: int) -> str:
-    """Bytes on each device, for a person."""
+    """Readable table of the bytes on each device."""
     lines = [
         f"{name:<22}{size(value)}"
         for name, value in (
@@ -152,7 +153,7 @@ def table(needs: StepMemory, compiling: bool, run: build.Run, limit: int) -> str
     else:
         lines.append("(not compiled: an analysis only)")
     for kind, (count, total) in needs.collectives.items():
-        lines.append(f"{kind:<22}{size(total)} in {count} of them (in a loop: each time)")
+        lines.append(f"{kind:<22}{size(total)} in {count} operations (one in a loop counts once)")
     if limit:
         word = "fits" if needs.total <= limit else "does not fit"
         lines.append(f"{word} into {size(limit).strip()}")
@@ -165,7 +166,7 @@ def size(count: int) -> str:
 
 
 def hours(run: build.Run, step_seconds: float) -> str:
-    """How long the run takes if a step takes so many seconds.
+    """Readable duration of the run if a step takes ``step_seconds`` seconds.
 
     Raises:
         UserError: a negative time.
@@ -180,25 +181,25 @@ def hours(run: build.Run, step_seconds: float) -> str:
 
 
 def candidates(run: build.Run, limit: int, needs: StepMemory) -> Iterator[dict[str, Any]]:
-    """Changes that leave the recipe as it is, the smallest first."""
+    """Changes of the config that keep the recipe as it is, the smallest first."""
     devices, rows = run.mesh.size, run.top.batch_size // run.mesh.size
-    # The contrastive loss compares within a micro-batch, and running statistics are those of one.
-    bound = run.task_name == "contrastive" or bool(run.shapes.collections)
-    parts = [] if bound else [n for n in range(2, rows + 1) if rows % n == 0 and n > run.top.accumulate]
-    parts = [n for i, n in enumerate(parts) if i == 0 or n >= 2 * parts[i - 1] or n == rows]
+    # The contrastive loss compares pairs within a micro-batch, and running statistics come from one micro-batch.
+    fixed = run.task_name == "contrastive" or bool(run.shapes.collections)
+    micro_batches = [] if fixed else [n for n in range(2, rows + 1) if rows % n == 0 and n > run.top.accumulate]
+    micro_batches = [n for i, n in enumerate(micro_batches) if i == 0 or n >= 2 * micro_batches[i - 1] or n == rows]
     remat = [{"model.remat": True}] if getattr(run.model, "remat", None) is False else []
     state = needs.params + needs.optimizer + needs.average + needs.gradients
     if state < limit:
-        yield from ({"accumulate": n} for n in parts[:3])
+        yield from ({"accumulate": n} for n in micro_batches[:3])
         yield from remat
-        yield from ({"accumulate": n, **change} for n in parts[:4] for change in remat)
+        yield from ({"accumulate": n, **change} for n in micro_batches[:4] for change in remat)
     if devices > 1 and run.mesh.shape["fsdp"] == 1:
         split = {"mesh.data": 1, "mesh.fsdp": devices}
-        for n in [run.top.accumulate, *parts]:
+        for n in [run.top.accumulate, *micro_batches]:
             for change in ({}, *remat):
                 yield {**split, "accumulate": n, **change}
     elif state < limit:
-        yield from ({"accumulate": n, **change} for n in parts[4:] for change in remat or [{}])
+        yield from ({"accumulate": n, **change} for n in micro_batches[4:] for change in remat or [{}])
 
 
 def search(
@@ -210,19 +211,19 @@ def search(
     needs: StepMemory,
     compiling: bool,
 ) -> int:
-    """Tries changes until one fits; the exit code is 1 where none does."""
+    """Tries changes until one fits, and returns the exit code: 0, or 1 if none fits."""
     for changes in candidates(run, limit, needs):
         changed = {k: dict(v) if isinstance(v, dict) else v for k, v in config.items()}
         for key, value in changes.items():
             section, _, name = key.rpartition(".")
             (changed[section] if section else changed)[name] = value
-        found = measure(build.build(changed, None, pipeline, devices), compiling)
-        told = " ".join(f"--config.{key}={value}" for key, value in changes.items())
-        fits = found.total <= limit
-        say(f"{'fits' if fits else 'no':<9}{size(found.total)} with {told}")
+        changed_needs = measure(build.build(changed, None, pipeline, devices), compiling)
+        options = " ".join(f"--config.{key}={value}" for key, value in changes.items())
+        fits = changed_needs.total <= limit
+        say(f"{'fits' if fits else 'no':<9}{size(changed_needs.total)} with {options}")
         if fits:
             return 0
-    say("nothing that was tried fits: more devices, a smaller model or smaller images are left")
+    say("no change that was tried fits: use more devices, a smaller model or smaller images")
     return 1
 
 

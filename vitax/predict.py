@@ -1,11 +1,11 @@
-"""Predicts with a trained run: one JSON object a line on stdout.
+"""Predicts with a trained run, and prints one JSON object per line on stdout.
 
     python -m vitax.predict --workdir=RUN IMAGES...       files, or folders of files
 
     {"file": "cat.jpg", "label": "cat", "probability": 0.93, "top": [{"label": "cat", "probability": 0.93}, ...]}
 
-The output depends on the objective that the run was trained for. A file that cannot be read gives {"file": ..., "error": ...};
-the others are predicted, and the exit code is 2.
+The output depends on the objective that the run was trained for. For an unreadable file, the line is
+{"file": ..., "error": ...}; the other files are predicted, and the exit code is 2.
 """
 
 import json
@@ -19,7 +19,7 @@ from vitax.prediction import load_run, predict
 FLAGS = (
     Flag("workdir", "", "folder of the run"),
     Flag("checkpoint", "best", "best, last, average, or a step"),
-    Flag("labels", "", "zero-shot: names of the classes, with commas between them"),
+    Flag("labels", "", "zero-shot: names of the classes, separated by commas"),
     Flag("top", 5, "number of classes to list"),
     Flag("tile", 0, "restoration: side of a tile in pixels of the damaged image; 0: eight windows"),
     Flag("out", "", "folder for images; empty: RUN/predictions"),
@@ -30,7 +30,7 @@ def run(arguments: Arguments) -> int:
     """Predicts, and prints a line for each input.
 
     Raises:
-        UserError: no run was named.
+        UserError: --workdir is missing.
     """
     flags = arguments.flags
     if not flags["workdir"]:
@@ -43,7 +43,7 @@ def run(arguments: Arguments) -> int:
 
 
 def print_rows(rows) -> int:
-    """Prints JSON objects, one a line, and returns 2 if one of them is an error."""
+    """Prints JSON objects, one per line, and returns the exit code: 2 if one of them is an error, otherwise 0."""
     broken = 0
     for row in rows:
         broken += "error" in row

@@ -1,4 +1,4 @@
-"""From a config to what reading a run needs, without its data: model, objective, transform; and a few words about it."""
+"""Model, objective and reader of a run, built from its config without its data; and a short outline of the run."""
 
 from typing import Any, NamedTuple
 
@@ -13,11 +13,15 @@ from vitax.tasks import Task
 
 
 class Reading(NamedTuple):
-    """What predicting with a run needs of its config, without its data.
+    """The parts of a run that prediction needs, built from its config without its data.
 
     Attributes:
-        family: key of MODELS; task_name: key of TASKS.
-        evals: which checkpoint is the best.
+        family: key of MODELS.
+        model: the model.
+        task_name: key of TASKS.
+        task: the objective.
+        reader: reader of the run's examples.
+        evals: settings of evaluation, which define the best checkpoint.
         averaged: whether the run keeps a moving average of the parameters.
     """
 
@@ -31,13 +35,13 @@ class Reading(NamedTuple):
 
 
 def read(config: Config, record: dict[str, Any]) -> Reading:
-    """Builds what predicting needs from a resolved config.
+    """Builds the parts that prediction needs from a resolved config.
 
     Args:
-        record: what a checkpoint of the run says of itself.
+        record: metadata from a checkpoint of the run, such as class names and tokenizer.
 
     Raises:
-        UserError: whatever is wrong with the config.
+        UserError: something is wrong with the config.
     """
     reader = build.read_pipeline(config, record)
     model = build.build_model(config, reader)
@@ -53,7 +57,7 @@ def read(config: Config, record: dict[str, Any]) -> Reading:
 
 
 class Outline(NamedTuple):
-    """What a run is, in a few words: values of its config for a headline."""
+    """A short description of a run: values of its config for a headline."""
 
     model: str
     task: str
@@ -65,12 +69,12 @@ class Outline(NamedTuple):
 
 
 def outline(config: Config) -> Outline:
-    """The few words about a resolved config."""
+    """The outline of a resolved config."""
     top = call(Top, "", config)
     names = (config[section]["name"] for section in ("model", "task", "data"))
     return Outline(*names, top.duration, top.batch_size, top.init_from, best_of(config).best)
 
 
 def best_of(config: Config) -> Evals:
-    """When a run evaluates, and which of its checkpoints is the best."""
+    """The settings of evaluation of a run, which define its best checkpoint."""
     return call(Evals, "evals", config["evals"])

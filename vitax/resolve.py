@@ -1,4 +1,4 @@
-"""From a config as it is written to the config as it is run: every key is present, old names are replaced."""
+"""Resolution of a config as it is written to the config of a run: every key is present, and old names are replaced."""
 
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
@@ -10,14 +10,14 @@ from vitax.models import MODELS
 from vitax.schema import Config, takers
 from vitax.sections import Top
 
-# {section: {former key: its name today}}: configs and runs that were written before still work.
+# {section: {former key: current key}}, so that older configs and runs still work.
 RENAMED_KEYS = {"data": {"patches_per_picture": "patches_per_image"}, "evals": {"pictures": "images"}}
-# {(section, key): {former value: its name today}}
+# {(section, key): {former value: current value}}
 RENAMED_VALUES = {("data", "name"): {"pictures": "images", "parallel": "bitext"}}
 
 
 def renamed(config: Config) -> dict[str, Any]:
-    """The config with the names of today, as a copy whose sections can be changed."""
+    """A copy of the config with the current names; its sections can be changed."""
     copy = {key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()}
     for section, names in RENAMED_KEYS.items():
         values = copy.get(section)
@@ -33,13 +33,13 @@ def renamed(config: Config) -> dict[str, Any]:
 def resolve(
     config: Config, chosen: Mapping[str, str] = MappingProxyType({}), removed: Collection[str] = ()
 ) -> dict[str, Any]:
-    """The config with every key: the fields of the size are spelled out, and defaults are filled in.
+    """The config with every key: the fields of the model size are written out, and defaults are filled in.
 
     Args:
-        config: as a config file or config.json gives it. A field given beside ``model.size`` overrides that of the size.
+        config: config of a config file or of config.json. A field next to ``model.size`` overrides that of the size.
         chosen: {"model.name", "model.size", "task.name": value} from the command line. They decide which other keys
             exist; a size chosen this way overrides the fields of the config.
-        removed: keys, such as "task.label_smoothing", whose values in the config are left out.
+        removed: keys, such as "task.label_smoothing", whose values in the config are dropped.
 
     Raises:
         UserError: an unknown or missing key.
@@ -58,12 +58,12 @@ def resolve(
         values = full.get(name, {})
         if not isinstance(values, dict):
             raise UserError(f"config.{name}={values!r} is not a section")
-        own = {"name": values.pop("name")} if name in ("model", "task") else {}
+        choice = {"name": values.pop("name")} if name in ("model", "task") else {}
         if name == "model":
-            size, sizes = values.pop("size", ""), MODELS[own["name"]].sizes
+            size, sizes = values.pop("size", ""), MODELS[choice["name"]].sizes
             if not isinstance(size, str) or (size and size not in sizes):
                 raise UserError(f"config.model.size={size!r} is unknown; choose one of {', '.join(sizes)}")
-            own["size"], fields = size, sizes.get(size, {})
+            choice["size"], fields = size, sizes.get(size, {})
             values = values | fields if "model.size" in chosen else fields | values
-        resolved[name] = own | complete(name, values, section_takers)
+        resolved[name] = choice | complete(name, values, section_takers)
     return resolved

@@ -1,4 +1,4 @@
-"""The folder of a run: its place, its owner, its files."""
+"""The folder of a run: its location, its owner and its files."""
 
 import contextlib
 import json
@@ -36,21 +36,21 @@ WRITTEN = (
     "summary.json",
     "tensorboard",
     "tokenizer.json",
-    "config.json",  # last: a folder that is only half cleared is still that of a run
+    "config.json",  # last, so that a half-cleared folder is still the folder of a run
 )
 TOKENIZER = "tokenizer.json"
-RECIPE = "recipe.json"  # the config file that the run began with, and its values before any was changed
+RECIPE = "recipe.json"  # the config file that the run began with, and its values before any of them was changed
 LOCK = ".lock"
-# Keys that may differ between two starts of one run: none of them changes what is computed.
+# Keys that may differ between two starts of one run, because they do not change the computation.
 MAY_CHANGE = ("mesh.", "log.", "on_nan", "checkpoint.", "data.threads", "data.workers", "data.cache_gib")
 
 
 class RunFolder:
-    """The folder of one run, held by this process until it is closed. Other processes are refused meanwhile.
+    """The folder of one run, held by this process until it is closed. Meanwhile, other processes get an error.
 
     Attributes:
         path: the folder.
-        continuing: whether it holds checkpoints that this run continues.
+        continuing: whether the folder holds checkpoints that this run continues.
     """
 
     def __init__(self, path: Path, overwrite: bool, lock: "Lock | None", made: list[Path]):
@@ -60,13 +60,13 @@ class RunFolder:
 
     @classmethod
     def claim(cls, path: Path, config: Mapping[str, Any], overwrite: bool = False) -> "RunFolder":
-        """Takes a folder for a run with this config. Until `begin`, only a lock file is written.
+        """Claims a folder for a run with this config. Until `begin`, only a lock file is written.
 
         On several hosts, the first process claims it for all.
 
         Args:
-            config: resolved.
-            overwrite: whether a run that is there shall be deleted.
+            config: resolved config.
+            overwrite: whether `begin` deletes an existing run in the folder.
 
         Raises:
             UserError: the folder is in use, belongs to a run with another config, holds something that is not a run,
@@ -88,10 +88,10 @@ class RunFolder:
         return cls(path, overwrite, lock, made)
 
     def begin(self, config: Mapping[str, Any]) -> None:
-        """Makes the folder that of this run: deletes a former one if it was told to, and writes config.json.
+        """Starts the run in the folder: deletes an earlier run if ``overwrite`` is set, and writes config.json.
 
         Raises:
-            UserError: it cannot be written.
+            UserError: the folder cannot be written.
         """
         self.begun = True
         try:
@@ -102,7 +102,7 @@ class RunFolder:
             raise UserError(f"workdir {self.path} cannot be written: {error}") from error
 
     def close(self) -> None:
-        """Gives the folder back; one that was made for a run that never began is removed."""
+        """Releases the folder; a folder that was created for a run that never began is removed."""
         if self.lock is not None:
             if self.begun:
                 self.lock.release()
@@ -118,7 +118,7 @@ class RunFolder:
 
 
 class Lock:
-    """One run at a time in a folder. The lock is the kernel's: it ends with the process, however that ends."""
+    """A lock that allows one run at a time in a folder; the kernel releases it, however the process ends."""
 
     def __init__(self, folder: Path):
         self.path = folder / LOCK
@@ -129,7 +129,7 @@ class Lock:
         """Takes the lock.
 
         Raises:
-            UserError: another run has it; the message says which. Or nothing can be written here.
+            UserError: another run, which the message names, holds the lock, or the folder cannot be written.
         """
         self.made = not self.path.exists()
         try:
@@ -140,22 +140,22 @@ class Lock:
             owner = os.read(file, 1000).decode(errors="replace").strip()
             os.close(file)
             raise UserError(
-                f"workdir {self.path.parent} is in use by {owner or 'another run'}; end that run, or choose another folder"
+                f"workdir {self.path.parent} is in use by {owner or 'another run'}; end it, or choose another folder"
             )
-        with contextlib.suppress(OSError):  # the owner's name, for a message: a full disk must not end the run here
+        with contextlib.suppress(OSError):  # the owner's name is for messages only: a full disk must not end the run
             os.truncate(file, 0)
             os.write(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         self.file = file
 
     def release(self) -> None:
-        """Gives the lock back, if it was taken."""
+        """Releases the lock, if it was taken."""
         if self.file is not None:
             os.close(self.file)
             self.file = None
 
 
 def _locked(file: int, path: Path) -> bool:
-    """Locks an open file; False where another process has it, or has removed it meanwhile."""
+    """Locks an open file; returns False if another process holds the lock, or has removed the file meanwhile."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -172,38 +172,38 @@ def _locked(file: int, path: Path) -> bool:
 
 
 def _make(folder: Path) -> list[Path]:
-    """Makes a folder and those above it; the new ones, the innermost first.
+    """Creates a folder and the folders above it, and returns the new ones, the innermost first.
 
     Raises:
-        UserError: it cannot be made.
+        UserError: the folder cannot be created.
     """
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         if folder.exists() and not folder.is_dir():
             raise UserError(f"workdir {folder} is a file; choose a folder")
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"workdir {folder} cannot be written: {error}") from error
-    return made
+    return new_folders
 
 
 def _leave(lock: Lock, made: list[Path]) -> None:
-    """Removes a lock file and folders that are of no use to anybody."""
+    """Releases a lock, and removes its file, if it is new, and the folders that were created for it."""
     if lock.file is not None and lock.made:
         lock.path.unlink(missing_ok=True)
     lock.release()
     for folder in made:
-        with contextlib.suppress(OSError):  # it is not empty: somebody else uses it
+        with contextlib.suppress(OSError):  # the folder is not empty: something else uses it
             folder.rmdir()
 
 
 def fresh(spec: str) -> Path:
-    """runs/NAME-DATE for the config ``configs/NAME.py``, a folder that does not exist; a variant is part of the name."""
+    """runs/NAME-DATE for the config ``configs/NAME.py``, a folder that does not exist yet; NAME includes a variant."""
     file, _, variant = spec.partition(":")
     name = "-".join(part for part in (Path(file).stem, variant) if part)
     first = path = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     number = 2
-    while path.exists():  # two runs that start in one second
+    while path.exists():  # two runs start in the same second
         path, number = first.with_name(f"{first.name}-{number}"), number + 1
     return path
 
@@ -212,10 +212,10 @@ def locate(workdir: str, spec: str) -> Path:
     """The folder that ``--workdir`` means, or a fresh one for the config.
 
     Raises:
-        UserError: it is on no file system of this machine.
+        UserError: the folder is not on a file system of this machine.
     """
     if "://" in workdir:
-        raise UserError(f"--workdir={workdir}: only folders of this machine's file system are written")
+        raise UserError(f"--workdir={workdir}: only folders of this machine's file systems can be written")
     return Path(workdir).expanduser() if workdir else fresh(spec)
 
 
@@ -223,7 +223,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The config of the run in a folder, as it was written.
 
     Raises:
-        UserError: there is none, or it is damaged.
+        UserError: the folder holds no run, or the config is damaged.
     """
     folder = folder.expanduser()
     path = folder / "config.json"
@@ -239,17 +239,17 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether the run in a folder has saved anything to continue from."""
+    """True if the run in a folder has saved a checkpoint to continue from."""
     checkpoints = folder / "checkpoints"
     names = os.listdir(checkpoints) if checkpoints.is_dir() else []
     return any(re.fullmatch(r"\d+(\.replaced)?", name) for name in names)
 
 
 def _check_owner(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuses a folder that is not empty and holds no run, or a run with another config."""
+    """Raises an error for a folder that is not empty and holds no run, or holds a run with another config."""
     if _empty(folder):
         return
-    old = resolve(read_config(folder))  # keys that are newer than the run have their defaults
+    old = resolve(read_config(folder))  # keys that are newer than the run get their defaults
     new = from_json(to_json(config))
     changed = [line for line in differences(old, new) if not line.startswith(MAY_CHANGE)]
     if changed:
@@ -260,18 +260,18 @@ def _check_owner(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def _check_run(folder: Path) -> None:
-    """Refuses to delete something that is not a run."""
+    """Raises an error for a folder that is not empty and holds no run: only a run may be deleted."""
     if not _empty(folder):
         resolve(read_config(folder))
 
 
 def _empty(folder: Path) -> bool:
-    """Whether a folder holds nothing but the traces of a run that was killed before it began."""
+    """True if a folder holds nothing but the traces of a run that was killed before it began."""
     return all(entry.name in (LOCK, "config.tmp") for entry in folder.iterdir())
 
 
 def _clear(folder: Path) -> None:
-    """Deletes what a run has written into a folder, and nothing else."""
+    """Deletes the files that a run has written into a folder, and nothing else."""
     for name in WRITTEN:
         path = folder / name
         if path.is_dir() and not path.is_symlink():
@@ -281,12 +281,12 @@ def _clear(folder: Path) -> None:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes a file whole or not at all; only the first process does."""
+    """Writes a JSON file, completely or not at all; only the first process writes it."""
     write_text(path, to_json(value))
 
 
 def write_text(path: Path, text: str) -> None:
-    """As `write_json`."""
+    """Writes a text file, completely or not at all; only the first process writes it."""
     if jax.process_index() == 0:
         temporary = path.with_suffix(".tmp")
         temporary.write_text(text, encoding="utf-8")

@@ -1,6 +1,6 @@
-"""Which functions take the keys of each section of a config: their keyword-only arguments are the keys.
+"""The functions that take the keys of each section of a config: their keyword-only arguments are the keys.
 
-Their defaults are the defaults of the config, and their docstrings say what each key means.
+Their defaults are the defaults of the config, and their docstrings explain each key.
 """
 
 from collections.abc import Callable, Mapping

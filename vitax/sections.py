@@ -1,4 +1,4 @@
-"""Sections of a config whose keys belong to no other module: top level, schedule, average, evaluation, saving, logging."""
+"""Sections of a config that belong to no other module: top level, schedule, average, evaluation, saving, logging."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,8 +16,8 @@ class Top(NamedTuple):
         seed: seed of initialisation, data order, augmentation and dropout, 0..2^31-1.
         accumulate: micro-batches per update; the memory for activations shrinks by this factor.
         init_from: weights to start from: a file that `vitax.pretrained` reads, or the folder of a run; "" = random.
-        init_new: patterns of parameters that are initialised although ``init_from`` lacks them or has other shapes.
-        init_skip: patterns of parameters of ``init_from`` that the model has no place for.
+        init_new: patterns of parameters to initialise if ``init_from`` lacks them or has other shapes for them.
+        init_skip: patterns of parameters of ``init_from`` to leave out if the model has no place for them.
         on_nan: "stop" or "skip": what to do at a step whose loss, gradient or update is not finite. Skipped steps are
             logged and counted.
     """
@@ -64,11 +64,11 @@ def schedule(
         batch_size: examples per update.
         total: steps of the run.
         in_steps: (name of the key, duration) -> steps.
-        learning_rate: peak, before scaling.
-        lr_scaling: "none", "linear" or "sqrt": the peak grows with batch_size / 256 in this way.
-        schedule: "cosine", "linear", "inverse_sqrt", "constant" or "step".
+        learning_rate: peak of the learning rate, before scaling.
+        lr_scaling: "none", "linear" or "sqrt": growth of the peak with batch_size / 256.
+        schedule: shape of the schedule: "cosine", "linear", "inverse_sqrt", "constant" or "step".
         warmup: duration of the linear warm-up; "" = none.
-        final_learning_rate: end of the cosine and of the line.
+        final_learning_rate: learning rate at the end of the schedules "cosine" and "linear".
         milestones: shares of the run at which "step" halves the rate.
 
     Raises:
@@ -94,7 +94,7 @@ class Average(NamedTuple):
 
 
 class Evals(NamedTuple):
-    """When and how to evaluate.
+    """The settings of evaluation.
 
     Attributes:
         every: duration between evaluations; "" = only at the end, where the model is always evaluated.
@@ -111,11 +111,11 @@ class Evals(NamedTuple):
 
 
 class Saving(NamedTuple):
-    """When to save, and what to keep.
+    """The settings of saving.
 
     Attributes:
         every: duration between checkpoints; "" = only at the end.
-        keep: number of the newest checkpoints that stay; the best one stays too.
+        keep: number of newest checkpoints to keep; the best one is kept too.
     """
 
     every: str = ""
@@ -123,7 +123,7 @@ class Saving(NamedTuple):
 
 
 class Logging(NamedTuple):
-    """What is logged and reported.
+    """The settings of logging and reporting.
 
     Attributes:
         every: duration between lines of the log.

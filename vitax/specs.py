@@ -1,4 +1,4 @@
-"""What an objective has to know of its examples: numbers that data, task and model share."""
+"""Descriptions of the examples of an objective: numbers that data, task and model share."""
 
 from typing import NamedTuple
 
@@ -6,9 +6,13 @@ from typing import NamedTuple
 class ImageSpec(NamedTuple):
     """Images as a model sees them.
 
-    image_size: (height, width) in pixels.
-    channels: 3 = RGB, 1 = grey.
-    mean, std: per channel, on the scale 0..1; images arrive as uint8 and are normalised on the device.
+    Images arrive as uint8 and are normalised on the device.
+
+    Attributes:
+        image_size: (height, width) in pixels.
+        channels: 3 = RGB, 1 = grey.
+        mean: mean of each channel, on the scale 0..1.
+        std: standard deviation of each channel, on the scale 0..1.
     """
 
     image_size: tuple[int, int]
@@ -20,9 +24,12 @@ class ImageSpec(NamedTuple):
 class TextSpec(NamedTuple):
     """Texts as a model sees them: rows of ``length`` token ids, filled up with ``pad``.
 
-    pad, begin, end, mask: ids of the special tokens; -1 = the tokenizer has none.
-    pairs: an example has two texts.
-    truncate: a text that is too long is cut, instead of being refused.
+    Attributes:
+        length: number of token ids in a row.
+        vocab_size: number of different token ids.
+        pad, begin, end, mask: ids of the special tokens; -1 = the tokenizer has no such token.
+        pairs: whether an example has two texts.
+        truncate: whether a text that is too long is cut instead of rejected.
     """
 
     length: int
@@ -38,7 +45,10 @@ class TextSpec(NamedTuple):
 class PairSpec(NamedTuple):
     """Images with their captions.
 
-    templates: captions made of a class name, which stands at "{}": the prompts of zero-shot classification.
+    Attributes:
+        image: description of the images.
+        text: description of the captions.
+        templates: captions with "{}" in place of a class name: the prompts of zero-shot classification.
     """
 
     image: ImageSpec
@@ -47,8 +57,13 @@ class PairSpec(NamedTuple):
 
 
 class RestorationSpec(NamedTuple):
-    """Pictures to restore: the side of a training patch in the damaged picture, and how many times larger the
-    whole one is."""
+    """Images to restore.
+
+    Attributes:
+        patch: side of a training patch in the damaged image, in pixels.
+        scale: factor by which the restored image is larger than the damaged one.
+        channels: 3 = RGB, 1 = grey.
+    """
 
     patch: int
     scale: int
@@ -56,7 +71,7 @@ class RestorationSpec(NamedTuple):
 
 
 def channels_of(spec: ImageSpec | TextSpec | PairSpec | RestorationSpec) -> int:
-    """Channels of the images in a spec; 3 where there are none, and nobody asks."""
+    """Channels of the images in a spec; 3 for texts, where nothing uses the number."""
     if isinstance(spec, PairSpec):
         return spec.image.channels
     return 3 if isinstance(spec, TextSpec) else spec.channels

@@ -1,9 +1,9 @@
-"""10,000 steps of a tiny model: does memory grow, do files?
+"""Do the memory and the files of a run grow over 10,000 steps of a tiny model?
 
     python experiments/reliability/endurance.py
 
-Resident memory is read from the kernel while the run goes on; the mean of the last tenth must be within 2 % of that of
-the second tenth. Exit code 1 otherwise, or where the number of files grows.
+Resident memory is read from the kernel during the run; the mean of the last tenth of the readings must be within 2 % of
+the mean of the second tenth. Exit code 1 otherwise, or if the number of files grows by more than 2.
 """
 
 import os
@@ -59,9 +59,9 @@ def main() -> int:
     early, late = statistics.mean(memory[tenth : 2 * tenth]), statistics.mean(memory[-tenth:])
     growth = late / early - 1
     print(f"{len(memory)} readings; resident {early:.1f} -> {late:.1f} MiB ({growth:+.2%})")
-    many = max(files[tenth : 2 * tenth]), max(files[-tenth:])
-    print(f"files {many[0]} -> {many[1]}; descriptors {descriptors[tenth]} -> {descriptors[-2]}")
-    return int(abs(growth) > 0.02 or many[1] > many[0] + 2)
+    file_counts = max(files[tenth : 2 * tenth]), max(files[-tenth:])
+    print(f"files {file_counts[0]} -> {file_counts[1]}; descriptors {descriptors[tenth]} -> {descriptors[-2]}")
+    return int(abs(growth) > 0.02 or file_counts[1] > file_counts[0] + 2)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Random bad inputs, each of which must end in one sentence: no traceback, no hang, no gigabytes, nothing overwritten.
+"""Random bad inputs: each must end in a one-sentence error, without traceback, hang, gigabytes or overwritten files.
 
     python experiments/reliability/fuzz.py --count=2000 --seed=0
 
 Five kinds, equally often: values of a config, command lines, trees of folders, bytes of image files, bytes of a
-checkpoint. An input that happens to be fine may be accepted. Exit code 1 where anything else than a `UserError` (or a
-wrong sum of bytes) comes out.
+checkpoint. An input that happens to be valid may be accepted. Exit code 1 if an input ends in anything but acceptance,
+a `UserError` or exit code 0 or 2, if it takes longer than 60 s or more than 2 GiB, or if a damaged checkpoint is loaded
+with parameters of another sum.
 """
 
 import argparse
@@ -129,7 +130,7 @@ def command_lines(draw, folder):
 def folder_trees(draw, folder):
     tree = folder / "tree"
     shutil.rmtree(tree, ignore_errors=True)
-    if draw.random() < 0.5:  # a good one to begin with
+    if draw.random() < 0.5:  # begin with a valid tree
         for part in ("train/a", "train/b", "test/a", "test/b"):
             (tree / part).mkdir(parents=True)
             Image.new("RGB", (9, 9)).save(tree / part / "0.png")
@@ -165,28 +166,28 @@ def image_bytes(draw, folder):
         data = bytearray(buffer.getvalue())
     except (OSError, KeyError, ValueError):
         data = bytearray(draw.randbytes(200))
-    how = draw.choice(["cut", "flip", "bomb", "header", "noise", "swap"])
-    if how == "cut":
+    damage = draw.choice(["cut", "flip", "bomb", "header", "noise", "swap"])
+    if damage == "cut":
         data = data[: draw.randint(0, len(data))]
-    elif how == "flip":
+    elif damage == "flip":
         for _ in range(draw.randint(1, 20)):
             data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
-    elif how == "bomb":  # a small file that unpacks to 60,000 x 60,000
+    elif damage == "bomb":  # a small file that unpacks to 60,000 x 60,000
         buffer = io.BytesIO()
         Image.new("1", (60_000, 600)).save(buffer, "PNG")
         data = bytearray(buffer.getvalue())
         data[20:24] = (60_000).to_bytes(4, "big")
-    elif how == "header" and name == "PNG":
+    elif damage == "header" and name == "PNG":
         data[16:24] = draw.choice([0, 1, 60_000, 2**31 - 1]).to_bytes(4, "big") * 2
-    elif how == "noise":
+    elif damage == "noise":
         data[draw.randrange(len(data)) :] = draw.randbytes(50)
     else:
         data = bytearray(draw.randbytes(10)) + data
     try:
-        found = decode_image(bytes(data), draw.choice([1, 3]))
-        assert found.dtype == np.uint8
-        assert found.ndim == 3
-    except (ValueError, OSError) as error:  # what the loader takes for an unreadable example
+        image = decode_image(bytes(data), draw.choice([1, 3]))
+        assert image.dtype == np.uint8
+        assert image.ndim == 3
+    except (ValueError, OSError) as error:  # the loader takes these errors for an unreadable example
         raise UserError(str(error)) from error
 
 
@@ -198,23 +199,23 @@ def checkpoint_bytes(draw, folder):
     files = [p for p in sorted(target.rglob("*")) if p.is_file() and "tensorboard" not in str(p)]
     for path in draw.sample(files, draw.choice([1, 1, 2, 4])):
         data = bytearray(path.read_bytes())
-        how = draw.choice(["cut", "flip", "remove", "noise", "empty"])
-        if how == "remove":
+        damage = draw.choice(["cut", "flip", "remove", "noise", "empty"])
+        if damage == "remove":
             path.unlink()
             continue
-        if how == "flip" and data:
+        if damage == "flip" and data:
             data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
-        path.write_bytes({"cut": data[: len(data) // 2], "noise": draw.randbytes(99), "empty": b""}.get(how, data))
+        path.write_bytes({"cut": data[: len(data) // 2], "noise": draw.randbytes(99), "empty": b""}.get(damage, data))
     variables = open_saved(target).variables("last", make_mesh()).plain
     total = float(sum(abs(x).sum() for x in jax.tree.leaves(variables)))
-    assert total == json.loads((folder / "sum.json").read_text()), "wrong values, silently"
+    assert total == json.loads((folder / "sum.json").read_text()), "wrong values were loaded without an error"
 
 
 KINDS = (config_values, command_lines, folder_trees, image_bytes, checkpoint_bytes)
 
 
 def prepare(folder):
-    """A run whose checkpoint will be damaged, and the sum of its parameters."""
+    """Trains a run whose checkpoint will be damaged, and saves the sum of its parameters."""
     tiny = ["--config.model.depth=1", "--config.model.width=16", "--config.model.num_heads=2"]
     tiny += ["--config.duration=2steps", "--config.optim.warmup=1steps", "--config.model.mlp_width=16"]
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
@@ -225,11 +226,14 @@ def prepare(folder):
 
 
 class Hang(BaseException):
-    """No `Exception`: whoever reads data takes a `TimeoutError` for an unreadable example."""
+    """The time limit was reached.
+
+    Not an `Exception`: code that reads data takes a `TimeoutError` for an unreadable example.
+    """
 
 
 def attempt(kind, number, seed, folder):
-    """ "refused", "accepted", or what went wrong."""
+    """Tries one input: ("refused", "accepted" or a description of the failure; seconds)."""
     draw = random.Random(f"{seed} {kind.__name__} {number}")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     began = time.monotonic()
@@ -239,13 +243,13 @@ def attempt(kind, number, seed, folder):
 
     signal.signal(signal.SIGALRM, hang)
     signal.alarm(LONGEST)
-    told = io.StringIO()
+    output = io.StringIO()
     try:
-        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             kind(draw, folder)
         result = "accepted"
     except UserError as error:
-        result = "refused" if str(error).strip() else "refused without a word"
+        result = "refused" if str(error).strip() else "refused with an empty message"
     except SystemExit as error:
         result = "refused" if error.code in (0, 2) else f"exit code {error.code}"
     except BaseException:
@@ -259,30 +263,30 @@ def attempt(kind, number, seed, folder):
 
 
 def run(count, seed):
-    """[(kind, number, result, seconds), ...]"""
-    found = []
+    """Tries a number of inputs: [(kind, number, result, seconds), ...]."""
+    results = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "work").mkdir()
-        keep = folder / "work" / "mine.txt"
-        keep.write_text("mine")
+        untouched = folder / "work" / "mine.txt"
+        untouched.write_text("mine")
         prepare(folder)
         for number in range(count):
             kind = KINDS[number % len(KINDS)]
-            where = folder / "work" if kind is command_lines else folder
-            found.append((kind.__name__, number, *attempt(kind, number, seed, where)))
-        assert keep.read_text() == "mine"
-    return found
+            directory = folder / "work" if kind is command_lines else folder
+            results.append((kind.__name__, number, *attempt(kind, number, seed, directory)))
+        assert untouched.read_text() == "mine"
+    return results
 
 
 def report(found):
-    """Prints a table; returns how many went wrong."""
-    wrong = [one for one in found if one[2] not in ("refused", "accepted")]
+    """Prints a table, and returns the number of inputs that went wrong."""
+    wrong = [entry for entry in found if entry[2] not in ("refused", "accepted")]
     for kind in KINDS:
-        of = [one for one in found if one[0] == kind.__name__]
-        counts = {word: sum(one[2] == word for one in of) for word in ("refused", "accepted")}
-        longest = max((one[3] for one in of), default=0.0)
-        print(f"{kind.__name__:<18}{len(of):>5}  {counts}  longest {longest:.1f} s")
+        entries = [entry for entry in found if entry[0] == kind.__name__]
+        counts = {word: sum(entry[2] == word for entry in entries) for word in ("refused", "accepted")}
+        longest = max((entry[3] for entry in entries), default=0.0)
+        print(f"{kind.__name__:<18}{len(entries):>5}  {counts}  longest {longest:.1f} s")
     for kind, number, result, _ in wrong:
         print(f"\n{kind} {number}: {result}")
     print(f"{len(wrong)} of {len(found)} went wrong")

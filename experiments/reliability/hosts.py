@@ -1,9 +1,11 @@
-"""One of four processes is killed, or frozen, in the middle of training: what do the others do, and after how long?
+"""One of four processes is killed or frozen during training: what do the others do, and after how long?
 
     python experiments/reliability/hosts.py --timeout=10
 
-Prints for each fault and victim (the first process, which the others found each other by, and another one) the seconds
-until all others have left, their exit codes and what they said; then starts all four again and waits for the end.
+For each fault and each victim (the first process, through which the others found each other, and another one), all four
+processes are started again after the fault, and run to their end. Prints the seconds until all others have left, their
+exit codes, how many of them named the victim, and the exit codes of the second start. Exit code 1 if one of the others
+left with code 0 or more than 30 s after the timeout, or if the second start failed.
 """
 
 import argparse
@@ -63,19 +65,19 @@ def attempt(fault: signal.Signals, victim: int, timeout: float) -> bool:
         processes[victim].send_signal(fault)
         began = time.monotonic()
         others = [process for i, process in enumerate(processes) if i != victim]
-        told = [process.communicate(timeout=300)[1] for process in others]
+        errors = [process.communicate(timeout=300)[1] for process in others]
         seconds = time.monotonic() - began
         processes[victim].kill()
         processes[victim].communicate()
-        named = sum(f"(process {victim})" in one for one in told)
-        again = [process.wait(300) for process in start(workdir, timeout)]
+        named = sum(f"(process {victim})" in error for error in errors)
+        restarted = [process.wait(300) for process in start(workdir, timeout)]
     codes = [process.returncode for process in others]
     print(
         f"{fault.name} of process {victim}: the others left within {seconds:.0f} s with {codes}, {named} of "
-        f"{COUNT - 1} named it; started again: {again}",
+        f"{COUNT - 1} named it; exit codes after a restart: {restarted}",
         flush=True,
     )
-    return again == [0] * COUNT and 0 not in codes and seconds < timeout + 30
+    return restarted == [0] * COUNT and 0 not in codes and seconds < timeout + 30
 
 
 def main() -> int:

@@ -1,9 +1,10 @@
-"""The same 20 steps on 1 and 8 devices, data-parallel, with split parameters, both, and as 2 and 4 processes.
+"""The same 20 steps on 1 and 8 devices (data-parallel, with split parameters, and both), and as 2 and 4 processes.
 
     python experiments/reliability/layouts.py
 
-Prints the largest relative difference of the loss of any step to one device, and how far a run that was saved on 8
-devices after 10 steps and goes on elsewhere is from one that stays. Exit code 1 above 1e-5.
+Prints the largest relative difference of the loss of any step from its value on one device. A run that was saved on 8
+devices after 10 steps is also continued on other layouts, and compared with the run that stayed on 8. Exit code 1 if
+any difference is above 1e-5.
 """
 
 import json
@@ -28,7 +29,7 @@ RUN = (
 )
 BOUND = 1e-5
 ONE = (1, 1, 1)
-LAYOUTS = {  # processes, devices of each, fsdp
+LAYOUTS = {  # (processes, devices of each process, fsdp)
     "1 device": ONE,
     "8 devices, data-parallel": (1, 8, 1),
     "8 devices, parameters split over 8": (1, 8, 8),
@@ -40,17 +41,17 @@ LAYOUTS = {  # processes, devices of each, fsdp
 
 
 def train(workdir: Path, layout: tuple[int, int, int]) -> list[float]:
-    """Runs, or continues, and gives the loss of each step."""
+    """Starts or continues a run, and returns the loss of each step."""
     processes, devices, fsdp = layout
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
     line = [sys.executable, "-m", "vitax.main", *RUN, f"--config.mesh.fsdp={fsdp}", f"--workdir={workdir}"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    several = [f"--coordinator={address}", f"--num_processes={processes}"]
+    distributed = [f"--coordinator={address}", f"--num_processes={processes}"]
     started = [
         subprocess.Popen(
-            line + ([*several, f"--process_id={i}"] if processes > 1 else []),
+            line + ([*distributed, f"--process_id={i}"] if processes > 1 else []),
             env=environment,
             cwd=ROOT,
             stdout=subprocess.DEVNULL,
@@ -64,7 +65,7 @@ def train(workdir: Path, layout: tuple[int, int, int]) -> list[float]:
         if process.returncode:
             raise RuntimeError(err)
     lines = [json.loads(x) for x in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [one["train/loss"] for one in lines if "train/loss" in one]
+    return [entry["train/loss"] for entry in lines if "train/loss" in entry]
 
 
 def difference(a: list[float], b: list[float]) -> float:
@@ -77,20 +78,20 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         reference = train(folder / "1 device", ONE)
-        for told, layout in LAYOUTS.items():
+        for label, layout in LAYOUTS.items():
             if layout == ONE:
                 continue
-            found = difference(train(folder / told, layout), reference)
-            worst = max(worst, found)
-            print(f"{told:<42}{found:.1e}", flush=True)
+            deviation = difference(train(folder / label, layout), reference)
+            worst = max(worst, deviation)
+            print(f"{label:<42}{deviation:.1e}", flush=True)
         stayed = train(folder / "8 devices, 2 copies split over 4", (1, 8, 4))
-        for told, layout in (("1 device", ONE), ("2 devices", (1, 2, 2)), ("4 processes", (4, 1, 1))):
-            moved = folder / f"moved to {told}"
+        for label, layout in (("1 device", ONE), ("2 devices", (1, 2, 2)), ("4 processes", (4, 1, 1))):
+            moved = folder / f"moved to {label}"
             shutil.copytree(folder / "8 devices, 2 copies split over 4", moved)
             shutil.rmtree(moved / "checkpoints" / "20")  # back to step 10
-            found = difference(train(moved, layout), stayed)
-            worst = max(worst, found)
-            print(f"{'saved on 8 at step 10, continued on ' + told:<42}{found:.1e}", flush=True)
+            deviation = difference(train(moved, layout), stayed)
+            worst = max(worst, deviation)
+            print(f"{'saved on 8 at step 10, continued on ' + label:<42}{deviation:.1e}", flush=True)
     return int(worst > BOUND)
 
 

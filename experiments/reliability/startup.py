@@ -1,4 +1,4 @@
-"""How long it takes until something happens: imports, and the first step of the demo with an empty and a filled cache.
+"""Times from the start: of imports, and to the first step of the demo with an empty and with a filled cache.
 
 python experiments/reliability/startup.py --rounds=3
 """
@@ -18,7 +18,7 @@ DEMO += ("--config.optim.warmup=5steps",)
 
 
 def imported(module: str) -> float:
-    """Seconds of a fresh interpreter that imports it."""
+    """Seconds that a fresh interpreter takes to import a module."""
     began = time.monotonic()
     subprocess.run([sys.executable, "-c", f"import {module}"], check=True, cwd=ROOT)
     return time.monotonic() - began
@@ -38,26 +38,26 @@ def first_step(cache: Path, workdir: Path) -> float:
     while not (log.exists() and log.stat().st_size):
         time.sleep(0.01)
         assert process.poll() is None
-    found = time.monotonic() - began
+    seconds = time.monotonic() - began
     process.wait()
-    return found
+    return seconds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
-    found = {"import jax": [], "import vitax": [], "import vitax.main": [], "cold": [], "warm": []}
+    timings = {"import jax": [], "import vitax": [], "import vitax.main": [], "cold": [], "warm": []}
     for _ in range(rounds):
-        found["import jax"].append(imported("jax"))
-        found["import vitax"].append(imported("vitax, jax"))
-        found["import vitax.main"].append(imported("vitax.main"))
+        timings["import jax"].append(imported("jax"))
+        timings["import vitax"].append(imported("vitax, jax"))
+        timings["import vitax.main"].append(imported("vitax.main"))
         with tempfile.TemporaryDirectory() as name:
             cache = Path(name) / "cache"
-            found["cold"].append(first_step(cache, Path(name) / "cold"))
-            found["warm"].append(first_step(cache, Path(name) / "warm"))
-    for what, seconds in found.items():
-        print(f"{what:<20}{statistics.median(seconds):.2f} s  ({min(seconds):.2f} to {max(seconds):.2f})")
+            timings["cold"].append(first_step(cache, Path(name) / "cold"))
+            timings["warm"].append(first_step(cache, Path(name) / "warm"))
+    for label, seconds in timings.items():
+        print(f"{label:<20}{statistics.median(seconds):.2f} s  ({min(seconds):.2f} to {max(seconds):.2f})")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What is compared: a peer's model and ours, their input, and the tensor that both sides answer with.
+"""Cases of the comparison: a model of a peer and ours, their input, and the tensor that both sides return.
 
-The peers are no requirements of vitax: ``pip install torch timm transformers open_clip_torch spandrel``.
+The peers are not requirements of vitax: ``pip install torch timm transformers open_clip_torch spandrel``.
 """
 
 from collections.abc import Callable
@@ -16,13 +16,16 @@ def first(result: Any) -> Any:
 class Case(NamedTuple):
     """One model and one kind of input.
 
-    inputs: batch -> arrays as the peer takes them: images [B, 3, H, W] float32, tokens [B, L] int64.
-    peer: () -> the PyTorch module in evaluation mode, weights at random. None = only for comparisons with ourselves.
-    theirs: (module, *inputs) -> the tensor that is compared and, in training, squared and averaged.
-    fields: for `vitax.pretrained.load`, what a file of weights does not tell.
-    model: () -> our module, where there is no peer.
-    ours: (apply, *inputs as we take them) -> the same tensor; ``apply`` is the bound `Module.apply`.
-    trains: whether it has a training step.
+    Attributes:
+        inputs: batch size -> arrays as the peer takes them: images [B, 3, H, W] float32, tokens [B, L] int64.
+        peer: () -> the PyTorch module in evaluation mode, with random weights. None = the case is only for comparisons
+            between our own models.
+        theirs: (module, *inputs) -> the tensor that is compared and, in training, squared and averaged.
+        fields: fields for `vitax.pretrained.load` that a file of weights does not determine.
+        model: () -> our module, if there is no peer.
+        ours: (apply, *inputs as our module takes them) -> the same tensor; ``apply`` is `Module.apply` with the
+            variables bound.
+        trains: whether the case has a training step.
     """
 
     inputs: Callable[[int], tuple[np.ndarray, ...]]
@@ -49,7 +52,7 @@ def images_and_noise(batch: int) -> tuple[np.ndarray, ...]:
 
 def images_and_texts(batch: int) -> tuple[np.ndarray, ...]:
     (texts,) = tokens(49000, 77)(batch)
-    texts[:, -1] = 49407  # the end, where the text is pooled
+    texts[:, -1] = 49407  # the end token, where the text is pooled
     return (*images(224)(batch), texts)
 
 
@@ -59,7 +62,7 @@ def timm_model(name: str) -> Callable[[], Any]:
         import torch
 
         model = timm.create_model(name, drop_path_rate=0.0).eval()
-        for weights in model.parameters():  # a head of zeros would agree with anything
+        for weights in model.parameters():  # the outputs of a head of zeros would agree for any model
             if not weights.any():
                 torch.nn.init.normal_(weights, std=0.02)
         return model
@@ -100,7 +103,7 @@ def swinir_light() -> Any:
 
 
 def marian() -> Any:
-    """Transformer-base with the vocabulary of the paper; its bias forbids to end: all texts are of one length."""
+    """Transformer-base with the vocabulary of the paper; its bias forbids the end token: all texts have one length."""
     import transformers
 
     config = transformers.MarianConfig(
@@ -126,7 +129,7 @@ def marian() -> Any:
     return model
 
 
-GENERATED = 64  # tokens of a translation
+GENERATED = 64  # number of tokens of a translation
 
 
 def their_translation(beam: int) -> Callable[..., Any]:
@@ -157,7 +160,7 @@ def vitax_model(family: str, size: str, **fields: Any) -> Callable[[], Any]:
 
 
 def our_reconstruction(hidden: float) -> Callable[..., Any]:
-    """MAE on the places whose noise is the smallest."""
+    """MAE applied to the patches whose noise is the smallest."""
 
     def reconstruct(apply: Any, images: Any, noise: Any) -> Any:
         import jax.numpy as jnp
@@ -169,8 +172,8 @@ def our_reconstruction(hidden: float) -> Callable[..., Any]:
 
 
 def our_clip(apply: Any, images: Any, texts: Any) -> Any:
-    found = apply(images, texts)
-    return found.scale * found.image @ found.text.T
+    outputs = apply(images, texts)
+    return outputs.scale * outputs.image @ outputs.text.T
 
 
 def their_clip(module: Any, images: Any, texts: Any) -> Any:

@@ -1,13 +1,13 @@
-"""Is vitax as fast as what its users would pick instead? The same weights, the same input, both in turn.
+"""Is vitax as fast as the programs that its users would choose instead? Both have the same weights and input.
 
     python experiments/speed/compare.py vit_b16 swin_t --mode=forward --batch=8
     python experiments/speed/compare.py vit_b16 --mode=train --peer=flax          # plain Flax layers
     python experiments/speed/compare.py fnet_base --against=bert_base --mode=train  # two models of ours
 
-Both programs are started, load, compile and warm up; then they run in turn, A B, B A, A B, ..., so that whatever else the
-machine does falls on both. A speed counts only where the outputs agree (float32: 1e-4 of the largest value, texts: every
-token, bfloat16: a cosine above 0.999). Appends one JSON object for each comparison to experiments/speed/results.jsonl.
-StepMemory PyTorch and the peers, see cases.py.
+Both programs start, load, compile and warm up; then they take turns, A B, B A, A B, ..., so that other work of the
+machine slows both. A speed counts only if the outputs agree (float32: within 1e-4 of the largest value; texts: in every
+token; bfloat16: with a cosine above 0.999). Appends one JSON object for each comparison to
+experiments/speed/results.jsonl. Needs PyTorch and the peers, see cases.py.
 """
 
 import argparse
@@ -32,56 +32,56 @@ def main() -> int:
     parser.add_argument("cases", nargs="+")
     parser.add_argument("--mode", default="forward", choices=["forward", "train"])
     parser.add_argument("--peer", default="eager", choices=["eager", "compiled", "flax"])
-    parser.add_argument("--against", help="another case of ours in place of the peer")
+    parser.add_argument("--against", help="another of our own cases, in place of the peer")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--steps", type=int, default=2, help="of each program in each round")
+    parser.add_argument("--steps", type=int, default=2, help="number of steps of each program in each round")
     parser.add_argument("--out", type=Path, default=HERE / "results.jsonl")
     given = parser.parse_args()
-    wrong = 0
+    disagreeing = 0
     for case in given.cases:
-        found = compare(case, given)
-        wrong += found["agrees"] is False
+        result = compare(case, given)
+        disagreeing += result["agrees"] is False
         with given.out.open("a") as file:
-            file.write(json.dumps(found) + "\n")
-        told = "" if found["agrees"] is not False else f"  OUTPUTS DIFFER by {found['error']:.1e}: does not count"
+            file.write(json.dumps(result) + "\n")
+        note = "" if result["agrees"] is not False else f"  OUTPUTS DIFFER by {result['error']:.1e}: does not count"
         print(
-            f"{case:<16}{given.mode:<9}batch {given.batch:<4}ours {found['ours_per_second']:.2f}/s  "
-            f"{found['peer']} {found['theirs_per_second']:.2f}/s  ratio {found['ratio']:.2f} "
-            f"({found['ratio_low']:.2f} to {found['ratio_high']:.2f}){told}",
+            f"{case:<16}{given.mode:<9}batch {given.batch:<4}ours {result['ours_per_second']:.2f}/s  "
+            f"{result['peer']} {result['theirs_per_second']:.2f}/s  ratio {result['ratio']:.2f} "
+            f"({result['ratio_low']:.2f} to {result['ratio_high']:.2f}){note}",
             flush=True,
         )
-    return int(bool(wrong))
+    return int(bool(disagreeing))
 
 
 def compare(case: str, given: argparse.Namespace) -> dict[str, Any]:
-    """Both programs in turn."""
+    """Runs both programs in turns, and returns one row of results.jsonl."""
     with tempfile.TemporaryDirectory() as folder:
         common = [f"--mode={given.mode}", f"--batch={given.batch}", f"--dtype={given.dtype}"]
-        # The peer first: it makes the weights.
+        # The peer comes first, because it makes the weights.
         if given.against:
-            before = start(["eager", given.against, *common, f"--folder={folder}"]) if has_peer(given.against) else None
-            theirs, other = start(["ours", given.against, *common, f"--folder={folder}"])
-            stop(before)
-            before = start(["eager", case, *common, f"--folder={folder}"]) if has_peer(case) else None
-            stop(before)
+            peer = start(["eager", given.against, *common, f"--folder={folder}"]) if has_peer(given.against) else None
+            theirs, their_report = start(["ours", given.against, *common, f"--folder={folder}"])
+            stop(peer)
+            peer = start(["eager", case, *common, f"--folder={folder}"]) if has_peer(case) else None
+            stop(peer)
         elif given.peer == "flax":
             stop(start(["eager", case, *common, f"--folder={folder}"]))
-            theirs, other = start(["flax", case, *common, f"--folder={folder}"])
+            theirs, their_report = start(["flax", case, *common, f"--folder={folder}"])
         else:
-            theirs, other = start([given.peer, case, *common, f"--folder={folder}"])
-        ours, told = start(["ours", case, *common, f"--folder={folder}"])
+            theirs, their_report = start([given.peer, case, *common, f"--folder={folder}"])
+        ours, our_report = start(["ours", case, *common, f"--folder={folder}"])
         seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
         for number in range(given.rounds):
             turns = [("ours", ours), ("theirs", theirs)]
             for name, process in turns if number % 2 else reversed(turns):
                 seconds[name].append(run(process, given.steps))
-        stop((ours, told))
-        stop((theirs, other))
+        stop((ours, our_report))
+        stop((theirs, their_report))
     ratios = sorted(b / a for a, b in zip(seconds["ours"], seconds["theirs"], strict=True))
     rate = {k: given.batch * given.steps / statistics.median(v) for k, v in seconds.items()}
-    errors = [one["error"] for one in (told, other) if one.get("error") is not None]
+    errors = [report["error"] for report in (our_report, their_report) if report.get("error") is not None]
     return {
         "case": case,
         "mode": given.mode,
@@ -94,8 +94,8 @@ def compare(case: str, given: argparse.Namespace) -> dict[str, Any]:
         "ratio_high": ratios[-1],
         "ours_per_second": rate["ours"],
         "theirs_per_second": rate["theirs"],
-        "ours_macs": told["macs"],
-        "theirs_macs": other.get("macs"),
+        "ours_macs": our_report["macs"],
+        "theirs_macs": their_report.get("macs"),
         "machine": f"{os.cpu_count()} x {processor()}",
         "versions": {name: version(name) for name in PACKAGES},
     }
@@ -126,7 +126,7 @@ def run(process: subprocess.Popen, steps: int) -> float:
 
 
 def read(process: subprocess.Popen) -> str:
-    """The next line of JSON; what libraries print is passed over."""
+    """The next line of JSON; lines that libraries print are skipped."""
     while line := process.stdout.readline():
         if line[0] in "{0123456789":
             return line

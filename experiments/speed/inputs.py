@@ -1,13 +1,13 @@
-"""From JPEG files to batches: how many images a second?
+"""Images a second from JPEG files to batches.
 
-Files of 500x375 pixels, as ImageNet has on average, to random crops of 224x224, flipped at random. vitax (bytes, which the
-device normalises) against torch's DataLoader with torchvision's transforms (Pillow; floats, normalised on
-the host), and against decoding alone (libjpeg-turbo through simplejpeg), which is the floor.
+Files of 500x375 pixels, the average size in ImageNet, become random crops of 224x224, flipped at random. vitax (bytes,
+which the device normalises) is compared with torch's DataLoader with torchvision's transforms (Pillow; floats,
+normalised on the host), and with decoding alone (libjpeg-turbo through simplejpeg), which is a lower bound of the time.
 
     python experiments/speed/inputs.py --cores=1
-    python experiments/speed/inputs.py --cores=2 --folder=DIR      # own files, in folders of classes
+    python experiments/speed/inputs.py --cores=2 --folder=DIR      # your own files, in folders of classes
 
-StepMemory torch, torchvision and simplejpeg beside vitax. The programs take turns, each on the same cores.
+Needs torch, torchvision and simplejpeg besides vitax. The programs take turns, each on the same cores.
 """
 
 import argparse
@@ -30,7 +30,7 @@ BATCH = 32
 
 
 def make_files(folder: Path, count: int) -> None:
-    """Crops of two photographs, saved as photographs usually are."""
+    """Writes crops of two photographs as JPEG files of quality 90, which is usual for photographs."""
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
@@ -101,7 +101,7 @@ def decode(folder: Path, cores: int) -> Callable[[], int]:
 
 
 def side(name: str, folder: Path, cores: int) -> None:
-    """Answers each line on stdin, a number of seconds, with images per second."""
+    """For each line on stdin, a number of seconds, reads images for that long and prints the images per second."""
     os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:cores])
     batch = {"ours": ours, "dataloader": dataloader, "decode": decode}[name](folder, cores)
     for _ in range(3):
@@ -118,34 +118,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each program in each round")
+    parser.add_argument("--seconds", type=float, default=8.0, help="seconds of each program in each round")
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.side:
-        side(given.side, given.folder, given.cores)
+    options = parser.parse_args()
+    if options.side:
+        side(options.side, options.folder, options.cores)
         return
-    with tempfile.TemporaryDirectory() as made:
-        folder = given.folder or Path(made)
-        if not given.folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        if not options.folder:
             make_files(folder, 400)
-        line = [sys.executable, __file__, f"--cores={given.cores}", f"--folder={folder}"]
+        line = [sys.executable, __file__, f"--cores={options.cores}", f"--folder={folder}"]
         rates: dict[str, list[float]] = {name: [] for name in SIDES}
-        for number in range(given.rounds):
+        for number in range(options.rounds):
             for name in SIDES if number % 2 else SIDES[::-1]:
-                # Started anew each time: threads that read ahead would otherwise work during the others' turns.
+                # A new process for each turn: threads that read ahead would otherwise work during other turns.
                 process = subprocess.run(
-                    [*line, f"--side={name}"], input=f"{given.seconds}\n", capture_output=True, text=True, check=True
+                    [*line, f"--side={name}"], input=f"{options.seconds}\n", capture_output=True, text=True, check=True
                 )
                 rates[name].append(float(process.stdout.split()[-1]))
-    found = {name: statistics.median(values) for name, values in rates.items()}
+    medians = {name: statistics.median(values) for name, values in rates.items()}
     print(
         json.dumps(
             {
-                "cores": given.cores,
-                **found,
-                "over_dataloader": found["ours"] / found["dataloader"],
-                "of_decoding": found["ours"] / found["decode"],
+                "cores": options.cores,
+                **medians,
+                "over_dataloader": medians["ours"] / medians["dataloader"],
+                "of_decoding": medians["ours"] / medians["decode"],
             }
         )
     )

@@ -1,4 +1,4 @@
-"""ViT-B/16 as JAX codebases usually write it: Flax's own layers, nothing else. The JAX peer of `compare.py`."""
+"""ViT-B/16 as JAX codebases usually write it, with nothing but Flax's own layers: the JAX peer of `compare.py`."""
 
 from typing import Any
 
@@ -8,7 +8,14 @@ import jax.numpy as jnp
 
 
 class PlainViT(nn.Module):
-    """[B, 224, 224, 3] to [B, 1000]."""
+    """Classifier of images: [B, 224, 224, 3] to [B, 1000].
+
+    Attributes:
+        width: width D of the tokens.
+        depth: number of blocks.
+        num_heads: attention heads of each block.
+        dtype: dtype of the computation.
+    """
 
     width: int = 768
     depth: int = 12
@@ -34,12 +41,12 @@ class PlainViT(nn.Module):
 
 
 def plain_variables(variables: Any, heads: int) -> Any:
-    """Our parameters under its names."""
+    """Our parameters under the names of `PlainViT`."""
     ours = variables["params"]
     width = ours["norm"]["scale"].shape[0]
     positions = jnp.concatenate([ours["pos_embed"]["prefix"], ours["pos_embed"]["grid"].reshape(-1, width)])
     patches = ours["patch_embed"]["projection"]
-    found = {
+    params = {
         "patches": {**patches, "kernel": patches["kernel"].reshape(16, 16, 3, width)},
         "token": ours["cls_token"].reshape(1, 1, width),
         "positions": positions[None],
@@ -51,10 +58,10 @@ def plain_variables(variables: Any, heads: int) -> Any:
         attention, mlp = block["attention"], block["mlp"]
         kernels = jnp.split(attention["qkv"]["kernel"], 3, axis=1)
         biases = jnp.split(attention["qkv"]["bias"], 3)
-        found[f"attention_{i}"] = {
+        params[f"attention_{i}"] = {
             name: {"kernel": kernel.reshape(width, heads, -1), "bias": bias.reshape(heads, -1)}
             for name, kernel, bias in zip(("query", "key", "value"), kernels, biases, strict=True)
         } | {"out": {"kernel": attention["out"]["kernel"].reshape(heads, -1, width), "bias": attention["out"]["bias"]}}
-        found |= {f"norm1_{i}": block["norm1"], f"norm2_{i}": block["norm2"]}
-        found |= {f"dense1_{i}": mlp["dense1"], f"dense2_{i}": mlp["dense2"]}
-    return {"params": found}
+        params |= {f"norm1_{i}": block["norm1"], f"norm2_{i}": block["norm2"]}
+        params |= {f"dense1_{i}": mlp["dense1"], f"dense2_{i}": mlp["dense2"]}
+    return {"params": params}

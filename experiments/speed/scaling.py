@@ -1,8 +1,8 @@
-"""How does the time per image grow with the image?
+"""Does the time per image grow linearly with the number of pixels?
 
-Liu et al. 2021 (arXiv:2103.14030), equations 1 and 2: attention over all tokens costs Omega(MSA) = 4 N D^2 + 2 N^2 D, in
-windows of M x M Omega(W-MSA) = 4 N D^2 + 2 M^2 N D: linear in the number of tokens N. So time per image against the
-number of pixels should be a line of slope 1 in log-log for Swin, NAT and SwinIR, and steeper for ViT.
+Liu et al. 2021 (arXiv:2103.14030), equations 1 and 2: attention over all tokens costs Omega(MSA) = 4 N D^2 + 2 N^2 D,
+in windows of M x M Omega(W-MSA) = 4 N D^2 + 2 M^2 N D: linear in the number of tokens N. So in a log-log plot the time
+per image over the number of pixels should be a line of slope 1 for Swin, NAT and SwinIR, and a steeper one for ViT.
 
     python experiments/speed/scaling.py --sides=224,448,672,896
 
@@ -43,14 +43,14 @@ def main() -> None:
     parser.add_argument("--models", default="vit,swin,nat,swinir")
     parser.add_argument("--sides", default="224,448,672,896")
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    sides = [int(side) for side in given.sides.split(",")]
+    options = parser.parse_args()
+    sides = [int(side) for side in options.sides.split(",")]
     rows = []
-    for name in given.models.split(","):
+    for name in options.models.split(","):
         for side in sides:
-            rows.append({"model": name, "side": side, "seconds": forward(name, side, given.rounds)})
+            rows.append({"model": name, "side": side, "seconds": forward(name, side, options.rounds)})
             if name == "vit":
-                rows[-1]["attention_seconds"] = attention(side, given.rounds)
+                rows[-1]["attention_seconds"] = attention(side, options.rounds)
             print(rows[-1], flush=True)
     write(rows)
     for name in dict.fromkeys(row["model"] for row in rows):
@@ -58,26 +58,26 @@ def main() -> None:
 
 
 def seconds_of(call: Any, rounds: int) -> float:
-    """Median of calls that are waited for; the first one is left out."""
-    found = []
+    """Median seconds of a call, including the wait for its result; the first call is left out."""
+    seconds = []
     for _ in range(rounds + 1):
         began = time.perf_counter()
         jax.block_until_ready(call())
-        found.append(time.perf_counter() - began)
-    return statistics.median(found[1:])
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds[1:])
 
 
 def forward(name: str, side: int, rounds: int) -> float:
     model = make(name, side)
     image = jax.random.normal(jax.random.key(0), (1, side, side, 3))
-    # Parameters do not depend on the side, but for tables: made at the side itself.
+    # Only tables of positions depend on the side, so the parameters are initialised at this side.
     variables = jax.jit(model.init)(jax.random.key(1), image)
     program = jax.jit(lambda v, x: model.apply(v, x)).lower(variables, image).compile()
     return seconds_of(lambda: program(variables, image), rounds)
 
 
 def attention(side: int, rounds: int) -> float:
-    """The twelve attentions of ViT-B, without their projections."""
+    """Seconds of the twelve attentions of ViT-B, without their projections."""
     n = (side // 16) ** 2 + 1
     q, k, v = jax.random.normal(jax.random.key(0), (3, 1, n, 12, 64))
     program = jax.jit(lambda q, k, v: dot_product_attention(q, k, v)[0]).lower(q, k, v).compile()
@@ -85,13 +85,13 @@ def attention(side: int, rounds: int) -> float:
 
 
 def slope(rows: list[dict], name: str) -> float:
-    """Of a line through the points of a model."""
+    """Slope of a line through the points of a model, log(time) over log(pixels)."""
     points = [(row["side"] ** 2, row["seconds"]) for row in rows if row["model"] == name]
     return float(np.polyfit(*np.log(np.asarray(points)).T, 1)[0])
 
 
 def omega(side: int, patch: int, width: int, window: int | None) -> float:
-    """Equations 1 and 2, multiply-accumulates of one layer."""
+    """Multiply-accumulates of one layer by equation 1 or, with a window, equation 2."""
     n = (side / patch) ** 2
     return 4 * n * width**2 + 2 * (n if window is None else window**2) * n * width
 
@@ -104,10 +104,10 @@ def write(rows: list[dict]) -> None:
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
     axes = figure.subplots()
     for name in dict.fromkeys(row["model"] for row in rows):
-        mine = [row for row in rows if row["model"] == name]
+        model_rows = [row for row in rows if row["model"] == name]
         axes.plot(
-            [r["side"] for r in mine],
-            [r["seconds"] / mine[0]["seconds"] for r in mine],
+            [r["side"] for r in model_rows],
+            [r["seconds"] / model_rows[0]["seconds"] for r in model_rows],
             "o-",
             label=f"{name}: slope {slope(rows, name):.2f}",
         )

@@ -1,7 +1,7 @@
-"""One of the programs that `compare.py` lets take turns; not for hand use.
+"""One of the programs that `compare.py` runs in turns; it is not meant to be started by hand.
 
-It builds its model, says what there is to know of it, and for each line on stdin runs so many steps and answers with
-their seconds.
+It builds its model and prints a JSON object (for ours: multiply-accumulates and difference of the outputs). For each
+line on stdin, a number of steps, it runs that many steps and prints their seconds.
 """
 
 import argparse
@@ -19,7 +19,13 @@ Steps = Callable[[int], None]
 
 
 class Applied(NamedTuple):
-    """A model with its variables, called as `cases` writes it: ``apply(*inputs)``."""
+    """A model with its variables, which `cases` calls as ``apply(*inputs)``.
+
+    Attributes:
+        model: Linen module.
+        variables: variables of the module.
+        more: keyword arguments of every call.
+    """
 
     model: Any
     variables: Any
@@ -30,7 +36,10 @@ class Applied(NamedTuple):
 
 
 def theirs(given: argparse.Namespace, case: Case) -> tuple[Steps, dict[str, Any]]:
-    """PyTorch: forward without gradients, or forward, backward and AdamW."""
+    """Steps of the peer in PyTorch: forward without gradients, or forward, backward and AdamW.
+
+    The weights and the output are saved in ``given.folder``, for our side.
+    """
     import torch
 
     torch.manual_seed(0)
@@ -70,7 +79,7 @@ def theirs(given: argparse.Namespace, case: Case) -> tuple[Steps, dict[str, Any]
 
 
 def ours(given: argparse.Namespace, case: Case) -> tuple[Steps, dict[str, Any]]:
-    """vitax: the same, from the same weights; or, where there is no peer, from its own."""
+    """The same steps in vitax or plain Flax, with the weights of the peer or, without a peer, initial ones."""
     import jax
     import jax.numpy as jnp
 
@@ -85,22 +94,22 @@ def ours(given: argparse.Namespace, case: Case) -> tuple[Steps, dict[str, Any]]:
     else:
         stored = np.load(given.folder / "weights.npz")
         model, variables, _ = pretrained.load({name: stored[name] for name in stored.files}, **case.fields)
-    # Off on both sides: random numbers are another question.
+    # Dropout is off on both sides: the cost of random numbers is a separate question.
     off = {name: 0.0 for name in model.__dataclass_fields__ if name.endswith("dropout")}
     model = model.clone(**off)
     if given.side == "flax":
         from plain_vit import PlainViT, plain_variables
 
         model, variables = PlainViT(), plain_variables(variables, model.num_heads)
-    told = {"macs": None, "error": None}
+    report = {"macs": None, "error": None}
     output = lambda model, more: lambda v, x: case.ours(Applied(model, v, more), *x)
     if case.trains:
-        told["macs"] = count_macs(output(model, {}), variables, inputs) // given.batch
+        report["macs"] = count_macs(output(model, {}), variables, inputs) // given.batch
     model_in = lambda dtype: model if dtype == "float32" else model.clone(dtype=jnp.dtype(dtype).type)
     model = model_in(given.dtype)
     forward = jax.jit(output(model, {})).lower(variables, inputs).compile()
     if case.peer is not None:
-        told["error"] = difference(
+        report["error"] = difference(
             np.asarray(forward(variables, inputs), np.float32), np.load(given.folder / "output.npy"), given.dtype
         )
     if given.mode == "forward":
@@ -110,13 +119,18 @@ def ours(given: argparse.Namespace, case: Case) -> tuple[Steps, dict[str, Any]]:
                 out = forward(variables, inputs)
             jax.block_until_ready(out)
 
-        return steps, told
+        return steps, report
     training = {"train": True, "rngs": {"dropout": jax.random.key(0)}}
-    return training_steps(output(model, training), variables, inputs), told
+    return training_steps(output(model, training), variables, inputs), report
 
 
 class Initial(NamedTuple):
-    """Makes the variables where `Applied` would use them."""
+    """Initialises the variables of a model; takes the place of `Applied`.
+
+    Attributes:
+        model: Linen module.
+        key: random key of the initialisation.
+    """
 
     model: Any
     key: Any
@@ -126,7 +140,7 @@ class Initial(NamedTuple):
 
 
 def training_steps(output: Callable[..., Any], variables: Any, inputs: list[Any]) -> Steps:
-    """The step that `vitax.main` runs, with AdamW and all that it reports, on the mean square of the output."""
+    """Steps as `vitax.main` runs them, with AdamW and all reported metrics, on the mean square of the output."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -155,7 +169,7 @@ def training_steps(output: Callable[..., Any], variables: Any, inputs: list[Any]
 
 
 def for_us(x: np.ndarray) -> Any:
-    """Channels last, and integers of 32 bits."""
+    """An input as our models take it: channels last, and integers of 32 bits."""
     import jax.numpy as jnp
 
     if x.ndim == 4:
@@ -164,7 +178,10 @@ def for_us(x: np.ndarray) -> Any:
 
 
 def difference(found: np.ndarray, expected: np.ndarray, dtype: str) -> float:
-    """float32: the largest difference over the largest value, integers: the share that differs; bfloat16: 1 - cosine."""
+    """Difference of two outputs, depending on their type.
+
+    float32: the largest difference over the largest value; integers: the share that differs; bfloat16: 1 - cosine.
+    """
     if expected.ndim == 4 and found.shape != expected.shape:
         expected = expected.transpose(0, 2, 3, 1)
     if expected.dtype.kind == "i" or np.array_equal(expected, np.round(expected)):
@@ -185,9 +202,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     given = parser.parse_args()
     side = ours if given.side in ("ours", "flax") else theirs
-    steps, told = side(given, CASES[given.case])
+    steps, report = side(given, CASES[given.case])
     steps(1)
-    print(json.dumps(told), flush=True)
+    print(json.dumps(report), flush=True)
     for line in sys.stdin:
         began = time.perf_counter()
         steps(int(line))

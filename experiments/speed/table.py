@@ -1,4 +1,4 @@
-"""Writes the table and the plot of README.md from results.jsonl: the newest row of each comparison.
+"""Writes the table and the plot of README.md from the newest row of each comparison in results.jsonl.
 
 python experiments/speed/table.py
 """

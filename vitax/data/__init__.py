@@ -1,10 +1,10 @@
-"""From files to batches of NumPy arrays: source -> transform -> loader. Nothing here touches a device.
+"""The path from files to batches of NumPy arrays: source -> transform -> loader. This package does not use a device.
 
-A source has ``len(source)``, ``source[i] -> {name: array}``, ``source.name(i)``, what to call example i in a message,
+A source has ``len(source)``, ``source[i] -> {name: array}``, ``source.name(i)`` (the name of example i in messages)
 and ``source.class_names``. A transform is a function ``(example, rng) -> example``.
 
-SOURCES names the openers. Each takes the same arguments and returns a train and a test source; any other name is
-that of a prepared TFDS data set.
+SOURCES maps names to openers. All openers take the same arguments and return a train and a test source; any other
+name is taken as the name of a prepared TFDS dataset.
 """
 
 import difflib
@@ -33,15 +33,15 @@ SOURCES: dict[str, Callable[..., Splits]] = {
 def open_source(
     name: str, others: Mapping[str, Callable[..., Splits]] = MappingProxyType({}), **arguments: Any
 ) -> Splits:
-    """The train and test source of that name.
+    """Opens the train and the test source with a given name.
 
     Args:
-        name: a key of SOURCES or of ``others``, or a TFDS name.
-        others: more openers.
-        arguments: ``path``, ``train``, ``test``, ``test_fraction``, ``channels``, see the openers.
+        name: a key of SOURCES or of ``others``, or the name of a TFDS dataset.
+        others: further openers, by name.
+        arguments: ``path``, ``train``, ``test``, ``test_fraction`` and ``channels``; see the openers.
 
     Raises:
-        UserError: nothing of that name, or data that cannot be used; with the remedy.
+        UserError: no source has this name, or its data cannot be used; the message gives the remedy.
     """
     known = {**SOURCES, **others}
     try:
@@ -49,7 +49,7 @@ def open_source(
     except UnknownDataSet as error:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise UserError(f"data.name={name!r} is none of {', '.join(known)}{hint}, and {error}") from error
+        raise UserError(f"data.name={name!r} is not one of {', '.join(known)}{hint}, and {error}") from error
     except UserError:
         raise
     except (ValueError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Texts with their translations: two files with a line for a line, TFDS, or number names made on the spot."""
+"""Texts with their translations: from two parallel files, from TFDS, or number names that are generated."""
 
 import gzip
 from collections.abc import Sequence
@@ -11,7 +11,8 @@ from vitax.data.tfds import UnknownDataSet, open_builder
 from vitax.errors import UserError
 
 LAYOUT = (
-    "expected DIR/train.SOURCE and DIR/train.TARGET, and the same for the test (train.en, train.de; .gz is read too)"
+    "expected DIR/train.SOURCE and DIR/train.TARGET (such as train.en and train.de; .gz files are read too), and the "
+    "same for the test"
 )
 
 
@@ -28,12 +29,12 @@ class Pairs:
     def __getitem__(self, i: int) -> tuple[str, str]:
         return self.pairs[i]
 
-    def name(self, i: int) -> str:  # with words: what is found by its name has to change with them
+    def name(self, i: int) -> str:  # includes words, so that a changed text has another name
         return f"{self.origin}:{i + 1} {' = '.join(text[:40] for text in self.pairs[i])!r}"
 
 
 class TfdsPairs:
-    """A TFDS translation data set, read where it lies."""
+    """A TFDS translation dataset; each record is read from its file on demand."""
 
     def __init__(self, records, source: str, target: str, origin: str):
         self.records, self.languages, self.origin = records, (source, target), origin
@@ -55,10 +56,18 @@ class TfdsPairs:
 
 
 def bitext_files(*, path: str, train: str, test: str, source: str, target: str) -> Splits:
-    """DIR/{train,test}.{source,target}, plain or .gz, UTF-8, line n of one is line n of the other.
+    """Opens the parallel text files PATH/{train,test}.{source,target}.
+
+    The files are UTF-8, plain or .gz. Line n of one language is the translation of line n of the other; pairs with an
+    empty line are left out.
+
+    Args:
+        path: folder with the files.
+        train, test: names of the splits, with which the names of the files begin.
+        source, target: languages, with which the names of the files end.
 
     Raises:
-        UserError: files are missing, or two languages have different numbers of lines.
+        UserError: files are missing or unreadable, or two languages have different numbers of lines.
     """
     root = Path(path).expanduser()
     if not path or not root.is_dir():
@@ -69,12 +78,12 @@ def bitext_files(*, path: str, train: str, test: str, source: str, target: str) 
         sides = [_read(file) for file in files]
         if len(sides[0]) != len(sides[1]):
             raise UserError(
-                f"{files[0]} has {len(sides[0]):,} lines and {files[1]} {len(sides[1]):,}: they are not parallel; "
-                "line n of one must be the translation of line n of the other"
+                f"{files[0]} has {len(sides[0]):,} lines but {files[1]} has {len(sides[1]):,}, so they are not "
+                "parallel; line n of one file must be the translation of line n of the other"
             )
         pairs = [(a, b) for a, b in zip(*sides, strict=True) if a and b]
         if not pairs:
-            raise UserError(f"{files[0]} and {files[1]} hold no pair of lines; {LAYOUT}")
+            raise UserError(f"{files[0]} and {files[1]} hold no pair of non-empty lines; {LAYOUT}")
         parts.append(Pairs(pairs, str(files[0])))
     return Splits(*parts, origin=f"{path}, {source} to {target}")
 
@@ -83,10 +92,10 @@ def _find(root: Path, split: str, language: str) -> Path:
     for name in (f"{split}.{language}", f"{split}.{language}.gz"):
         if (root / name).is_file():
             return root / name
-    there = ", ".join(sorted(entry.name for entry in root.iterdir())[:8]) or "nothing"
+    existing = ", ".join(sorted(entry.name for entry in root.iterdir())[:8]) or "nothing"
     raise UserError(
-        f"{root} holds no {split}.{language} (it holds {there}); {LAYOUT}; name the splits with data.train and "
-        "data.test, the languages with data.source and data.target"
+        f"{root} holds no {split}.{language} (it holds {existing}); {LAYOUT}; name the splits with data.train and "
+        "data.test, and the languages with data.source and data.target"
     )
 
 
@@ -99,16 +108,23 @@ def _read(file: Path) -> list[str]:
 
 
 def tfds_pairs(name: str, *, path: str, train: str, test: str, source: str, target: str) -> Splits:
-    """A prepared TFDS data set with a feature for each language, "wmt14_translate/de-en" for example.
+    """Opens a prepared TFDS dataset with a feature for each language, for example "wmt14_translate/de-en".
+
+    Args:
+        name: name of the dataset.
+        path: TFDS's data_dir; empty = the default of `vitax.data.tfds.tfds`.
+        train, test: names of the splits.
+        source, target: languages, which are names of features.
 
     Raises:
-        UserError: it has no feature of that language.
+        UnknownDataSet: TFDS knows no dataset with this name.
+        UserError: the dataset cannot be opened, or it has no feature for one of the languages.
     """
     builder, split = open_builder(name, path)
     features = builder.info.features
     if missing := [language for language in (source, target) if language not in features]:
         raise UserError(
-            f"TFDS data set {name} has the features {', '.join(features)}, not {', '.join(missing)}; set data.source "
+            f"TFDS dataset {name} has the features {', '.join(features)}, not {', '.join(missing)}; set data.source "
             "and data.target"
         )
     parts = [TfdsPairs(split(which), source, target, f"{name}/{which}") for which in (train, test)]
@@ -116,15 +132,17 @@ def tfds_pairs(name: str, *, path: str, train: str, test: str, source: str, targ
 
 
 def number_names(*, path: str, train: str, test: str, source: str, target: str) -> Splits:
-    """Numbers below a million in words, by num2words: an exact translation of a small vocabulary.
+    """Numbers below a million in words, made with num2words: exact translations with a small vocabulary.
 
-    Half of the numbers have up to four digits, and no number is in both splits.
+    Almost half of the numbers have up to four digits, and no number is in both splits.
 
     Args:
+        path: must be empty, because the data are generated.
+        train, test: names of the splits, used in the names of the examples.
         source, target: language codes of num2words ("en", "de", "fr", ...), or "digits".
 
     Raises:
-        UserError: a path is given, or a language that num2words does not have.
+        UserError: a path is given, or num2words does not have one of the languages.
     """
     from num2words import CONVERTER_CLASSES, num2words
 
@@ -141,7 +159,7 @@ def number_names(*, path: str, train: str, test: str, source: str, target: str) 
         return str(number) if language == "digits" else num2words(number, lang=language)
 
     pairs = [(say(number, source), say(number, target)) for number in numbers]
-    parts = [Pairs(some, f"number_names/{split}") for split, some in ((train, pairs[:-400]), (test, pairs[-400:]))]
+    parts = [Pairs(part, f"number_names/{split}") for split, part in ((train, pairs[:-400]), (test, pairs[-400:]))]
     return Splits(*parts, origin=f"names of numbers below a million, {source} to {target}")
 
 
@@ -149,12 +167,16 @@ BITEXT = {"bitext": bitext_files, "number_names": number_names}
 
 
 def open_pairs(name: str, **arguments: str) -> Splits:
-    """The train and test source of that name: a key of BITEXT, or a TFDS name.
+    """Opens the train and the test source with a given name.
+
+    Args:
+        name: a key of BITEXT, or the name of a TFDS dataset.
+        arguments: ``path``, ``train``, ``test``, ``source`` and ``target``; see the openers.
 
     Raises:
-        UserError: there is neither.
+        UserError: no source has this name, or its data cannot be used.
     """
     try:
         return BITEXT[name](**arguments) if name in BITEXT else tfds_pairs(name, **arguments)
     except UnknownDataSet as error:
-        raise UserError(f"data.name={name!r} is none of {', '.join(BITEXT)}, and {error}") from error
+        raise UserError(f"data.name={name!r} is not one of {', '.join(BITEXT)}, and {error}") from error

@@ -1,4 +1,4 @@
-"""Images with captions: a table of files and texts, or tar files in the layout of WebDataset."""
+"""Images with captions: from a table of files and texts, or from tar files in the layout of WebDataset."""
 
 import os
 import tarfile
@@ -25,7 +25,7 @@ TAR_LAYOUT = (
 
 
 class CaptionedFiles:
-    """Rows of a table: image files, read when asked for, and their captions."""
+    """Rows of a table: image files, which are read on demand, and their captions."""
 
     def __init__(self, paths: Sequence[str], captions: Sequence[str], channels: int):
         self.paths, self.captions, self.channels = list(paths), list(captions), channels
@@ -46,8 +46,11 @@ class CaptionedFiles:
 
 
 class CaptionedTars:
-    """Pairs in tar files. Their headers are read once; then each pair is read where it lies, so that reading in order
-    (``data.shuffle_window``) is reading from one end to the other."""
+    """Pairs of an image and a caption in tar files.
+
+    The headers are read once. Each pair is then read at its place in its file, so reading the pairs in order
+    (``data.shuffle_window``) reads the files from one end to the other.
+    """
 
     def __init__(self, files: Sequence[str], channels: int):
         self.files, self.channels = list(files), channels
@@ -63,7 +66,7 @@ class CaptionedTars:
         if lone:
             raise UserError(
                 f"{len(lone)} images without a caption, or captions without an image: {', '.join(lone[:3])}; "
-                f"add what is missing, or remove them; {TAR_LAYOUT}"
+                f"add the missing files, or remove these; {TAR_LAYOUT}"
             )
         self.places = np.asarray(self.places, np.int64).reshape(-1, 5)
 
@@ -85,57 +88,63 @@ class CaptionedTars:
 
 
 def _members(file: str) -> dict[str, dict[str, tuple[int, int]]]:
-    """{key: {"image" or "caption": (offset, size)}} of a tar file, in its order."""
-    found: dict[str, dict[str, tuple[int, int]]] = {}
+    """The members of a tar file as {key: {"image" or "caption": (offset, size)}}, in the order of the file."""
+    members: dict[str, dict[str, tuple[int, int]]] = {}
     try:
         with tarfile.open(file, "r:") as archive:
             for member in archive:
                 folder, name = os.path.split(member.name)
-                stem, _, extensions = name.partition(".")  # as WebDataset: the key ends at the first dot
+                stem, _, extensions = name.partition(".")  # as in WebDataset, the key ends at the first dot
                 key, extension = os.path.join(folder, stem), f".{extensions.lower()}"
                 kind = "caption" if extension == ".txt" else "image" if extension in EXTENSIONS else None
                 if member.isfile() and kind and stem:
-                    if kind in found.get(key, {}):
-                        raise UserError(f"{file} holds two of the kind {kind!r} for {key}; {TAR_LAYOUT}")
-                    found.setdefault(key, {})[kind] = (member.offset_data, member.size)
+                    if kind in members.get(key, {}):
+                        raise UserError(f"{file} holds two files of the kind {kind!r} for {key}; {TAR_LAYOUT}")
+                    members.setdefault(key, {})[kind] = (member.offset_data, member.size)
     except (tarfile.TarError, OSError) as error:
         raise UserError(f"{file} cannot be read as a tar file: {error}; {TAR_LAYOUT}") from error
-    return found
+    return members
 
 
 def _read(file: str, offset: int, size: int) -> bytes:
-    with open(file, "rb") as stream:  # opened anew: threads share no position
+    with open(file, "rb") as stream:  # opened for each read, because threads must not share a position
         stream.seek(offset)
         return stream.read(size)
 
 
 def table(*, path: str, train: str, test: str, test_fraction: float, channels: int) -> Splits:
-    """A table of image files and captions; without one for the test, ``test_fraction`` of the images is held back.
+    """Opens a table of image files and captions.
+
+    Args:
+        path: a table, or a folder with a table for each split.
+        train, test: names of the tables in the folder, without extension.
+        test_fraction: share of the images that is held back if there is no table for the test; at least one image.
+        channels: 3 for RGB, 1 for grey.
 
     Raises:
-        UserError: there is no table, it has other columns, or too few images.
+        UserError: there is no table, it has other columns, an image or a caption is missing, or it has only one image.
     """
     root = Path(path).expanduser()
     files = {split: table_of(root, split) for split in (train, test)} if root.is_dir() else {}
     if not path or not (root.is_file() or files.get(train)):
         raise UserError(f"data.path={path!r} holds no table; {TABLE_LAYOUT}")
-    learned = _read_table(files.get(train) or root)
+    train_rows = _read_table(files.get(train) or root)
     if files.get(test):
-        parts, origin = (learned, _read_table(files[test])), f"{files[train]} and {files[test]}"
+        parts, origin = (train_rows, _read_table(files[test])), f"{files[train]} and {files[test]}"
     else:
-        # By image, not by row: another caption of a test image would give it away.
-        images = sorted({image for image, _ in learned})
+        # The split is by image, not by row, so that no caption of a test image is learned from.
+        images = sorted({image for image, _ in train_rows})
         order = np.random.default_rng(0).permutation(len(images))
         held = {images[i] for i in order[: max(1, round(test_fraction * len(images)))]}
-        parts = tuple([row for row in learned if (row[0] in held) == here] for here in (False, True))
+        parts = tuple([row for row in train_rows if (row[0] in held) == in_test] for in_test in (False, True))
         origin = f"{files.get(train) or root}, {test_fraction:.0%} of the images held back for the test"
         if not parts[0]:
-            raise UserError(f"{path} names one image, two at least are needed; {TABLE_LAYOUT}")
+            raise UserError(f"{path} names one image, but at least two are needed; {TABLE_LAYOUT}")
     return Splits(*(CaptionedFiles(*zip(*rows, strict=True), channels) for rows in parts), origin)
 
 
 def _read_table(file: Path) -> list[tuple[str, str]]:
-    """(path of the image, caption) of each row."""
+    """The rows of a table as (path of the image, caption)."""
     rows = read_rows(file)
     if not rows:
         raise UserError(f"{file} holds no rows; {TABLE_LAYOUT}")
@@ -146,22 +155,31 @@ def _read_table(file: Path) -> list[tuple[str, str]]:
             raise UserError(f"{file} has the columns {', '.join(rows[0])}; {TABLE_LAYOUT}")
         columns.append(column)
     image, caption = columns
-    found = [(str(file.parent / str(row[image])), str(row[caption]).strip()) for row in rows]
-    if missing := sorted({path for path, _ in found if not os.path.isfile(path)}):
+    pairs = [(str(file.parent / str(row[image])), str(row[caption]).strip()) for row in rows]
+    if missing := sorted({path for path, _ in pairs if not os.path.isfile(path)}):
         raise UserError(
             f"{file} names {len(missing)} images that do not exist: {', '.join(missing[:3])}; "
             "correct the paths (they are relative to the table), or remove the rows"
         )
-    if silent := [path for path, text in found if not text]:
-        raise UserError(f"{file} has {len(silent)} rows without a caption: {', '.join(silent[:3])}")
-    return found
+    if uncaptioned := [path for path, text in pairs if not text]:
+        raise UserError(f"{file} has {len(uncaptioned)} rows without a caption: {', '.join(uncaptioned[:3])}")
+    return pairs
 
 
 def tars(*, path: str, train: str, test: str, test_fraction: float, channels: int) -> Splits:
-    """Tar files of pairs; without a folder for the test, ``test_fraction`` of the files, at least one, is held back.
+    """Opens tar files with pairs of an image and a caption.
+
+    Without a folder of tar files for each split, ``test_fraction`` of the files, at least one, is held back. If there
+    is only one file, ``test_fraction`` of its pairs is held back.
+
+    Args:
+        path: a tar file, or a folder with tar files or with a folder of them for each split.
+        train, test: names of the folders of the splits.
+        test_fraction: share that is held back: the last files, or the last pairs of the only file.
+        channels: 3 for RGB, 1 for grey.
 
     Raises:
-        UserError: there are no tar files, they cannot be read, or have no pairs.
+        UserError: there are no tar files, or they cannot be read or have no pairs.
     """
     root = Path(path).expanduser()
     parts = [sorted(map(str, (root / split).glob("*.tar"))) for split in (train, test)]
@@ -174,10 +192,10 @@ def tars(*, path: str, train: str, test: str, test_fraction: float, channels: in
         held = max(1, round(test_fraction * len(files))) if len(files) > 1 else 0
         parts = [files[: len(files) - held], files[len(files) - held :]]
     sources = [CaptionedTars(files, channels) for files in parts if files]
-    if len(sources) == 1:  # one file: its last pairs are the test
+    if len(sources) == 1:  # the last pairs of the only file are for the test
         whole = sources[0]
         if len(whole) < 2:
-            raise UserError(f"{path} holds {len(whole)} pairs, two at least are needed; {TAR_LAYOUT}")
+            raise UserError(f"{path} holds {len(whole)} pairs, but at least two are needed; {TAR_LAYOUT}")
         held = max(1, round(test_fraction * len(whole)))
         sources = [_part(whole, slice(0, len(whole) - held)), _part(whole, slice(-held, None))]
     if not all(len(source) for source in sources):

@@ -11,17 +11,19 @@ DEGRADATIONS = ("bicubic", "noise", "jpeg")
 
 
 def degrade(image: np.ndarray, rng: np.random.Generator, *, kind: str, scale: int, strength: float) -> np.ndarray:
-    """A damaged copy.
+    """A damaged copy of an image.
 
     Args:
         image: [H, W, C] uint8; for "bicubic", H and W are multiples of ``scale``.
-        kind: "bicubic": 1/scale of the side, antialiased, as MATLAB's imresize does but for its rounding and its
-            borders; "noise": Gaussian; "jpeg": encoded and decoded.
-        scale: 1 for noise and JPEG.
-        strength: of noise, the standard deviation on the scale 0..255; of JPEG, the quality 1..100.
+        rng: source of the noise.
+        kind: "bicubic" reduces each side to 1/scale, antialiased, like MATLAB's imresize except for its rounding and
+            its borders; "noise" adds Gaussian noise; "jpeg" encodes and decodes the image.
+        scale: factor of "bicubic"; 1 for noise and JPEG.
+        strength: standard deviation of the noise on the scale 0..255, or quality 1..100 of JPEG.
 
     Returns:
-        [H/scale, W/scale, C] float32 on the scale 0..255; noise is neither rounded nor clipped, as in the papers.
+        [H/scale, W/scale, C] float32 on the scale 0..255; noisy values are neither rounded nor clipped, as in the
+        papers.
     """
     if kind == "bicubic":
         height, width, _ = image.shape
@@ -37,7 +39,10 @@ def degrade(image: np.ndarray, rng: np.random.Generator, *, kind: str, scale: in
 
 
 def enlarge(image: np.ndarray, scale: int) -> np.ndarray:
-    """The picture that restoration has to beat: [H, W, C] on 0..255 enlarged bicubically; as it is, where scale = 1."""
+    """The baseline that restoration has to beat: an image, [H, W, C] on 0..255, enlarged bicubically.
+
+    With ``scale`` 1, the image is returned unchanged.
+    """
     if scale == 1:
         return image
     height, width, _ = image.shape

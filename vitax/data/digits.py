@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: real data inside a package, for runs without any other."""
+"""scikit-learn's handwritten digits: real data that come with a package, for runs without other data."""
 
 import numpy as np
 
@@ -10,12 +10,18 @@ from vitax.errors import UserError
 def digits(*, path: str, train: str, test: str, test_fraction: float, channels: int) -> Splits:
     """1,797 real handwritten digits, 8x8 grey (Alpaydin and Kaynak 1998), in ten classes.
 
-    They have no official split: a fifth of every class (or ``test_fraction``) is held back, the same one each time.
+    The digits have no official split: ``test_fraction`` of every class is held back, the same examples each time.
+
+    Args:
+        path: must be empty, because the data are built in.
+        train, test: must be "train" and "test".
+        test_fraction: share of every class that is held back.
+        channels: 3 for RGB, 1 for grey.
 
     Raises:
-        UserError: a path or a split that these data do not have.
+        UserError: a path is given, or a split that these data do not have.
     """
-    from sklearn.datasets import load_digits  # 1.5 s: only who asks for it pays
+    from sklearn.datasets import load_digits  # takes 1.5 s, so only runs that need it import it
 
     if path:
         raise UserError(

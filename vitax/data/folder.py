@@ -11,12 +11,12 @@ from vitax.data.holdout import holdout
 from vitax.data.source import Splits
 from vitax.errors import UserError
 
-# A folder of this name among the classes means that the layout was misunderstood.
+# A class folder with one of these names means that the layout was misunderstood.
 SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
 
 class ImageFiles:
-    """Labelled image files, read when asked for."""
+    """Labelled image files, which are read on demand."""
 
     def __init__(self, paths: Sequence[str], labels: np.ndarray, class_names: Sequence[str], channels: int):
         self.paths, self.labels = list(paths), np.asarray(labels, np.int32)
@@ -39,10 +39,17 @@ def folder(*, path: str, train: str, test: str, test_fraction: float, channels: 
     - ``path/train/<class>/*.jpg`` and ``path/test/<class>/*.jpg`` (or val, validation);
     - ``path/train/<class>/*.jpg`` alone, or ``path/<class>/*.jpg``: ``test_fraction`` of every class is held back.
 
-    Files below a class folder are found at any depth; hidden ones are ignored.
+    Files below a class folder are found at any depth; hidden files are ignored.
+
+    Args:
+        path: the folder.
+        train, test: names of the folders of the splits.
+        test_fraction: share of every class that is held back if there is no folder for the test.
+        channels: 3 for RGB, 1 for grey.
 
     Raises:
-        UserError: the folder has none of these layouts, a class no images, or the test a class that the training has not.
+        UserError: the folder has none of these layouts, a class has no images, or the test split has a class that the
+            training split lacks.
     """
     root = Path(path).expanduser()
     layout = (
@@ -79,27 +86,35 @@ def folder(*, path: str, train: str, test: str, test_fraction: float, channels: 
 
 
 def split_folder(root: Path, name: str, aliases: tuple[str, ...]) -> Path | None:
-    """The folder of a split: by its name or, if that is a usual one, by any usual one; capitals do not matter.
+    """The folder of a split, found by its name or, if the name is a usual one, by any of the usual names.
+
+    Args:
+        root: folder that holds the folders of the splits.
+        name: name of the split.
+        aliases: usual names of the split; upper and lower case do not matter.
+
+    Returns:
+        The folder, or None if the name is a usual one and no folder has a usual name.
 
     Raises:
-        UserError: an unusual name was asked for and is not there, or several usual ones are.
+        UserError: there is no folder with the unusual name asked for, or several folders have usual names.
     """
     if name and (root / name).is_dir():
         return root / name
     if name.lower() not in aliases:
-        raise UserError(f"{root} has no folder {name!r} for the split of that name")
-    found = [p for p in sorted(root.iterdir()) if p.is_dir() and p.name.lower() in aliases]
-    if len(found) > 1:
-        told = ", ".join(p.name for p in found)
-        raise UserError(f"{root} holds {told}; name the one you mean, with data.train or data.test")
-    return found[0] if found else None
+        raise UserError(f"{root} has no folder {name!r} for the split with that name")
+    folders = [p for p in sorted(root.iterdir()) if p.is_dir() and p.name.lower() in aliases]
+    if len(folders) > 1:
+        names = ", ".join(p.name for p in folders)
+        raise UserError(f"{root} holds {names}; name the one you mean with data.train or data.test")
+    return folders[0] if folders else None
 
 
 def _scan(root: Path, layout: str, least: int = 2) -> tuple[list[str], list[str], np.ndarray]:
-    """Class names (sorted), file paths and labels below ``root/<class>/``; at least ``least`` classes."""
+    """Class names (sorted), file paths and labels below ``root/<class>/``; ``least`` classes are required."""
     class_names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != ".")
     if len(class_names) < least:
-        raise UserError(f"{root} holds {len(class_names)} class folders, at least {least} are needed; {layout}")
+        raise UserError(f"{root} holds {len(class_names)} class folders, but at least {least} are needed; {layout}")
     if splits := sorted(name for name in class_names if name.lower() in SPLIT_NAMES):
         raise UserError(
             f"{root} holds the folder {splits[0]!r}, which looks like a split and not like a class; {layout}"

@@ -1,4 +1,4 @@
-"""A folder of images without labels: to restore, or to learn from by masking."""
+"""A folder of images without labels, for restoration or for learning by masking."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from vitax.errors import UserError
 
 
 class ImageFiles:
-    """Image files, read when asked for; all have label 0."""
+    """Image files, which are read on demand; all have label 0."""
 
     def __init__(self, paths: Sequence[str], channels: int):
         self.paths, self.channels = list(paths), channels
@@ -30,11 +30,19 @@ class ImageFiles:
 
 
 def images(*, path: str, train: str, test: str, test_fraction: float, channels: int) -> Splits:
-    """Images below ``path/train`` and ``path/test`` (or val, validation), at any depth; or below ``path``, and
-    ``test_fraction`` of them, at least one, are held back.
+    """Unlabelled images at any depth below a folder, in one of three layouts.
+
+    - ``path/train`` and ``path/test`` (or val, validation);
+    - ``path/train`` alone, or ``path``: ``test_fraction`` of the images, at least one, is held back.
+
+    Args:
+        path: the folder.
+        train, test: names of the folders of the splits.
+        test_fraction: share of the images that is held back if there is no folder for the test.
+        channels: 3 for RGB, 1 for grey.
 
     Raises:
-        UserError: it is no folder, or has no images.
+        UserError: ``path`` is not a folder, has too few images, or has a folder for the test but none for training.
     """
     root = Path(path).expanduser()
     layout = f"expected images in DIR/train and DIR/test, or in DIR, at any depth ({' '.join(EXTENSIONS)})"
@@ -50,15 +58,15 @@ def images(*, path: str, train: str, test: str, test_fraction: float, channels: 
     else:
         if test_root:
             raise UserError(
-                f"{root} holds {test_root.name!r} but no folder to learn from; move the other images into "
+                f"{root} holds {test_root.name!r} but no training folder; move the other images into "
                 f"{root / 'train'}; {layout}"
             )
-        found = find_images(train_root or root)
-        order = np.random.default_rng(0).permutation(len(found))
-        held = max(1, round(test_fraction * len(found)))
-        if len(found) < 2:
-            raise UserError(f"{train_root or root} holds {len(found)} images, two at least are needed; {layout}")
-        parts = [[found[i] for i in sorted(order[held:])], [found[i] for i in sorted(order[:held])]]
+        paths = find_images(train_root or root)
+        order = np.random.default_rng(0).permutation(len(paths))
+        held = max(1, round(test_fraction * len(paths)))
+        if len(paths) < 2:
+            raise UserError(f"{train_root or root} holds {len(paths)} images, but at least two are needed; {layout}")
+        parts = [[paths[i] for i in sorted(order[held:])], [paths[i] for i in sorted(order[:held])]]
         origin = f"{train_root or root}, {test_fraction:.0%} of the images held back for the test"
     for name, files in zip(("train", "test"), parts, strict=True):
         if not files:

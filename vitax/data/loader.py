@@ -1,7 +1,7 @@
-"""Examples to batches, in an order that is a pure function of (seed, step).
+"""Batches of examples, in an order that is a pure function of (seed, step).
 
-The whole way up to the finished batch is random access (``grain.MapDataset``): batch number k is the same whoever
-asks for it, so the position of a run is one integer, and neither threads, nor worker processes, nor hosts change it.
+Every stage up to the finished batch is random access (``grain.MapDataset``): batch number k is the same for any number
+of threads, worker processes and hosts, so the position of a run is one integer.
 """
 
 import itertools
@@ -25,27 +25,29 @@ Transform = Callable[[Example, np.random.Generator], Example]
 
 LOGGER = logging.getLogger("vitax")
 RESTARTS = 3
-UNREADABLE = (ValueError, OSError)  # what a source raises for an example; all else is a mistake in the code
+UNREADABLE = (ValueError, OSError)  # raised by a source for an unreadable example; all other errors are bugs
 
 
 class Loader:
     """Batches of one source; every batch carries "valid" [B] bool and "index" [B] int64.
 
-    An example that cannot be read becomes a blank one with ``valid=False``: shapes stay, the position stays exact,
-    and whoever takes a mean leaves it out. Its name is logged once. Padding has index -1.
+    An unreadable example is replaced by a blank one with ``valid=False``: the shapes and the position stay exact, and
+    means leave the example out. Its name is logged once. Padding has index -1.
 
     Args:
         source: examples by index.
         transform: ``(example, rng) -> example``; all results must have the same shapes.
-        batch_size: over all hosts; must be a multiple of ``hosts``.
-        seed: of order and augmentation.
-        host, hosts: this process and their number; each reads its own rows of each batch.
-        threads: that read and transform, in each process; each makes a whole batch, so as many batches are in
-            memory. 0 = one per CPU core, at most 16 in all.
-        workers: processes; 0 = threads only, which is as fast up to about six cores and starts faster.
+        batch_size: examples per batch over all hosts; must be a multiple of ``hosts``.
+        seed: seed of the order and of the augmentation.
+        host: number of this process, 0..hosts-1.
+        hosts: number of processes; each reads its own rows of each batch.
+        threads: number of threads in each process that read and transform; each makes a whole batch, so that many
+            batches are in memory. 0 = one per CPU core, at most 16 over all workers.
+        workers: number of worker processes; 0 = threads only, which is as fast on up to about six cores and starts
+            faster.
         max_corrupt: share of the source that may be unreadable before the run stops.
-        shuffle_window: examples are shuffled within windows of so many, whose order is that of the source: tar
-            files are then read from one end to the other. 0 = all are shuffled.
+        shuffle_window: number of examples in a window; examples are shuffled within windows, which stay in the order
+            of the source, so that tar files are read from one end to the other. 0 = all examples are shuffled.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class Loader:
         if min(threads, workers, shuffle_window) < 0 or not 0 <= max_corrupt <= 1:
             raise UserError(
                 f"data.threads={threads}, data.workers={workers} and data.shuffle_window={shuffle_window} must not "
-                "be negative, "
+                "be negative, and "
                 f"data.max_corrupt={max_corrupt} must lie in 0..1"
             )
         self.source, self.transform, self.batch_size = source, transform, batch_size
@@ -79,12 +81,12 @@ class Loader:
         self.threads = threads or max(1, min(16, os.cpu_count() or 1) // max(1, workers))
         self.workers, self.max_corrupt = workers, max_corrupt
         self.shuffle_window = shuffle_window
-        self.corrupt: set[int] = set()  # indices met so far, on this host
-        self.being_read: dict[int, int] = {}  # thread -> index
+        self.corrupt: set[int] = set()  # indices of the unreadable examples found so far on this host
+        self.being_read: dict[int, int] = {}  # thread -> index of the example
         self.blank = self._blank()
 
     def _blank(self) -> Example:
-        """An example of zeros, shaped like a transformed one. Reads the source until something can be read."""
+        """An example of zeros, shaped like the first transformed one; unreadable examples before it are skipped."""
         reasons = []
         for i in range(min(len(self.source), 100)):
             try:
@@ -102,7 +104,7 @@ class Loader:
         self.being_read[threading.get_ident()] = i
         try:
             raw = self.source[i] if inside else None
-        except UNREADABLE:  # the reason is found again, and told, by `_account`
+        except UNREADABLE:  # `_account` reads the example again to log the reason
             raw = None
         finally:
             del self.being_read[threading.get_ident()]
@@ -110,7 +112,7 @@ class Loader:
         return {**example, "valid": np.bool_(raw is not None), "index": index}
 
     def train(self, start: int = 0) -> Iterator[Example]:
-        """Batches start, start + 1, ... without end; every epoch visits each example once, in a new order."""
+        """Batches start, start + 1, ... indefinitely; every epoch visits each example once, in a new order."""
         order = grain.MapDataset.range(len(self.source)).seed(self.seed)
         if self.shuffle_window:
             window = grain.experimental.WindowShuffleMapDataset
@@ -120,9 +122,9 @@ class Loader:
         return self._iterate(order.random_map(self._read), start)
 
     def once(self) -> Iterator[Example]:
-        """Every example exactly once, in order; the last batch is filled up with blank, invalid ones."""
+        """Batches with every example exactly once, in order; the last one is filled up with blank, invalid examples."""
         padded = -(-len(self.source) // self.batch_size) * self.batch_size
-        rng = np.random.default_rng(0)  # test transforms draw nothing
+        rng = np.random.default_rng(0)  # test transforms do not draw from it
         return self._iterate(grain.MapDataset.range(padded).map(lambda i: self._read(i, rng)), 0)
 
     def reading(self) -> list[str]:
@@ -130,7 +132,7 @@ class Loader:
         return [self.source.name(i) for i in list(self.being_read.values()) if i < len(self.source)]
 
     def _iterate(self, examples: grain.MapDataset, start: int) -> Iterator[Example]:
-        """Batches from one on; a worker process that dies is replaced, up to RESTARTS times for one batch."""
+        """Batches from ``start`` on; a worker process that dies is replaced, up to RESTARTS times for one batch."""
         deaths = 0
         while True:
             try:
@@ -138,18 +140,18 @@ class Loader:
                     yield batch
                     start, deaths = start + 1, 0
                 return
-            except RuntimeError as error:  # grain's word for a worker that was killed
+            except RuntimeError as error:  # raised by grain if a worker was killed
                 deaths += 1
                 if "Worker process was terminated" not in str(error) or deaths > RESTARTS:
                     raise
-                LOGGER.warning("a data worker died (out of memory?): %s; started again at batch %d", error, start)
+                LOGGER.warning("a data worker died (out of memory?): %s; restarted at batch %d", error, start)
 
     def _batches(self, examples: grain.MapDataset, start: int) -> Iterator[Example]:
-        # Batched first and dealt out second: host h holds rows h*local .. (h+1)*local of each global batch,
+        # Examples are first batched and then split: host h holds rows h*local .. (h+1)*local of each global batch,
         # so that the global batch is the same array on any number of hosts.
         batches = examples.batch(self.batch_size // self.hosts)
         batches = batches[start * self.hosts + self.host :: self.hosts]
-        # A buffered element is a whole batch: grain's default of 500 would be terabytes.
+        # A buffered element is a whole batch, so grain's default of 500 elements could take a terabyte.
         read = grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=max(2, self.threads))
         batches = batches.to_iter_dataset(read)
         if self.workers:
@@ -160,7 +162,7 @@ class Loader:
         iterator = iter(batches)
         try:
             for batch in iterator:
-                if self.workers:  # a worker's arrays lie in shared memory: copied, they can be freed
+                if self.workers:  # a worker's arrays are in shared memory, which can be freed once they are copied
                     batch = {name: np.array(value) for name, value in batch.items()}
                 self._account(batch)
                 yield batch
@@ -169,16 +171,16 @@ class Loader:
                 iterator.close()
 
     def _account(self, batch: Example) -> None:
-        """Names each unreadable example once, and stops where there are too many."""
+        """Logs each unreadable example once, and stops the run if there are too many."""
         broken = batch["index"][~batch["valid"] & (batch["index"] >= 0)]
         for i in sorted(set(broken.tolist()) - self.corrupt):
             self.corrupt.add(i)
             LOGGER.warning("skipped %s", self._reason(i))
         if len(self.corrupt) > self.max_corrupt * len(self.source):
-            some = [self._reason(i) for i in itertools.islice(sorted(self.corrupt), 20)]
+            reasons = [self._reason(i) for i in itertools.islice(sorted(self.corrupt), 20)]
             raise UserError(
                 f"{len(self.corrupt)} of {len(self.source)} examples cannot be read, more than "
-                f"data.max_corrupt={self.max_corrupt:g} allows; repair or remove them:\n  " + "\n  ".join(some)
+                f"data.max_corrupt={self.max_corrupt:g} allows; repair or remove them:\n  " + "\n  ".join(reasons)
             )
 
     def _reason(self, i: int) -> str:
@@ -190,8 +192,10 @@ class Loader:
 
 
 def _die_with_parent(worker: int, workers: int) -> None:
-    """Ends a worker whose trainer was killed; without it, workers live for ever. A signal to all of a terminal's
-    processes is the trainer's to answer."""
+    """Ends a worker whose trainer was killed; otherwise it would run forever.
+
+    The worker ignores signals that a terminal sends to all of its processes; the trainer handles them.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 

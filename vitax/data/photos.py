@@ -1,4 +1,4 @@
-"""scikit-learn's two photographs: real images inside a package, for runs without any other."""
+"""scikit-learn's two photographs: real images that come with a package, for runs without other data."""
 
 import numpy as np
 
@@ -9,11 +9,18 @@ TILE = 32
 
 
 def photos(*, path: str, train: str, test: str, test_fraction: float, channels: int) -> Splits:
-    """Tiles of 32x32 pixels of "china.jpg" and "flower.jpg" (427x640), in two classes; every fifth tile is for the
-    test. Between neighbours there is a border, but not more: it is a small and easy test.
+    """Tiles of 32x32 pixels of "china.jpg" and "flower.jpg" (427x640), in two classes.
+
+    Every fifth tile is for the test. Test tiles directly adjoin training tiles, so the test is small and easy.
+
+    Args:
+        path: must be empty, because the data are built in.
+        train, test: must be "train" and "test".
+        test_fraction: not used.
+        channels: 3 for RGB, 1 for grey.
 
     Raises:
-        UserError: a path or a split that these data do not have.
+        UserError: a path is given, or a split that these data do not have.
     """
     if path:
         raise UserError(
@@ -31,18 +38,18 @@ def photos(*, path: str, train: str, test: str, test_fraction: float, channels: 
     images, labels = np.concatenate(tiles), np.asarray(labels, np.int32)
     held = np.arange(len(images)) % 5 == 0
     parts = [
-        Arrays({"image": images[which], "label": labels[which]}, ("china", "flower"), f"photos/{name}")
-        for name, which in (("train", ~held), ("test", held))
+        Arrays({"image": images[mask], "label": labels[mask]}, ("china", "flower"), f"photos/{name}")
+        for name, mask in (("train", ~held), ("test", held))
     ]
     return Splits(*parts, origin="tiles of scikit-learn's two photographs")
 
 
 def load_photos(channels: int = 3) -> list[np.ndarray]:
-    """The temple and the flower, [427, 640, channels] uint8 each."""
-    from sklearn.datasets import load_sample_images  # 1.5 s: only who asks for it pays
+    """The photographs of a temple and of a flower, each [427, 640, channels] uint8."""
+    from sklearn.datasets import load_sample_images  # takes 1.5 s, so only runs that need it import it
 
-    found = [np.asarray(image) for image in load_sample_images().images]
+    images = [np.asarray(image) for image in load_sample_images().images]
     if channels == 3:
-        return found
+        return images
     grey = np.asarray([0.299, 0.587, 0.114])
-    return [(image @ grey).round().astype(np.uint8)[..., None] for image in found]
+    return [(image @ grey).round().astype(np.uint8)[..., None] for image in images]

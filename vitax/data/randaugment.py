@@ -1,9 +1,9 @@
 """RandAugment and colour jitter on uint8 images.
 
-RandAugment: Cubuk et al. 2019, arXiv:1909.13719, in the form DeiT, MAE and Swin train with, known in timm as
-``rand-m9-mstd0.5-inc1``: fifteen operations whose strength grows with the magnitude, each applied with
-probability 1/2, the magnitude drawn anew from a normal distribution each time. Unlike timm, what moves in from
-outside is always grey and interpolation always bilinear.
+RandAugment (Cubuk et al. 2019, arXiv:1909.13719) has the form that DeiT, MAE and Swin train with, which timm calls
+``rand-m9-mstd0.5-inc1``: there are fifteen operations whose strength grows with the magnitude. Each drawn operation is
+applied with probability 1/2, and its magnitude is drawn from a normal distribution each time. Unlike in timm, pixels
+from outside the image are always grey, and interpolation is always bilinear.
 """
 
 import numpy as np
@@ -14,11 +14,11 @@ FULL_MAGNITUDE = 10.0
 
 
 def color_jitter(image: np.ndarray, rng: np.random.Generator, *, strength: float) -> np.ndarray:
-    """Brightness, contrast and saturation, each scaled by U(1 - strength, 1 + strength), in random order.
+    """Scales brightness, contrast and saturation by U(1 - strength, 1 + strength) each, in random order.
 
     Args:
         image: [H, W, C] uint8; a grey image has no saturation to change.
-        strength: 0 < strength; factors below 0 are cut to 0.
+        strength: largest change of a factor, above 0; factors below 0 are raised to 0.
     """
     picture = _to_pil(image)
     enhancers = [ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color]
@@ -41,10 +41,10 @@ def rand_augment(
 
     Args:
         image: [H, W, C] uint8.
-        layers: operations drawn.
-        magnitude: mean strength, 0 (nothing) to 10.
-        magnitude_std: standard deviation of the strength; draws are cut to 0..10.
-        probability: that a drawn operation is applied.
+        layers: number of operations that are drawn.
+        magnitude: mean strength, 0 (weakest) to 10.
+        magnitude_std: standard deviation of the strength; draws are clipped to 0..10.
+        probability: probability that a drawn operation is applied.
     """
     picture = _to_pil(image)
     for k in rng.integers(len(OPERATIONS), size=layers):
@@ -73,7 +73,7 @@ def _affine(picture: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
     )
 
 
-# Each operation: (picture, strength 0..1, rng) -> picture.
+# Each operation is a function (picture, strength 0..1, rng) -> picture.
 
 
 def _auto_contrast(picture, strength, rng):
@@ -96,7 +96,7 @@ def _rotate(picture, strength, rng):
 
 
 def _posterize(picture, strength, rng):
-    # 4 bits down to 1: none at all would be black.
+    # From 4 bits down to 1; with 0 bits, the image would be black.
     return ImageOps.posterize(picture, max(1, 4 - int(4 * strength)))
 
 

@@ -1,4 +1,4 @@
-"""Texts, or pairs of them, with labels: a table, or a task made of Python's own documentation."""
+"""Labelled texts or pairs of texts: from a table, or a task made from Python's own documentation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ LAYOUT = (
 
 
 class Sentences:
-    """Labelled texts in memory: {"texts": (first,) or (first, second), "label"}."""
+    """Labelled texts in memory; an example is {"texts": (first,) or (first, second), "label"}."""
 
     def __init__(self, texts: Sequence[tuple[str, ...]], labels: np.ndarray, names: Sequence[str], origin: str):
         self.texts, self.labels = list(texts), np.asarray(labels, np.int32)
@@ -30,45 +30,51 @@ class Sentences:
     def __getitem__(self, i: int) -> dict[str, object]:
         return {"texts": self.texts[i], "label": self.labels[i]}
 
-    def name(self, i: int) -> str:  # with words: what is found by its name has to change with them
+    def name(self, i: int) -> str:  # includes words, so that a changed text has another name
         return f"{self.origin}:{i + 1} {self.texts[i][0][:40]!r}"
 
 
 def sentence_table(*, path: str, train: str, test: str, test_fraction: float) -> Splits:
-    """A table of labelled texts; without one for the test, ``test_fraction`` of every class is held back.
+    """Opens a table of labelled texts.
+
+    Args:
+        path: a table, or a folder with a table for each split.
+        train, test: names of the tables in the folder, without extension.
+        test_fraction: share of every class that is held back if there is no table for the test.
 
     Raises:
-        UserError: there is no table, its columns are not "text" and "label", or it has one class only.
+        UserError: there is no table, it lacks the column "text" or "label", it has only one class, or the tables of
+            the two splits do not match.
     """
     root = Path(path).expanduser()
     if not path or not root.exists():
         raise UserError(f"data.path={path!r} does not exist; {LAYOUT}")
     files = {split: table_of(root, split) for split in (train, test)} if root.is_dir() else {}
-    learned = files.get(train) or (root if root.is_file() else None)
-    if learned is None:
+    train_file = files.get(train) or (root if root.is_file() else None)
+    if train_file is None:
         raise UserError(f"{path} holds no {train}.csv, .tsv or .jsonl; {LAYOUT}")
-    texts, labels = _read(learned)
+    texts, labels = _read(train_file)
     names = sorted(set(labels))
     if len(names) < 2:
-        raise UserError(f"{learned} has one class only, {names[0]!r}; two at least are needed; {LAYOUT}")
+        raise UserError(f"{train_file} has only one class, {names[0]!r}, but at least two are needed; {LAYOUT}")
     numbers = np.asarray([names.index(label) for label in labels], np.int32)
     if not files.get(test):
         keep, held = holdout(numbers, test_fraction)
-        parts = [Sentences([texts[i] for i in which], numbers[which], names, str(learned)) for which in (keep, held)]
-        return Splits(*parts, f"{learned}, {test_fraction:.0%} of every class held back for the test")
+        parts = [Sentences([texts[i] for i in index], numbers[index], names, str(train_file)) for index in (keep, held)]
+        return Splits(*parts, f"{train_file}, {test_fraction:.0%} of every class held back for the test")
     test_texts, test_labels = _read(files[test])
     if unknown := sorted(set(test_labels) - set(names)):
         raise UserError(
-            f"{files[test]} holds classes that {learned} does not: {', '.join(unknown[:5])}; "
-            "remove these rows, or add such texts to the training"
+            f"{files[test]} holds classes that {train_file} does not: {', '.join(unknown[:5])}; "
+            "remove these rows, or add texts of these classes to the training table"
         )
     if len(texts[0]) != len(test_texts[0]):
-        raise UserError(f"{learned} and {files[test]} must both have a column 'text_pair', or neither")
+        raise UserError(f"either both or neither of {train_file} and {files[test]} must have a column 'text_pair'")
     test_numbers = np.asarray([names.index(label) for label in test_labels], np.int32)
     return Splits(
-        Sentences(texts, numbers, names, str(learned)),
+        Sentences(texts, numbers, names, str(train_file)),
         Sentences(test_texts, test_numbers, names, str(files[test])),
-        f"{learned} and {files[test]}",
+        f"{train_file} and {files[test]}",
     )
 
 
@@ -84,26 +90,31 @@ def _read(file: Path) -> tuple[list[tuple[str, ...]], list[str]]:
 
 
 def topic_sentences(*, path: str, train: str, test: str, test_fraction: float) -> Splits:
-    """Which chapter of Python's language reference a sentence is from: the ten with the most sentences.
+    """Sentences of Python's language reference, labelled with their chapter: the ten with the most sentences.
+
+    Args:
+        path: must be empty, because the data are built in.
+        train, test: names of the splits, used in the names of the examples.
+        test_fraction: share of every class that is held back.
 
     Raises:
         UserError: a path is given.
     """
     if path:
         raise UserError(f"data.path={path!r} is given but data.name is 'topics', which is built in")
-    # A sentence may stand in several chapters: it is nobody's then.
+    # A sentence that occurs in several chapters is left out.
     chapters = {name: sentences(text) for name, text in topic_texts().items()}
     places: dict[str, set[str]] = {}
     for name, lines in chapters.items():
         for line in lines:
             places.setdefault(line, set()).add(name)
-    own = {n: sorted({s for s in lines if len(places[s]) == 1}) for n, lines in chapters.items()}
-    names = sorted(sorted(own, key=lambda name: (-len(own[name]), name))[:10])
-    texts = [(line,) for name in names for line in own[name]]
-    labels = np.repeat(np.arange(len(names)), [len(own[name]) for name in names]).astype(np.int32)
+    unique = {n: sorted({s for s in lines if len(places[s]) == 1}) for n, lines in chapters.items()}
+    names = sorted(sorted(unique, key=lambda name: (-len(unique[name]), name))[:10])
+    texts = [(line,) for name in names for line in unique[name]]
+    labels = np.repeat(np.arange(len(names)), [len(unique[name]) for name in names]).astype(np.int32)
     parts = [
-        Sentences([texts[i] for i in which], labels[which], names, f"topics/{split}")
-        for split, which in zip((train, test), holdout(labels, test_fraction), strict=True)
+        Sentences([texts[i] for i in indices], labels[indices], names, f"topics/{split}")
+        for split, indices in zip((train, test), holdout(labels, test_fraction), strict=True)
     ]
     return Splits(*parts, "sentences of ten chapters in pydoc_data.topics")
 

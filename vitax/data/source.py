@@ -1,4 +1,4 @@
-"""What a source of examples is, and the ones that need nothing from outside."""
+"""The protocol of a source of examples, and sources that hold arrays or wrap another source."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,8 +12,9 @@ from vitax.data.holdout import equal_shares, stratified_folds
 class Source(Protocol):
     """Examples by index.
 
-    class_names: of the labels; empty where there are none.
-    labels: [n] int, of all examples; None where there are none, or where all would have to be read for them.
+    Attributes:
+        class_names: names of the classes; empty if there are no labels.
+        labels: [n] int, labels of all examples; None if there are none, or if every example would have to be read.
     """
 
     class_names: Sequence[str]
@@ -27,7 +28,13 @@ class Source(Protocol):
 
 
 class Splits(NamedTuple):
-    """What a run learns from and what it is tested on, and where both were found."""
+    """The sources that a run learns from and is tested on.
+
+    Attributes:
+        train: source of the training split.
+        test: source of the test split.
+        origin: description of the place where both were found, for a person.
+    """
 
     train: Source
     test: Source
@@ -35,9 +42,9 @@ class Splits(NamedTuple):
 
 
 def identity(source: Source) -> dict[str, Any]:
-    """What tells two states of a data set apart: size, classes, and a digest of the names of the examples.
+    """The identity of a state of a dataset: its size, its classes and a digest of the names of its examples.
 
-    Of more than two million examples every second, third, ... name counts.
+    For two million examples or more, the digest includes only every second, third, ... name.
     """
     digest = hashlib.blake2b(digest_size=8)
     for i in range(0, len(source), max(1, len(source) // 1_000_000)):
@@ -46,7 +53,7 @@ def identity(source: Source) -> dict[str, Any]:
 
 
 class Arrays:
-    """Examples that are in memory already: {"image": [n, H, W, C] uint8, "label": [n] int32}."""
+    """Examples that are already in memory: {"image": [n, H, W, C] uint8, "label": [n] int32}."""
 
     def __init__(self, arrays: dict[str, np.ndarray], class_names: Sequence[str], origin: str):
         sizes = {name: len(array) for name, array in arrays.items()}
@@ -65,11 +72,16 @@ class Arrays:
         return f"{self.origin}[{i}]"
 
 
-OVERHEAD = 500  # bytes of Python objects around a kept example, about
+OVERHEAD = 500  # approximate bytes of the Python objects around a cached example
 
 
 class Cached:
-    """Keeps decoded examples in memory until the budget is used up; the rest is read again each time."""
+    """A source that keeps decoded examples in memory until its budget is used up and reads the rest each time.
+
+    Args:
+        source: source of the examples.
+        budget: bytes of memory to use.
+    """
 
     def __init__(self, source: Source, budget: int):
         self.source, self.class_names = source, source.class_names
@@ -85,7 +97,7 @@ class Cached:
             return self.kept[i]
         example = self.source[i]
         size = OVERHEAD + sum(np.asarray(value).nbytes for value in example.values())
-        if size <= self.left:  # without a lock: threads may overspend by the few examples they hold
+        if size <= self.left:  # there is no lock: threads may overspend by the few examples that they hold
             self.left -= size
             self.kept[i] = example
         return example
@@ -95,7 +107,7 @@ class Cached:
 
 
 class Subset:
-    """Some examples of a source, by index."""
+    """The examples of a source with the given indices."""
 
     def __init__(self, source: Source, index: np.ndarray):
         self.source, self.index, self.class_names = source, index, source.class_names
@@ -112,19 +124,22 @@ class Subset:
 
 
 def chosen(splits: Splits, *, fold: int = 0, num_folds: int = 0, train_examples: int = 0) -> Splits:
-    """Cross-validation, or fewer examples, within the training split; the test split proper stays untouched.
+    """Splits for cross-validation, or for training on fewer examples, taken from the training split.
+
+    Cross-validation tests on a part of the training split and leaves the test split unused.
 
     Args:
-        fold: the one to test on, 0..num_folds-1; the others are learned from.
-        num_folds: each class is dealt out to so many; 0 = no cross-validation.
-        train_examples: learn from so many examples, an equal share of every class; 0 = from all.
+        splits: the training and the test split.
+        fold: number of the fold to test on, 0..num_folds-1; the other folds are learned from.
+        num_folds: number of folds, over which each class is spread evenly; 0 = no cross-validation.
+        train_examples: number of examples to learn from, with an equal share of every class; 0 = all.
 
     Raises:
-        ValueError: data without labels, or a fold that does not exist.
+        ValueError: the data have no labels, or the fold or the number of examples is out of its range.
     """
     labels = splits.train.labels
     if (num_folds or train_examples) and labels is None:
-        raise ValueError("num_folds and train_examples need labels, which these data do not have, or not at hand")
+        raise ValueError("num_folds and train_examples need labels, which these data do not have or do not list")
     if fold and not num_folds:
         raise ValueError(f"fold={fold} needs num_folds")
     if num_folds:
@@ -142,7 +157,7 @@ def chosen(splits: Splits, *, fold: int = 0, num_folds: int = 0, train_examples:
         if not 0 < train_examples <= count:
             raise ValueError(f"train_examples={train_examples} must lie in 1..{count}")
         labels = np.asarray(splits.train.labels)
-        kept = equal_shares(labels, train_examples)
-        origin = f"{splits.origin}, {len(kept)} examples to learn from"
-        splits = Splits(Subset(splits.train, kept), splits.test, origin)
+        index = equal_shares(labels, train_examples)
+        origin = f"{splits.origin}, {len(index)} training examples"
+        splits = Splits(Subset(splits.train, index), splits.test, origin)
     return splits

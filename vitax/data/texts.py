@@ -1,4 +1,4 @@
-"""Running text: documents of lines, read where they lie."""
+"""Running text: documents made of lines, which are read from their files on demand."""
 
 import mmap
 from collections.abc import Sequence
@@ -10,29 +10,29 @@ from vitax.data.source import Splits
 from vitax.errors import UserError
 
 LAYOUT = (
-    "expected text files with a sentence or paragraph a line and an empty line between documents: FILE.txt, "
-    "DIR/*.txt, or DIR/train*.txt and DIR/test*.txt"
+    "expected text files with one sentence or paragraph per line and an empty line between documents, as FILE.txt, "
+    "as DIR/*.txt, or as DIR/train*.txt and DIR/test*.txt"
 )
 
 
 class Lines:
-    """The lines of text files, by number; only where they begin and end is kept in memory (16 bytes each).
+    """The lines of text files, by number; only their positions are kept in memory (24 bytes per line).
 
     Args:
-        files: UTF-8; a line that is empty, and the end of a file, end a document.
+        files: paths of UTF-8 files; an empty line ends a document, and so does the end of a file.
 
     Attributes:
-        document: [n] int32, of each line; rising.
+        document: [n] int32, number of the document of each line; ascending.
     """
 
     def __init__(self, files: Sequence[str]):
         self.class_names, self.labels, self.files = (), None, list(files)
         self.maps: dict[int, mmap.mmap] = {}
-        found = [_index(file) for file in self.files]
-        first = np.cumsum([0] + [int(d[-1]) + 1 if len(d) else 0 for _, _, d in found])
-        self.starts, self.ends = (np.concatenate([f[i] for f in found]) for i in (0, 1))
-        self.file = np.repeat(np.arange(len(found), dtype=np.int32), [len(f[0]) for f in found])
-        self.document = np.concatenate([d + start for (_, _, d), start in zip(found, first, strict=False)]).astype(
+        indexes = [_index(file) for file in self.files]
+        first = np.cumsum([0] + [int(d[-1]) + 1 if len(d) else 0 for _, _, d in indexes])
+        self.starts, self.ends = (np.concatenate([f[i] for f in indexes]) for i in (0, 1))
+        self.file = np.repeat(np.arange(len(indexes), dtype=np.int32), [len(f[0]) for f in indexes])
+        self.document = np.concatenate([d + start for (_, _, d), start in zip(indexes, first, strict=False)]).astype(
             np.int32
         )
 
@@ -52,18 +52,18 @@ class Lines:
     def name(self, i: int) -> str:
         return f"{self.files[self.file[i]]}@{self.starts[i]}"
 
-    def __getstate__(self) -> dict:  # a memory map does not travel to worker processes
+    def __getstate__(self) -> dict:  # a memory map cannot be sent to worker processes
         return {**self.__dict__, "maps": {}}
 
 
 def _index(file: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where the lines that are not empty begin and end, and their documents, from 0 on."""
+    """Begin, end and document of each line that is not empty; positions are in bytes, documents count from 0."""
     if not Path(file).stat().st_size:
         return (np.zeros(0, np.int64),) * 3
     data = np.memmap(file, np.uint8, mode="r")
     if not data[: 1 << 16].all():
-        raise UserError(f"{file} is no UTF-8 text: it holds zero bytes; save it as UTF-8")
-    parts, step = ([], 1 << 26)  # a part at a time: the comparison of a whole file would fill the memory
+        raise UserError(f"{file} is not UTF-8 text: it holds zero bytes; save it as UTF-8")
+    parts, step = ([], 1 << 26)  # one part at a time, because comparing a whole file would fill the memory
     for begin in range(0, len(data), step):
         parts.append(np.flatnonzero(data[begin : begin + step] == 10) + begin)
     ends = np.concatenate(parts)
@@ -79,7 +79,7 @@ def _index(file: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 class Memory:
-    """The same for texts that are in memory: a list of documents, each a list of lines."""
+    """The lines of texts that are in memory: a list of documents, each a list of lines."""
 
     def __init__(self, documents: Sequence[Sequence[str]], origin: str):
         self.class_names, self.labels, self.origin = (), None, origin
@@ -119,14 +119,14 @@ def split_documents(whole: Lines | Memory, fraction: float, origin: str) -> Spli
     """Holds back a share of the documents, at least one; a text of one document is cut in two.
 
     Raises:
-        UserError: the share is not in (0, 1), or there are fewer than two lines.
+        UserError: ``fraction`` is not in (0, 1), or there are fewer than two lines.
     """
     count = int(whole.document[-1]) + 1 if len(whole) else 0
     if not 0 < fraction < 1:
         raise UserError(f"config.data.test_fraction={fraction} must lie in (0, 1)")
     if count < 2:
         if len(whole) < 2:
-            raise UserError(f"{origin} holds {len(whole)} lines, two at least are needed; {LAYOUT}")
+            raise UserError(f"{origin} holds {len(whole)} lines, but at least two are needed; {LAYOUT}")
         cut = len(whole) - max(1, round(fraction * len(whole)))
         whole.document = np.where(np.arange(len(whole)) < cut, 0, 1).astype(np.int32)
         count = 2
@@ -135,16 +135,20 @@ def split_documents(whole: Lines | Memory, fraction: float, origin: str) -> Spli
         held = np.zeros(count, bool)
         order = np.random.default_rng(0).permutation(count)
         held[order[: min(count - 1, max(1, round(fraction * count)))]] = True
-    told = f"{origin}, {int(held.sum())} of {count:,} documents held back for the test"
-    return Splits(Part(whole, ~held), Part(whole, held), told)
+    description = f"{origin}, {int(held.sum())} of {count:,} documents held back for the test"
+    return Splits(Part(whole, ~held), Part(whole, held), description)
 
 
 def text_files(*, path: str, train: str, test: str, test_fraction: float) -> Splits:
-    """Text files: DIR/train*.txt and DIR/test*.txt, or a file, or all .txt of a folder, of which ``test_fraction`` of
-    the documents is held back.
+    """Opens text files: ``path/train*.txt`` and ``path/test*.txt``, or all .txt files of a folder, or one file.
+
+    Args:
+        path: a text file, or a folder with text files.
+        train, test: prefixes of the names of the files of each split.
+        test_fraction: share of the documents that is held back if there are not files for both splits.
 
     Raises:
-        UserError: there is no text there.
+        UserError: ``path`` does not exist or holds no text.
     """
     root = Path(path).expanduser()
     if not path or not root.exists():
@@ -152,11 +156,11 @@ def text_files(*, path: str, train: str, test: str, test_fraction: float) -> Spl
     if root.is_dir():
         parts = [sorted(map(str, root.glob(f"{split}*.txt"))) for split in (train, test)]
         if all(parts):
-            learned, tested = (Lines(files) for files in parts)
-            for split, lines in ((train, learned), (test, tested)):
+            train_lines, test_lines = (Lines(files) for files in parts)
+            for split, lines in ((train, train_lines), (test, test_lines)):
                 if not len(lines):
                     raise UserError(f"the files {split}*.txt of {path} hold no text; {LAYOUT}")
-            return Splits(learned, tested, f"{len(parts[0])} text files of {path}")
+            return Splits(train_lines, test_lines, f"{len(parts[0])} text files of {path}")
         files = sorted(map(str, root.glob("*.txt")))
     else:
         files = [str(root)]
@@ -166,9 +170,14 @@ def text_files(*, path: str, train: str, test: str, test_fraction: float) -> Spl
 
 
 def topics(*, path: str, train: str, test: str, test_fraction: float) -> Splits:
-    """English prose inside Python itself: the language reference, as ``help()`` shows it; a topic is a document.
+    """English prose that comes with Python: the language reference, as ``help()`` shows it; a topic is a document.
 
-    It differs a little between versions of Python.
+    The text differs slightly between versions of Python.
+
+    Args:
+        path: must be empty, because the data are built in.
+        train, test: not used.
+        test_fraction: share of the documents that is held back.
 
     Raises:
         UserError: a path is given.
@@ -181,27 +190,36 @@ def topics(*, path: str, train: str, test: str, test_fraction: float) -> Splits:
 
 
 def topic_texts() -> dict[str, str]:
-    """{topic: text} of the language reference that comes with Python."""
+    """The language reference that comes with Python, as {topic: text}."""
     from pydoc_data.topics import topics as found
 
     return dict(sorted(found.items()))
 
 
 def sentences(text: str) -> list[str]:
-    """Sentences of prose in paragraphs; examples of code, tables and headlines are left out."""
-    found = []
+    """The sentences of a text that are prose in paragraphs; code examples, tables and headlines are left out."""
+    prose = []
     for paragraph in text.split("\n\n"):
         words = " ".join(paragraph.split())
         if paragraph.startswith("   ") or len(words) < 40 or "::=" in words or not words[0].isalpha():
             continue
         for sentence in words.replace(".  ", ". ").split(". "):
             if len(sentence) > 20:
-                found.append(sentence.rstrip(".") + ".")
-    return found
+                prose.append(sentence.rstrip(".") + ".")
+    return prose
 
 
 def number_lines(*, path: str, train: str, test: str, test_fraction: float) -> Splits:
-    """Lines such as "217 = two hundred and seventeen", each a document; tests ask for numbers that training has not."""
+    """Lines such as "217 = two hundred and seventeen", each a document; no number is in both splits.
+
+    Args:
+        path: must be empty, because the data are generated.
+        train, test: names of the splits.
+        test_fraction: not used.
+
+    Raises:
+        UserError: a path is given.
+    """
     from vitax.data.bitext import number_names
 
     pairs = number_names(path=path, train=train, test=test, source="digits", target="en")

@@ -1,4 +1,4 @@
-"""Data sets prepared by TensorFlow Datasets, read without TensorFlow."""
+"""Datasets prepared by TensorFlow Datasets, read without TensorFlow."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -12,11 +12,11 @@ from vitax.errors import UserError
 
 
 class UnknownDataSet(Exception):
-    """TFDS knows no data set of that name."""
+    """TFDS knows no dataset with this name."""
 
 
 class Tfds:
-    """One split of a prepared TFDS data set, images still encoded until they are asked for."""
+    """One split of a prepared TFDS dataset; images are decoded on demand."""
 
     def __init__(self, records: Any, class_names: Sequence[str], channels: int, origin: str):
         self.records, self.class_names = records, tuple(class_names)
@@ -41,51 +41,55 @@ class Tfds:
 
 
 def tfds(name: str, *, path: str, train: str, test: str, test_fraction: float, channels: int) -> Splits:
-    """A labelled image data set prepared by TensorFlow Datasets.
+    """Opens a labelled image dataset prepared by TensorFlow Datasets.
 
     Args:
-        path: the TFDS ``data_dir``; empty = its default, ~/tensorflow_datasets.
-        train, test: split names; slices such as ``train[:90%]`` are legal.
+        name: name of the dataset.
+        path: TFDS's ``data_dir``; empty = the environment's TFDS_DATA_DIR or, if it is not set, ~/tensorflow_datasets.
+        train, test: names of the splits; slices such as ``train[:90%]`` are allowed.
+        test_fraction: not used, because both splits are named.
+        channels: 3 for RGB, 1 for grey.
 
     Raises:
-        UserError: it is not prepared, or has no images with labels.
+        UnknownDataSet: TFDS knows no dataset with this name.
+        UserError: the dataset is not prepared, or it has no images with labels.
     """
     builder, split = open_builder(name, path)
     features = builder.info.features
     if "image" not in features or "label" not in features:
-        raise UserError(f"TFDS data set {name} has the features {', '.join(features)}; 'image' and 'label' are needed")
+        raise UserError(f"TFDS dataset {name} has the features {', '.join(features)}; 'image' and 'label' are needed")
     names = features["label"].names
     parts = [Tfds(split(which), names, channels, f"{name}/{which}") for which in (train, test)]
     return Splits(*parts, origin=f"TFDS {name} in {builder.data_path}")
 
 
 def open_builder(name: str, path: str) -> tuple[Any, Callable[[str], Any]]:
-    """A data set prepared by TensorFlow Datasets in the array_record format; TensorFlow is not needed to read it.
+    """Opens a dataset prepared by TensorFlow Datasets in the array_record format, which is readable without TensorFlow.
 
     Returns:
-        The builder, and a function from the name of a split to its records, images still encoded.
+        The builder, and a function from the name of a split to its records, with images still encoded.
 
     Raises:
-        UnknownDataSet: TFDS knows no such name.
-        UserError: it is not prepared, or not so that it can be read.
+        UnknownDataSet: TFDS knows no dataset with this name.
+        UserError: the dataset is not prepared, or it cannot be opened.
     """
-    import tensorflow_datasets as tfds_lib  # 0.6 s: only who asks for it pays
+    import tensorflow_datasets as tfds_lib  # takes 0.6 s, so only runs that need it import it
 
     data_dir = os.path.expanduser(path or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
     prepare = (
         "to prepare it: pip install tensorflow-cpu importlib_resources && "
         f"tfds build {name} --file_format=array_record --data_dir={data_dir}; "
         "to see a run without it, use the config's variant ':demo'; "
-        "for your own data set config.data.name and config.data.path, see README.md"
+        "for your own data, set config.data.name and config.data.path, see README.md"
     )
     try:
         builder = tfds_lib.builder(name, data_dir=data_dir)
     except tfds_lib.core.registered.DatasetNotFoundError as error:
-        raise UnknownDataSet(f"no TFDS data set of that name is known or lies in {data_dir}; {prepare}") from error
+        raise UnknownDataSet(f"no TFDS dataset with that name is known or is in {data_dir}; {prepare}") from error
     except Exception as error:
-        raise UserError(f"TFDS data set {name} cannot be opened: {error}; {prepare}") from error
+        raise UserError(f"TFDS dataset {name} cannot be opened: {error}; {prepare}") from error
     if not builder.info.splits:
-        raise UserError(f"TFDS data set {name} is not prepared in {builder.data_path}; {prepare}")
+        raise UserError(f"TFDS dataset {name} is not prepared in {builder.data_path}; {prepare}")
     encoded = {"image": tfds_lib.decode.SkipDecoding()} if "image" in builder.info.features else {}
 
     def split(which: str) -> Any:
@@ -93,12 +97,12 @@ def open_builder(name: str, path: str) -> tuple[Any, Callable[[str], Any]]:
             records = builder.as_data_source(split=which, decoders=encoded)
             files = builder.info.splits[which].filepaths
         except NotImplementedError as error:  # prepared as tfrecord
-            raise UserError(f"TFDS data set {name}: {error}; {prepare}") from error
+            raise UserError(f"TFDS dataset {name} cannot be read: {error}; {prepare}") from error
         except Exception as error:
             known = ", ".join(builder.info.splits)
-            raise UserError(f"TFDS data set {name} has no split {which!r} (it has {known}): {error}") from error
+            raise UserError(f"TFDS dataset {name} has no split {which!r} (it has {known}): {error}") from error
         if missing := [str(file) for file in files if not os.path.exists(file)]:
-            raise UserError(f"TFDS data set {name} lacks {len(missing)} files, {missing[0]} among them")
+            raise UserError(f"TFDS dataset {name} lacks {len(missing)} files, for example {missing[0]}")
         return records
 
     return builder, split

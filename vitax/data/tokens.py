@@ -1,6 +1,6 @@
-"""Texts to token ids and back: byte-level BPE trained on the data, or a tokenizer from elsewhere.
+"""Conversion of texts to token ids and back, by a byte-level BPE trained on the data or by an existing tokenizer.
 
-BPE, because it is the one kind that the library trains to the same result every time.
+A new tokenizer is always a BPE, because it is the only kind that the library trains to the same result every time.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +13,7 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from vitax.errors import UserError
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # padding is id 0
-# What tokenizers of other projects call theirs.
+# Names of the special tokens in our own tokenizers and in those of other projects.
 NAMES = {
     "pad": ("[PAD]", "<pad>", "<|pad|>"),
     "begin": ("[CLS]", "<s>", "<|startoftext|>", "<|begin_of_text|>"),
@@ -23,41 +23,41 @@ NAMES = {
 
 
 class Vocabulary:
-    """A tokenizer, and the ids of its special tokens: ``pad``, ``begin``, ``end``, ``mask``; -1 = it has none.
+    """A tokenizer with the ids of its special tokens ``pad``, ``begin``, ``end`` and ``mask``; -1 = no such token.
 
     Args:
-        tokenizer: of the tokenizers library; special tokens that it would add by itself are left to the caller.
+        tokenizer: tokenizer of the tokenizers library; it does not add special tokens, which the caller has to do.
     """
 
     def __init__(self, tokenizer: tokenizers.Tokenizer):
         self.tokenizer = tokenizer
-        # Not the number of tokens: ids may have gaps.
+        # This is not the number of tokens, because ids may have gaps.
         self.size = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
         self.pad, self.begin, self.end, self.mask = (self._id(NAMES[kind]) for kind in ("pad", "begin", "end", "mask"))
         tokenizer.no_padding()
         tokenizer.no_truncation()
 
     def _id(self, names: Sequence[str]) -> int:
-        found = (self.tokenizer.token_to_id(name) for name in names)
-        return next((token for token in found if token is not None), -1)
+        ids = (self.tokenizer.token_to_id(name) for name in names)
+        return next((token for token in ids if token is not None), -1)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids, without special ones."""
+        """The token ids of a text, without special ones."""
         return self.tokenizer.encode(text, add_special_tokens=False).ids
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        """The same for many texts, on all cores."""
-        found = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [encoding.ids for encoding in found]
+        """The token ids of many texts, without special ones, computed on all cores."""
+        encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of token ids up to the first ``end``; special tokens are left out."""
-        kept = []
+        shown = []
         for token in ids:
             if token == self.end:
                 break
-            kept.append(int(token))
-        return self.tokenizer.decode(kept, skip_special_tokens=True).strip()
+            shown.append(int(token))
+        return self.tokenizer.decode(shown, skip_special_tokens=True).strip()
 
     def token(self, number: int) -> str:
         """A single token as text."""
@@ -68,20 +68,20 @@ class Vocabulary:
 
 
 def from_json(text: str) -> Vocabulary:
-    """The vocabulary that `Vocabulary.to_json` has written, or any tokenizer.json."""
+    """The vocabulary in a text that `Vocabulary.to_json` has written, or in the text of any tokenizer.json."""
     return Vocabulary(tokenizers.Tokenizer.from_str(text))
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int, lowercase: bool = False) -> Vocabulary:
-    """Byte-level BPE (Sennrich et al. 2015, arXiv:1508.07909; on bytes, nothing is ever unknown).
+    """Trains a byte-level BPE (Sennrich et al. 2015, arXiv:1508.07909; since it works on bytes, no text is unknown).
 
     Args:
-        texts: to learn from.
-        vocab_size: at most so many tokens, 261 at least: 256 bytes and the special ones.
-        lowercase: capitals do not count, and are not given back.
+        texts: texts to learn from.
+        vocab_size: largest number of tokens, at least 261: 256 bytes and the special tokens.
+        lowercase: convert texts to lower case; decoded texts then have no capitals.
 
     Raises:
-        UserError: a vocabulary that is smaller than the bytes and special tokens.
+        UserError: ``vocab_size`` is smaller than the number of bytes and special tokens.
     """
     least = len(SPECIAL) + 256
     if vocab_size < least:
@@ -93,7 +93,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int, lowercase: bool = False) ->
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        # A mask swallows the space before it: it stands for " word", as in training.
+        # A mask includes the space before it, because it stands for " word", as in training.
         special_tokens=[AddedToken(t, special=True, lstrip=t == "[MASK]") for t in SPECIAL],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
@@ -103,18 +103,19 @@ def train_bpe(texts: Iterable[str], vocab_size: int, lowercase: bool = False) ->
 
 
 def load_vocabulary(path: str, lowercase: bool = True) -> Vocabulary:
-    """A ``tokenizer.json`` of the tokenizers library, or the WordPiece ``vocab.txt`` of BERT.
+    """Loads a ``tokenizer.json`` of the tokenizers library, or a WordPiece ``vocab.txt`` of BERT.
 
     Args:
-        lowercase: of a ``vocab.txt``, which does not say it: True for uncased models.
+        path: path of the file.
+        lowercase: convert texts to lower case with a ``vocab.txt``, which does not record it: True for uncased models.
 
     Raises:
-        UserError: there is no such file, or it cannot be read.
+        UserError: the file does not exist, or it cannot be read.
     """
     file = Path(path).expanduser()
     if not file.is_file():
         raise UserError(
-            f"data.tokenizer={path!r} is no file; give a tokenizer.json or a WordPiece vocab.txt, or leave it "
+            f"data.tokenizer={path!r} is not a file; give a tokenizer.json or a WordPiece vocab.txt, or leave it "
             "empty to train one on the data"
         )
     try:
@@ -128,7 +129,7 @@ def load_vocabulary(path: str, lowercase: bool = True) -> Vocabulary:
             tokenizer.add_special_tokens([t for t in SPECIAL if tokenizer.token_to_id(t) is not None])
         else:
             tokenizer = tokenizers.Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises bare ones
+    except Exception as error:  # the library raises bare exceptions
         raise UserError(f"data.tokenizer={path!r} cannot be read: {error}") from error
     return Vocabulary(tokenizer)
 
@@ -139,11 +140,11 @@ def vocabulary(
     """The tokenizer of a run.
 
     Args:
-        texts: the training texts; asked for only where a tokenizer is trained.
-        tokenizer: a tokenizer.json or vocab.txt; "" = trained on the training split (or, with ``init_from``, that of
-            the run it names).
-        vocab_size: of a trained one, at most.
-        lowercase: of a trained one, and of a vocab.txt.
+        texts: function that returns the training texts; it is called only if a tokenizer is trained.
+        tokenizer: path of a tokenizer.json or vocab.txt; "" = a tokenizer is trained on the training split (or, with
+            ``init_from``, taken from the run that it names).
+        vocab_size: largest number of tokens of a trained tokenizer.
+        lowercase: convert texts to lower case, with a trained tokenizer or a vocab.txt.
     """
     if tokenizer:
         return load_vocabulary(tokenizer, lowercase)
@@ -151,10 +152,18 @@ def vocabulary(
 
 
 def framed(vocab: Vocabulary, ids: Sequence[int], length: int, truncate: bool, text: str, pad: int) -> np.ndarray:
-    """[length] int32: begin, the ids, end, padding.
+    """A row of token ids, [length] int32: begin, the ids, end, padding.
+
+    Args:
+        vocab: vocabulary with the ids of begin and end; a token that it lacks is left out.
+        ids: token ids of a text, without special ones.
+        length: length of the row.
+        truncate: cut ids that do not fit.
+        text: the text, for the error message.
+        pad: id of the padding.
 
     Raises:
-        ValueError: they are too many, and must not be cut.
+        ValueError: there are too many ids, and ``truncate`` is False.
     """
     extra = (vocab.begin >= 0) + (vocab.end >= 0)
     if len(ids) + extra > length:
@@ -175,20 +184,28 @@ def framed(vocab: Vocabulary, ids: Sequence[int], length: int, truncate: bool, t
 def check_lengths(
     vocab: Vocabulary, texts: Sequence[str], length: int, truncate: bool, allowed: float, what: str
 ) -> None:
-    """Refuses data of which more than a share is too long, before the first step; at most 20,000 texts are looked at.
+    """Rejects data in which too many texts are too long, before the first step.
+
+    Args:
+        vocab: vocabulary that encodes the texts.
+        texts: texts to check; at most the first 20,000 are encoded.
+        length: largest number of tokens of a text, special ones included.
+        truncate: texts that are too long are cut, so there is nothing to check.
+        allowed: share of the texts that may be too long.
+        what: description of the texts, for the error message.
 
     Raises:
-        UserError: naming the longest.
+        UserError: too many texts are too long; the message gives the longest.
     """
     if truncate:
         return
-    some = list(texts[:20_000])
-    sizes = [len(ids) + 2 for ids in vocab.encode_all(some)]
-    long = [i for i, size in enumerate(sizes) if size > length]
-    if len(long) > allowed * len(some):
-        worst = max(long, key=lambda i: sizes[i])
-        short = some[worst] if len(some[worst]) < 60 else f"{some[worst][:57]}..."
+    sample = list(texts[:20_000])
+    sizes = [len(ids) + 2 for ids in vocab.encode_all(sample)]
+    too_long = [i for i, size in enumerate(sizes) if size > length]
+    if len(too_long) > allowed * len(sample):
+        longest = max(too_long, key=lambda i: sizes[i])
+        short = sample[longest] if len(sample[longest]) < 60 else f"{sample[longest][:57]}..."
         raise UserError(
-            f"{len(long)} of {len(some)} {what} have more than data.length={length} tokens, up to {sizes[worst]} "
+            f"{len(too_long)} of {len(sample)} {what} have more than data.length={length} tokens, up to {sizes[longest]} "
             f"({short!r}); raise data.length (and the model's), or cut them with --config.data.truncate=True"
         )

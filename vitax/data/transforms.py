@@ -1,6 +1,6 @@
 """Image transforms: functions ``(example, rng) -> example`` over uint8 images; all randomness comes from ``rng``.
 
-`train_transform` and `eval_transform` put them together. Sizes are (height, width) in pixels.
+`train_transform` and `eval_transform` combine them. Sizes are (height, width) in pixels.
 """
 
 import functools
@@ -31,12 +31,13 @@ def resize(
     interpolation: str = "bicubic",
     box: tuple[float, float, float, float] | None = None,
 ) -> np.ndarray:
-    """Antialiased resize of the whole image, or of ``box`` = (left, top, right, bottom).
+    """Resizes a whole image, or a box of it, with antialiasing.
 
     Args:
-        image: [H, W, C] uint8, C 1 or 3.
-        size: wanted height and width.
+        image: [H, W, C] uint8; C is 1 or 3.
+        size: height and width of the result.
         interpolation: a key of INTERPOLATIONS.
+        box: (left, top, right, bottom) in pixels; None = the whole image.
 
     Returns:
         [*size, C] uint8.
@@ -44,7 +45,7 @@ def resize(
     height, width, channels = image.shape
     if (height, width) == size and box in (None, (0, 0, width, height)):
         return image
-    if box and all(side == int(side) for side in box):  # whole pixels: the rest need not be copied
+    if box and all(side == int(side) for side in box):  # with whole pixels, the rest need not be copied
         left, top, right, bottom = (int(side) for side in box)
         image, box = image[top:bottom, left:right], None
     squeezed = image[..., 0] if channels == 1 else image
@@ -61,14 +62,20 @@ def random_resized_crop(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     interpolation: str = "bicubic",
 ) -> np.ndarray:
-    """A random box, resized (Szegedy et al. 2014, arXiv:1409.4842, section 6): [H, W, C] uint8 to [h, w, C] uint8.
-
-    Args:
-        size: (h, w).
-        scale: range of the box's share of the image's area.
-        ratio: range of its width / height, drawn uniformly on the log scale.
+    """Crops a random box and resizes it (Szegedy et al. 2014, arXiv:1409.4842, section 6).
 
     Ten boxes are tried; if none fits, the largest centred box within ``ratio`` is taken.
+
+    Args:
+        image: [H, W, C] uint8.
+        rng: source of the randomness.
+        size: height and width (h, w) of the result.
+        scale: range of the box's share of the image's area.
+        ratio: range of the box's width / height, drawn uniformly on the log scale.
+        interpolation: a key of INTERPOLATIONS.
+
+    Returns:
+        [h, w, C] uint8.
     """
     height, width, _ = image.shape
     for _ in range(10):
@@ -88,17 +95,36 @@ def random_resized_crop(
 def pad_crop(
     image: np.ndarray, rng: np.random.Generator, *, size: Size, padding: int, interpolation: str = "bicubic"
 ) -> np.ndarray:
-    """Resizes, surrounds with ``padding`` black pixels and crops at random, the usual shift for small images: [H, W, C] uint8 to
-    [h, w, C] uint8, of ``size`` (h, w)."""
+    """Resizes an image, surrounds it with black pixels and crops it at random: the usual shift for small images.
+
+    Args:
+        image: [H, W, C] uint8.
+        rng: source of the randomness.
+        size: height and width (h, w) of the result.
+        padding: number of black pixels on each side.
+        interpolation: a key of INTERPOLATIONS.
+
+    Returns:
+        [h, w, C] uint8.
+    """
     padded = np.pad(resize(image, size, interpolation=interpolation), ((padding, padding), (padding, padding), (0, 0)))
     top, left = rng.integers(2 * padding + 1, size=2)
     return padded[top : top + size[0], left : left + size[1]]
 
 
 def center_crop(image: np.ndarray, *, size: Size, fraction: float = 1.0, interpolation: str = "bicubic") -> np.ndarray:
-    """The largest centred box of the wanted shape, shrunk by ``fraction``, resized: [H, W, C] uint8 to [h, w, C] uint8.
+    """Crops the largest centred box with the shape of ``size``, shrunk by ``fraction``, and resizes it.
 
-    Equals "resize the short side to size / fraction, then crop the centre" without the rounding in between.
+    The result equals "resize the short side to size / fraction, then crop the centre" without the rounding in between.
+
+    Args:
+        image: [H, W, C] uint8.
+        size: height and width (h, w) of the result.
+        fraction: factor on the sides of the box.
+        interpolation: a key of INTERPOLATIONS.
+
+    Returns:
+        [h, w, C] uint8.
     """
     height, width, _ = image.shape
     zoom = min(height / size[0], width / size[1]) * fraction
@@ -108,7 +134,7 @@ def center_crop(image: np.ndarray, *, size: Size, fraction: float = 1.0, interpo
 
 
 def random_flip(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Mirrors left and right with probability 1/2. [H, W, C] uint8 in and out."""
+    """Mirrors an image, [H, W, C] uint8, left to right with probability 1/2."""
     return image[:, ::-1] if rng.random() < 0.5 else image
 
 
@@ -122,14 +148,16 @@ def random_erasing(
     area: tuple[float, float] = (0.02, 1 / 3),
     ratio: tuple[float, float] = (0.3, 1 / 0.3),
 ) -> np.ndarray:
-    """Fills one random box with noise (Zhong et al. 2017, arXiv:1708.04896; per pixel, as DeiT and Swin do).
+    """Fills one random box with noise (Zhong et al. 2017, arXiv:1708.04896; noise per pixel, as in DeiT and Swin).
 
     Args:
-        image: [H, W, C] uint8, as what is returned.
-        probability: that anything is erased.
-        mean, std: of the noise, per channel on the scale 0..1: the normalisation of the data.
-        area: range of the box's share of the image (the paper: up to 0.4; DeiT and Swin: up to a third).
-        ratio: range of its height / width, drawn uniformly on the log scale.
+        image: [H, W, C] uint8; the result has the same shape and type.
+        rng: source of the randomness.
+        probability: probability that a box is erased.
+        mean, std: mean and standard deviation of the noise, per channel on the scale 0..1: the normalisation of the
+            data.
+        area: range of the box's share of the image (up to 0.4 in the paper, up to a third in DeiT and Swin).
+        ratio: range of the box's height / width, drawn uniformly on the log scale.
     """
     if rng.random() >= probability:
         return image
@@ -148,7 +176,12 @@ def random_erasing(
 
 
 class Chain(NamedTuple):
-    """Steps applied to example["image"] one after the other; ``random`` ones are given the rng."""
+    """A transform that applies steps to example["image"] one after the other.
+
+    Attributes:
+        fixed: steps ``image -> image``, which are applied first.
+        random: steps ``(image, rng) -> image``, which are applied last.
+    """
 
     fixed: tuple[Step, ...] = ()
     random: tuple[Step, ...] = ()
@@ -177,22 +210,24 @@ def train_transform(
     randaugment_magnitude: float = 9.0,
     erasing: float = 0.0,
 ) -> Chain:
-    """The training transform.
+    """The transform for training.
 
     Args:
-        image_size: height and width that come out.
-        mean, std: normalisation of the data; only the noise of random erasing uses it here.
+        image_size: height and width of the results.
+        mean, std: normalisation of the data, which is used only for the noise of random erasing.
         interpolation: a key of INTERPOLATIONS.
-        crop: "random_resized" (a box of ``crop_scale`` of the area), "pad" (shift by up to ``crop_padding`` pixels)
+        crop: "random_resized" (a box of ``crop_scale`` of the area), "pad" (a shift by up to ``crop_padding`` pixels)
             or "center" (no randomness).
-        flip: mirror at random; off where left and right mean something, as in writing.
-        color_jitter_strength: 0 = off, see `color_jitter`.
-        randaugment_layers: operations per image, 0 = off, see `rand_augment`.
-        randaugment_magnitude: their strength, 0..10.
+        crop_scale: range of the share of the area that "random_resized" crops.
+        crop_padding: largest shift of "pad", in pixels.
+        flip: mirror images at random; switch it off where left and right have a meaning, as in writing.
+        color_jitter_strength: strength of the colour jitter, see `color_jitter`; 0 = off.
+        randaugment_layers: number of RandAugment operations per image, see `rand_augment`; 0 = off.
+        randaugment_magnitude: mean strength of the RandAugment operations, 0..10.
         erasing: probability of random erasing.
 
     Raises:
-        ValueError: a value that is out of its range, or a crop that is unknown.
+        ValueError: a value is out of its range, or ``crop`` or ``interpolation`` is unknown.
     """
     low, high = crop_scale
     if not 0 < low <= high <= 1:
@@ -230,8 +265,13 @@ def train_transform(
 def eval_transform(image_size: Size, *, interpolation: str = "bicubic", test_crop_fraction: float = 0.875) -> Chain:
     """The transform for tests and predictions: `center_crop` with ``test_crop_fraction``.
 
+    Args:
+        image_size: height and width of the results.
+        interpolation: a key of INTERPOLATIONS.
+        test_crop_fraction: factor on the sides of the largest centred box that tests crop.
+
     Raises:
-        ValueError: ``test_crop_fraction`` is not in (0, 1].
+        ValueError: ``test_crop_fraction`` is not in (0, 1], or ``interpolation`` is unknown.
     """
     if not 0 < test_crop_fraction <= 1:
         raise ValueError(f"test_crop_fraction={test_crop_fraction} must lie in (0, 1]")

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from vitax.errors import UserError
-from vitax.explanation.images import explain_images
-from vitax.explanation.texts import explain_texts
+from vitax.explanation.images import explain_images, explained_images
+from vitax.explanation.texts import explain_texts, explained_texts
 from vitax.prediction import TrainedRun, predictor_of
 
 EXPLAINERS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {
@@ -33,3 +33,19 @@ def explain(run: TrainedRun, inputs: Sequence[str], **options: Any) -> Iterator[
     if "labels" in options and run.task_name != "contrastive":
         raise UserError(f"--labels has no meaning for a run of {run.task_name}: it has its own classes")
     return explainer(run, predictor_of(run.task_name).inputs(inputs), **options)
+
+
+def explained(run: TrainedRun, inputs: list[Any], **options: Any) -> list[Any]:
+    """The explanations themselves, with nothing written: for images `ImageExplanation`, for texts dictionaries.
+
+    Raises:
+        UserError: nothing can be explained of this objective, or an image cannot be read.
+    """
+    if EXPLAINERS.get(run.task_name, explain_images) is explain_texts:
+        return list(explained_texts(run, inputs, **options))
+    results = []
+    for name, result in explained_images(run, inputs, **options):
+        if isinstance(result, Exception):
+            raise UserError(f"{name}: {result}") from result
+        results.append(result)
+    return results

@@ -1,8 +1,9 @@
 """Explanations of images by a trained run: a picture for each image."""
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,27 +28,49 @@ HEADS = "heads"  # the method that shows each head apart
 CLASSLESS = ("rollout", "attention")  # methods that need no class
 
 
-def explain_images(
+class ImageExplanation(NamedTuple):
+    """What explanations found in one image.
+
+    Attributes:
+        image: [H, W, C] uint8, as the model sees it.
+        label: the class that is explained; "" = the model has no classes.
+        probability: of that class; NaN = the model has no classes.
+        top: the most probable classes.
+        maps: {method: [h, w]}, how much each patch or pixel speaks for the class, below 0: against it.
+        kept: numbers of the patches that are left after each pruning.
+        heads: [layers, A, h, w], what each head of each layer looks at; None = not asked for.
+    """
+
+    image: np.ndarray
+    label: str
+    probability: float
+    top: list[dict[str, Any]]
+    maps: dict[str, np.ndarray]
+    kept: list[np.ndarray]
+    heads: np.ndarray | None
+
+    @property
+    def title(self) -> str:
+        """The class and its probability, if it has one."""
+        return f"{self.label} {self.probability:.2f}" if self.label else ""
+
+
+def explained_images(
     run: TrainedRun,
-    files: Sequence[str],
+    images: Iterable[Any],
     *,
     method: Sequence[str] = (),
     label: str = "",
     labels: str = "",
     top: int = 5,
-    out: str = "",
-) -> Iterator[dict[str, Any]]:
-    """{"file", "class", "top", "output", "heads"} for each image file.
-
-    The output has the image under each map and, for DynamicViT, the patches that are kept; "heads" is a picture with a
-    tile for each head of each layer.
+) -> Iterator[tuple[str, ImageExplanation | Exception]]:
+    """(name, explanation), or (name, error), for each image, see `vitax.prediction.images.read_images`.
 
     Args:
         method: keys of `vitax.explain.methods.METHODS`, "heads", or "all" (without "heads"); () = relevance.
         label: name or number of the class to explain; "" = the most probable one.
         labels: names of the classes of an image-text model, with commas between them; "" = those of its data.
         top: number of classes to list.
-        out: folder of the outputs; "" = RUN/explanations.
 
     Raises:
         UserError: a method or a class that this run does not have.
@@ -56,12 +79,11 @@ def explain_images(
     view, (scores, names) = view_of(run), classifier(run, labels)
     others = [name for name in method if name != HEADS]
     chosen_methods = methods_for(others, bool(names)) if others or HEADS not in method else []
-    folder, score = output_folder(run.path, "explanations", out), jax.jit(scores)
-    it, explain, heads = None, {}, None
+    score, it, explain, heads = jax.jit(scores), None, {}, None
     rng = np.random.default_rng(0)  # test transforms draw nothing
-    for file, example in read_images(files, run.reader.blank, spec.channels):
+    for file, example in read_images(images, run.reader.blank, spec.channels):
         if isinstance(example, Exception):
-            yield {"file": file, "error": str(example)}
+            yield file, example
             continue
         picture = run.reader.transform(example, rng)["image"]
         image = augment.normalize(jnp.asarray(picture)[None], spec.mean, spec.std)
@@ -69,19 +91,55 @@ def explain_images(
             it = describe(run, view, scores, image)
             explain = explainers(chosen_methods, it, not names)
             heads = heads_of(it) if HEADS in method else None
-        row, title, number = {"file": file}, "", 0
+        number, probability, ranking = 0, math.nan, []
         if names:
             probabilities = np.asarray(jax.nn.softmax(score(image)[0]))
             number = class_number(label, names, probabilities)
-            title = f"{names[number]} {probabilities[number]:.2f}"
-            row |= {"class": names[number], "top": ranked(probabilities, names, top)["top"]}
-        if explain:
+            probability = float(probabilities[number])
+            ranking = ranked(probabilities, names, top)["top"]
+        yield (
+            file,
+            ImageExplanation(
+                image=picture,
+                label=names[number] if names else "",
+                probability=probability,
+                top=ranking,
+                maps=heat_maps(explain, image, number),
+                kept=[np.asarray(patches) for patches in it.kept(image).values()],
+                heads=None if heads is None else np.asarray(heads(image)),
+            ),
+        )
+
+
+def explain_images(
+    run: TrainedRun, images: Iterable[Any], *, out: str = "", **options: Any
+) -> Iterator[dict[str, Any]]:
+    """{"file", "class", "probability", "top", "output", "heads"} for each image; the pictures are written to files.
+
+    "output" has the image under each map and, for DynamicViT, the patches that are kept; "heads" has a tile for each
+    head of each layer.
+
+    Args:
+        out: folder of the pictures; "" = RUN/explanations.
+        options: see `explained_images`.
+
+    Raises:
+        UserError: a method or a class that this run does not have.
+    """
+    folder, stride = output_folder(run.path, "explanations", out), view_of(run).stride
+    for file, found in explained_images(run, images, **options):
+        if isinstance(found, Exception):
+            yield {"file": file, "error": str(found)}
+            continue
+        row: dict[str, Any] = {"file": file}
+        if found.label:
+            row |= {"class": found.label, "probability": round(found.probability, 6), "top": found.top}
+        if found.maps:
             row["output"] = str(output_path(folder, file))
-            kept = [np.asarray(patches) for patches in it.kept(image).values()]
-            draw(row["output"], picture, heat_maps(explain, image, number), title, kept, view.stride)
-        if heads is not None:
+            draw(row["output"], found.image, found.maps, found.title, found.kept, stride)
+        if found.heads is not None:
             row["heads"] = str(output_path(folder, f"{Path(file).stem}-heads"))
-            write_png(row["heads"], large(head_tiles(np.asarray(heads(image)))))
+            write_png(row["heads"], large(head_tiles(found.heads)))
         yield row
 
 

@@ -22,26 +22,17 @@ from vitax.prediction.texts import encoded, labelled_text, masked_text
 ROLLED_OUT = ("relevance", "rollout")  # methods that add an identity to each layer
 
 
-def explain_texts(
-    run: TrainedRun,
-    lines: Iterable[str],
-    *,
-    method: Sequence[str] = (),
-    label: str = "",
-    top: int = 5,
-    out: str = "",
+def explained_texts(
+    run: TrainedRun, lines: Iterable[str], *, method: Sequence[str] = (), label: str = "", top: int = 5
 ) -> Iterator[dict[str, Any]]:
-    """{"text", "class", "top", "words": {method: [[token, relevance], ...]}, "output"} for each line; the largest relevance is 1.
+    """{"text", "class", "probability", "top", "words": {method: [[token, relevance], ...]}} for each line; the largest relevance is 1.
 
-    The class is that of the text or, for a model that guesses hidden words, the word at the first ``[MASK]``. The
-    output is a page with the tokens of all texts, the darker the more they speak for the class; a former page is
-    overwritten.
+    The class is that of the text or, for a model that guesses hidden words, the word at the first ``[MASK]``.
 
     Args:
         method: keys of `vitax.explain.methods.METHODS`, or "all"; () = relevance.
         label: name or number of the class to explain; "" = the most probable one.
         top: number of classes to list.
-        out: folder of the page; "" = RUN/explanations.
 
     Raises:
         UserError: a method that has no meaning for texts, or an unknown class.
@@ -55,8 +46,6 @@ def explain_texts(
     )
     encode, result = (masked_text(run), "word_logits") if hidden else (labelled_text(run), "logits")
     chosen_methods = methods_for(method, True)
-    output = output_folder(run.path, "explanations", out) / "words.html"
-    sections: list[str] = []
     compiled: dict[tuple[int, int], Any] = {}  # only the number of tokens and the place are compiled, not the tokens
     for line, row in encoded(lines, encode):
         if isinstance(row, Exception):
@@ -77,18 +66,37 @@ def explain_texts(
             name: positive(of_others(heat[0], place) if name in ROLLED_OUT else heat[0])
             for name, heat in heat_maps(explain, x, number).items()
         }
-        title = f"{names[number]} {probabilities[number]:.2f}"
-        sections.append(page.section(title, *(page.shaded(name, words, heat) for name, heat in heats.items())))
         yield {
             "text": line,
             "class": names[number],
+            "probability": round(float(probabilities[number]), 6),
             "top": ranked(probabilities, names, top)["top"],
             "words": {
                 name: [[word, round(float(x), 4)] for word, x in zip(words, heat, strict=True)]
                 for name, heat in heats.items()
             },
-            "output": str(output),
         }
+
+
+def explain_texts(run: TrainedRun, lines: Iterable[str], *, out: str = "", **options: Any) -> Iterator[dict[str, Any]]:
+    """The rows of `explained_texts`, and "output": a page with the tokens of all texts, the darker the more they speak
+    for the class. A former page is overwritten.
+
+    Args:
+        out: folder of the page; "" = RUN/explanations.
+        options: see `explained_texts`.
+
+    Raises:
+        UserError: a method that has no meaning for texts, or an unknown class.
+    """
+    output = output_folder(run.path, "explanations", out) / "words.html"
+    sections: list[str] = []
+    for row in explained_texts(run, lines, **options):
+        if "error" not in row:
+            shaded = (page.shaded(name, words) for name, words in row["words"].items())
+            sections.append(page.section(f"{row['class']} {row['probability']:.2f}", *shaded))
+            row["output"] = str(output)
+        yield row
     rundir.write_text(output, page.document("Words", *sections))
 
 

@@ -33,6 +33,11 @@ def start_logging() -> None:
     handler.setFormatter(FORMAT)
     root.handlers = [handler]
     LOGGER.setLevel(logging.INFO)
+    silence_libraries()
+
+
+def silence_libraries() -> None:
+    """Keeps remarks of JAX, Orbax and absl from the screen; what matters of them vitax reports itself."""
     for noisy in ("absl", "orbax", "jax"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
 

@@ -1,4 +1,4 @@
-"""From files to batches, one file for each kind of data; KINDS is the table. NumPy only."""
+"""Pipelines from files to batches, with one module for each kind of data; KINDS lists them. They use NumPy only."""
 
 from vitax.pipelines.bitext import BITEXT
 from vitax.pipelines.captions import CAPTIONS

@@ -15,27 +15,28 @@ from vitax.pipelines.texts import LEARN_FROM, text_spec
 def open_bitext(
     *, name: str, path: str = "", train: str = "train", test: str = "test", source: str = "en", target: str = "de"
 ) -> Splits:
-    """Sources of pairs.
+    """Opens the sources of pairs.
 
     Args:
-        name: "bitext" for own files, "number_names", or a TFDS name.
-        path: of the folder with the files, or TFDS's data_dir.
+        name: "bitext" for your own files, "number_names", or the name of a TFDS dataset.
+        path: path of the folder with the files, or TFDS's data_dir.
         train, test: names of the splits.
-        source, target: languages: what the names of the files end with.
+        source, target: languages, with which the names of the files end.
     """
-    given = dict(path=path, train=train, test=test, source=source, target=target)
-    return open_pairs(name, **given)
+    arguments = dict(path=path, train=train, test=test, source=source, target=target)
+    return open_pairs(name, **arguments)
 
 
 def translation_length(*, length: int, truncate: bool = False) -> tuple[int, bool]:
-    """How long a text may be.
+    """The largest length of a text, and the treatment of longer ones.
 
     Args:
-        length: tokens of a source and of a target, special ones included.
-        truncate: longer ones are cut, instead of being left out; more than ``max_corrupt`` of them are refused.
+        length: number of tokens of a source and of a target, special ones included.
+        truncate: cut longer texts instead of leaving them out; if they are left out, the run stops when they are more
+            than ``max_corrupt`` of the data.
 
     Raises:
-        ValueError: too short for any text.
+        ValueError: ``length`` is too short for any text.
     """
     if length < 4:
         raise ValueError(f"length={length} is too short for a text; choose at least 4")
@@ -43,7 +44,7 @@ def translation_length(*, length: int, truncate: bool = False) -> tuple[int, boo
 
 
 class Encoded:
-    """A source of token ids: a pair that is too long is an example that cannot be read."""
+    """A source of token ids; a pair that is too long is an unreadable example, unless it may be cut."""
 
     def __init__(self, source: Source, vocab: Vocabulary, length: int, truncate: bool):
         self.source, self.vocab, self.length, self.truncate = source, vocab, length, truncate
@@ -63,12 +64,12 @@ class Encoded:
         return self.source.name(i)
 
     def reference(self, i: int) -> str:
-        """The translation of example i, as it was written."""
+        """The translation of example i, as the text in the data."""
         return self.source[i][1]
 
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
-    """How a run reads a text to translate; see `vitax.pipelines.pipeline.Kind`."""
+    """The reader of texts to translate; see `vitax.pipelines.pipeline.Kind`."""
     length, _ = take(translation_length)
     vocab = from_json(record["tokenizer"])
     spec = text_spec(vocab, length)
@@ -88,8 +89,8 @@ def open_translation(take: Take) -> Pipeline:
 
     vocab = take(vocabulary, texts)
     for part, what in ((splits.train, "training"), (splits.test, "test")):
-        some = [text for i in range(min(len(part), 10_000)) for text in part[i]]
-        check_lengths(vocab, some, length, truncate, 0.01, f"{what} texts of {splits.origin}")
+        sample = [text for i in range(min(len(part), 10_000)) for text in part[i]]
+        check_lengths(vocab, sample, length, truncate, 0.01, f"{what} texts of {splits.origin}")
     reader = read(take, {"class_names": [], "tokenizer": vocab.to_json()})
     encoded = [Encoded(part, vocab, length, truncate) for part in (splits.train, splits.test)]
     return Pipeline(
@@ -97,7 +98,7 @@ def open_translation(take: Take) -> Pipeline:
         reader.transform,
         reader,
         unit="pairs",
-        about=f"up to {length} of {vocab.size:,} tokens",
+        about=f"up to {length} tokens from a vocabulary of {vocab.size:,}",
     )
 
 

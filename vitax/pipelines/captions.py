@@ -1,4 +1,4 @@
-"""Images with captions; or labelled images, whose captions are made of their class names."""
+"""Images with captions, or labelled images, whose captions are made from their class names."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,23 +15,23 @@ from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
 from vitax.pipelines.texts import LEARN_FROM
 from vitax.specs import PairSpec, TextSpec
 
-PAD = 0  # as CLIP has it, whatever token that is: a text is read at its end, and nothing before sees what follows
+PAD = 0  # as in CLIP, whatever token that is: a text is read at its end token, which does not see later tokens
 CAPTIONED = {"table": table, "tars": tars}
 
 
 def captions(
     *, length: int = 77, truncate: bool = False, templates: tuple[str, ...] = ("a photo of a {}.",)
 ) -> dict[str, Any]:
-    """How captions are made and cut.
+    """Settings for making and cutting captions.
 
     Args:
-        length: tokens of a caption, begin and end included; at most the model's ``context_length``.
-        truncate: longer ones are cut, instead of being refused.
-        templates: captions of labelled images, "{}" is the class name; one is drawn at random each time, and tests
-            take the first. They are the prompts of zero-shot classification too.
+        length: number of tokens of a caption, begin and end included; at most the model's ``context_length``.
+        truncate: cut longer captions instead of rejecting them.
+        templates: captions of labelled images, with "{}" in place of the class name; one is drawn at random each time,
+            and tests use the first. They are also the prompts of zero-shot classification.
 
     Raises:
-        ValueError: no room for a word, or a template without a place for the class name.
+        ValueError: ``length`` leaves no room for a word, or a template has no place for the class name.
     """
     if length < 3:
         raise ValueError(f"length={length} leaves no room for a word between begin and end")
@@ -41,7 +41,7 @@ def captions(
 
 
 class Encoded:
-    """A source whose captions are token ids already: one that is too long is an example that cannot be read."""
+    """A source with captions as token ids; a caption that is too long makes an example unreadable, unless it is cut."""
 
     def __init__(self, source: Source, vocab: Vocabulary, length: int, truncate: bool):
         self.source, self.vocab, self.length, self.truncate = source, vocab, length, truncate
@@ -64,25 +64,30 @@ class Encoded:
 
 
 class Captioner:
-    """Transform: the image's own, and for labelled images a caption from the templates."""
+    """A transform that transforms the image and, for labelled images, adds a caption from the templates.
+
+    Args:
+        image: transform of the image.
+        tokens: [templates, classes, L] token ids of captions for labelled images; None = examples have captions.
+    """
 
     def __init__(self, image: Chain, tokens: np.ndarray | None):
         self.image = image
-        self.tokens = tokens  # [templates, classes, L]; None = examples bring theirs
+        self.tokens = tokens
 
     def __call__(self, example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         example = self.image(example, rng)
         if self.tokens is not None:
             count = len(self.tokens)
-            which = int(rng.integers(count)) if self.image.random and count > 1 else 0
-            example = {**example, "tokens": self.tokens[which, example["label"]]}
+            template = int(rng.integers(count)) if self.image.random and count > 1 else 0
+            example = {**example, "tokens": self.tokens[template, example["label"]]}
         return example
 
 
 def prompts(
     vocab: Vocabulary, names: Sequence[str], templates: Sequence[str], length: int, truncate: bool
 ) -> np.ndarray:
-    """[templates, classes, L] token ids of the captions that templates make of class names."""
+    """Token ids [templates, classes, L] of the captions that templates make from class names."""
     rows = []
     for template in templates:
         texts = [template.replace("{}", name) for name in names]
@@ -91,16 +96,16 @@ def prompts(
 
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
-    """How a run reads an image with its caption; see `vitax.pipelines.pipeline.Kind`.
+    """The reader of images with their captions; see `vitax.pipelines.pipeline.Kind`.
 
     Raises:
-        UserError: a tokenizer without the special tokens, or a template that is too long.
+        UserError: the tokenizer lacks a special token, or a template makes a caption that is too long.
     """
     image, knobs = take(image_spec), take(captions)
     vocab = from_json(record["tokenizer"])
     for kind in ("begin", "end"):
         if getattr(vocab, kind) < 0:
-            raise UserError(f"the tokenizer has no token for the {kind} of a text; choose another")
+            raise UserError(f"the tokenizer has no token for the {kind} of a text; choose another tokenizer")
     text = TextSpec(knobs["length"], vocab.size, PAD, vocab.begin, vocab.end, vocab.mask)
     fields = {"image_size": image.image_size, "vocab_size": vocab.size, "end_token": vocab.end}
     blank = {
@@ -118,21 +123,21 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
 
 
 def open_captions(take: Take) -> Pipeline:
-    """Opens images with captions, or labelled ones; see `vitax.pipelines.pipeline.Kind`.
+    """Opens images with captions, or labelled images; see `vitax.pipelines.pipeline.Kind`.
 
     Raises:
-        UserError: there are neither captions nor class names.
+        UserError: the data have neither captions nor class names, or too many captions are too long.
     """
     image, knobs = take(image_spec), take(captions)
     splits: Splits = take(open_splits, image.channels, CAPTIONED)
     names = list(splits.train.class_names)
     if names:
-        made = [template.replace("{}", name) for template in knobs["templates"] for name in names]
-        vocab = take(vocabulary, lambda: made)
+        prompt_texts = [template.replace("{}", name) for template in knobs["templates"] for name in names]
+        vocab = take(vocabulary, lambda: prompt_texts)
     else:
         if not isinstance(splits.train, CaptionedFiles | CaptionedTars):
             raise UserError(
-                f"{splits.origin} has neither captions nor class names to make some of; choose data.name 'table', "
+                f"{splits.origin} has neither captions nor class names to make them from; choose data.name 'table', "
                 "'tars' or 'folder'"
             )
         stride = max(1, len(splits.train) // LEARN_FROM)
@@ -140,8 +145,8 @@ def open_captions(take: Take) -> Pipeline:
         vocab = take(vocabulary, texts)
         length, truncate = knobs["length"], knobs["truncate"]
         for source in (splits.train, splits.test):
-            some = [source.caption(i) for i in range(min(len(source), 20_000))]
-            check_lengths(vocab, some, length, truncate, 0.01, f"captions of {splits.origin}")
+            sample = [source.caption(i) for i in range(min(len(source), 20_000))]
+            check_lengths(vocab, sample, length, truncate, 0.01, f"captions of {splits.origin}")
         splits = Splits(*(Encoded(s, vocab, length, truncate) for s in splits[:2]), origin=splits.origin)
     record = {"class_names": names, "tokenizer": vocab.to_json()}
     reader = read(take, record)
@@ -152,7 +157,8 @@ def open_captions(take: Take) -> Pipeline:
         Captioner(augment, reader.transform.tokens),
         reader,
         unit="pairs",
-        about=f"{height}x{width}x{image.channels}, captions of up to {knobs['length']} of {vocab.size:,} tokens",
+        about=f"{height}x{width}x{image.channels}, captions of up to {knobs['length']} tokens from a vocabulary of "
+        f"{vocab.size:,}",
     )
 
 

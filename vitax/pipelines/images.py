@@ -22,10 +22,11 @@ def image_spec(
     Args:
         image_size: (height, width) in pixels, or (side,).
         channels: 3 = RGB, 1 = grey; files of the other kind are converted.
-        mean, std: per channel, on the scale 0..1.
+        mean, std: mean and standard deviation of each channel, on the scale 0..1.
 
     Raises:
-        UserError: a size that is not (height, width), or a value for each channel that is missing.
+        UserError: ``image_size`` is not (height, width), or ``mean`` or ``std`` does not have one value for each
+            channel, or a value of ``std`` is not above 0.
     """
     size = image_size * 2 if len(image_size) == 1 else image_size
     if len(size) != 2 or min(size) < 1:
@@ -49,20 +50,21 @@ def open_splits(
     test: str = "test",
     test_fraction: float = 0.2,
 ) -> Splits:
-    """Sources of the training and the test split, see `vitax.data`.
+    """Opens the sources of the training and the test split; see `vitax.data`.
 
     Args:
-        others: sources that only this kind of data has.
-        name: a key of `vitax.data.SOURCES` ("folder", "digits", ...) or a TFDS name.
-        path: of the folder, or TFDS's data_dir.
+        channels: 3 for RGB, 1 for grey.
+        others: further openers, by name, that only this kind of data has.
+        name: a key of `vitax.data.SOURCES` ("folder", "digits", ...) or the name of a TFDS dataset.
+        path: path of the folder or file, or TFDS's data_dir.
         train, test: names of the splits.
-        test_fraction: share of every class held back where the data have no test split.
+        test_fraction: share of every class that is held back if the data have no test split.
     """
     return open_source(name, others, path=path, train=train, test=test, test_fraction=test_fraction, channels=channels)
 
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
-    """How a run reads an image; see `vitax.pipelines.pipeline.Kind`."""
+    """The reader of images; see `vitax.pipelines.pipeline.Kind`."""
     images = take(image_spec)
     fields = {"num_classes": len(record["class_names"]), "image_size": images.image_size}
     blank = {"image": np.zeros((*images.image_size, images.channels), np.uint8), "label": np.int32(0)}

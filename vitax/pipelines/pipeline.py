@@ -1,4 +1,4 @@
-"""What a kind of data has to offer, from files to batches."""
+"""The interface of a kind of data, from files to batches."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -13,13 +13,14 @@ Take = Callable[..., Any]
 
 
 class Reader(NamedTuple):
-    """What testing and predicting need to read one example; nothing of it opens the training data.
+    """The reader of single examples for tests and predictions; it does not open the training data.
 
-    spec: one of `vitax.specs`.
-    fields: of the model, that follow from the data: num_classes, image_size, vocab_size.
-    transform: of test examples.
-    record: JSON, kept in every checkpoint: class names, tokenizer.
-    blank: an example of zeros, shaped like a transformed one.
+    Attributes:
+        spec: one of `vitax.specs`.
+        fields: fields of the model that follow from the data: num_classes, image_size, vocab_size, end_token.
+        transform: transform of test examples.
+        record: JSON values that are kept in every checkpoint: class names, tokenizer.
+        blank: an empty example of zeros and padding, shaped like a transformed one.
     """
 
     spec: Any
@@ -29,18 +30,21 @@ class Reader(NamedTuple):
     blank: dict[str, np.ndarray]
 
     def pad(self, examples: Sequence[dict[str, np.ndarray]], batch_size: int) -> dict[str, np.ndarray]:
-        """A full batch of transformed examples, filled up with blank ones that are not valid."""
+        """A full batch of transformed examples, filled up with blank, invalid ones."""
         rows = [*examples, *[self.blank] * (batch_size - len(examples))]
         batch = {name: np.stack([row[name] for row in rows]) for name in self.blank}
         return {**batch, "valid": np.arange(batch_size) < len(examples)}
 
 
 class Pipeline(NamedTuple):
-    """Opened data.
+    """The opened data of a run.
 
-    augment: transform of training examples.
-    unit: what an example is called in the log.
-    about: a few words for a person.
+    Attributes:
+        splits: sources of the training and the test examples.
+        augment: transform of training examples.
+        reader: reader of test examples.
+        unit: name of the examples in the log, for example "images".
+        about: a short description for a person.
     """
 
     splits: Splits
@@ -53,9 +57,10 @@ class Pipeline(NamedTuple):
 class Kind(NamedTuple):
     """A kind of data.
 
-    functions: those whose keyword-only arguments are the keys of config.data.
-    open: take -> Pipeline.
-    read: (take, record) -> Reader, for a run whose data are not at hand.
+    Attributes:
+        functions: functions whose keyword-only arguments are the keys of config.data.
+        open: ``take -> Pipeline``; opens the data.
+        read: ``(take, record) -> Reader``, for a run whose data are not available.
     """
 
     functions: tuple[Callable[..., Any], ...]

@@ -1,4 +1,4 @@
-"""Images to restore: whole ones, and copies of them that are damaged on the fly."""
+"""Images to restore: undamaged images, and copies of them that are damaged on the fly."""
 
 from typing import Any
 
@@ -16,16 +16,17 @@ from vitax.specs import RestorationSpec
 def open_images(
     channels: int, *, name: str, path: str = "", train: str = "train", test: str = "test", test_fraction: float = 0.1
 ) -> Splits:
-    """Sources of whole images.
+    """Opens the sources of undamaged images.
 
     Args:
-        name: "images" for own ones; "photos", scikit-learn's two: one to learn from, one for the test.
-        path: folder with images.
-        train, test: names of folders within it.
-        test_fraction: share of the images held back where there is no folder for the test.
+        channels: 3 for RGB, 1 for grey.
+        name: "images" for your own images; "photos" for scikit-learn's two: one to learn from, one for the test.
+        path: path of the folder with the images.
+        train, test: names of the folders within it.
+        test_fraction: share of the images that is held back if there is no folder for the test.
 
     Raises:
-        UserError: an unknown name, or a path where none belongs.
+        UserError: the name is unknown, or a path is given for built-in data.
     """
     if name == "images":
         return images(path=path, train=train, test=test, test_fraction=test_fraction, channels=channels)
@@ -37,8 +38,8 @@ def open_images(
             "for your own images add --config.data.name=images"
         )
     china, flower = (
-        Arrays({"image": image[None]}, (), f"{told}.jpg")
-        for image, told in zip(load_photos(channels), ("china", "flower"), strict=True)
+        Arrays({"image": image[None]}, (), f"{stem}.jpg")
+        for image, stem in zip(load_photos(channels), ("china", "flower"), strict=True)
     )
     return Splits(china, flower, "scikit-learn's china.jpg, and flower.jpg for the test")
 
@@ -52,28 +53,28 @@ def damage(
     strength: tuple[float, ...] = (),
     patches_per_image: int = 1,
 ) -> dict[str, Any]:
-    """How the images are damaged.
+    """Settings of the damage to the images.
 
     Args:
-        patch: side of the damaged pieces to learn from, in pixels; the whole ones are ``scale`` times as large.
+        patch: side of the damaged pieces to learn from, in pixels; the undamaged pieces are ``scale`` times as large.
         channels: 3 = RGB, 1 = grey.
-        degradation: "bicubic" (super-resolution by ``scale``), "noise" or "jpeg", see `vitax.data.degrade`.
-        scale: as the model's; 1 for noise and JPEG.
-        strength: sigma of the noise on 0..255, or JPEG quality; of several, one is drawn for each patch, and tests
-            take the first.
-        patches_per_image: pieces that an epoch takes from each image.
+        degradation: "bicubic" (super-resolution by ``scale``), "noise" or "jpeg"; see `vitax.data.degrade`.
+        scale: factor of the super-resolution, as in the model; 1 for noise and JPEG.
+        strength: standard deviation of the noise on the scale 0..255, or JPEG quality; if there are several values, one
+            is drawn for each patch, and tests use the first.
+        patches_per_image: number of pieces that an epoch takes from each image.
 
     Raises:
-        ValueError: an unknown damage, or a scale or strength that is none of it.
+        ValueError: the degradation is unknown, ``scale`` or ``strength`` does not fit it, or a value is out of range.
     """
     if degradation not in DEGRADATIONS:
         raise ValueError(f"degradation={degradation!r} is unknown; choose one of {', '.join(DEGRADATIONS)}")
     if degradation == "bicubic" and (scale < 2 or strength):
-        raise ValueError(f"degradation 'bicubic' needs scale of at least 2, not {scale}, and no strength")
+        raise ValueError(f"degradation 'bicubic' needs a scale of at least 2, not {scale}, and no strength")
     if degradation != "bicubic" and (scale != 1 or not strength):
         raise ValueError(f"degradation {degradation!r} needs scale=1, not {scale}, and a strength")
     if degradation == "jpeg" and not all(1 <= quality <= 100 for quality in strength):
-        raise ValueError(f"strength={strength} of JPEG is a quality, 1..100")
+        raise ValueError(f"strength={strength} must hold JPEG qualities in 1..100")
     if min((*strength, 1.0)) <= 0 or patch < 1 or patches_per_image < 1:
         raise ValueError(f"strength={strength}, patch={patch}, patches_per_image={patches_per_image} must be positive")
     return dict(
@@ -87,10 +88,12 @@ def damage(
 
 
 class Repeated:
-    """A source of images that come several times in an epoch; one that is too small cannot be read.
+    """A source whose images come several times in an epoch; an image that is too small is an unreadable example.
 
     Args:
-        side: pixels that an image has to have, at least, in height and width.
+        source: source of the images.
+        times: number of times that each image comes in an epoch.
+        side: smallest height and width of an image, in pixels.
     """
 
     def __init__(self, source: Any, times: int, side: int):
@@ -104,8 +107,8 @@ class Repeated:
         height, width, _ = example["image"].shape
         if min(height, width) < self.side:
             raise ValueError(
-                f"{height}x{width} pixels are fewer than the pieces of {self.side}x{self.side} to learn from; remove "
-                "it, or lower data.patch"
+                f"an image of {height}x{width} pixels is smaller than the pieces of {self.side}x{self.side} to learn "
+                "from; remove it, or lower data.patch"
             )
         return example
 
@@ -114,11 +117,12 @@ class Repeated:
 
 
 class Damaged:
-    """Transform: an image to {"damaged" [p, p, C] float32 on 0..255, "image" [p*scale, p*scale, C] uint8}.
+    """Transform of an image to {"damaged" [p, p, C] float32 on 0..255, "image" [p*scale, p*scale, C] uint8}.
 
     Args:
-        knobs: see `damage`.
-        random: a random piece, mirrored and turned; or the middle, and nothing drawn but noise, always the same.
+        knobs: settings that `damage` returns.
+        random: True = a random piece, mirrored and rotated at random; False = the piece in the middle, with the same
+            noise every time.
     """
 
     def __init__(self, knobs: dict[str, Any], random: bool):
@@ -128,7 +132,7 @@ class Damaged:
         k, image = self.knobs, example["image"]
         side = k["patch"] * k["scale"]
         height, width, _ = image.shape
-        # JPEG's blocks of 8x8 may begin anywhere in a piece: it is cut out after encoding.
+        # A piece is cut out after encoding, so that JPEG's blocks of 8x8 may begin anywhere in it.
         if self.random and k["kind"] == "jpeg":
             side = min(side + 8, height, width)
         rng = rng if self.random else np.random.default_rng(0)
@@ -138,7 +142,7 @@ class Damaged:
             top, left = (height - side) // 2, (width - side) // 2
         piece = image[top : top + side, left : left + side]
         strength = k["strength"][0]
-        if self.random:  # the eight symmetries of the square
+        if self.random:  # one of the eight symmetries of the square
             piece = np.rot90(piece[:, ::-1] if rng.random() < 0.5 else piece, int(rng.integers(4)))
             strength = k["strength"][int(rng.integers(len(k["strength"])))]
         piece = np.ascontiguousarray(piece)
@@ -151,7 +155,7 @@ class Damaged:
 
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
-    """How a run damages an image; see `vitax.pipelines.pipeline.Kind`."""
+    """The reader of images to restore, which it damages; see `vitax.pipelines.pipeline.Kind`."""
     knobs = take(damage)
     patch, scale, channels = knobs["patch"], knobs["scale"], knobs["channels"]
     blank = {

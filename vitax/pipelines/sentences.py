@@ -1,4 +1,4 @@
-"""Texts, or pairs of them, with labels."""
+"""Labelled texts or pairs of texts."""
 
 from typing import Any
 
@@ -15,31 +15,31 @@ from vitax.pipelines.texts import text_spec
 def open_sentences(
     *, name: str, path: str = "", train: str = "train", test: str = "test", test_fraction: float = 0.2
 ) -> Splits:
-    """Sources of labelled texts.
+    """Opens the sources of labelled texts.
 
     Args:
-        name: "table" for own data; "topics" is built in.
-        path: of a table, or of a folder with one for each split.
+        name: "table" for your own data; "topics" is built in.
+        path: path of a table, or of a folder with a table for each split.
         train, test: names of the tables.
-        test_fraction: share of every class that is held back where there is no table for the test.
+        test_fraction: share of every class that is held back if there is no table for the test.
 
     Raises:
-        UserError: an unknown name.
+        UserError: the name is unknown.
     """
     if name not in LABELLED:
-        raise UserError(f"data.name={name!r} is none of {', '.join(LABELLED)}")
+        raise UserError(f"data.name={name!r} is not one of {', '.join(LABELLED)}")
     return LABELLED[name](path=path, train=train, test=test, test_fraction=test_fraction)
 
 
 def text_length(*, length: int, truncate: bool = True) -> tuple[int, bool]:
-    """How long a text may be.
+    """The largest length of a text, and the treatment of longer ones.
 
     Args:
-        length: tokens, special ones included.
-        truncate: longer texts are cut at their end (of a pair, the longer one), instead of being refused.
+        length: number of tokens, special ones included.
+        truncate: cut longer texts at their end (in a pair, the longer text) instead of rejecting them.
 
     Raises:
-        ValueError: too short for any text.
+        ValueError: ``length`` is too short for any text.
     """
     if length < 4:
         raise ValueError(f"length={length} is too short for a text; choose at least 4")
@@ -47,7 +47,7 @@ def text_length(*, length: int, truncate: bool = True) -> tuple[int, bool]:
 
 
 class Encoded:
-    """A source of token ids: one that is too long is an example that cannot be read, unless it may be cut."""
+    """A source of token ids; a text that is too long is an unreadable example, unless it may be cut."""
 
     def __init__(self, source: Source, vocab: Vocabulary, length: int, truncate: bool):
         self.source, self.vocab, self.length, self.truncate = source, vocab, length, truncate
@@ -66,10 +66,13 @@ class Encoded:
 
 
 def encode_pair(vocab: Vocabulary, texts: tuple[str, ...], length: int, truncate: bool) -> dict[str, np.ndarray]:
-    """Begin, text, end and, for a pair, second text, end: "tokens" and "segments" [L] int32.
+    """The rows of a text or a pair of texts, "tokens" and "segments", each [L] int32.
+
+    The tokens are begin, text, end and, for a pair, the second text and another end. They belong to segment 0, or to
+    segment 1 from the second text on; the padding belongs to segment 0.
 
     Raises:
-        ValueError: they are too long and must not be cut.
+        ValueError: the texts are too long and must not be cut.
     """
     parts = [vocab.encode(text) for text in texts]
     budget = length - 1 - len(parts)
@@ -91,7 +94,7 @@ def encode_pair(vocab: Vocabulary, texts: tuple[str, ...], length: int, truncate
 
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
-    """How a run reads a text, or a pair; see `vitax.pipelines.pipeline.Kind`."""
+    """The reader of texts or pairs of texts; see `vitax.pipelines.pipeline.Kind`."""
     length, truncate = take(text_length)
     vocab = from_json(record["tokenizer"])
     spec = text_spec(vocab, length, record["pairs"], truncate)
@@ -102,24 +105,24 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
 
 
 def open_labelled(take: Take) -> Pipeline:
-    """Opens labelled texts or pairs; see `vitax.pipelines.pipeline.Kind`."""
+    """Opens labelled texts or pairs of texts; see `vitax.pipelines.pipeline.Kind`."""
     length, truncate = take(text_length)
     splits = take(chosen, take(open_sentences))
-    texts: list[Sentences] = [splits.train, splits.test]
-    everything = [" ".join(s[i]["texts"]) for s in texts for i in range(len(s))]
-    vocab = take(vocabulary, lambda: everything[: len(splits.train)])
-    check_lengths(vocab, everything, length, truncate, 0.01, f"texts of {splits.origin}")
+    sources: list[Sentences] = [splits.train, splits.test]
+    all_texts = [" ".join(s[i]["texts"]) for s in sources for i in range(len(s))]
+    vocab = take(vocabulary, lambda: all_texts[: len(splits.train)])
+    check_lengths(vocab, all_texts, length, truncate, 0.01, f"texts of {splits.origin}")
     names = list(splits.train.class_names)
     pairs = len(splits.train[0]["texts"]) > 1
     record = {"class_names": names, "tokenizer": vocab.to_json(), "pairs": pairs}
     reader = read(take, record)
-    encoded = [Encoded(source, vocab, length, truncate) for source in texts]
+    encoded = [Encoded(source, vocab, length, truncate) for source in sources]
     return Pipeline(
         Splits(*encoded, splits.origin),
         reader.transform,
         reader,
         unit="texts",
-        about=f"{len(names)} classes, up to {length} of {vocab.size:,} tokens",
+        about=f"{len(names)} classes, up to {length} tokens from a vocabulary of {vocab.size:,}",
     )
 
 

@@ -1,5 +1,8 @@
-"""Running text, cut into passages on the fly: for masked words, with or without a second passage, and for language
-models. An example is a line to begin with; nothing is prepared or stored."""
+"""Running text, cut into passages on the fly, for masked words and for language models.
+
+A passage for masked words comes with or without a second passage. An example begins at a line; no passage is prepared
+or stored.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,38 +16,39 @@ from vitax.errors import UserError
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
 from vitax.specs import TextSpec
 
-LEARN_FROM = 1_000_000  # lines that a tokenizer is trained on, at most
+LEARN_FROM = 1_000_000  # a tokenizer is trained on evenly spaced lines, fewer than twice this number
 
 
 def open_texts(
     *, name: str, path: str = "", train: str = "train", test: str = "test", test_fraction: float = 0.05
 ) -> Splits:
-    """Sources of lines.
+    """Opens the sources of lines.
 
     Args:
-        name: "text" for own files; "topics" and "number_lines" are built in.
-        path: of a file or folder.
-        train, test: what the names of the files begin with.
-        test_fraction: share of the documents that is held back where there are no files for the test.
+        name: "text" for your own files; "topics" and "number_lines" are built in.
+        path: path of a file or of a folder.
+        train, test: prefixes of the names of the files.
+        test_fraction: share of the documents that is held back if there are no files for the test.
 
     Raises:
-        UserError: an unknown name.
+        UserError: the name is unknown.
     """
     if name not in TEXTS:
-        raise UserError(f"data.name={name!r} is none of {', '.join(TEXTS)}")
+        raise UserError(f"data.name={name!r} is not one of {', '.join(TEXTS)}")
     return TEXTS[name](path=path, train=train, test=test, test_fraction=test_fraction)
 
 
 def passages(*, length: int, sentence_pairs: bool = True) -> tuple[int, bool]:
-    """What an example is.
+    """The layout of an example.
 
     Args:
-        length: tokens, special ones included.
-        sentence_pairs: begin, passage, end, second passage, end; in half of the examples the second one follows the
-            first, in the others it is from elsewhere (arXiv:1810.04805, appendix A.2). False = one passage.
+        length: number of tokens, special ones included.
+        sentence_pairs: an example is begin, passage, end, second passage, end; in half of the examples the second
+            passage follows the first, in the others it is from elsewhere (arXiv:1810.04805, appendix A.2). False = an
+            example is one passage.
 
     Raises:
-        ValueError: too short for any passage.
+        ValueError: ``length`` is too short for any passage.
     """
     if length < 8:
         raise ValueError(f"length={length} is too short for a passage; choose at least 8")
@@ -52,7 +56,7 @@ def passages(*, length: int, sentence_pairs: bool = True) -> tuple[int, bool]:
 
 
 class Starts:
-    """Examples of a text: each line begins one."""
+    """The examples of a text; each line begins one."""
 
     def __init__(self, lines: Any):
         self.lines, self.class_names, self.labels = lines, (), None
@@ -68,11 +72,16 @@ class Starts:
 
 
 class Passages:
-    """Transform: {"line"} to {"tokens", "segments" [L] int32, "next" int32: 1 = the second passage is from elsewhere}.
+    """Transform of {"line"} to {"tokens" and "segments", each [L] int32, "next" int32}.
+
+    "next" is 1 if the second passage is from elsewhere.
 
     Args:
-        lines: the text.
-        random: False = for tests: what is drawn depends on the line alone.
+        lines: lines of the text.
+        vocab: vocabulary that encodes them.
+        length: number of tokens L of an example.
+        pairs: an example has two passages.
+        random: draw from the given rng; False = for tests, draws depend on the line alone.
     """
 
     def __init__(self, lines: Any, vocab: Vocabulary, length: int, pairs: bool, random: bool):
@@ -85,17 +94,17 @@ class Passages:
         if not self.pairs:
             return self._single(line)
         budget = self.length - 3
-        found = self._around(line, budget)
-        if len(found) == 1 and len(found[0]) > 1:  # a paragraph, or a document of one line: cut where chance has it
-            ids = found[0][:budget]
+        parts = self._around(line, budget)
+        if len(parts) == 1 and len(parts[0]) > 1:  # a paragraph or a document of one line is cut at a random place
+            ids = parts[0][:budget]
             middle = int(rng.integers(1, len(ids)))
-            found = [ids[:middle], ids[middle:]]
-        cut = int(rng.integers(1, len(found))) if len(found) > 1 else 1
-        first, second = _joined(found[:cut]), _joined(found[cut:])
-        elsewhere = len(found) == 1 or rng.random() < 0.5
+            parts = [ids[:middle], ids[middle:]]
+        cut = int(rng.integers(1, len(parts))) if len(parts) > 1 else 1
+        first, second = _joined(parts[:cut]), _joined(parts[cut:])
+        elsewhere = len(parts) == 1 or rng.random() < 0.5
         if elsewhere:
-            other = self._other(line, rng)
-            second = _joined(self._forward(other, max(1, budget - len(first))))
+            other_line = self._other(line, rng)
+            second = _joined(self._forward(other_line, max(1, budget - len(first))))
         first, second = _fit(first, second, budget, rng)
         begin, end = [self.vocab.begin], [self.vocab.end]
         ids = begin + first + end + second + end
@@ -103,7 +112,7 @@ class Passages:
         return self._filled(ids, segments, elsewhere)
 
     def _single(self, line: int) -> dict[str, np.ndarray]:
-        """Begin, the lines from here on, and end, if the document ends before the passage is full."""
+        """A passage of begin, the lines from ``line`` on and, if the document ends before it is full, end."""
         parts = self._forward(line, self.length - 1)
         ids = [self.vocab.begin, *_joined(parts)]
         last = line + len(parts) - 1
@@ -117,31 +126,31 @@ class Passages:
         return {"tokens": tokens, "segments": kinds, "next": np.int32(elsewhere)}
 
     def _forward(self, line: int, budget: int) -> list[list[int]]:
-        """Token ids of this line and those after it in its document, until there are ``budget``."""
-        found, total = [], 0
+        """Token ids of a line and of the lines after it in its document, until there are ``budget`` or more."""
+        parts, total = [], 0
         document = self.lines.document[line]
         while line < len(self.lines) and self.lines.document[line] == document and total < budget:
-            found.append(self.vocab.encode(self.lines[line]))
-            total, line = total + len(found[-1]), line + 1
-        return found
+            parts.append(self.vocab.encode(self.lines[line]))
+            total, line = total + len(parts[-1]), line + 1
+        return parts
 
     def _around(self, line: int, budget: int) -> list[list[int]]:
-        """The same; where the document ends too early, lines before it too."""
-        found = self._forward(line, budget)
-        total, document = sum(map(len, found)), self.lines.document[line]
+        """Token ids as in `_forward`; if the document ends too early, the lines before it are added."""
+        parts = self._forward(line, budget)
+        total, document = sum(map(len, parts)), self.lines.document[line]
         while total < budget and line and self.lines.document[line - 1] == document:
             line -= 1
-            found.insert(0, self.vocab.encode(self.lines[line]))
-            total += len(found[0])
-        return found
+            parts.insert(0, self.vocab.encode(self.lines[line]))
+            total += len(parts[0])
+        return parts
 
     def _other(self, line: int, rng: np.random.Generator) -> int:
-        """A line of another document, if ten tries find one."""
+        """A random line, of another document if ten tries find one."""
         for _ in range(10):
-            other = int(rng.integers(len(self.lines)))
-            if self.lines.document[other] != self.lines.document[line]:
+            candidate = int(rng.integers(len(self.lines)))
+            if self.lines.document[candidate] != self.lines.document[line]:
                 break
-        return other
+        return candidate
 
 
 def _joined(parts: list[list[int]]) -> list[int]:
@@ -149,7 +158,7 @@ def _joined(parts: list[list[int]]) -> list[int]:
 
 
 def _fit(first: list[int], second: list[int], budget: int, rng: np.random.Generator):
-    """Cuts the longer of the two, at a random end, until both fit."""
+    """Cuts tokens from the longer passage, at a random end each time, until both fit in ``budget``."""
     first, second = first[:budget], second[:budget]
     while len(first) + len(second) > budget:
         longer = first if len(first) > len(second) else second
@@ -158,7 +167,13 @@ def _fit(first: list[int], second: list[int], budget: int, rng: np.random.Genera
 
 
 def text_spec(vocab: Vocabulary, length: int, pairs: bool = False, truncate: bool = False) -> TextSpec:
-    """The spec of texts of that length.
+    """The spec of texts.
+
+    Args:
+        vocab: vocabulary with the special tokens.
+        length: number of tokens of a text.
+        pairs: an example has two texts.
+        truncate: texts that are too long are cut.
 
     Raises:
         UserError: the tokenizer has no token for the padding, the begin or the end of a text.
@@ -173,7 +188,7 @@ def text_spec(vocab: Vocabulary, length: int, pairs: bool = False, truncate: boo
 
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
-    """How a run reads a passage; see `vitax.pipelines.pipeline.Kind`."""
+    """The reader of passages; see `vitax.pipelines.pipeline.Kind`."""
     length, pairs = take(passages)
     vocab = from_json(record["tokenizer"])
     spec = text_spec(vocab, length, pairs)
@@ -186,7 +201,7 @@ def open_text(take: Take) -> Pipeline:
     """Opens running text; see `vitax.pipelines.pipeline.Kind`.
 
     Raises:
-        UserError: a split without text.
+        UserError: a split has no text.
     """
     length, pairs = take(passages)
     splits: Splits = take(open_texts)
@@ -208,7 +223,7 @@ def open_text(take: Take) -> Pipeline:
         transforms[0],
         reader._replace(transform=transforms[1]),
         unit="texts",
-        about=f"passages of {length} of {vocab.size:,} tokens",
+        about=f"passages of {length} tokens from a vocabulary of {vocab.size:,}",
     )
 
 

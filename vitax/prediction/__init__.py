@@ -1,7 +1,7 @@
 """Predictions of a trained run, one function for each objective: PREDICTORS is the table."""
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +9,7 @@ from vitax.errors import UserError
 from vitax.pipelines import Pipeline
 from vitax.prediction.arrays import predict_arrays
 from vitax.prediction.images import classify, example_image, image_files
+from vitax.prediction.output import written
 from vitax.prediction.pairs import example_pair, zero_shot
 from vitax.prediction.reconstruction import reconstruct
 from vitax.prediction.restoration import example_damaged, restore_images
@@ -33,11 +34,13 @@ class Predictor(NamedTuple):
         predict: (run, inputs, *, options) -> one JSON object for each input.
         inputs: names on the command line -> inputs: files of images, or lines of text.
         example: (data of a run, its folder) -> what to type to try it.
+        draws: whether its results hold an "image".
     """
 
     predict: Callable[..., Iterator[dict[str, Any]]]
     inputs: Callable[[Sequence[str]], Any]
     example: Callable[[Pipeline, Path], str]
+    draws: bool = False
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -54,8 +57,8 @@ PREDICTORS = {
     "text_classification": Predictor(classify_text, lines_of, example_labelled),
     "translation": Predictor(translate, lines_of, example_source),
     "contrastive": Predictor(zero_shot, image_files, example_pair),
-    "restoration": Predictor(restore_images, image_files, example_damaged),
-    "masked_image": Predictor(reconstruct, image_files, example_image),
+    "restoration": Predictor(restore_images, image_files, example_damaged, draws=True),
+    "masked_image": Predictor(reconstruct, image_files, example_image, draws=True),
 }
 # For an objective that is not in the table.
 DEFAULT = Predictor(predict_arrays, image_files, example_image)
@@ -66,20 +69,34 @@ def predictor_of(task_name: str) -> Predictor:
     return PREDICTORS.get(task_name, DEFAULT)
 
 
-def predict(run: TrainedRun, inputs: Sequence[str], **options: Any) -> Iterator[dict[str, Any]]:
-    """One JSON object for each input; the options are those of the predictor of the run's objective.
+def predict(run: TrainedRun, inputs: Any, *, out: str = "", **options: Any) -> Iterator[dict[str, Any]]:
+    """One JSON object for each input named on a command line; images that are predicted are written to files.
 
     Args:
         inputs: files and folders of images; or files of text, a line each.
+        out: folder for images; "" = RUN/predictions.
+        options: those of the predictor of the run's objective.
 
     Raises:
         UserError: an option that this objective does not take, or inputs that do not exist.
     """
     predictor = predictor_of(run.task_name)
-    if unknown := sorted(set(options) - set(predictor.options)):
-        known = ", ".join(f"--{name}" for name in predictor.options) or "none"
-        raise UserError(f"--{unknown[0]} has no meaning for a run of {run.task_name}; its options: {known}")
-    return predictor.predict(run, predictor.inputs(inputs), **options)
+    check_options(run, {**options, "out": out} if out else options)
+    rows = predictor.predict(run, predictor.inputs(inputs), **options)
+    return written(rows, run.path, out) if predictor.draws else rows
 
 
-__all__ = ["PREDICTORS", "Predictor", "TrainedRun", "load_run", "predict", "predictor_of"]
+def check_options(run: TrainedRun, options: Mapping[str, Any]) -> None:
+    """Refuses options that have no meaning for the objective of a run.
+
+    Raises:
+        UserError: there is such an option.
+    """
+    predictor = predictor_of(run.task_name)
+    known = (*predictor.options, *(("out",) if predictor.draws else ()))
+    if unknown := sorted(set(options) - set(known)):
+        names = ", ".join(f"--{name}" for name in known) or "none"
+        raise UserError(f"--{unknown[0]} has no meaning for a run of {run.task_name}; its options: {names}")
+
+
+__all__ = ["PREDICTORS", "Predictor", "TrainedRun", "check_options", "load_run", "predict", "predictor_of"]

@@ -1,6 +1,6 @@
 """Predictions of an objective that has no predictor of its own: its arrays, for images."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from vitax.prediction.images import read_images
@@ -8,9 +8,9 @@ from vitax.prediction.trained import TrainedRun, predictions
 from vitax.specs import channels_of
 
 
-def predict_arrays(run: TrainedRun, files: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """{"file", and every array that the task predicts, as nested lists} for each image file."""
-    examples = read_images(files, run.reader.blank, channels_of(run.reader.spec))
+def predict_arrays(run: TrainedRun, images: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """{"file", and every array that the task predicts, as nested lists} for each image, see `read_images`."""
+    examples = read_images(images, run.reader.blank, channels_of(run.reader.spec))
     for file, example, row in predictions(run, examples):
         if row is None:
             yield {"file": file, "error": str(example)}

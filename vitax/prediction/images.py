@@ -1,13 +1,14 @@
 """Predictions for image files."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from vitax.data.decode import EXTENSIONS, decode_image, find_images, write_png
+from vitax.data.decode import EXTENSIONS, decode_image, find_images, to_array, write_png
 from vitax.errors import UserError
 from vitax.pipelines import Pipeline
 from vitax.prediction.trained import TrainedRun, predictions
@@ -35,19 +36,29 @@ def image_files(given: Sequence[str]) -> list[str]:
     return files
 
 
-def read_images(files: Sequence[str], blank: dict[str, Any], channels: int) -> Iterator[Any]:
-    """(file, example) or (file, error) of each file; what an example has besides the image is blank."""
-    for file in files:
+def read_images(images: Iterable[Any], blank: dict[str, Any], channels: int) -> Iterator[tuple[str, Any]]:
+    """(name, example), or (name, error), for each image; the rest of an example besides the image is blank.
+
+    Args:
+        images: paths of files, arrays [H, W] or [H, W, C] uint8, or images of Pillow. An image that is not a file is
+            named "image 0", "image 1", ...
+    """
+    for number, image in enumerate(images):
+        name = str(image) if isinstance(image, str | Path) else f"image {number}"
         try:
-            image = decode_image(Path(file).read_bytes(), channels)
-            yield file, {**blank, "image": image}
-        except (ValueError, OSError) as error:
-            yield file, error
+            if isinstance(image, str | Path):
+                pixels = decode_image(Path(image).read_bytes(), channels)
+            else:
+                opened = Image.fromarray(np.squeeze(image)) if isinstance(image, np.ndarray) else image
+                pixels = to_array(opened, channels)
+            yield name, {**blank, "image": pixels}
+        except (ValueError, TypeError, OSError) as error:
+            yield name, error
 
 
-def classify(run: TrainedRun, files: Sequence[str], *, top: int = 5) -> Iterator[dict[str, Any]]:
-    """{"file", "label", "probability", "top": the ``top`` most probable classes} for each image file."""
-    examples = read_images(files, run.reader.blank, run.reader.spec.channels)
+def classify(run: TrainedRun, images: Iterable[Any], *, top: int = 5) -> Iterator[dict[str, Any]]:
+    """{"file", "label", "probability", "top": the ``top`` most probable classes} for each image, see `read_images`."""
+    examples = read_images(images, run.reader.blank, run.reader.spec.channels)
     names = run.reader.record["class_names"]
     for file, example, row in predictions(run, examples):
         if row is None:

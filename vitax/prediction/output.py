@@ -1,7 +1,10 @@
 """Where predictions that are images are written."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+from vitax.data.decode import write_png
 from vitax.errors import UserError
 
 
@@ -25,3 +28,21 @@ def output_path(folder: Path, file: str) -> Path:
     while path.exists():
         path, number = folder / f"{stem}-{number}.png", number + 1
     return path
+
+
+def written(rows: Iterable[dict[str, Any]], run_folder: Path, out: str = "") -> Iterator[dict[str, Any]]:
+    """The rows with each "image" written to a PNG, whose path is then the "output" of the row.
+
+    Args:
+        out: folder of the files; "" = RUN/predictions.
+
+    Raises:
+        UserError: the folder cannot be made.
+    """
+    folder = output_folder(run_folder, "predictions", out)
+    for row in rows:
+        if "image" in row:
+            output = output_path(folder, row["file"])
+            write_png(output, row["image"])
+            row = {"file": row["file"], "output": str(output), **{k: v for k, v in row.items() if k != "image"}}
+        yield row

@@ -1,6 +1,6 @@
 """Zero-shot classification with an image-text model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from vitax.prediction.images import example_image, ranked, read_images
 from vitax.prediction.trained import TrainedRun, predictions
 
 
-def zero_shot(run: TrainedRun, files: Sequence[str], *, labels: str = "", top: int = 5) -> Iterator[dict[str, Any]]:
-    """{"file", "label", "probability", "top"} for each image file.
+def zero_shot(run: TrainedRun, images: Iterable[Any], *, labels: str = "", top: int = 5) -> Iterator[dict[str, Any]]:
+    """{"file", "label", "probability", "top"} for each image, see `read_images`.
 
     Args:
         labels: names of the classes, with commas between them; "" = those of the training. Each class is the mean of
@@ -30,7 +30,7 @@ def zero_shot(run: TrainedRun, files: Sequence[str], *, labels: str = "", top: i
         out = run.task.predict(variables, batch)
         return {"image": out["image"], "scale": out["scale"]}
 
-    examples = read_images(files, run.reader.blank, run.reader.spec.image.channels)
+    examples = read_images(images, run.reader.blank, run.reader.spec.image.channels)
     for file, example, row in predictions(run, examples, jax.jit(predict)):
         if row is None:
             yield {"file": file, "error": str(example)}

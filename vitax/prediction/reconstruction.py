@@ -1,38 +1,30 @@
 """Images as a masked autoencoder reconstructs them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
-from vitax.data.decode import write_png
 from vitax.prediction.images import read_images
-from vitax.prediction.output import output_folder, output_path
 from vitax.prediction.trained import TrainedRun, predictions
 
 
-def reconstruct(run: TrainedRun, files: Sequence[str], *, out: str = "") -> Iterator[dict[str, Any]]:
-    """{"file", "output", "hidden": share, "squared_error": mean over the hidden pixels, on the scale 0..1} for each file.
+def reconstruct(run: TrainedRun, images: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """{"file", "image", "hidden", "squared_error"} for each image, see `read_images`.
 
-    The output has the input, its visible patches, and the reconstruction, side by side.
-
-    Args:
-        out: folder of the outputs; "" = RUN/predictions.
+    "image" is uint8 [H, 3 W, C]: the input, its visible patches, and the reconstruction, side by side; "hidden" is the
+    share of hidden patches, "squared_error" the mean over the hidden pixels on the scale 0..1.
     """
-    folder = output_folder(run.path, "predictions", out)
     spec, patch = run.reader.spec, run.model.patch_size
-    examples = read_images(files, run.reader.blank, spec.channels)
-    for file, example, row in predictions(run, examples):
+    for file, example, row in predictions(run, read_images(images, run.reader.blank, spec.channels)):
         if row is None:
             yield {"file": file, "error": str(example)}
             continue
         masked, error = masked_and_error(example["image"], row, patch)
-        output = output_path(folder, file)
         triple = np.concatenate([example["image"], masked, row["reconstruction"]], axis=1)
-        write_png(output, enlarged(triple, spec.image_size[0]))
         yield {
             "file": file,
-            "output": str(output),
+            "image": enlarged(triple, spec.image_size[0]),
             "hidden": round(float(1 - row["visible"].mean()), 4),
             "squared_error": round(error, 6),
         }

@@ -1,45 +1,44 @@
 """Images as a restoration model restores them."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from vitax.data.decode import decode_image, write_png
+from vitax.data.decode import write_png
 from vitax.data.degrade import degrade
 from vitax.evals.restoration import modulo_crop, restore
 from vitax.pipelines import Pipeline
-from vitax.prediction.output import output_folder, output_path
+from vitax.prediction.images import read_images
 from vitax.prediction.trained import TrainedRun
 
 OVERLAP = 16  # pixels that neighbouring tiles share
 
 
-def restore_images(run: TrainedRun, files: Sequence[str], *, tile: int = 0, out: str = "") -> Iterator[dict[str, Any]]:
-    """{"file", "output", "height", "width"} for each file: a damaged image of any size, restored tile by tile.
+def restore_images(run: TrainedRun, images: Iterable[Any], *, tile: int = 0) -> Iterator[dict[str, Any]]:
+    """{"file", "image": uint8 [H, W, C], "height", "width"} for each damaged image of any size, restored tile by tile.
 
     Args:
+        images: see `read_images`.
         tile: side of a tile in pixels of the damaged image, a multiple of the model's window; 0 = eight windows.
-        out: folder of the restored images; "" = RUN/predictions.
     """
-    folder, apply = output_folder(run.path, "predictions", out), jax.jit(run.model.apply)
-    tile = tile or 8 * run.model.window
-    for file in files:
+    apply, tile = jax.jit(run.model.apply), tile or 8 * run.model.window
+    overlap = min(OVERLAP, tile - 1)
+    for file, example in read_images(images, {}, run.model.channels):
         try:
-            image = decode_image(Path(file).read_bytes(), run.model.channels)
+            if isinstance(example, Exception):
+                raise example
             restored = restore(
-                lambda x: apply(run.variables, x), image, run.model, tile=tile, overlap=min(OVERLAP, tile - 1)
+                lambda x: apply(run.variables, x), example["image"], run.model, tile=tile, overlap=overlap
             )
         except (ValueError, OSError) as error:
             yield {"file": file, "error": str(error)}
             continue
-        output = output_path(folder, file)
-        write_png(output, restored)
         height, width, _ = restored.shape
-        yield {"file": file, "output": str(output), "height": height, "width": width}
+        yield {"file": file, "image": restored, "height": height, "width": width}
 
 
 def example_damaged(pipeline: Pipeline, path: Path) -> str:

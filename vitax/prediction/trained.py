@@ -61,8 +61,13 @@ def load_run(path: str | Path, which: str = "best") -> TrainedRun:
         task_name=saved.task_name,
         task=saved.task,
         variables=saved.variables(which, mesh).preferred,
-        batch_size=-(-BATCH // mesh.size) * mesh.size,
+        batch_size=batch_size_for(mesh),
     )
+
+
+def batch_size_for(mesh: Mesh) -> int:
+    """Examples to predict at a time: `BATCH`, rounded up to a multiple of the devices."""
+    return -(-BATCH // mesh.size) * mesh.size
 
 
 def predictions(

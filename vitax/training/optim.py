@@ -185,7 +185,9 @@ def make_optimizer(
         schedule: step -> learning rate.
         name: a key of OPTIMIZERS.
         weight_decay: decoupled and multiplied by the learning rate (adamw, lion), or added to the gradient (sgd, lars).
-        b1, b2: of adamw and lion. epsilon: of adamw. momentum: of sgd and lars.
+        b1, b2: decay rates of the moments of adamw and lion.
+        epsilon: added to the root of the second moment of adamw.
+        momentum: momentum of sgd and lars.
         clip_norm: largest global norm of the gradient; 0 = no clipping. Frozen parameters do not count.
         layer_decay: see `layer_factors`; 1 = off.
         lr_factors: {pattern: factor of the learning rate}; a parameter that several match gets the product.

@@ -1,0 +1,127 @@
+"""How images are prepared for the weights of another project, as the files beside them record it."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vitax.errors import UserError
+from vitax.pretrained import files
+
+RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+# The preprocessing of every CLIP that OpenAI has released; the names of OpenAI's weights belong to no others.
+OPENAI_CLIP = "OpenAI CLIP"
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+class Preprocessing(NamedTuple):
+    """From a decoded image to the input of a model.
+
+    Attributes:
+        mean, std: per channel, on the scale 0..1.
+        test_crop_fraction: the centre of that share is resized to the model's size; 0 = the whole image is, whatever
+            its shape.
+        interpolation: "bicubic", "bilinear" or "nearest".
+        class_names: of the model's classes, in order; () = unknown.
+        origin: the file that records it.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    test_crop_fraction: float
+    interpolation: str
+    class_names: tuple[str, ...] = ()
+    origin: str = ""
+
+
+def read_preprocessing(path: str | Path, format_name: str = "") -> Preprocessing | None:
+    """The preprocessing that the files beside weights record; None where there is none.
+
+    Args:
+        path: a file of weights, or a folder as a model hub has it.
+        format_name: of the weights, see `vitax.pretrained.FORMATS`.
+
+    Raises:
+        UserError: a value that vitax does not apply in the same way.
+    """
+    folder, names = files.find(path).parent, class_names(files.read_config(path))
+    for name, read in (
+        ("preprocessor_config.json", _hugging_face),
+        ("config.json", _timm),
+        ("open_clip_config.json", _open_clip),
+    ):
+        if (folder / name).is_file():
+            try:
+                found = read(json.loads((folder / name).read_text(encoding="utf-8")))
+            except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+                if isinstance(error, UserError):
+                    raise UserError(f"{folder / name}: {error}") from error
+                raise UserError(f"{folder / name} cannot be understood: {type(error).__name__}: {error}") from error
+            if found is not None:
+                return found._replace(class_names=names, origin=str(folder / name))
+    if format_name == OPENAI_CLIP:
+        return Preprocessing(CLIP_MEAN, CLIP_STD, 1.0, "bicubic", origin="OpenAI's code")
+    return None
+
+
+def class_names(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the classes in a config.json of Hugging Face or timm, in order; () = it has none."""
+    if isinstance(labels := config.get("id2label"), Mapping):
+        return tuple(str(labels[key]) for key in sorted(labels, key=int))
+    names = config.get("label_names")
+    return tuple(map(str, names)) if isinstance(names, list) else ()
+
+
+def _hugging_face(config: Mapping[str, Any]) -> Preprocessing | None:
+    if "image_mean" not in config:
+        return None
+    if not math.isclose(config.get("rescale_factor", 1 / 255), 1 / 255):
+        raise UserError(f"rescale_factor {config['rescale_factor']} is not 1/255, which vitax applies")
+    for key in ("do_resize", "do_rescale", "do_normalize"):
+        if not config.get(key, True):
+            raise UserError(f"{key} is false; vitax always does it")
+    size, crop = config.get("size", config.get("crop_size")), config.get("crop_size")
+    if config.get("do_center_crop", False) and crop is not None:
+        whole = size if isinstance(size, int | float) else size.get("shortest_edge", min(size.values()))
+        inner = crop if isinstance(crop, int | float) else min(crop["height"], crop["width"])
+        fraction = inner / whole
+    elif isinstance(size, Mapping) and "shortest_edge" in size:
+        fraction = float(config.get("crop_pct", 1.0))
+    else:
+        fraction = 0.0
+    mean, std = tuple(config["image_mean"]), tuple(config["image_std"])
+    return Preprocessing(mean, std, fraction, _resampling(config.get("resample", 2)))
+
+
+def _timm(config: Mapping[str, Any]) -> Preprocessing | None:
+    settings = config.get("pretrained_cfg", config)
+    if "mean" not in settings or "std" not in settings:
+        return None
+    fraction = float(settings.get("crop_pct", 0.875))
+    if (mode := settings.get("crop_mode", "center")) not in ("center", "squash"):
+        raise UserError(f"crop_mode {mode!r} is neither 'center' nor 'squash'")
+    interpolation = settings.get("interpolation", "bilinear")
+    if mode == "squash":
+        if fraction != 1:
+            raise UserError(f"crop_mode 'squash' with crop_pct {fraction} is not applied by vitax, only with 1")
+        fraction = 0.0
+    return Preprocessing(tuple(settings["mean"]), tuple(settings["std"]), fraction, _resampling(interpolation))
+
+
+def _open_clip(config: Mapping[str, Any]) -> Preprocessing | None:
+    settings = config.get("preprocess_cfg")
+    if settings is None:
+        return None
+    if (mode := settings.get("resize_mode", "shortest")) not in ("shortest", "squash"):
+        raise UserError(f"resize_mode {mode!r} is neither 'shortest' nor 'squash'")
+    fraction = 0.0 if mode == "squash" else 1.0
+    mean, std = settings.get("mean", CLIP_MEAN), settings.get("std", CLIP_STD)
+    return Preprocessing(tuple(mean), tuple(std), fraction, _resampling(settings.get("interpolation", "bicubic")))
+
+
+def _resampling(value: Any) -> str:
+    name = RESAMPLING.get(value, value)
+    if name not in RESAMPLING.values():
+        raise UserError(f"resampling {value!r} is none of {', '.join(RESAMPLING.values())}")
+    return name

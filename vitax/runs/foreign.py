@@ -1,0 +1,126 @@
+"""Weights of other projects as something that predicts: the parts of a trained run, without a folder of ours."""
+
+import functools
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from vitax import augment, pretrained
+from vitax.data.transforms import Chain, eval_transform, resize
+from vitax.errors import UserError
+from vitax.models import MODELS
+from vitax.pipelines import Reader
+from vitax.pretrained.preprocessing import Preprocessing, read_preprocessing
+from vitax.specs import ImageSpec, RestorationSpec
+from vitax.tasks import TASKS, Batch, Task, Variables
+
+FEATURES = "features"  # the task of a model that gives features of images and nothing else
+
+
+class ForeignModel(NamedTuple):
+    """Weights of another project, ready to predict.
+
+    Attributes:
+        family: key of MODELS; task_name: key of TASKS, or "features".
+        report: how the weights and the preprocessing were found, for a person.
+    """
+
+    reader: Reader
+    family: str
+    model: nn.Module
+    task_name: str
+    task: Task
+    variables: Variables
+    report: str
+
+
+def open_foreign(path: str | Path, **given: Any) -> ForeignModel:
+    """A model of images with the weights of a file, or of a folder as a model hub has it.
+
+    Args:
+        given: fields of the model, see `vitax.pretrained.load`; and of `Preprocessing` (mean, std, test_crop_fraction,
+            interpolation, class_names), where no file records them.
+
+    Raises:
+        UserError: it cannot be read, it is not a model of images, or its preprocessing is unknown.
+    """
+    chosen = {key: given.pop(key) for key in Preprocessing._fields if key in given}
+    loaded = pretrained.load(path, **given)
+    family = pretrained.FORMATS[loaded.report.format].family
+    if family == "swinir":
+        return _restoring(loaded)
+    if MODELS[family].view is None:
+        raise UserError(
+            f"{path} holds a model of texts ({family}); vitax.load opens models of images: use vitax.pretrained.load"
+        )
+    preparing = _preprocessing(path, loaded.report.format, chosen)
+    model, channels = loaded.model, len(preparing.mean)
+    spec = ImageSpec(tuple(model.image_size), channels, preparing.mean, preparing.std)
+    classes = getattr(model, "num_classes", 0)
+    names = list(preparing.class_names) or [str(k) for k in range(classes)]
+    if classes and len(names) != classes:
+        raise UserError(f"{path} has {classes} classes, and there are {len(names)} names of them: give class_names")
+    blank = {"image": np.zeros((*spec.image_size, channels), np.uint8), "label": np.int32(0)}
+    record = {"class_names": names if classes else []}
+    reader = Reader(spec, {}, _transform(spec.image_size, preparing), record, blank)
+    classifies = classes and MODELS[family].view(model).has_classes
+    task = TASKS["classification"].factory(model, spec) if classifies else _features(family, model, spec)
+    report = f"{loaded.report}\npreprocessing {preparing._replace(class_names=())}"
+    name = "classification" if classifies else FEATURES
+    return ForeignModel(reader, family, model, name, task, loaded.variables, report)
+
+
+def _preprocessing(path: str | Path, format_name: str, chosen: dict[str, Any]) -> Preprocessing:
+    """The preprocessing that the files record; values given by hand fill what they do not record."""
+    recorded = read_preprocessing(path, format_name)
+    if recorded is None:
+        if missing := [key for key in ("mean", "std") if key not in chosen]:
+            raise UserError(
+                f"no file beside {path} records how images are prepared: give {' and '.join(missing)}, such as "
+                "mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5); and test_crop_fraction (0.875) and interpolation "
+                "('bicubic') if they are others"
+            )
+        default = Preprocessing((), (), 0.875, "bicubic", origin="given by hand")
+        return default._replace(**chosen)
+    for key, value in chosen.items():
+        if getattr(recorded, key) not in ((), value):
+            raise UserError(f"{key}={value} contradicts {recorded.origin}, which records {getattr(recorded, key)}")
+    return recorded._replace(**chosen)
+
+
+def _transform(size: tuple[int, int], preparing: Preprocessing) -> Chain:
+    if preparing.test_crop_fraction:
+        return eval_transform(
+            size, interpolation=preparing.interpolation, test_crop_fraction=preparing.test_crop_fraction
+        )
+    return Chain(fixed=(functools.partial(resize, size=size, interpolation=preparing.interpolation),))
+
+
+def _features(family: str, model: nn.Module, spec: ImageSpec) -> Task:
+    """A task that only predicts: the features of images."""
+    view = MODELS[family].view(model)
+
+    def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
+        return {"features": view.encode(variables, augment.normalize(batch["image"], spec.mean, spec.std))}
+
+    return Task(_not_trained, _not_trained, predict)
+
+
+def _not_trained(*_: Any) -> Any:
+    raise ValueError("a model that was loaded for its features is not trained")
+
+
+def _restoring(loaded: pretrained.Loaded) -> ForeignModel:
+    """SwinIR, whose images are neither resized nor normalised by anybody else."""
+    model = loaded.model
+    spec = RestorationSpec(8 * model.window, model.scale, model.channels)
+    reader = Reader(spec, {}, _unchanged, {"class_names": []}, {})
+    task = TASKS["restoration"].factory(model, spec)
+    return ForeignModel(reader, "swinir", model, "restoration", task, loaded.variables, str(loaded.report))
+
+
+def _unchanged(example: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    return example
