@@ -1,6 +1,7 @@
 """Start-up of JAX: the other hosts, and the cache of compiled programs."""
 
 import os
+from typing import Any
 
 import jax
 
@@ -28,16 +29,18 @@ def start_jax(coordinator: str = "", num_processes: int = 0, process_id: int = -
     if coordinator in ("", "auto") and (num_processes, process_id) != (0, -1):
         raise UserError("--num_processes and --process_id need --coordinator=HOST:PORT")
     many_cpu_devices = "host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if many_cpu_devices or jax.config.jax_num_cpu_devices > 1:
+    if many_cpu_devices or jax.config.jax_num_cpu_devices > 1:  # type: ignore[attr-defined]
         # One CPU acts as many devices: two steps at a time need more threads than XLA has, and wait for each other
         # forever.
         jax.config.update("jax_cpu_enable_async_dispatch", False)
     if coordinator:
-        arguments = () if coordinator == "auto" else (coordinator, num_processes, process_id)
+        arguments: dict[str, Any] = dict(shutdown_timeout_seconds=30)
+        if coordinator != "auto":
+            arguments |= dict(coordinator_address=coordinator, num_processes=num_processes, process_id=process_id)
         try:
-            jax.distributed.initialize(*arguments, shutdown_timeout_seconds=30)
+            jax.distributed.initialize(**arguments)
         except (ValueError, RuntimeError) as error:
             raise UserError(f"--coordinator={coordinator}: {error}") from error
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "vitax", "xla"))

@@ -173,7 +173,7 @@ def bench_data(run: build.Run, steps: int, warmup: int) -> dict[str, Any]:
 
 def compile_twice(compiling: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
     """Compiles with an empty and with a filled persistent cache; returns the program and both times."""
-    cache = jax.config.jax_compilation_cache_dir
+    cache = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory() as folder:
         jax.config.update("jax_compilation_cache_dir", folder)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -119,8 +119,8 @@ def build(
     step = make_step(task, optimizer, top.seed, top.accumulate, ema_decay, frozen, skip)
     shapes = _shapes(init, mesh, batch)
     _shapes(step, mesh, shapes, batch)  # fails if the parts do not fit together, before they are compiled
-    inputs = Given(task, model, pipeline.splits, pipeline.reader, clean, test, mesh, top.seed)
-    evaluations = build_evaluations(config, inputs)
+    evaluated = Given(task, model, pipeline.splits, pipeline.reader, clean, test, mesh, top.seed)
+    evaluations = build_evaluations(config, evaluated)
     _check_best(evals, task, shapes, batch, mesh, evaluations)
     return Run(
         mesh=mesh,

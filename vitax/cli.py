@@ -41,7 +41,7 @@ class Flag(NamedTuple):
         if self.choices:
             flags.DEFINE_enum(self.name, self.default, self.choices, self.meaning, **options)
             return
-        kinds = {
+        kinds: dict[type, Callable[..., Any]] = {
             bool: flags.DEFINE_bool,
             int: flags.DEFINE_integer,
             float: flags.DEFINE_float,

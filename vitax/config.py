@@ -59,7 +59,7 @@ def complete(section: str, values: Mapping[str, Any], functions: Iterable[Callab
         if key not in full:
             if parameter.default is parameter.empty:
                 raise UserError(f"{prefix}{key} is missing; add it to the config")
-            default = parameter.default
+            default: Any = parameter.default
             default = dict(default) if isinstance(default, Mapping) else default
             full[key] = jnp.dtype(default).name if key == "dtype" else default
     return full

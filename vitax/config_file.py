@@ -1,6 +1,6 @@
 """Config files: a FILE.py with a function get_config."""
 
-import importlib.util
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,7 @@ def load_config(spec: str) -> dict[str, Any]:
         known = ", ".join(sorted(str(p) for p in Path("configs").glob("*.py")))
         raise UserError(f"config file {path} does not exist in {Path.cwd()}" + (f"; it has {known}" if known else ""))
     try:
-        module_spec = importlib.util.spec_from_file_location("config_file", path)
-        module = importlib.util.module_from_spec(module_spec)
-        module_spec.loader.exec_module(module)
-        config = module.get_config(variant).to_dict()
+        config = runpy.run_path(path)["get_config"](variant).to_dict()
         to_json(config)  # a config that cannot be saved could not be resumed
     except Exception as error:
         raise UserError(f"config {spec}: {type(error).__name__}: {error}") from error

@@ -130,7 +130,7 @@ def memory_of_gpus(nvidia: str) -> Iterator[Finding]:
 
 def folders(workdir: Path) -> Iterator[Finding]:
     """Checks that the folders to be written can be written."""
-    cache = Path(jax.config.jax_compilation_cache_dir)
+    cache = Path(jax.config.jax_compilation_cache_dir)  # type: ignore[attr-defined]
     temporary = Path(tempfile.gettempdir())
     for purpose, folder in (("runs", workdir), ("compiled programs", cache), ("temporary", temporary)):
         existing = _existing(folder)

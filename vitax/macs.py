@@ -24,7 +24,7 @@ def count_macs(function: Callable[..., Any], *arguments: Any) -> int:
 def _count(jaxpr: Any) -> int:
     total = 0
     for equation in jaxpr.eqns:
-        out = equation.outvars[0].aval if equation.outvars else None
+        out: Any = equation.outvars[0].aval if equation.outvars else None
         if equation.primitive.name == "dot_general":
             ((contracted, _), _) = equation.params["dimension_numbers"]
             shape = equation.invars[0].aval.shape

@@ -148,13 +148,13 @@ def prepare(config: Config, folder: RunFolder | None = None) -> Prepared:
     Raises:
         UserError: the config or the data cannot be used for training.
     """
-    continuing = folder is not None and folder.continuing
-    run = build(config, folder.path if continuing else None)
+    former = folder.path if folder is not None and folder.continuing else None
+    run = build(config, former)
     if "teacher" in run.shapes.collections and not run.top.init_from:
         raise UserError(
             "this objective needs a teacher: set config.init_from to a trained model; the config file names one"
         )
-    if not run.top.init_from or continuing:
+    if not run.top.init_from or former:
         return Prepared(config, run, None, "")
     variables, report = initial_variables(run)
     return Prepared(config, run, variables, f"\nweights  {run.top.init_from}: {report}")

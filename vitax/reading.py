@@ -71,8 +71,8 @@ class Outline(NamedTuple):
 def outline(config: Config) -> Outline:
     """The outline of a resolved config."""
     top = call(Top, "", config)
-    names = (config[section]["name"] for section in ("model", "task", "data"))
-    return Outline(*names, top.duration, top.batch_size, top.init_from, best_of(config).best)
+    model, task, data = (config[section]["name"] for section in ("model", "task", "data"))
+    return Outline(model, task, data, top.duration, top.batch_size, top.init_from, best_of(config).best)
 
 
 def best_of(config: Config) -> Evals:

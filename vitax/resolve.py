@@ -63,7 +63,7 @@ def resolve(
             size, sizes = values.pop("size", ""), MODELS[choice["name"]].sizes
             if not isinstance(size, str) or (size and size not in sizes):
                 raise UserError(f"config.model.size={size!r} is unknown; choose one of {', '.join(sizes)}")
-            choice["size"], fields = size, sizes.get(size, {})
+            choice["size"], fields = size, dict(sizes.get(size, {}))
             values = values | fields if "model.size" in chosen else fields | values
         resolved[name] = choice | complete(name, values, section_takers)
     return resolved

@@ -51,6 +51,5 @@ def arrays(*, path: str, train: str, test: str, test_fraction: float, channels: 
     names = [str(name) for name in contents.get("class_names", range(classes))]
     if max(int(part["label"].max()) for part in parts) >= len(names):
         raise UserError(f"{path}: a label is not below {len(names)}, the number of classes in class_names or {train}")
-    return Splits(
-        *(Arrays(part, names, f"{path}/{split}") for part, split in zip(parts, (train, test), strict=True)), origin=path
-    )
+    sources = (Arrays(part, names, f"{path}/{split}") for part, split in zip(parts, (train, test), strict=True))
+    return Splits.of(sources, path)

@@ -85,7 +85,7 @@ def bitext_files(*, path: str, train: str, test: str, source: str, target: str) 
         if not pairs:
             raise UserError(f"{files[0]} and {files[1]} hold no pair of non-empty lines; {LAYOUT}")
         parts.append(Pairs(pairs, str(files[0])))
-    return Splits(*parts, origin=f"{path}, {source} to {target}")
+    return Splits.of(parts, f"{path}, {source} to {target}")
 
 
 def _find(root: Path, split: str, language: str) -> Path:
@@ -128,7 +128,7 @@ def tfds_pairs(name: str, *, path: str, train: str, test: str, source: str, targ
             "and data.target"
         )
     parts = [TfdsPairs(split(which), source, target, f"{name}/{which}") for which in (train, test)]
-    return Splits(*parts, origin=f"TFDS {name}, {source} to {target}")
+    return Splits.of(parts, f"TFDS {name}, {source} to {target}")
 
 
 def number_names(*, path: str, train: str, test: str, source: str, target: str) -> Splits:
@@ -160,7 +160,7 @@ def number_names(*, path: str, train: str, test: str, source: str, target: str) 
 
     pairs = [(say(number, source), say(number, target)) for number in numbers]
     parts = [Pairs(part, f"number_names/{split}") for split, part in ((train, pairs[:-400]), (test, pairs[-400:]))]
-    return Splits(*parts, origin=f"names of numbers below a million, {source} to {target}")
+    return Splits.of(parts, f"names of numbers below a million, {source} to {target}")
 
 
 BITEXT = {"bitext": bitext_files, "number_names": number_names}

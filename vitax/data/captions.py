@@ -4,6 +4,7 @@ import os
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class CaptionedFiles:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, i: int) -> dict[str, object]:
+    def __getitem__(self, i: int) -> dict[str, Any]:
         data = Path(self.paths[i]).read_bytes()
         return {"image": decode_image(data, self.channels), "caption": self.captions[i]}
 
@@ -55,25 +56,26 @@ class CaptionedTars:
     def __init__(self, files: Sequence[str], channels: int):
         self.files, self.channels = list(files), channels
         self.class_names, self.labels = (), None
-        self.places, self.keys, lone = [], [], []
+        self.keys: list[str] = []
+        places, lone = [], []
         for number, file in enumerate(self.files):
             for key, parts in _members(file).items():
                 if len(parts) < 2:
                     lone.append(f"{file}: {key}.{'txt' if 'caption' in parts else 'jpg'}")
                     continue
-                self.places.append((number, *parts["image"], *parts["caption"]))
+                places.append((number, *parts["image"], *parts["caption"]))
                 self.keys.append(key)
         if lone:
             raise UserError(
                 f"{len(lone)} images without a caption, or captions without an image: {', '.join(lone[:3])}; "
                 f"add the missing files, or remove these; {TAR_LAYOUT}"
             )
-        self.places = np.asarray(self.places, np.int64).reshape(-1, 5)
+        self.places = np.asarray(places, np.int64).reshape(-1, 5)  # tar, and offset and size of image and caption
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def __getitem__(self, i: int) -> dict[str, object]:
+    def __getitem__(self, i: int) -> dict[str, Any]:
         number, image, image_size, _, _ = self.places[i].tolist()
         data = _read(self.files[number], image, image_size)
         return {"image": decode_image(data, self.channels), "caption": self.caption(i)}
@@ -112,6 +114,11 @@ def _read(file: str, offset: int, size: int) -> bytes:
         return stream.read(size)
 
 
+def _captioned(rows: Sequence[tuple[str, str]], channels: int) -> "CaptionedFiles":
+    images, captions = zip(*rows, strict=True)
+    return CaptionedFiles(images, captions, channels)
+
+
 def table(*, path: str, train: str, test: str, test_fraction: float, channels: int) -> Splits:
     """Opens a table of image files and captions.
 
@@ -129,18 +136,19 @@ def table(*, path: str, train: str, test: str, test_fraction: float, channels: i
     if not path or not (root.is_file() or files.get(train)):
         raise UserError(f"data.path={path!r} holds no table; {TABLE_LAYOUT}")
     train_rows = _read_table(files.get(train) or root)
-    if files.get(test):
-        parts, origin = (train_rows, _read_table(files[test])), f"{files[train]} and {files[test]}"
+    if test_table := files.get(test):
+        parts, origin = (train_rows, _read_table(test_table)), f"{files[train]} and {files[test]}"
     else:
         # The split is by image, not by row, so that no caption of a test image is learned from.
         images = sorted({image for image, _ in train_rows})
         order = np.random.default_rng(0).permutation(len(images))
         held = {images[i] for i in order[: max(1, round(test_fraction * len(images)))]}
-        parts = tuple([row for row in train_rows if (row[0] in held) == in_test] for in_test in (False, True))
+        learned, tested = ([row for row in train_rows if (row[0] in held) == in_test] for in_test in (False, True))
+        parts = learned, tested
         origin = f"{files.get(train) or root}, {test_fraction:.0%} of the images held back for the test"
         if not parts[0]:
             raise UserError(f"{path} names one image, but at least two are needed; {TABLE_LAYOUT}")
-    return Splits(*(CaptionedFiles(*zip(*rows, strict=True), channels) for rows in parts), origin)
+    return Splits.of((_captioned(rows, channels) for rows in parts), origin)
 
 
 def _read_table(file: Path) -> list[tuple[str, str]]:
@@ -200,7 +208,7 @@ def tars(*, path: str, train: str, test: str, test_fraction: float, channels: in
         sources = [_part(whole, slice(0, len(whole) - held)), _part(whole, slice(-held, None))]
     if not all(len(source) for source in sources):
         raise UserError(f"{path} holds tar files without pairs; {TAR_LAYOUT}")
-    return Splits(*sources, origin=f"tar files of {path}")
+    return Splits.of(sources, f"tar files of {path}")
 
 
 def _part(whole: CaptionedTars, which: slice) -> CaptionedTars:

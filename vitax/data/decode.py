@@ -2,6 +2,7 @@
 
 import io
 import os
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -82,6 +83,6 @@ def find_images(root: str | os.PathLike[str]) -> list[str]:
     return sorted(paths)
 
 
-def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
+def write_png(path: str | os.PathLike[str] | IO[bytes], image: np.ndarray) -> None:
     """Writes an image, [H, W, 1 or 3] uint8, to a PNG file."""
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(path, "PNG")

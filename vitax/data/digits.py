@@ -39,4 +39,4 @@ def digits(*, path: str, train: str, test: str, test_fraction: float, channels: 
         Arrays({"image": images[index], "label": labels[index]}, names, f"digits/{split}")
         for split, index in zip(("train", "test"), holdout(labels, test_fraction), strict=True)
     ]
-    return Splits(*parts, origin="scikit-learn's handwritten digits")
+    return Splits.of(parts, "scikit-learn's handwritten digits")

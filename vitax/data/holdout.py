@@ -31,8 +31,8 @@ def holdout(labels: np.ndarray, fraction: float, seed: int = 0) -> tuple[np.ndar
             )
         count = min(max(1, round(fraction * len(members))), len(members) - 1)
         held.append(rng.permutation(members)[:count])
-    held = np.sort(np.concatenate(held))
-    return np.setdiff1d(np.arange(len(labels)), held), held
+    chosen = np.sort(np.concatenate(held))
+    return np.setdiff1d(np.arange(len(labels)), chosen), chosen
 
 
 def stratified_folds(labels: np.ndarray, count: int, seed: int = 0) -> list[np.ndarray]:

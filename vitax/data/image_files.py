@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ class ImageFiles:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+    def __getitem__(self, i: int) -> dict[str, Any]:
         image = decode_image(Path(self.paths[i]).read_bytes(), self.channels)
         return {"image": image, "label": np.int32(0)}
 
@@ -71,4 +72,4 @@ def images(*, path: str, train: str, test: str, test_fraction: float, channels: 
     for name, files in zip(("train", "test"), parts, strict=True):
         if not files:
             raise UserError(f"the {name} split of {path} holds no images; {layout}")
-    return Splits(*(ImageFiles(files, channels) for files in parts), origin=origin)
+    return Splits.of((ImageFiles(files, channels) for files in parts), origin)

@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import grain
@@ -20,7 +20,7 @@ from absl import flags
 from vitax.data.source import Source
 from vitax.errors import UserError
 
-Example = dict[str, np.ndarray]
+Example = dict[str, Any]  # arrays and NumPy scalars
 Transform = Callable[[Example, np.random.Generator], Example]
 
 LOGGER = logging.getLogger("vitax")
@@ -111,7 +111,7 @@ class Loader:
         example = self.blank if raw is None else self.transform(raw, rng)
         return {**example, "valid": np.bool_(raw is not None), "index": index}
 
-    def train(self, start: int = 0) -> Iterator[Example]:
+    def train(self, start: int = 0) -> Generator[Example]:
         """Batches start, start + 1, ... indefinitely; every epoch visits each example once, in a new order."""
         order = grain.MapDataset.range(len(self.source)).seed(self.seed)
         if self.shuffle_window:
@@ -121,7 +121,7 @@ class Loader:
             order = order.shuffle().repeat()
         return self._iterate(order.random_map(self._read), start)
 
-    def once(self) -> Iterator[Example]:
+    def once(self) -> Generator[Example]:
         """Batches with every example exactly once, in order; the last one is filled up with blank, invalid examples."""
         padded = -(-len(self.source) // self.batch_size) * self.batch_size
         rng = np.random.default_rng(0)  # test transforms do not draw from it
@@ -131,7 +131,7 @@ class Loader:
         """Names of the examples that this process's threads are reading now."""
         return [self.source.name(i) for i in list(self.being_read.values()) if i < len(self.source)]
 
-    def _iterate(self, examples: grain.MapDataset, start: int) -> Iterator[Example]:
+    def _iterate(self, examples: grain.MapDataset, start: int) -> Generator[Example]:
         """Batches from ``start`` on; a worker process that dies is replaced, up to RESTARTS times for one batch."""
         deaths = 0
         while True:
@@ -146,7 +146,7 @@ class Loader:
                     raise
                 LOGGER.warning("a data worker died (out of memory?): %s; restarted at batch %d", error, start)
 
-    def _batches(self, examples: grain.MapDataset, start: int) -> Iterator[Example]:
+    def _batches(self, examples: grain.MapDataset, start: int) -> Generator[Example]:
         # Examples are first batched and then split: host h holds rows h*local .. (h+1)*local of each global batch,
         # so that the global batch is the same array on any number of hosts.
         batches = examples.batch(self.batch_size // self.hosts)

@@ -41,7 +41,7 @@ def photos(*, path: str, train: str, test: str, test_fraction: float, channels: 
         Arrays({"image": images[mask], "label": labels[mask]}, ("china", "flower"), f"photos/{name}")
         for name, mask in (("train", ~held), ("test", held))
     ]
-    return Splits(*parts, origin="tiles of scikit-learn's two photographs")
+    return Splits.of(parts, "tiles of scikit-learn's two photographs")
 
 
 def load_photos(channels: int = 3) -> list[np.ndarray]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class Sentences:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def __getitem__(self, i: int) -> dict[str, object]:
+    def __getitem__(self, i: int) -> dict[str, Any]:
         return {"texts": self.texts[i], "label": self.labels[i]}
 
     def name(self, i: int) -> str:  # includes words, so that a changed text has another name
@@ -58,23 +59,24 @@ def sentence_table(*, path: str, train: str, test: str, test_fraction: float) ->
     if len(names) < 2:
         raise UserError(f"{train_file} has only one class, {names[0]!r}, but at least two are needed; {LAYOUT}")
     numbers = np.asarray([names.index(label) for label in labels], np.int32)
-    if not files.get(test):
+    test_file = files.get(test)
+    if test_file is None:
         keep, held = holdout(numbers, test_fraction)
         parts = [Sentences([texts[i] for i in index], numbers[index], names, str(train_file)) for index in (keep, held)]
-        return Splits(*parts, f"{train_file}, {test_fraction:.0%} of every class held back for the test")
-    test_texts, test_labels = _read(files[test])
+        return Splits.of(parts, f"{train_file}, {test_fraction:.0%} of every class held back for the test")
+    test_texts, test_labels = _read(test_file)
     if unknown := sorted(set(test_labels) - set(names)):
         raise UserError(
-            f"{files[test]} holds classes that {train_file} does not: {', '.join(unknown[:5])}; "
+            f"{test_file} holds classes that {train_file} does not: {', '.join(unknown[:5])}; "
             "remove these rows, or add texts of these classes to the training table"
         )
     if len(texts[0]) != len(test_texts[0]):
-        raise UserError(f"either both or neither of {train_file} and {files[test]} must have a column 'text_pair'")
+        raise UserError(f"either both or neither of {train_file} and {test_file} must have a column 'text_pair'")
     test_numbers = np.asarray([names.index(label) for label in test_labels], np.int32)
     return Splits(
         Sentences(texts, numbers, names, str(train_file)),
-        Sentences(test_texts, test_numbers, names, str(files[test])),
-        f"{train_file} and {files[test]}",
+        Sentences(test_texts, test_numbers, names, str(test_file)),
+        f"{train_file} and {test_file}",
     )
 
 
@@ -116,7 +118,7 @@ def topic_sentences(*, path: str, train: str, test: str, test_fraction: float) -
         Sentences([texts[i] for i in indices], labels[indices], names, f"topics/{split}")
         for split, indices in zip((train, test), holdout(labels, test_fraction), strict=True)
     ]
-    return Splits(*parts, "sentences of ten chapters in pydoc_data.topics")
+    return Splits.of(parts, "sentences of ten chapters in pydoc_data.topics")
 
 
 LABELLED = {"table": sentence_table, "topics": topic_sentences}

@@ -1,7 +1,7 @@
 """The protocol of a source of examples, and sources that hold arrays or wrap another source."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -10,19 +10,22 @@ from vitax.data.holdout import equal_shares, stratified_folds
 
 
 class Source(Protocol):
-    """Examples by index.
+    """Examples by index: ``source[i]`` is {name: array}, or the text or texts that a pipeline makes into arrays.
 
     Attributes:
         class_names: names of the classes; empty if there are no labels.
         labels: [n] int, labels of all examples; None if there are none, or if every example would have to be read.
     """
 
-    class_names: Sequence[str]
-    labels: np.ndarray | None
+    @property
+    def class_names(self) -> Sequence[str]: ...
+
+    @property
+    def labels(self) -> np.ndarray | None: ...
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, i: int) -> dict[str, np.ndarray]: ...
+    def __getitem__(self, i: int) -> Any: ...
 
     def name(self, i: int) -> str: ...
 
@@ -39,6 +42,12 @@ class Splits(NamedTuple):
     train: Source
     test: Source
     origin: str
+
+    @classmethod
+    def of(cls, parts: Iterable[Source], origin: str) -> "Splits":
+        """The splits of two sources, the first one for training."""
+        train, test = parts
+        return cls(train, test, origin)
 
 
 def identity(source: Source) -> dict[str, Any]:
@@ -65,7 +74,7 @@ class Arrays:
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
 
-    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+    def __getitem__(self, i: int) -> dict[str, Any]:
         return {name: array[i] for name, array in self.arrays.items()}
 
     def name(self, i: int) -> str:
@@ -92,7 +101,7 @@ class Cached:
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+    def __getitem__(self, i: int) -> dict[str, Any]:
         if i in self.kept:
             return self.kept[i]
         example = self.source[i]
@@ -116,7 +125,7 @@ class Subset:
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+    def __getitem__(self, i: int) -> dict[str, Any]:
         return self.source[int(self.index[i])]
 
     def name(self, i: int) -> str:

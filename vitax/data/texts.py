@@ -3,6 +3,7 @@
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -222,9 +223,9 @@ def number_lines(*, path: str, train: str, test: str, test_fraction: float) -> S
     """
     from vitax.data.bitext import number_names
 
-    pairs = number_names(path=path, train=train, test=test, source="digits", target="en")
+    pairs: Any = number_names(path=path, train=train, test=test, source="digits", target="en")
     parts = [Memory([[f"{a} = {b}"] for a, b in part.pairs], pairs.origin) for part in pairs[:2]]
-    return Splits(*parts, origin=pairs.origin)
+    return Splits.of(parts, pairs.origin)
 
 
 TEXTS = {"text": text_files, "topics": topics, "number_lines": number_lines}

@@ -26,7 +26,7 @@ class Tfds:
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+    def __getitem__(self, i: int) -> dict[str, Any]:
         try:
             record = self.records[i]
         except RuntimeError as error:  # a damaged file
@@ -60,7 +60,7 @@ def tfds(name: str, *, path: str, train: str, test: str, test_fraction: float, c
         raise UserError(f"TFDS dataset {name} has the features {', '.join(features)}; 'image' and 'label' are needed")
     names = features["label"].names
     parts = [Tfds(split(which), names, channels, f"{name}/{which}") for which in (train, test)]
-    return Splits(*parts, origin=f"TFDS {name} in {builder.data_path}")
+    return Splits.of(parts, f"TFDS {name} in {builder.data_path}")
 
 
 def open_builder(name: str, path: str) -> tuple[Any, Callable[[str], Any]]:

@@ -6,14 +6,14 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from vitax.data.randaugment import color_jitter, rand_augment
 
-Example = dict[str, np.ndarray]
+Example = dict[str, Any]  # arrays and NumPy scalars
 Size = tuple[int, int]
 Step = Callable[..., np.ndarray]
 
@@ -242,7 +242,7 @@ def train_transform(
         if not 0 <= value <= top:
             raise ValueError(f"{name}={value} must lie in 0..{top}")
     _check_interpolation(interpolation)
-    box = dict(size=image_size, interpolation=interpolation)
+    box: dict[str, Any] = dict(size=image_size, interpolation=interpolation)
     crops: dict[str, Chain] = {
         "random_resized": Chain(random=(functools.partial(random_resized_crop, scale=crop_scale, **box),)),
         "pad": Chain(random=(functools.partial(pad_crop, padding=crop_padding, **box),)),

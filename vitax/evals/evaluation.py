@@ -72,7 +72,7 @@ def predicted(
                 inputs, out = everywhere((inputs, out))
         batch, out = jax.device_get((inputs, out))
         valid = batch["valid"]
-        yield tuple({name: x[valid] for name, x in part.items()} for part in (batch, out))
+        yield {name: x[valid] for name, x in batch.items()}, {name: x[valid] for name, x in out.items()}
 
 
 def choose(task: Task, *names: str) -> Any:

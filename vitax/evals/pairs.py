@@ -79,18 +79,17 @@ def retrieval(given: Given, *, retrieval: tuple[int, ...] = (1, 5, 10), gallery:
     embed, test = choose(given.task, "image", "text"), given.test
 
     def run(variables: Variables) -> dict[str, float]:
-        images, texts, tokens, index = [], [], [], []
+        rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        index: list[int] = []
         for batch, out in predicted(embed, variables, test, given.mesh):
-            images.append(out["image"])
-            texts.append(out["text"])
-            tokens.append(batch["tokens"])
+            rows.append((out["image"], out["text"], batch["tokens"]))
             index += batch["position"].tolist()
             if len(index) >= gallery:
                 break
         if not index:
             return {}
         index = index[:gallery]
-        images, texts, tokens = (np.concatenate(x)[:gallery] for x in (images, texts, tokens))
+        images, texts, tokens = (np.concatenate(parts)[:gallery] for parts in zip(*rows, strict=True))
         _, words = np.unique(tokens, axis=0, return_inverse=True)
         _, files = np.unique([test.source.name(i) for i in index], return_inverse=True)
         scores = images @ texts.T

@@ -1,5 +1,7 @@
 """BLEU of a model's translations, and the share of exactly correct ones."""
 
+from typing import Any
+
 import sacrebleu
 
 from vitax.data.tokens import from_json
@@ -19,7 +21,8 @@ def bleu(given: Given, *, bleu: bool = True) -> Evaluation | None:
     if not bleu:
         return None
     vocab = from_json(given.reader.record["tokenizer"])
-    predict, source = choose(given.task, "tokens"), given.splits.test
+    predict = choose(given.task, "tokens")
+    source: Any = given.splits.test  # `vitax.pipelines.bitext.Encoded`
 
     def run(variables: Variables) -> dict[str, float]:
         translations, references = [], []

@@ -67,7 +67,7 @@ def draw(
         kept, patch: see `only`.
     """
     left = [(f"{len(numbers)} patches kept", only(image, numbers, patch)) for numbers in kept]
-    shown = [(title, image, None), *((*pair, None) for pair in left)]
+    shown: list[tuple[str, np.ndarray, np.ndarray | None]] = [(title, image, None), *((*pair, None) for pair in left)]
     shown += [(name, image, heat) for name, heat in heats.items()]
     columns = min(len(shown), WIDEST)
     rows = -(-len(shown) // columns)

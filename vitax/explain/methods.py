@@ -186,7 +186,8 @@ def _relevance(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
 
 def _lrp(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
     """Relevance down to the pixels, summed over colours: [H, W]."""
-    return relevance(it.program, [image], seed).arguments[0][0].sum(axis=-1)
+    (pixels,) = relevance(it.program, [image], seed).arguments
+    return jnp.zeros(image.shape[1:3]) if pixels is None else pixels[0].sum(axis=-1)
 
 
 def _patches(it: Subject, pixels: jax.Array) -> jax.Array:

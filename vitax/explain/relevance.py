@@ -95,7 +95,7 @@ def relevance(program: Program, arguments: Sequence[jax.Array], seed: jax.Array)
     shares: dict[int, list[tuple[jax.Array, bool]]] = {program.outputs[0]: [(seed, True)]}
     slots: dict[int, jax.Array] = {}
 
-    def arrived(slot: int) -> jax.Array | None:
+    def arrived(slot: int) -> Any:
         """What all users of a value have sent back: a value that is used twice is a step of its own (Clone)."""
         parts = shares.get(slot, [])
         if not parts:
@@ -112,13 +112,13 @@ def relevance(program: Program, arguments: Sequence[jax.Array], seed: jax.Array)
         slots |= {s: one for s, one in zip(step.outputs, given, strict=True) if one is not None}
         given = [jnp.zeros_like(values[s]) if one is None else one for s, one in zip(step.outputs, given, strict=True)]
         inputs = [values[slot] for slot in step.inputs]
-        floats = [jnp.issubdtype(x.dtype, jnp.floating) for x in inputs]
-        varying = [s in active and is_float for s, is_float in zip(step.inputs, floats, strict=True)]
-        if not any(varying):
+        floats = [bool(jnp.issubdtype(x.dtype, jnp.floating)) for x in inputs]
+        changing = [s in active and is_float for s, is_float in zip(step.inputs, floats, strict=True)]
+        if not any(changing):
             continue  # indices: what they chose has been told its relevance
-        bounded = any(s in raw for s, v in zip(step.inputs, varying, strict=True) if v)
-        rule = _rule(step, varying, bounded, biased=step.outputs[0] in scores)
-        for slot, sent in zip(step.inputs, rule(step, inputs, given, varying), strict=True):
+        bounded = any(s in raw for s, v in zip(step.inputs, changing, strict=True) if v)
+        rule = _rule(step, changing, bounded, biased=step.outputs[0] in scores)
+        for slot, sent in zip(step.inputs, rule(step, inputs, given, changing), strict=True):
             if sent is not None:
                 shares.setdefault(slot, []).append((sent, step.name in MOVES))
     found = [arrived(slot) for slot in program.inputs]

@@ -6,6 +6,7 @@ whose keys and values are the biases of the projections.
 """
 
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -18,11 +19,11 @@ from vitax.nn.blocks import MLP, DropPath, LayerNorm, drop_path_rates
 from vitax.nn.dense import Dense
 from vitax.nn.neighborhood import neighborhood_attention
 
-_SMALL = dict(width=96, depths=(3, 4, 18, 5), num_heads=(3, 6, 12, 24), mlp_ratio=2.0)
-_BASE = dict(width=128, depths=(3, 4, 18, 5), num_heads=(4, 8, 16, 32), mlp_ratio=2.0)
-_LARGE = dict(width=192, depths=(3, 4, 18, 5), num_heads=(6, 12, 24, 48), mlp_ratio=2.0)
-_MINI = dict(width=64, depths=(3, 4, 6, 5), num_heads=(2, 4, 8, 16), mlp_ratio=3.0)
-_TINY = _MINI | dict(depths=(3, 4, 18, 5))
+_SMALL: dict[str, Any] = dict(width=96, depths=(3, 4, 18, 5), num_heads=(3, 6, 12, 24), mlp_ratio=2.0)
+_BASE: dict[str, Any] = dict(width=128, depths=(3, 4, 18, 5), num_heads=(4, 8, 16, 32), mlp_ratio=2.0)
+_LARGE: dict[str, Any] = dict(width=192, depths=(3, 4, 18, 5), num_heads=(6, 12, 24, 48), mlp_ratio=2.0)
+_MINI: dict[str, Any] = dict(width=64, depths=(3, 4, 6, 5), num_heads=(2, 4, 8, 16), mlp_ratio=3.0)
+_TINY: dict[str, Any] = _MINI | dict(depths=(3, 4, 18, 5))
 
 
 def _dilations(depths: tuple[int, ...], largest: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
@@ -30,7 +31,7 @@ def _dilations(depths: tuple[int, ...], largest: tuple[int, ...]) -> tuple[tuple
     return tuple(tuple(d if i % 2 else 1 for i in range(depth)) for depth, d in zip(depths, largest, strict=True))
 
 
-_AT_224 = dict(dilations=_dilations((3, 4, 18, 5), (8, 4, 2, 1)))
+_AT_224: dict[str, Any] = dict(dilations=_dilations((3, 4, 18, 5), (8, 4, 2, 1)))
 _AT_384 = dict(dilations=_dilations((3, 4, 18, 5), (13, 6, 3, 1)))
 
 # Table 2 of the first paper, table 3 of the second; sizes with "-384" are for images of 384x384.
@@ -80,7 +81,8 @@ class NeighborhoodAttention(nn.Module):
         side = 2 * self.kernel - 1
         shape = (self.num_heads, side, side)
         table = self.param("relative_bias", nn.initializers.truncated_normal(0.02), shape)
-        out = neighborhood_attention(*jnp.moveaxis(qkv, 3, 0), table, kernel=self.kernel, dilation=self.dilation)
+        q, k, v = jnp.moveaxis(qkv, 3, 0)
+        out = neighborhood_attention(q, k, v, table, kernel=self.kernel, dilation=self.dilation)
         out = out[:, :height, :width].reshape(-1, height, width, d)
         return Dense(d, dtype=self.dtype, kernel_init=xavier, name="out")(constrain_batch(out))
 

@@ -94,7 +94,7 @@ class Swin(nn.Module):
     remat: bool = False
 
     @nn.compact
-    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array | tuple[jax.Array, ...]:
         """Maps normalised images [B, H, W, C] to float32 logits [B, K] (or features [B, D], or a tuple of maps).
 
         The normalised tokens of the last stage are stored as ``intermediates/tokens`` [B, h, w, D], except with

@@ -94,7 +94,7 @@ class MetricsLog:
 
     def __init__(self, workdir: Path | None):
         self.writing = workdir is not None and jax.process_index() == 0
-        if not self.writing:
+        if workdir is None or not self.writing:
             return
         self.path = workdir / "metrics.jsonl"
         self.events = Events(workdir / "tensorboard")

@@ -92,7 +92,7 @@ class Recorder:
         values = {f"train/{name}": reported(name, s, n) for name, (s, n) in self.sums.items()}
         values[f"train/{self.progress.unit}_per_second"] = rate
         values["train/data_wait"] = waited = self.waited / seconds
-        self.log.write(step, values | extra)
+        self.log.write(step, {**values, **extra})
         self.progress.update(step, values.get("train/loss", math.nan), rate, waited)
         if self.lines:  # until the first one, the first batches were being made
             self._complain(step, seconds)

@@ -1,6 +1,7 @@
 """The transformer block, its MLP, and stochastic depth."""
 
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -31,7 +32,7 @@ def quick_gelu(x: jax.Array) -> jax.Array:
 
 
 # Each is a named jitted function, because explanations recognise it by its name.
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": gelu,  # timm, DeiT, MAE, Swin
     "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),  # Google's JAX ViT, Mixer, BERT
     "quick_gelu": quick_gelu,  # OpenAI's CLIP
@@ -206,7 +207,7 @@ class Block(nn.Module):
             dtype=self.dtype,
             name="attention",
         )
-        attend = functools.partial(attention, train=train, bias=bias, mask=mask, softmax=softmax)
+        attend = lambda y: attention(y, train=train, bias=bias, mask=mask, softmax=softmax)
 
         def residual(x, branch):
             branch = nn.Dropout(self.dropout, deterministic=not train)(branch)

@@ -101,7 +101,7 @@ class WindowBlock(nn.Module):
         _, height, width, _ = x.shape
         h, w = self.window
         x = jnp.pad(x, ((0, 0), (0, -height % h), (0, -width % w), (0, 0)))
-        grid = x.shape[1:3]
+        grid = (x.shape[1], x.shape[2])
         mask = None
         if any(self.shift):
             x = jnp.roll(x, (-self.shift[0], -self.shift[1]), axis=(1, 2))

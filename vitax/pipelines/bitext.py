@@ -53,7 +53,7 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+    def __getitem__(self, i: int) -> dict[str, Any]:
         sides = zip(("source", "target"), self.source[i], strict=True)
         return {name: self.encode(text) for name, text in sides}
 
@@ -94,7 +94,7 @@ def open_translation(take: Take) -> Pipeline:
     reader = read(take, {"class_names": [], "tokenizer": vocab.to_json()})
     encoded = [Encoded(part, vocab, length, truncate) for part in (splits.train, splits.test)]
     return Pipeline(
-        Splits(*encoded, splits.origin),
+        Splits.of(encoded, splits.origin),
         reader.transform,
         reader,
         unit="pairs",

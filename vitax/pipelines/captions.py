@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from vitax.data.captions import CaptionedFiles, CaptionedTars, table, tars
-from vitax.data.source import Source, Splits
+from vitax.data.source import Splits
 from vitax.data.tokens import Vocabulary, check_lengths, framed, from_json, vocabulary
 from vitax.data.transforms import Chain, eval_transform, train_transform
 from vitax.errors import UserError
@@ -43,14 +43,14 @@ def captions(
 class Encoded:
     """A source with captions as token ids; a caption that is too long makes an example unreadable, unless it is cut."""
 
-    def __init__(self, source: Source, vocab: Vocabulary, length: int, truncate: bool):
+    def __init__(self, source: Any, vocab: Vocabulary, length: int, truncate: bool):
         self.source, self.vocab, self.length, self.truncate = source, vocab, length, truncate
         self.class_names, self.labels = source.class_names, source.labels
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+    def __getitem__(self, i: int) -> dict[str, Any]:
         example = self.source[i]
         text = example["caption"]
         tokens = framed(self.vocab, self.vocab.encode(text), self.length, self.truncate, text, PAD)
@@ -144,10 +144,11 @@ def open_captions(take: Take) -> Pipeline:
         texts = lambda: (splits.train.caption(i) for i in range(0, len(splits.train), stride))
         vocab = take(vocabulary, texts)
         length, truncate = knobs["length"], knobs["truncate"]
-        for source in (splits.train, splits.test):
-            sample = [source.caption(i) for i in range(min(len(source), 20_000))]
+        captioned: Any
+        for captioned in (splits.train, splits.test):
+            sample = [captioned.caption(i) for i in range(min(len(captioned), 20_000))]
             check_lengths(vocab, sample, length, truncate, 0.01, f"captions of {splits.origin}")
-        splits = Splits(*(Encoded(s, vocab, length, truncate) for s in splits[:2]), origin=splits.origin)
+        splits = Splits.of((Encoded(s, vocab, length, truncate) for s in splits[:2]), splits.origin)
     record = {"class_names": names, "tokenizer": vocab.to_json()}
     reader = read(take, record)
     augment = take(train_transform, image.image_size, image.mean, image.std)

@@ -18,18 +18,18 @@ class Reader(NamedTuple):
     Attributes:
         spec: one of `vitax.specs`.
         fields: fields of the model that follow from the data: num_classes, image_size, vocab_size, end_token.
-        transform: transform of test examples.
+        transform: `Transform` of test examples.
         record: JSON values that are kept in every checkpoint: class names, tokenizer.
         blank: an empty example of zeros and padding, shaped like a transformed one.
     """
 
     spec: Any
     fields: dict[str, Any]
-    transform: Transform
+    transform: Any
     record: dict[str, Any]
-    blank: dict[str, np.ndarray]
+    blank: dict[str, Any]
 
-    def pad(self, examples: Sequence[dict[str, np.ndarray]], batch_size: int) -> dict[str, np.ndarray]:
+    def pad(self, examples: Sequence[dict[str, Any]], batch_size: int) -> dict[str, np.ndarray]:
         """A full batch of transformed examples, filled up with blank, invalid ones."""
         rows = [*examples, *[self.blank] * (batch_size - len(examples))]
         batch = {name: np.stack([row[name] for row in rows]) for name in self.blank}

@@ -102,7 +102,7 @@ class Repeated:
     def __len__(self) -> int:
         return len(self.source) * self.times
 
-    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+    def __getitem__(self, i: int) -> dict[str, Any]:
         example = self.source[i // self.times]
         height, width, _ = example["image"].shape
         if min(height, width) < self.side:

@@ -56,7 +56,7 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+    def __getitem__(self, i: int) -> dict[str, Any]:
         example = self.source[i]
         row = encode_pair(self.vocab, example["texts"], self.length, self.truncate)
         return {**row, "label": np.int32(example["label"])}
@@ -118,7 +118,7 @@ def open_labelled(take: Take) -> Pipeline:
     reader = read(take, record)
     encoded = [Encoded(source, vocab, length, truncate) for source in sources]
     return Pipeline(
-        Splits(*encoded, splits.origin),
+        Splits.of(encoded, splits.origin),
         reader.transform,
         reader,
         unit="texts",

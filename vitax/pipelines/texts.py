@@ -64,7 +64,7 @@ class Starts:
     def __len__(self) -> int:
         return len(self.lines)
 
-    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+    def __getitem__(self, i: int) -> dict[str, Any]:
         return {"line": np.int64(i)}
 
     def name(self, i: int) -> str:
@@ -120,7 +120,7 @@ class Passages:
         ids = [*ids, self.vocab.end] if over else ids
         return self._filled(ids[: self.length], [0] * min(len(ids), self.length), False)
 
-    def _filled(self, ids: list[int], segments: list[int], elsewhere: bool) -> dict[str, np.ndarray]:
+    def _filled(self, ids: list[int], segments: list[int], elsewhere: bool) -> dict[str, Any]:
         tokens, kinds = (np.full(self.length, self.vocab.pad, np.int32), np.zeros(self.length, np.int32))
         tokens[: len(ids)], kinds[: len(ids)] = ids, segments
         return {"tokens": tokens, "segments": kinds, "next": np.int32(elsewhere)}
@@ -204,7 +204,7 @@ def open_text(take: Take) -> Pipeline:
         UserError: a split has no text.
     """
     length, pairs = take(passages)
-    splits: Splits = take(open_texts)
+    splits: Any = take(open_texts)  # whose sources hold lines, not examples
 
     def texts() -> Iterator[str]:
         stride = max(1, len(splits.train) // LEARN_FROM)

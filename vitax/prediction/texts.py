@@ -1,5 +1,6 @@
 """Predictions for lines of text."""
 
+import io
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,8 +28,8 @@ def lines_of(files: Sequence[str]) -> Iterator[str]:
     if not files:
         print("reading lines from stdin", file=sys.stderr)
         try:
-            sys.stdin.reconfigure(encoding="utf-8")
-            yield from (line.strip() for line in sys.stdin if line.strip())
+            stream = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig")
+            yield from (line.strip() for line in stream if line.strip())
         except UnicodeDecodeError as error:
             raise UserError(f"stdin is not UTF-8 text: {error}") from error
     for name in files:
@@ -153,22 +154,26 @@ def example_line(text: str, path: Path) -> str:
 
 def example_masked(pipeline: Pipeline, path: Path) -> str:
     """A line of the test split with a hidden word."""
-    words = pipeline.splits.test.lines[0].split()
+    test: Any = pipeline.splits.test  # `vitax.pipelines.texts.Starts`
+    words = test.lines[0].split()
     words[len(words) // 2] = "[MASK]"
     return example_line(" ".join(words[:20]), path)
 
 
 def example_beginning(pipeline: Pipeline, path: Path) -> str:
     """The beginning of a line of the test split."""
-    words = pipeline.splits.test.lines[0].split()
+    test: Any = pipeline.splits.test  # `vitax.pipelines.texts.Starts`
+    words = test.lines[0].split()
     return example_line(" ".join(words[: max(1, min(8, len(words) // 2))]), path)
 
 
 def example_source(pipeline: Pipeline, path: Path) -> str:
     """A text of the test split to translate."""
-    return example_line(pipeline.splits.test.source[0][0], path)
+    test: Any = pipeline.splits.test  # `vitax.pipelines.bitext.Encoded`
+    return example_line(test.source[0][0], path)
 
 
 def example_labelled(pipeline: Pipeline, path: Path) -> str:
     """A text of the test split, or a pair, to classify."""
-    return example_line("\t".join(pipeline.splits.test.source[0]["texts"]), path)
+    test: Any = pipeline.splits.test  # `vitax.pipelines.sentences.Encoded`
+    return example_line("\t".join(test.source[0]["texts"]), path)

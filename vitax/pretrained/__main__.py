@@ -72,8 +72,13 @@ def run(arguments: Arguments) -> None:
         if not equals:
             raise UserError(f"{assignment!r} is not field=value")
         fields[name] = value_of(value)
-    patterns = {name: tuple(flags[name]) for name in ("allow_missing", "allow_unexpected")}
-    loaded = pretrained.load(file, family=flags["family"], **patterns, **fields)
+    loaded = pretrained.load(
+        file,
+        family=flags["family"],
+        allow_missing=tuple(flags["allow_missing"]),
+        allow_unexpected=tuple(flags["allow_unexpected"]),
+        **fields,
+    )
     format = pretrained.FORMATS[loaded.report.format]
     print(describe(loaded, format))
     if flags["save"]:

@@ -99,7 +99,7 @@ def openai_rules(model: CLIP) -> Rules:
     rules += r.one("text_projection", "text/projection/kernel")
     if model.image_tower == "resnet":
         return rules + _resnet_rules(model)
-    grid = tuple(side // model.patch_size for side in model.image_size)
+    grid = (model.image_size[0] // model.patch_size, model.image_size[1] // model.patch_size)
     rules += r.one("visual.class_embedding", "image/cls_token")
     rules += _positions("visual.positional_embedding", "image/pos_embed", grid)
     rules += r.patches("visual.conv1", "image/patch_embed", model.patch_size, bias=False)
@@ -125,7 +125,7 @@ def _resnet_rules(model: CLIP) -> Rules:
                 rules += r.convolution(f"{theirs}.downsample.0", f"{ours}/shortcut", bias=False)
                 rules += r.batch_norm(f"{theirs}.downsample.1", f"{ours}/shortcut_norm")
     pool = "visual.attnpool"
-    grid = tuple(side // 32 for side in model.image_size)
+    grid = (model.image_size[0] // 32, model.image_size[1] // 32)
     rules += _positions(f"{pool}.positional_embedding", "image/pos_embed", grid)
     rules += r.linear(f"{pool}.q_proj", "image/pool/q")
     rules += r.linears([f"{pool}.k_proj", f"{pool}.v_proj"], "image/pool/kv")
@@ -172,7 +172,8 @@ def _hugging_face_block(theirs: str, ours: str) -> Rules:
 def hugging_face_rules(model: CLIP) -> Rules:
     """Rules for Hugging Face's tensors."""
     image, text = "vision_model", "text_model"
-    grid = tuple(side // model.patch_size for side in pair(model.image_size))
+    height, width = pair(model.image_size)
+    grid = (height // model.patch_size, width // model.patch_size)
     rules = r.one("logit_scale", "logit_scale")
     rules += r.one(f"{text}.embeddings.token_embedding.weight", "text/word_embed/embedding")
     rules += r.one(f"{text}.embeddings.position_embedding.weight", "text/pos_embed")

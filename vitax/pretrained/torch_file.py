@@ -144,9 +144,9 @@ class _Interpreter:
             elif name in self.TUPLES:
                 self._push_tuple(len(stack) - self.TUPLES[name])
             elif name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
-                self.memo[len(self.memo) if argument is None else argument] = stack[-1]
+                self.memo[len(self.memo) if argument is None else int(argument)] = stack[-1]
             elif name in ("GET", "BINGET", "LONG_BINGET"):
-                stack.append(self.memo[argument])
+                stack.append(self.memo[int(argument or 0)])
             elif name == "MARK":
                 self.marks.append(len(stack))
             elif name == "STOP":

@@ -32,7 +32,10 @@ def read_metrics(run: Path) -> Series:
         for name, value in values.items():
             if isinstance(value, int | float) and math.isfinite(value):
                 found.setdefault(name, []).append((step, value))
-    return {name: tuple(np.asarray(part) for part in zip(*pairs, strict=True)) for name, pairs in found.items()}
+    return {
+        name: (np.asarray([step for step, _ in pairs]), np.asarray([value for _, value in pairs]))
+        for name, pairs in found.items()
+    }
 
 
 def panels(runs: Mapping[str, Series], best: str = "") -> list[Figure]:
@@ -94,7 +97,7 @@ def thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
     group = -(-len(steps) // POINTS)
     edges = np.arange(0, len(steps), group)
     counts = np.diff([*edges, len(steps)])
-    return tuple(np.add.reduceat(x.astype(float), edges) / counts for x in (steps, values))
+    return np.add.reduceat(steps.astype(float), edges) / counts, np.add.reduceat(values.astype(float), edges) / counts
 
 
 def final(runs: Sequence[Series]) -> dict[str, list[float | None]]:

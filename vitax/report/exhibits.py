@@ -127,7 +127,8 @@ def embedding(rows: list[Shown], names: list[str]) -> Exhibit | None:
     present = np.unique(labels)
     colors = [to_hex(colormaps["gist_rainbow"](k / len(present))) for k in range(len(present))]
     for label, color in zip(present, colors, strict=True):
-        panel.scatter(*places[labels == label].T, s=9, color=color)
+        x, y = places[labels == label].T
+        panel.scatter(x, y, s=9, color=color)
     panel.set_xticks([])
     panel.set_yticks([])
     told = f"t-SNE of what the head reads, {len(some)} test examples; distances between groups mean little."

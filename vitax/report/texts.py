@@ -1,11 +1,11 @@
 """What is shown of tasks with texts."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from vitax import page
-from vitax.data.source import Source
 from vitax.data.tokens import Vocabulary, from_json
 from vitax.prediction import TrainedRun
 from vitax.prediction.texts import continue_text, fill_in
@@ -16,7 +16,7 @@ ALIGNED = 3  # translations whose alignment is drawn
 LONGEST = 40  # tokens of a text of which that can be read
 
 
-def classified_texts(run: TrainedRun, source: Source, count: int) -> list[Maker]:
+def classified_texts(run: TrainedRun, source: Any, count: int) -> list[Maker]:
     """Confusion matrix, worst mistakes, features by class."""
     rows, names = shown(run, source, count), run.reader.record["class_names"]
     return [
@@ -26,7 +26,7 @@ def classified_texts(run: TrainedRun, source: Source, count: int) -> list[Maker]
     ]
 
 
-def mistaken_texts(rows: list[Shown], names: list[str], source: Source) -> Exhibit:
+def mistaken_texts(rows: list[Shown], names: list[str], source: Any) -> Exhibit:
     """The worst mistakes, as texts."""
     lines = [
         (m.true, m.guess, " | ".join(source.source[m.item.index]["texts"])[:300])
@@ -36,14 +36,14 @@ def mistaken_texts(rows: list[Shown], names: list[str], source: Source) -> Exhib
     return Exhibit("Worst mistakes", body)
 
 
-def translated(run: TrainedRun, source: Source, count: int) -> list[Maker]:
+def translated(run: TrainedRun, source: Any, count: int) -> list[Maker]:
     """Translations beside their references, and what each word of some looked at."""
     vocab = from_json(run.reader.record["tokenizer"])
     rows = shown(run, source, min(count, TEXTS))
     return [partial(translations, vocab, rows, source), partial(alignments, run, vocab, rows)]
 
 
-def translations(vocab: Vocabulary, rows: list[Shown], source: Source) -> Exhibit:
+def translations(vocab: Vocabulary, rows: list[Shown], source: Any) -> Exhibit:
     """Translations beside their references."""
     lines = [(*source.source[item.index], vocab.decode(item.row["tokens"])) for item in rows]
     return Exhibit("Translations", page.table(("source", "reference", "translation"), lines))
@@ -69,8 +69,10 @@ def aligned(run: TrainedRun, vocab: Vocabulary, item: Shown) -> tuple[np.ndarray
     target[0], target[1 : 1 + len(words)] = vocab.begin, words
     weights = cross_attention(run, {**item.example, "target": target})
     there = np.flatnonzero(item.example["source"] != vocab.pad)
-    both = (words, item.example["source"][there])
-    return weights[: len(words)][:, there], *([vocab.token(token).strip() for token in side] for side in both)
+    written_words, source_words = (
+        [vocab.token(token).strip() for token in side] for side in (words, item.example["source"][there])
+    )
+    return weights[: len(words)][:, there], written_words, source_words
 
 
 def cross_attention(run: TrainedRun, example: dict[str, np.ndarray]) -> np.ndarray:
@@ -91,12 +93,12 @@ def cross_attention(run: TrainedRun, example: dict[str, np.ndarray]) -> np.ndarr
     return np.asarray(decoder[last]["cross_attention"]["weights"][0][0].mean(axis=0))
 
 
-def continuations(run: TrainedRun, source: Source, count: int) -> list[Maker]:
+def continuations(run: TrainedRun, source: Any, count: int) -> list[Maker]:
     """How test texts go on."""
     return [partial(continuation, run, source, count)]
 
 
-def continuation(run: TrainedRun, source: Source, count: int) -> Exhibit:
+def continuation(run: TrainedRun, source: Any, count: int) -> Exhibit:
     """How test texts go on after their first half, and how they really do."""
     starts, ends = [], []
     for i in spread_out(source, min(count, TEXTS)):
@@ -110,12 +112,12 @@ def continuation(run: TrainedRun, source: Source, count: int) -> Exhibit:
     return Exhibit("Continuations", page.table(("text", "how it goes on, greedily", "how it went on"), lines))
 
 
-def guessed(run: TrainedRun, source: Source, count: int) -> list[Maker]:
+def guessed(run: TrainedRun, source: Any, count: int) -> list[Maker]:
     """Words that are hidden."""
     return [partial(hidden_words, run, source, count)]
 
 
-def hidden_words(run: TrainedRun, source: Source, count: int) -> Exhibit:
+def hidden_words(run: TrainedRun, source: Any, count: int) -> Exhibit:
     """Test texts with one word in seven hidden, and the guesses."""
     texts, answers = [], []
     for i in spread_out(source, min(count, TEXTS)):

@@ -12,6 +12,7 @@ from vitax import augment, pretrained
 from vitax.data.transforms import Chain, eval_transform, resize
 from vitax.errors import UserError
 from vitax.models import MODELS
+from vitax.models.views import View
 from vitax.pipelines import Reader
 from vitax.pretrained.preprocessing import Preprocessing, read_preprocessing
 from vitax.specs import ImageSpec, RestorationSpec
@@ -52,7 +53,8 @@ def open_foreign(path: str | Path, **given: Any) -> ForeignModel:
     family = pretrained.FORMATS[loaded.report.format].family
     if family == "swinir":
         return _restoring(loaded)
-    if MODELS[family].view is None:
+    view_of = MODELS[family].view
+    if view_of is None:
         raise UserError(
             f"{path} holds a model of texts ({family}); vitax.load opens models of images: use vitax.pretrained.load"
         )
@@ -66,8 +68,9 @@ def open_foreign(path: str | Path, **given: Any) -> ForeignModel:
     blank = {"image": np.zeros((*spec.image_size, channels), np.uint8), "label": np.int32(0)}
     record = {"class_names": names if classes else []}
     reader = Reader(spec, {}, _transform(spec.image_size, preparing), record, blank)
-    classifies = classes and MODELS[family].view(model).has_classes
-    task = TASKS["classification"].factory(model, spec) if classifies else _features(family, model, spec)
+    view = view_of(model)
+    classifies = classes and view.has_classes
+    task = TASKS["classification"].factory(model, spec) if classifies else _features(view, spec)
     report = f"{loaded.report}\npreprocessing {preparing._replace(class_names=())}"
     name = "classification" if classifies else FEATURES
     return ForeignModel(reader, family, model, name, task, loaded.variables, report)
@@ -99,9 +102,8 @@ def _transform(size: tuple[int, int], preparing: Preprocessing) -> Chain:
     return Chain(fixed=(functools.partial(resize, size=size, interpolation=preparing.interpolation),))
 
 
-def _features(family: str, model: nn.Module, spec: ImageSpec) -> Task:
+def _features(view: View, spec: ImageSpec) -> Task:
     """A task that only predicts: the features of images."""
-    view = MODELS[family].view(model)
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         return {"features": view.encode(variables, augment.normalize(batch["image"], spec.mean, spec.std))}

@@ -86,10 +86,10 @@ class Checkpoints:
         self.saving, self.problem = step, ""
         arrays = state._asdict()
         # Written in the background: the caller may change its own objects meanwhile.
-        meta = json.loads(json.dumps({**meta, ARRAYS: fingerprints(arrays)}))
-        meta[DIGEST] = digest(meta)
-        self.values[step] = meta["metrics"].get(self.best_metric)
-        items = ocp.args.Composite(state=ocp.args.PyTreeSave(arrays), meta=ocp.args.JsonSave(meta))
+        record: dict[str, Any] = json.loads(json.dumps({**meta, ARRAYS: fingerprints(arrays)}))
+        record[DIGEST] = digest(record)
+        self.values[step] = record["metrics"].get(self.best_metric)
+        items = ocp.args.Composite(state=ocp.args.PyTreeSave(arrays), meta=ocp.args.JsonSave(record))
         self._all_try(lambda: self.manager.save(step, args=items, force=True))
 
     def replace(self, step: int, state: TrainState, meta: Mapping[str, Any]) -> None:
@@ -199,27 +199,27 @@ class Checkpoints:
             UserError: the checkpoint does not fit the model.
             Damaged: it cannot be read, or is not what was written.
         """
-        wanted = dict(wanted)
+        requested = dict(wanted)
         saved = self.meta(step)[ARRAYS]
-        if found := mismatches(wanted, saved):
-            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-            raise UserError(f"{self._name(step)} does not fit the model: {'; '.join(found[:3])}{more}")
+        if different := mismatches(requested, saved):
+            more = f" and {len(different) - 3} more" if len(different) > 3 else ""
+            raise UserError(f"{self._name(step)} does not fit the model: {'; '.join(different[:3])}{more}")
         arguments = ocp.args.PyTreeRestore(
-            wanted, restore_args=ocp.checkpoint_utils.construct_restore_args(wanted), partial_restore=True
+            requested, restore_args=ocp.checkpoint_utils.construct_restore_args(requested), partial_restore=True
         )
         wrong: Exception | None = None
         try:
-            found = self.manager.restore(step, args=ocp.args.Composite(state=arguments)).state
-            if any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(found)):
+            arrays = self.manager.restore(step, args=ocp.args.Composite(state=arguments)).state
+            if any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(arrays)):
                 raise ValueError("an array is missing")  # Orbax hands back the request
         except Exception as error:
             wrong = error
         if not all_hosts(wrong is None):
             raise fault(self._name(step), wrong or ValueError(ELSEWHERE)) from wrong
-        for name, value in fingerprints(found).items():
+        for name, value in fingerprints(arrays).items():
             if saved[name] != value:
                 raise Damaged(f"{self._name(step)} is damaged: {name} is {value}, {saved[name]} was written")
-        return found
+        return arrays
 
     def newest(self, read: Callable[[int], dict[str, Any]]) -> tuple[int, dict[str, Any], dict[str, Any]] | None:
         """The newest checkpoint that is what was saved; None where there is none at all.

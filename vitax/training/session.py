@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -190,7 +191,7 @@ class Session:
         """
         self.recorder.read()  # first: what it finds is counted in this line
         corrupt = len(self.inputs.feed.corrupt)
-        extra = {"train/learning_rate": float(self.inputs.schedule(step - 1)), "data/corrupt": corrupt}
+        extra = {"train/learning_rate": float(self.inputs.schedule(jnp.asarray(step - 1))), "data/corrupt": corrupt}
         self.recorder.line(step, extra | self.check.counts())
 
     def pause(self) -> AbstractContextManager:

@@ -186,7 +186,7 @@ class Compiled(NamedTuple):
     """The programs of one run, compiled ahead of time: a second compilation cannot happen."""
 
     init: Callable[[], TrainState]
-    step: Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]  # uses up the state given
+    step: Any  # a compiled (state, batch) -> (state, StepMetrics), which uses up the state given
     abstract_state: TrainState  # shapes, dtypes and shardings
 
 
