@@ -102,7 +102,7 @@ def test_every_method_gives_a_map_or_says_why_not(name):
             assert np.isfinite(heat).all()
             assert heat.std() > 0 or method == "gradcam"  # it may find nothing that speaks for a class
         else:
-            with pytest.raises(ValueError, match=f"{method} has no meaning for this model; choose of"):
+            with pytest.raises(ValueError, match=f"{method} has no meaning for this model; choose one of"):
                 explainer(method, it)
     windows = name in ("swin", "nat", "dinat")
     assert ("rollout" in possible) == (not windows and name not in ("mlp_mixer", "fnet_image"))

@@ -113,14 +113,14 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(half, whole, da
     assert before != {path: path.read_bytes() for path in files(half / "checkpoints" / "18")}
     assert equal(run(half, PLAN), whole)
     assert "checkpoint 18 in" in caplog.text
-    assert "checkpoint 15 used" in caplog.text
+    assert "checkpoint 15 is used" in caplog.text
     assert (half / "checkpoints" / "18.damaged").is_dir()
 
 
 def test_where_all_checkpoints_are_damaged_nothing_starts_from_the_beginning(half):
     for step in (10, 15, 18):
         flip(half / "checkpoints" / str(step))
-    with pytest.raises(UserError, match="checkpoint 18 in .* is damaged: .*no other is whole"):
+    with pytest.raises(UserError, match="checkpoint 18 in .* is damaged: .*no other checkpoint is intact"):
         run(half, PLAN)
     assert saved(half).steps() == [10, 15, 18]  # nothing is renamed
 
@@ -284,7 +284,7 @@ def test_signals(phase, number):
     _, err = process.communicate(timeout=20)
     assert process.returncode == 128 + number
     assert "Traceback" not in err
-    assert {"before": "before the first step", "twice": "left at once"}.get(phase, "saving") in err
+    assert {"before": "before the first step", "twice": "exiting at once"}.get(phase, "saving") in err
 
 
 # Numbers that are not finite

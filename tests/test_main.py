@@ -253,7 +253,7 @@ def test_a_chain_pretrains_fine_tunes_probes_and_predicts(verb, trained, tmp_pat
     for name, told in (("mae_b16_finetune", "params/fc_norm/scale"), ("mae_b16_linprobe", "head_norm")):
         done = verb("main", *short(name, f"--config.init_from={mae}"), f"--workdir={name}")
         assert done.returncode == 0, done.stderr
-        assert "the encoder is taken, the decoder left out" in done.stdout
+        assert "the encoder is taken, the decoder is left out" in done.stdout
         assert told in done.stdout
     _, start = newest(mae)
     _, probe = newest(tmp_path / "mae_b16_linprobe")
@@ -276,7 +276,7 @@ def test_texts_pretrain_fine_tune_with_one_tokenizer_and_fill_in(verb, trained, 
     assert done.returncode == 2
     tuned = verb("main", *short("bert_finetune", f"--config.init_from={bert}"), "--workdir=tuned")
     assert tuned.returncode == 0, tuned.stderr
-    assert "heads that differ are made anew or left out" in tuned.stdout
+    assert "heads that differ are newly initialised or left out" in tuned.stdout
     tokenizers = [(run / "tokenizer.json").read_text() for run in (bert, tmp_path / "tuned")]
     assert tokenizers[0] == tokenizers[1]
     other = (f"--config.init_from={bert}", "--config.data.tokenizer=other.json")

@@ -69,7 +69,7 @@ class Model:
         return _result(list(predictor_of(self.run.task_name).predict(self.run, items, **options)), single)
 
     def features(self, inputs: Any) -> np.ndarray:
-        """What the head reads: [D] for one image or text, [n, D] for a list or a folder.
+        """The features that the head reads: [D] for one image or text, [n, D] for a list or a folder.
 
         Raises:
             UserError: an input that cannot be read, or a model without features.
@@ -92,7 +92,7 @@ class Model:
         return rows[0] if single else np.stack(rows)
 
     def explain(self, inputs: Any, *, method: str | Sequence[str] = "relevance", **options: Any) -> Any:
-        """What speaks for the class of one image or text, or of each of a list.
+        """Explains the class of one image or text, or of each of a list: the parts that speak for it.
 
         Args:
             inputs: as for a prediction.

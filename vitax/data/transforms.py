@@ -126,11 +126,16 @@ def center_crop(image: np.ndarray, *, size: Size, fraction: float = 1.0, interpo
     Returns:
         [h, w, C] uint8.
     """
+    return resize(image, size, interpolation=interpolation, box=center_box(image, size, fraction))
+
+
+def center_box(image: np.ndarray, size: Size, fraction: float) -> tuple[float, float, float, float]:
+    """(left, top, right, bottom) of the box that `center_crop` resizes."""
     height, width, _ = image.shape
     zoom = min(height / size[0], width / size[1]) * fraction
     h, w = size[0] * zoom, size[1] * zoom
     top, left = (height - h) / 2, (width - w) / 2
-    return resize(image, size, interpolation=interpolation, box=(left, top, left + w, top + h))
+    return left, top, left + w, top + h
 
 
 def random_flip(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -1,19 +1,20 @@
-"""Explains what a trained run predicts: a picture for each image, one JSON object a line on stdout.
+"""Explains the predictions of a trained run: a figure for each image, and one JSON object per line on stdout.
 
     python -m vitax.explain --workdir=RUN IMAGES...                       files, or folders of files
     python -m vitax.explain --workdir=RUN --method=rollout IMAGES...
     python -m vitax.explain --workdir=RUN --method=all --class=cat IMAGES...
     python -m vitax.explain --workdir=RUN --method=heads IMAGES...        a tile for every head of every layer
     python -m vitax.explain --workdir=RUN --labels="a dog, a cat" IMAGES...  an image-text model
-    python -m vitax.explain --workdir=RUN FILE.txt                        texts, a line each: the words that speak for
-                                                                          a class or, with [MASK] in it, for a hidden word
+    python -m vitax.explain --workdir=RUN FILE.txt                        texts, one per line: the words that speak for
+                                                                          a class or, in a text with [MASK], for the
+                                                                          hidden word
 
     {"file": "cat.jpg", "class": "cat", "top": [...], "output": "RUN/explanations/cat.png"}
 
-relevance: Chefer et al. 2020; for models with local attention, relevance of the patches. lrp: the same down to the pixels, or
-to the embedded words. rollout, attention: what is looked at, whatever the class (an MAE has nothing else). gradcam,
-gradient_x_input, integrated_gradients: by gradients. Everything is computed in float32, whatever the run computes in:
-relevance is divided by sums that may be near 0.
+The method relevance is that of Chefer et al. 2020; for models with local attention, it is the relevance of the patches.
+lrp is the same down to the pixels or to the embedded words. rollout and attention show what the model looks at,
+whatever the class (an MAE has no other methods). gradcam, gradient_x_input and integrated_gradients use gradients.
+Everything is computed in float32, whatever the dtype of the run: relevance is divided by sums that may be near 0.
 """
 
 from vitax.backend import start_jax
@@ -30,19 +31,19 @@ ALL = (*METHODS, HEADS)
 FLAGS = (
     Flag("workdir", "", "folder of the run"),
     Flag("checkpoint", "best", "best, last, average, or a step"),
-    Flag("method", (), f"{', '.join(ALL)}, or all (but {HEADS}); with commas; empty: relevance"),
+    Flag("method", (), f"{', '.join(ALL)}, or all (but {HEADS}), with commas; empty: relevance, else rollout"),
     Flag("class", "", "name or number of the class; empty: the most probable"),
     Flag("labels", "", "image-text models: names of the classes, with commas between them"),
     Flag("top", 5, "number of classes to list"),
-    Flag("out", "", "folder for the pictures; empty: RUN/explanations"),
+    Flag("out", "", "folder for the figures, or for the page of texts; empty: RUN/explanations"),
 )
 
 
 def run(arguments: Arguments) -> int:
-    """Explains, and prints a line for each input.
+    """Explains each input, and prints a line for it.
 
     Raises:
-        UserError: no run was named, or an unknown method.
+        UserError: no run was named, or a method is unknown.
     """
     flags = arguments.flags
     if not flags["workdir"]:

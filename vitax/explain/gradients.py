@@ -1,27 +1,29 @@
-"""Explanations that any differentiable model has: by the gradient of a class with respect to the input."""
+"""Explanations of any differentiable model: by the gradient of a class score with respect to the input."""
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-Score = Callable[[jax.Array], jax.Array]  # input -> one number, of the class that is explained
+Score = Callable[[jax.Array], jax.Array]  # input -> the score of the explained class, one number
 
 
 def gradient_x_input(score: Score, x: jax.Array) -> jax.Array:
-    """Gradient times input (Shrikumar et al. 2016, arXiv:1605.01713), of the shape of x."""
+    """Gradient times input (Shrikumar et al. 2016, arXiv:1605.01713), with the shape of x."""
     return jax.grad(score)(x) * x
 
 
 def integrated_gradients(score: Score, x: jax.Array, baseline: jax.Array | None = None, steps: int = 32) -> jax.Array:
-    """Mean gradient on the way from a baseline to x, times the way (Sundararajan et al. 2017, arXiv:1703.01365,
-    equation 3), by the midpoint rule.
+    """Mean gradient on the straight path from a baseline to x, times (x - baseline), by the midpoint rule.
 
-    Its sum is score(x) - score(baseline), up to the error of the rule.
+    Sundararajan et al. 2017 (arXiv:1703.01365), equation 3. The sum of the result is score(x) - score(baseline), up to
+    the error of the midpoint rule.
 
     Args:
-        baseline: of the shape of x; None = zeros: for a normalised image, the mean colour.
-        steps: points on the way.
+        score: input -> the score of the explained class.
+        x: the input.
+        baseline: start of the path, with the shape of x; None = zeros, the mean colour of normalised images.
+        steps: number of points on the path.
     """
     start = jnp.zeros_like(x) if baseline is None else baseline
     points = (jnp.arange(steps, dtype=x.dtype) + 0.5) / steps

@@ -1,4 +1,4 @@
-"""From attention weights, their gradients and their relevance to one number for each token."""
+"""Maps with one number for each token, from attention weights, their gradients and their relevance."""
 
 from collections.abc import Sequence
 
@@ -8,18 +8,18 @@ import numpy as np
 
 
 def rollout(layers: Sequence[jax.Array], *, start: int = 0, normalise: bool = True) -> jax.Array:
-    """How much of each input token reaches each output token: the product of (A + I) over all layers.
+    """Rollout, the contribution of each input token to each output token: the product of (A + I) over all layers.
 
     Abnar & Zuidema 2020 (arXiv:2005.00928), equation 1; Chefer et al. 2020 (arXiv:2012.09838), equation 14.
 
     Args:
-        layers: [..., N, M] of each layer, first layer first, heads already joined. A layer whose N is not its M (a
-            pooling query) has no residual: no identity is added.
+        layers: [..., N, M] of each layer, first layer first, with the heads already joined. A layer with N != M (a
+            pooling query) has no residual, so no identity is added.
         start: the first layer that counts.
-        normalise: rows of (A + I) are divided by their sums, as for raw attention; not for relevance.
+        normalise: whether to divide the rows of (A + I) by their sums, as for raw attention but not for relevance.
 
     Returns:
-        [..., N, M], rows: output tokens.
+        [..., N, M]; the rows are output tokens.
 
     Raises:
         ValueError: no layer is left.
@@ -42,10 +42,11 @@ def attributed(gradient: jax.Array, relevance: jax.Array) -> jax.Array:
 
 
 def grad_cam(weights: jax.Array, gradient: jax.Array) -> jax.Array:
-    """GradCAM (Selvaraju et al. 2016, arXiv:1610.02391) on what leads from one output token to all input tokens.
+    """GradCAM (Selvaraju et al. 2016, arXiv:1610.02391) on the attention of one output token to all input tokens.
 
     Args:
-        weights, gradient: [A, N] attention of the token that is classified, and its gradient; or [D, N], features.
+        weights: [A, N] attention of the classified token; or [D, N] features.
+        gradient: gradient with respect to ``weights``, with the same shape.
 
     Returns:
         [N], not negative.
@@ -54,12 +55,12 @@ def grad_cam(weights: jax.Array, gradient: jax.Array) -> jax.Array:
 
 
 def placed(layer: jax.Array, tokens: jax.Array, count: int) -> jax.Array:
-    """The attention of a layer that only has some tokens, among all of them: the others attend to nothing.
+    """The attention of a layer that has only some tokens, expanded to all tokens; the others attend to nothing.
 
     Args:
-        layer: [..., n, n].
-        tokens: [n] int, where its tokens stand among all of them.
-        count: of all tokens.
+        layer: [..., n, n] attention.
+        tokens: [n] int, the positions of its tokens among all tokens.
+        count: number of all tokens.
 
     Returns:
         [..., count, count].
@@ -69,16 +70,18 @@ def placed(layer: jax.Array, tokens: jax.Array, count: int) -> jax.Array:
 
 
 def attention_distance(weights: jax.Array, grid: tuple[int, int], prefix: int = 0) -> jax.Array:
-    """Mean distance between a query and its keys, weighted by attention, for each head (Dosovitskiy et al. 2020,
-    arXiv:2010.11929, figure 7 and appendix D.7).
+    """Mean distance between a query and its keys, weighted by attention, for each head.
+
+    Dosovitskiy et al. 2020 (arXiv:2010.11929), figure 7 and appendix D.7.
 
     Args:
-        weights: [..., A, N, N], N = prefix + h * w.
-        grid: (h, w).
-        prefix: tokens before the grid, which have no place: they are left out, and the rows made to sum to 1 again.
+        weights: [..., A, N, N] attention weights, N = prefix + h * w.
+        grid: (h, w), rows and columns of patches.
+        prefix: number of tokens before the grid. They have no place, so they are left out, and the rows are normalised
+            to sum to 1 again.
 
     Returns:
-        [..., A], in patches; times the patch size it is in pixels.
+        [..., A] in patches; multiply by the patch size for pixels.
 
     Raises:
         ValueError: N is not prefix + h * w.
@@ -94,13 +97,13 @@ def attention_distance(weights: jax.Array, grid: tuple[int, int], prefix: int = 
 
 
 def position_similarity(positions: jax.Array) -> jax.Array:
-    """Cosine similarity of each place's position vector with all others (Dosovitskiy et al. 2020, figure 7).
+    """Cosine similarity of the position vector of each place with all others (Dosovitskiy et al. 2020, figure 7).
 
     Args:
-        positions: [h, w, D].
+        positions: [h, w, D] position vectors.
 
     Returns:
-        [h, w, h, w], -1..1.
+        [h, w, h, w] in -1..1.
     """
     units = positions / jnp.linalg.norm(positions, axis=-1, keepdims=True)
     return jnp.einsum("hwd,ijd->hwij", units, units)
@@ -110,13 +113,14 @@ def embedding_filters(kernel: jax.Array, patch_size: int, count: int = 28) -> ja
     """Principal components of the patch embedding (Dosovitskiy et al. 2020, figure 7).
 
     Args:
-        kernel: [P*P*C, D].
-        count: components, the largest first.
+        kernel: [P*P*C, D] kernel of the patch embedding.
+        patch_size: side P of a patch.
+        count: number of components, the largest first.
 
     Returns:
         [count, P, P, C], each scaled to 0..1.
     """
     components = jnp.linalg.svd(kernel, full_matrices=False)[0][:, :count].T
     low, high = components.min(axis=1, keepdims=True), components.max(axis=1, keepdims=True)
-    pictures = (components - low) / jnp.maximum(high - low, 1e-12)
-    return pictures.reshape(-1, patch_size, patch_size, kernel.shape[0] // patch_size**2)
+    filters = (components - low) / jnp.maximum(high - low, 1e-12)
+    return filters.reshape(-1, patch_size, patch_size, kernel.shape[0] // patch_size**2)

@@ -1,4 +1,4 @@
-"""Which parts of an image speak for a class: METHODS is the table."""
+"""Methods that find the parts of an image that speak for a class: METHODS is the table."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,13 +16,15 @@ from vitax.explain.relevance import relevance
 class Subject(NamedTuple):
     """A classifier of one image, as explanations see it.
 
-    scores: [1, H, W, C] normalised image to [1, K].
-    program: of ``scores``.
-    grid: (h, w) of its patches.
-    layers: attention layers that count, from the first; those of a decoder do not.
-    pooled: what is classified: "token", one token; "tokens", each of those before the patches; "mean", all patches.
-    place: of that one token among all.
-    kept: image -> {layer: the patches [n] that are left from there on}; none for most models.
+    Attributes:
+        scores: function from a normalised image [1, H, W, C] to scores [1, K].
+        program: the traced program of ``scores``.
+        grid: (h, w), rows and columns of patches.
+        layers: number of attention layers that count, from the first; the layers of a decoder do not count.
+        pooled: tokens that are classified: "token", one token; "tokens", all tokens before the patches; "mean", all
+            patches.
+        place: position of that one token among all tokens.
+        kept: image -> {layer: [n] the patches that are left from there on}; {} for most models.
     """
 
     scores: Callable[[jax.Array], jax.Array]
@@ -44,27 +46,38 @@ def subject(
     layers: int | None = None,
     kept: Callable[[jax.Array], dict[int, jax.Array]] = lambda image: {},
 ) -> Subject:
-    """Traces a classifier; the arguments are the fields of `Subject`."""
+    """Traces a classifier for explanations; see `Subject` for the arguments.
+
+    Args:
+        scores: function from a normalised image [1, H, W, C] to scores [1, K].
+        image: [1, H, W, C], normalised.
+        grid: (h, w), rows and columns of patches.
+        pooled: "token", "tokens" or "mean".
+        place: position of the token that is classified.
+        layers: number of attention layers that count; None = all.
+        kept: image -> {layer: [n] the patches that are left from there on}.
+    """
     program = trace(scores, image)
     count = len(program.attention) if layers is None else layers
     return Subject(scores, program, grid, count, pooled, place, kept)
 
 
 def explainer(method: str, it: Subject) -> Callable[[jax.Array, int], jax.Array]:
-    """What makes heat maps by a method: (image [1, H, W, C], label) -> [h, w] float, compiled once.
+    """The function that makes heat maps by a method: (image [1, H, W, C], label) -> [h, w] float, compiled once.
 
-    A map says how much each patch, or each pixel, speaks for the class (below 0: against it); of methods that do not know the
-    class, how much it is looked at.
+    A map shows how much each patch or each pixel speaks for the class (below 0: against it); for methods that do not
+    depend on the class, it shows how much the model looks there.
 
     Args:
         method: key of METHODS.
+        it: the classifier.
 
     Raises:
         ValueError: the method has no meaning for the model.
     """
     possible = applicable(it)
     if method not in possible:
-        raise ValueError(f"{method} has no meaning for this model; choose of {', '.join(possible)}")
+        raise ValueError(f"{method} has no meaning for this model; choose one of {', '.join(possible)}")
     scores = jax.eval_shape(it.scores, *it.program.example)
 
     def explain(image: jax.Array, label: jax.Array) -> jax.Array:
@@ -76,15 +89,15 @@ def explainer(method: str, it: Subject) -> Callable[[jax.Array, int], jax.Array]
 
 def applicable(it: Subject) -> list[str]:
     """The methods that have a meaning for a model."""
-    rows = attends_globally(it)
-    found = [name for name in METHODS if rows or name not in ("rollout", "attention")]
+    global_attention = attends_globally(it)
+    names = [name for name in METHODS if global_attention or name not in ("rollout", "attention")]
     if "fft" in {step.name for step in it.program.steps}:
-        found = [name for name in found if name not in ("relevance", "lrp")]
-    return found
+        names = [name for name in names if name not in ("relevance", "lrp")]
+    return names
 
 
 def attends_globally(it: Subject) -> bool:
-    """Whether every layer attends from all tokens to all tokens: weights [1, A, N, N]."""
+    """True if every layer attends from all tokens to all tokens, with weights [1, A, N, N]."""
     program = it.program
     if not program.attention:
         return False
@@ -95,26 +108,33 @@ def attends_globally(it: Subject) -> bool:
 
 
 def attention(it: Subject, image: jax.Array) -> list[jax.Array]:
-    """What every head of every layer looks at, among all tokens.
+    """The attention of every head of every layer, among all tokens.
 
     Args:
+        it: the classifier.
         image: [1, H, W, C], normalised.
 
     Returns:
-        [A, N, N] of each layer, rows: queries; those of tokens that were pruned before are 0. Of a pooling query [A, 1, N].
+        [A, N, N] for each layer; rows are queries, and the rows of tokens that were pruned before are 0. [A, 1, N] for
+        a pooling query.
     """
     values = run(it.program, [image])
     return _in_place(it, image, [values[slot][0] for slot in it.program.attention[: it.layers]])
 
 
 def head_maps(it: Subject, image: jax.Array) -> jax.Array:
-    """What of the image every head of every layer looks at: [layers, A, h, w] of what the model classifies, see `Subject`."""
+    """The attention of every head of every layer to the patches, [layers, A, h, w].
+
+    The queries are the tokens that the model classifies, see `Subject`.
+    """
     return jnp.stack([jax.vmap(lambda head: _row(it, head))(layer) for layer in attention(it, image)])
 
 
 def head_distances(it: Subject, image: jax.Array) -> jax.Array:
-    """How far every head of every layer looks on average, in patches: [layers, A], of the layers that have all patches and a
-    query for each; see `maps.attention_distance`."""
+    """Mean distance that every head of every layer looks, in patches: [layers, A]; see `maps.attention_distance`.
+
+    Only layers that have all patches, and a query for each of them, are included.
+    """
     layers = attention(it, image)[: min(it.kept(image), default=None)]
     prefix = layers[0].shape[-1] - it.grid[0] * it.grid[1]
     whole = [layer for layer in layers if layer.shape[-2] == layer.shape[-1]]
@@ -122,17 +142,17 @@ def head_distances(it: Subject, image: jax.Array) -> jax.Array:
 
 
 def _row(it: Subject, joint: jax.Array) -> jax.Array:
-    """What of [n, N] or [1, N] the classified tokens see of the patches, as [h, w]."""
+    """The part of a map [n, N] or [1, N] that leads from the classified tokens to the patches, as [h, w]."""
     prefix = joint.shape[-1] - it.grid[0] * it.grid[1]
-    one = joint[it.place : it.place + 1]
-    read = {"token": one, "tokens": joint[:prefix], "mean": joint[prefix:]}[it.pooled]
+    token_row = joint[it.place : it.place + 1]
+    read = {"token": token_row, "tokens": joint[:prefix], "mean": joint[prefix:]}[it.pooled]
     row = joint[0] if len(joint) == 1 else read.mean(axis=0)
     return row[prefix:].reshape(it.grid)
 
 
 def _in_place(it: Subject, image: jax.Array, layers: list[jax.Array]) -> list[jax.Array]:
-    """Layers [..., n, m] of tokens that are left, or of a query that pools the patches alone, among all tokens."""
-    count, kept, left, found = layers[0].shape[-1], it.kept(image), None, []
+    """Layers [..., n, m] of the remaining tokens, or of a query that pools only the patches, expanded to all tokens."""
+    count, kept, left, expanded = layers[0].shape[-1], it.kept(image), None, []
     for number, layer in enumerate(layers):
         left = kept.get(number, left)
         n, m = layer.shape[-2:]
@@ -140,8 +160,8 @@ def _in_place(it: Subject, image: jax.Array, layers: list[jax.Array]) -> list[ja
             layer = jnp.pad(layer, [(0, 0)] * (layer.ndim - 1) + [(count - m, 0)])
         elif left is not None:
             layer = maps.placed(layer, jnp.concatenate([jnp.zeros(1, int), 1 + left]), count)
-        found.append(layer)
-    return found
+        expanded.append(layer)
+    return expanded
 
 
 def _rollout(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
@@ -153,8 +173,10 @@ def _last_attention(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array
 
 
 def _grad_cam(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
-    """On the attention of the classified token in the last layer or, where there is none, on the last tokens that are
-    normalised before they are averaged."""
+    """GradCAM on the attention of the classified token in the last layer.
+
+    For models without such attention, it uses the last tokens that are normalised before they are averaged.
+    """
     program = it.program
     if it.pooled != "mean" and attends_globally(it):
         slots, values = program.attention[: it.layers], run(program, [image])
@@ -169,13 +191,13 @@ def _grad_cam(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
     value = run(program, [image])[slot]
     d = value.shape[-1]
     flat = [x.reshape(-1, d).T for x in (value, gradient)]  # [D, N]
-    found = maps.grad_cam(*flat)[-tokens:] if flat[0].shape[1] >= tokens else maps.grad_cam(*flat)
+    heat = maps.grad_cam(*flat)[-tokens:] if flat[0].shape[1] >= tokens else maps.grad_cam(*flat)
     h, w = value.shape[1:3] if value.ndim == 4 else it.grid
-    return found.reshape(h, w)
+    return heat.reshape(h, w)
 
 
 def _relevance(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
-    """Chefer et al., equations 13 and 14; where attention is local, relevance of the patches (`_lrp`)."""
+    """Chefer et al., equations 13 and 14; for local attention, the relevance of the patches (`_lrp`)."""
     if not attends_globally(it):
         return jax.nn.relu(_patches(it, _lrp(it, image, seed)))
     program, slots = it.program, it.program.attention[: it.layers]
@@ -191,19 +213,19 @@ def _lrp(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
 
 
 def _patches(it: Subject, pixels: jax.Array) -> jax.Array:
-    """[H, W] to sums over patches [h, w]."""
+    """Sums of the pixels [H, W] of each patch, [h, w]."""
     (h, w), (height, width) = it.grid, pixels.shape
     return pixels[: height // h * h, : width // w * w].reshape(h, height // h, w, width // w).sum((1, 3))
 
 
 def _gradient_x_input(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
-    found = gradient_x_input(lambda x: jnp.sum(seed * it.scores(x)), image)
-    return _patches(it, found[0].sum(axis=-1))
+    attribution = gradient_x_input(lambda x: jnp.sum(seed * it.scores(x)), image)
+    return _patches(it, attribution[0].sum(axis=-1))
 
 
 def _integrated_gradients(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
-    found = integrated_gradients(lambda x: jnp.sum(seed * it.scores(x)), image)
-    return _patches(it, found[0].sum(axis=-1))
+    attribution = integrated_gradients(lambda x: jnp.sum(seed * it.scores(x)), image)
+    return _patches(it, attribution[0].sum(axis=-1))
 
 
 METHODS: dict[str, Callable[[Subject, jax.Array, jax.Array], jax.Array]] = {

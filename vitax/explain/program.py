@@ -1,8 +1,8 @@
 """A function as a list of steps, which explanations walk forwards and backwards.
 
-No model is written a second time to be explained: it is traced, and what explanations need to know of (softmax, norms,
-activations) are functions with names of their own in the trace, its `UNITS`. Attention weights, their gradients and
-relevance then exist for whatever the model does between them: windows, shifts, merges, pruned tokens.
+No model is written a second time to be explained: it is traced. The operations that explanations need to recognise
+(softmax, norms, activations) are functions with their own names in the trace, the `UNITS`. Attention weights, their
+gradients and relevance are then available whatever the model does between them: windows, shifts, merges, pruned tokens.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,19 +14,21 @@ from jax.extend import core
 
 from vitax.nn.attention import attend, attend_late
 
-# Functions of a trace that are one step: what is inside them is not looked at.
+# Functions of a trace that count as one step: their contents are not inspected.
 UNITS = ("softmax", "layer_norm", "gelu", "quick_gelu", "relu", "silu", "unit_length")
-# Forms that are only faster, and the plain form that is walked in their place.
+# {name: (form that is only faster, plain form that is walked in its place)}
 PLAIN = {"attend_late": (attend_late, attend)}
 
 
 class Step(NamedTuple):
     """One operation.
 
-    name: of its primitive, or of its unit.
-    inputs, outputs: slots.
-    apply: (values of the inputs) -> list of values of the outputs.
-    scope: the modules that it stands in, as "ViT/block0/attention".
+    Attributes:
+        name: name of its primitive or of its unit.
+        inputs: slots of the inputs.
+        outputs: slots of the outputs.
+        apply: (values of the inputs) -> list of values of the outputs.
+        scope: the modules that contain it, such as "ViT/block0/attention".
     """
 
     name: str
@@ -37,10 +39,14 @@ class Step(NamedTuple):
 
 
 class Program(NamedTuple):
-    """steps: in the order of computation.
-    inputs, outputs: slots of the arguments and of the results.
-    constants: {slot: value} of what does not depend on the arguments: parameters, masks.
-    example: the shapes of the arguments.
+    """A traced function.
+
+    Attributes:
+        steps: the operations, in the order of computation.
+        inputs: slots of the arguments.
+        outputs: slots of the results.
+        constants: {slot: value} of values that do not depend on the arguments: parameters, masks.
+        example: the shapes of the arguments.
     """
 
     steps: tuple[Step, ...]
@@ -51,11 +57,11 @@ class Program(NamedTuple):
 
     @property
     def attention(self) -> list[int]:
-        """Slots of the weights of each attention [..., A, N, M], first layer first."""
+        """Slots of the attention weights [..., A, N, M] of each layer, first layer first."""
         return [step.outputs[0] for step in self.steps if step.name == "softmax"]
 
     def slots(self, name: str) -> list[int]:
-        """Slots of the results of all steps of a name."""
+        """Slots of the results of all steps with a name."""
         return [step.outputs[0] for step in self.steps if step.name == name]
 
 
@@ -63,7 +69,7 @@ def trace(function: Callable[..., jax.Array], *arguments: Any) -> Program:
     """The program of a function of arrays that returns one array.
 
     Args:
-        function: without control flow that depends on the arguments; inference, not training.
+        function: function without control flow that depends on the arguments; inference, not training.
         arguments: arrays, or `jax.ShapeDtypeStruct`s.
     """
     closed = jax.make_jaxpr(function)(*arguments)
@@ -89,7 +95,7 @@ def trace(function: Callable[..., jax.Array], *arguments: Any) -> Program:
 
         for equation in jaxpr.eqns:
             inputs = tuple(read(atom) for atom in equation.invars)
-            here = "/".join(part for part in (scope, str(equation.source_info.name_stack)) if part)
+            path = "/".join(part for part in (scope, str(equation.source_info.name_stack)) if part)
             name, inner = equation.params.get("name"), _inner(equation)
             if inner is not None and name not in UNITS:
                 if name in PLAIN:
@@ -97,14 +103,14 @@ def trace(function: Callable[..., jax.Array], *arguments: Any) -> Program:
                     inner = jax.make_jaxpr(PLAIN[name][1])(*shapes)
                 starts = {var: constant(x) for var, x in zip(inner.jaxpr.constvars, inner.consts, strict=True)}
                 starts |= dict(zip(inner.jaxpr.invars, inputs, strict=True))
-                results = flatten(inner.jaxpr, starts, here)
+                results = flatten(inner.jaxpr, starts, path)
                 slots |= dict(zip(equation.outvars, results, strict=True))
                 continue
             outputs = tuple(new() for _ in equation.outvars)
             slots |= dict(zip(equation.outvars, outputs, strict=True))
             unit = inner is not None
             apply = core.jaxpr_as_fun(inner) if unit else _primitive(equation)
-            steps.append(Step(name if unit else equation.primitive.name, inputs, outputs, apply, here))
+            steps.append(Step(name if unit else equation.primitive.name, inputs, outputs, apply, path))
         return tuple(read(atom) for atom in jaxpr.outvars)
 
     slots = {var: constant(x) for var, x in zip(closed.jaxpr.constvars, closed.consts, strict=True)}
@@ -118,11 +124,13 @@ def trace(function: Callable[..., jax.Array], *arguments: Any) -> Program:
 def run(
     program: Program, arguments: Sequence[jax.Array], added: Mapping[int, jax.Array] | None = None
 ) -> dict[int, jax.Array]:
-    """{slot: value} of all slots; values have the shapes that they have in the model, attention weights [..., A, N, M].
+    """The values of all slots, {slot: value}, with their shapes in the model: attention weights are [..., A, N, M].
 
     Args:
-        added: {slot: array} is added to the value of a slot; with zeros, and a gradient with respect to them, the
-            gradient of anything inside.
+        program: the traced function.
+        arguments: the arguments of the function.
+        added: {slot: array} to add to the values of slots; the gradient with respect to added zeros is the gradient
+            with respect to those values.
     """
     values = dict(program.constants) | dict(zip(program.inputs, arguments, strict=True))
     for step in program.steps:
@@ -135,16 +143,22 @@ def run(
 def gradients(
     program: Program, arguments: Sequence[jax.Array], seed: jax.Array, slots: Sequence[int]
 ) -> list[jax.Array]:
-    """Of the sum of seed * result, with respect to the values of slots, each of the shape of its value; the seed has that of the
-    result, [1, K] for a classifier."""
+    """Gradients of the sum of seed * result with respect to the values of slots, each with the shape of its value.
+
+    Args:
+        program: the traced function.
+        arguments: the arguments of the function.
+        seed: weights of the result, with its shape; [1, K] for a classifier.
+        slots: slots of the values.
+    """
     values = run(program, arguments)
     zeros = {slot: jnp.zeros_like(values[slot]) for slot in slots}
 
     def scalar(added: dict[int, jax.Array]) -> jax.Array:
         return jnp.sum(seed * run(program, arguments, added)[program.outputs[0]])
 
-    found = jax.grad(scalar)(zeros)
-    return [found[slot] for slot in slots]
+    by_slot = jax.grad(scalar)(zeros)
+    return [by_slot[slot] for slot in slots]
 
 
 def _inner(equation: Any) -> Any:
@@ -152,11 +166,11 @@ def _inner(equation: Any) -> Any:
     if equation.primitive.name in ("scan", "while", "cond"):
         return None
     for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
-        found = equation.params.get(key)
-        if isinstance(found, core.ClosedJaxpr):
-            return found
-        if isinstance(found, core.Jaxpr):
-            return core.ClosedJaxpr(found, ())
+        inner = equation.params.get(key)
+        if isinstance(inner, core.ClosedJaxpr):
+            return inner
+        if isinstance(inner, core.Jaxpr):
+            return core.ClosedJaxpr(inner, ())
     return None
 
 
@@ -169,7 +183,7 @@ def _primitive(equation: Any) -> Callable[..., list[jax.Array]]:
 
 
 def _fold(program: Program) -> Program:
-    """Computes once what does not depend on the arguments."""
+    """Computes the steps that do not depend on the arguments once, and makes their results constants."""
     constants, steps = dict(program.constants), []
     for step in program.steps:
         if all(slot in constants for slot in step.inputs):

@@ -1,13 +1,14 @@
-"""Relevance by layer-wise propagation: Chefer et al. 2020, "Transformer Interpretability Beyond Attention Visualization",
-arXiv:2012.09838, with the rules of the official code.
+"""Relevance by layer-wise propagation, with the rules of the official code.
 
-Relevance starts as 1 at the class that is to be explained and goes back through every step of the model:
+Chefer et al. 2020, "Transformer Interpretability Beyond Attention Visualization", arXiv:2012.09838.
 
-- linear layers and convolutions: the deep Taylor rule (alpha = 1, beta = 0; equation 3), biases left out;
-- sums of two branches: to each its share, rescaled so that nothing is lost (equations 9 and 10);
-- products of two activations (Q K^T, A V): to each factor, then half to each (section 3.2);
-- softmax, norms, activations, scales: passed on unchanged;
-- what only moves numbers (reshape, slice, window, shift, merge): moved back.
+Relevance starts as 1 at the class that is explained, and goes back through every step of the model:
+
+- linear layers and convolutions use the deep Taylor rule (alpha = 1, beta = 0; equation 3), without biases;
+- each branch of a sum of two gets its share, rescaled so that nothing is lost (equations 9 and 10);
+- each factor of a product of two activations (Q K^T, A V) gets half of its share (section 3.2);
+- softmax, norms, activations and scales pass relevance on unchanged;
+- operations that only move numbers (reshape, slice, window, shift, merge) move relevance back.
 """
 
 from collections.abc import Callable, Sequence
@@ -62,8 +63,11 @@ LINEAR = ("dot_general", "conv_general_dilated")
 
 
 class Relevance(NamedTuple):
-    """arguments: of each argument, of its shape; None for integers.
-    slots: {slot: relevance} of all values on the way, each of the shape of its value.
+    """The relevance of everything in a program.
+
+    Attributes:
+        arguments: relevance of each argument, with its shape; None for integers.
+        slots: {slot: relevance} of all values on the way, each with the shape of its value.
     """
 
     arguments: list[jax.Array | None]
@@ -71,17 +75,18 @@ class Relevance(NamedTuple):
 
 
 def relevance(program: Program, arguments: Sequence[jax.Array], seed: jax.Array) -> Relevance:
-    """Relevance of everything in a program, for one example: Chefer et al. 2020 (arXiv:2012.09838), section 3, with the rules of
-    the official code.
+    """Relevance of everything in a program, for one example.
+
+    Chefer et al. 2020 (arXiv:2012.09838), section 3, with the rules of the official code.
 
     Args:
-        program: of a function of one example (a batch of 1): shares are those of the whole array.
-        arguments: of the function. The first linear layer that sees nothing else than an argument gets the rule for
-            values between bounds (z^B; Montavon et al. 2017, arXiv:1512.02479), the bounds being those of the argument.
-        seed: of the shape of the result; 1 for the class, 0 elsewhere.
+        program: program of a function of one example (a batch of 1), because shares are taken of the whole array.
+        arguments: arguments of the function. A linear layer whose only varying input is an argument uses the rule for
+            bounded values (z^B; Montavon et al. 2017, arXiv:1512.02479), with the bounds of that argument.
+        seed: relevance of the result, with its shape: 1 for the class, 0 elsewhere.
 
     Raises:
-        ValueError: a step that has no rule, such as a Fourier transform.
+        ValueError: a step has no rule, such as a Fourier transform.
     """
     values = run(program, arguments)
     active, raw = set(program.inputs), set(program.inputs)
@@ -96,7 +101,7 @@ def relevance(program: Program, arguments: Sequence[jax.Array], seed: jax.Array)
     slots: dict[int, jax.Array] = {}
 
     def arrived(slot: int) -> Any:
-        """What all users of a value have sent back: a value that is used twice is a step of its own (Clone)."""
+        """The relevance that all users of a value have sent back; one with several users counts as a step (Clone)."""
         parts = shares.get(slot, [])
         if not parts:
             return None
@@ -106,23 +111,23 @@ def relevance(program: Program, arguments: Sequence[jax.Array], seed: jax.Array)
         return value * sum(divide(part, value) for part, _ in parts)
 
     for step in reversed(program.steps):
-        given = [arrived(slot) for slot in step.outputs]
-        if all(one is None for one in given):
+        received = [arrived(slot) for slot in step.outputs]
+        if all(r is None for r in received):
             continue
-        slots |= {s: one for s, one in zip(step.outputs, given, strict=True) if one is not None}
-        given = [jnp.zeros_like(values[s]) if one is None else one for s, one in zip(step.outputs, given, strict=True)]
+        slots |= {s: r for s, r in zip(step.outputs, received, strict=True) if r is not None}
+        received = [jnp.zeros_like(values[s]) if r is None else r for s, r in zip(step.outputs, received, strict=True)]
         inputs = [values[slot] for slot in step.inputs]
         floats = [bool(jnp.issubdtype(x.dtype, jnp.floating)) for x in inputs]
         changing = [s in active and is_float for s, is_float in zip(step.inputs, floats, strict=True)]
         if not any(changing):
-            continue  # indices: what they chose has been told its relevance
+            continue  # indices: the values that they select have received their relevance
         bounded = any(s in raw for s, v in zip(step.inputs, changing, strict=True) if v)
         rule = _rule(step, changing, bounded, biased=step.outputs[0] in scores)
-        for slot, sent in zip(step.inputs, rule(step, inputs, given, changing), strict=True):
+        for slot, sent in zip(step.inputs, rule(step, inputs, received, changing), strict=True):
             if sent is not None:
                 shares.setdefault(slot, []).append((sent, step.name in MOVES))
-    found = [arrived(slot) for slot in program.inputs]
-    return Relevance(found, slots)
+    of_arguments = [arrived(slot) for slot in program.inputs]
+    return Relevance(of_arguments, slots)
 
 
 def divide(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -142,7 +147,7 @@ def _rule(step: Step, varying: list[bool], bounded: bool, biased: bool) -> Rule:
             return _product
         return _bounded_linear if bounded else _linear
     if step.name in ("add", "add_any"):
-        # What is added to scores of attention, positions and masks, takes no part, as no bias does.
+        # Positions and masks that are added to attention scores take no part; neither do biases.
         return _pass if biased and sum(varying) == 1 else _add
     if step.name in ("reduce_sum", "reduce_window_sum"):
         return _share
@@ -155,7 +160,7 @@ def _rule(step: Step, varying: list[bool], bounded: bool, biased: bool) -> Rule:
 
 
 def _transposed(step: Step, inputs: list[jax.Array], at: list[bool]) -> tuple[list[jax.Array], Any]:
-    """The results of a step, and how cotangents of them become those of its inputs that are marked."""
+    """The results of a step, and the function from their cotangents to those of the marked inputs."""
     chosen = [x for x, yes in zip(inputs, at, strict=True) if yes]
 
     def apply(*chosen: jax.Array) -> list[jax.Array]:
@@ -176,18 +181,18 @@ def _move(step, inputs, given, varying):
 
 
 def _pass(step, inputs, given, varying):
-    (found,) = (x for x, yes in zip(inputs, varying, strict=True) if yes)
-    if found.shape != given[0].shape:
-        raise ValueError(f"relevance cannot pass {step.name!r} from {given[0].shape} to {found.shape}")
+    (value,) = (x for x, yes in zip(inputs, varying, strict=True) if yes)
+    if value.shape != given[0].shape:
+        raise ValueError(f"relevance cannot pass {step.name!r} from {given[0].shape} to {value.shape}")
     return _spread([given[0]], varying)
 
 
 def _share(step, inputs, given, varying):
-    """Of a sum, each summand gets what it has contributed."""
+    """Gives each summand of a sum the share that it has contributed."""
     results, back = _transposed(step, inputs, varying)
-    found = back([divide(given[0], results[0])])
+    cotangents = back([divide(given[0], results[0])])
     chosen = [x for x, yes in zip(inputs, varying, strict=True) if yes]
-    return _spread([x * g for x, g in zip(chosen, found, strict=True)], varying)
+    return _spread([x * g for x, g in zip(chosen, cotangents, strict=True)], varying)
 
 
 def _product(step, inputs, given, varying):
@@ -200,10 +205,10 @@ def _linear(step, inputs, given, varying):
     x, kernel = inputs[at], inputs[1 - at]
 
     def part(sign: Callable[[jax.Array], jax.Array]) -> tuple[jax.Array, jax.Array, Any]:
-        both = list(inputs)
-        both[at], both[1 - at] = sign(x), sign(kernel)
-        (out,), back = _transposed(step, both, varying)
-        return both[at], out, back
+        operands = list(inputs)
+        operands[at], operands[1 - at] = sign(x), sign(kernel)
+        (out,), back = _transposed(step, operands, varying)
+        return operands[at], out, back
 
     (x1, out1, back1), (x2, out2, back2) = part(jax.nn.relu), part(lambda a: jnp.minimum(a, 0))
     share = divide(given[0], out1 + out2)
@@ -211,16 +216,16 @@ def _linear(step, inputs, given, varying):
 
 
 def _bounded_linear(step, inputs, given, varying):
-    """z^B: x lies between its smallest and its largest value."""
+    """The rule z^B, with the smallest and the largest value of x as bounds."""
     at = varying.index(True)
     x, kernel = inputs[at], inputs[1 - at]
     kernels = (kernel, jax.nn.relu(kernel), jnp.minimum(kernel, 0))
     points = (x, jnp.full_like(x, x.min()), jnp.full_like(x, x.max()))
     outs, backs = [], []
-    for point, one in zip(points, kernels, strict=True):
-        both = list(inputs)
-        both[at], both[1 - at] = point, one
-        (out,), back = _transposed(step, both, varying)
+    for point, weights in zip(points, kernels, strict=True):
+        operands = list(inputs)
+        operands[at], operands[1 - at] = point, weights
+        (out,), back = _transposed(step, operands, varying)
         outs.append(out)
         backs.append(back)
     share = given[0] / (outs[0] - outs[1] - outs[2] + 1e-9)
@@ -233,17 +238,17 @@ def _add(step, inputs, given, varying):
     total = given[0]
     if sum(varying) == 1:
         at = varying.index(True)
-        other = inputs[1 - at]
-        if max(other.shape[:-1], default=1) == 1:  # a bias takes no part
+        addend = inputs[1 - at]
+        if max(addend.shape[:-1], default=1) == 1:  # a bias takes no part
             return _pass(step, inputs, given, varying)
     share = divide(total, a + b)
     parts = [_like(x, x * share) for x in (a, b)]
     sums = [part.sum() for part in parts]
     whole = jnp.abs(sums[0]) + jnp.abs(sums[1])
-    found = [part * divide(divide(jnp.abs(s), whole) * total.sum(), s) for part, s in zip(parts, sums, strict=True)]
-    return [part if yes else None for part, yes in zip(found, varying, strict=True)]
+    rescaled = [part * divide(divide(jnp.abs(s), whole) * total.sum(), s) for part, s in zip(parts, sums, strict=True)]
+    return [part if yes else None for part, yes in zip(rescaled, varying, strict=True)]
 
 
 def _like(x: jax.Array, part: jax.Array) -> jax.Array:
-    """Sums over what x was broadcast to."""
+    """The sum of ``part`` over the axes along which x was broadcast."""
     return part if part.shape == x.shape else jax.vjp(lambda y: jnp.broadcast_to(y, part.shape), x)[1](part)[0]

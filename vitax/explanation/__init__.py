@@ -7,6 +7,7 @@ from vitax.errors import UserError
 from vitax.explanation.images import explain_images, explained_images
 from vitax.explanation.texts import explain_texts, explained_texts
 from vitax.prediction import TrainedRun, predictor_of
+from vitax.runs.foreign import FEATURES
 
 EXPLAINERS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {
     "classification": explain_images,
@@ -22,13 +23,15 @@ def explain(run: TrainedRun, inputs: Sequence[str], **options: Any) -> Iterator[
     """One JSON object for each input, see `explain_images` and `explain_texts`, which take the options.
 
     Args:
-        inputs: files and folders of images; or files of text, a line each.
+        run: the trained run.
+        inputs: files and folders of images, or files with one text per line.
+        options: options of the function for the objective of the run.
 
     Raises:
-        UserError: nothing can be explained of this objective, or an option has no meaning for it.
+        UserError: runs with this objective cannot be explained, or an option has no meaning for them.
     """
     if run.task_name not in EXPLAINERS:
-        raise UserError(f"a run of {run.task_name} has nothing to explain; these have: {', '.join(EXPLAINERS)}")
+        raise UserError(f"a run of {run.task_name} cannot be explained; these can: {', '.join(EXPLAINERS)}")
     explainer = EXPLAINERS[run.task_name]
     if "labels" in options and run.task_name != "contrastive":
         raise UserError(f"--labels has no meaning for a run of {run.task_name}: it has its own classes")
@@ -36,12 +39,19 @@ def explain(run: TrainedRun, inputs: Sequence[str], **options: Any) -> Iterator[
 
 
 def explained(run: TrainedRun, inputs: list[Any], **options: Any) -> list[Any]:
-    """The explanations themselves, with nothing written: for images `ImageExplanation`, for texts dictionaries.
+    """The explanations as objects, without files: `ImageExplanation` for images, dictionaries for texts.
+
+    Args:
+        run: the trained run.
+        inputs: images, or texts.
+        options: options of `explained_images` or `explained_texts`.
 
     Raises:
-        UserError: nothing can be explained of this objective, or an image cannot be read.
+        UserError: runs with this objective cannot be explained, or an image cannot be read.
     """
-    if EXPLAINERS.get(run.task_name, explain_images) is explain_texts:
+    if run.task_name not in (*EXPLAINERS, FEATURES):
+        raise UserError(f"a model for {run.task_name} has nothing to explain; these have: {', '.join(EXPLAINERS)}")
+    if EXPLAINERS.get(run.task_name) is explain_texts:
         return list(explained_texts(run, inputs, **options))
     results = []
     for name, result in explained_images(run, inputs, **options):

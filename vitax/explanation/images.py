@@ -1,4 +1,4 @@
-"""Explanations of images by a trained run: a picture for each image."""
+"""Explanations of images by a trained run: a figure for each image."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,6 +14,7 @@ from vitax.data.decode import write_png
 from vitax.errors import UserError
 from vitax.explain.heatmap import draw, head_tiles, large
 from vitax.explain.methods import Subject, applicable, attends_globally, explainer, head_maps, subject
+from vitax.explanation.photographs import at_own_resolution
 from vitax.models import MODELS
 from vitax.models.clip import unit_length
 from vitax.models.views import View
@@ -24,24 +25,26 @@ from vitax.prediction.pairs import label_weights
 from vitax.specs import ImageSpec, PairSpec
 
 Scores = Callable[[jax.Array], jax.Array]  # normalised image [1, H, W, C] to [1, K]
-HEADS = "heads"  # the method that shows each head apart
+HEADS = "heads"  # the method that shows each head separately
 CLASSLESS = ("rollout", "attention")  # methods that need no class
 
 
 class ImageExplanation(NamedTuple):
-    """What explanations found in one image.
+    """The explanation of one image.
 
     Attributes:
         image: [H, W, C] uint8, as the model sees it.
-        label: the class that is explained; "" = the model has no classes.
-        probability: of that class; NaN = the model has no classes.
+        photograph: [H', W', C] uint8, the same part of the image at its own resolution.
+        label: the class that is explained; "" if the model has no classes.
+        probability: probability of that class; NaN if the model has no classes.
         top: the most probable classes.
-        maps: {method: [h, w]}, how much each patch or pixel speaks for the class, below 0: against it.
+        maps: {method: [h, w]}, how much each patch or pixel speaks for the class (below 0: against it).
         kept: numbers of the patches that are left after each pruning.
-        heads: [layers, A, h, w], what each head of each layer looks at; None = not asked for.
+        heads: [layers, A, h, w], attention of each head of each layer; None = not requested.
     """
 
     image: np.ndarray
+    photograph: np.ndarray
     label: str
     probability: float
     top: list[dict[str, Any]]
@@ -51,7 +54,7 @@ class ImageExplanation(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The class and its probability, if it has one."""
+        """The class and its probability; "" if the model has no classes."""
         return f"{self.label} {self.probability:.2f}" if self.label else ""
 
 
@@ -67,30 +70,34 @@ def explained_images(
     """(name, explanation), or (name, error), for each image, see `vitax.prediction.images.read_images`.
 
     Args:
-        method: keys of `vitax.explain.methods.METHODS`, "heads", or "all" (without "heads"); () = relevance.
+        run: the trained run.
+        images: see `vitax.prediction.images.read_images`.
+        method: keys of `vitax.explain.methods.METHODS`, "heads", or "all" (without "heads"); () = relevance, or rollout
+            for a model without classes.
         label: name or number of the class to explain; "" = the most probable one.
         labels: names of the classes of an image-text model, with commas between them; "" = those of its data.
         top: number of classes to list.
 
     Raises:
-        UserError: a method or a class that this run does not have.
+        UserError: this run does not have the method or the class.
     """
     run, spec = in_float32(run), image_spec(run)
     view, (scores, names) = view_of(run), classifier(run, labels)
-    others = [name for name in method if name != HEADS]
-    chosen_methods = methods_for(others, bool(names)) if others or HEADS not in method else []
-    score, it, explain, heads = jax.jit(scores), None, {}, None
-    rng = np.random.default_rng(0)  # test transforms draw nothing
+    map_methods = [name for name in method if name != HEADS]
+    chosen_methods = methods_for(map_methods, bool(names)) if map_methods or HEADS not in method else []
+    score, traced, explain, heads = jax.jit(scores), None, {}, None
+    rng = np.random.default_rng(0)  # test transforms draw no random numbers
     for file, example in read_images(images, run.reader.blank, spec.channels):
         if isinstance(example, Exception):
             yield file, example
             continue
-        picture = run.reader.transform(example, rng)["image"]
-        image = augment.normalize(jnp.asarray(picture)[None], spec.mean, spec.std)
-        if it is None:  # the first image that can be read
-            it = describe(run, view, scores, image)
-            explain = explainers(chosen_methods, it, not names)
-            heads = heads_of(it) if HEADS in method else None
+        pixels = run.reader.transform(example, rng)["image"]
+        photograph = at_own_resolution(run.reader.transform, example["image"])
+        image = augment.normalize(jnp.asarray(pixels)[None], spec.mean, spec.std)
+        if traced is None:  # the first image that can be read
+            traced = describe(run, view, scores, image)
+            explain = explainers(chosen_methods, traced, not names)
+            heads = heads_of(traced) if HEADS in method else None
         number, probability, ranking = 0, math.nan, []
         if names:
             probabilities = np.asarray(jax.nn.softmax(score(image)[0]))
@@ -100,12 +107,13 @@ def explained_images(
         yield (
             file,
             ImageExplanation(
-                image=picture,
+                image=pixels,
+                photograph=pixels if photograph is None else photograph,
                 label=names[number] if names else "",
                 probability=probability,
                 top=ranking,
                 maps=heat_maps(explain, image, number),
-                kept=[np.asarray(patches) for patches in it.kept(image).values()],
+                kept=[np.asarray(patches) for patches in traced.kept(image).values()],
                 heads=None if heads is None else np.asarray(heads(image)),
             ),
         )
@@ -114,44 +122,46 @@ def explained_images(
 def explain_images(
     run: TrainedRun, images: Iterable[Any], *, out: str = "", **options: Any
 ) -> Iterator[dict[str, Any]]:
-    """{"file", "class", "probability", "top", "output", "heads"} for each image; the pictures are written to files.
+    """Explanations written to files: {"file", "class", "probability", "top", "output", "heads"} for each image.
 
-    "output" has the image under each map and, for DynamicViT, the patches that are kept; "heads" has a tile for each
-    head of each layer.
+    "output" is the file of a figure with the image under each map and, for DynamicViT, the kept patches; "heads" is the
+    file of an image with a tile for each head of each layer.
 
     Args:
-        out: folder of the pictures; "" = RUN/explanations.
+        run: the trained run.
+        images: see `vitax.prediction.images.read_images`.
+        out: folder of the files; "" = RUN/explanations.
         options: see `explained_images`.
 
     Raises:
-        UserError: a method or a class that this run does not have.
+        UserError: this run does not have the method or the class.
     """
     folder, stride = output_folder(run.path, "explanations", out), view_of(run).stride
-    for file, found in explained_images(run, images, **options):
-        if isinstance(found, Exception):
-            yield {"file": file, "error": str(found)}
+    for file, result in explained_images(run, images, **options):
+        if isinstance(result, Exception):
+            yield {"file": file, "error": str(result)}
             continue
         row: dict[str, Any] = {"file": file}
-        if found.label:
-            row |= {"class": found.label, "probability": round(found.probability, 6), "top": found.top}
-        if found.maps:
+        if result.label:
+            row |= {"class": result.label, "probability": round(result.probability, 6), "top": result.top}
+        if result.maps:
             row["output"] = str(output_path(folder, file))
-            draw(row["output"], found.image, found.maps, found.title, found.kept, stride)
-        if found.heads is not None:
+            draw(row["output"], result.photograph, result.maps, result.title, result.kept, result.image, stride)
+        if result.heads is not None:
             row["heads"] = str(output_path(folder, f"{Path(file).stem}-heads"))
-            write_png(row["heads"], large(head_tiles(found.heads)))
+            write_png(row["heads"], large(head_tiles(result.heads)))
         yield row
 
 
 def view_of(run: TrainedRun) -> View:
-    """How the model of a run is looked into.
+    """The view of the model of a run, through which explanations see it.
 
     Raises:
         UserError: its family has no view.
     """
     make = MODELS[run.family].view
     if make is None:
-        raise UserError(f"model {run.family!r} has no view in vitax.models.MODELS, and so nothing to explain in images")
+        raise UserError(f"model {run.family!r} has no view in vitax.models.MODELS, so it cannot be explained on images")
     return make(run.model)
 
 
@@ -161,47 +171,49 @@ def in_float32(run: TrainedRun) -> TrainedRun:
 
 
 def image_spec(run: TrainedRun) -> ImageSpec:
-    """Of the images that a run takes."""
+    """The specification of the images that a run takes."""
     spec = run.reader.spec
     return spec.image if isinstance(spec, PairSpec) else spec
 
 
 def heads_of(it: Subject) -> Callable[[jax.Array], jax.Array]:
-    """Image -> what each head of each layer looks at, [layers, A, h, w].
+    """The function from an image to the attention of each head of each layer, [layers, A, h, w].
 
     Raises:
-        UserError: attention is local, or there is none.
+        UserError: the attention of the model is local, or it has none.
     """
     if not attends_globally(it):
-        raise UserError(f"--method={HEADS} has no meaning for this model, whose attention is local, if it has any")
+        raise UserError(f"--method={HEADS} has no meaning for this model: its attention is local, or it has none")
     return jax.jit(lambda image: head_maps(it, image))
 
 
 def methods_for(given: Sequence[str], with_classes: bool) -> list[str]:
-    """The methods that were asked for; by default relevance or, of a model without classes, rollout.
+    """The requested methods; by default relevance or, for a model without classes, rollout.
 
     Raises:
-        UserError: a method that needs classes, where there are none.
+        UserError: a method needs classes, and the model has none.
     """
-    wanted = list(given) or ["relevance" if with_classes else "rollout"]
-    refused = [name for name in wanted if name not in (*CLASSLESS, "all")]
-    if refused and not with_classes:
+    methods = list(given) or ["relevance" if with_classes else "rollout"]
+    need_class = [name for name in methods if name not in (*CLASSLESS, "all")]
+    if need_class and not with_classes:
         raise UserError(
-            f"--method={','.join(refused)} explains a class, and this run has none; choose {' or '.join(CLASSLESS)}"
+            f"--method={','.join(need_class)} explains a class, and this run has none; choose {' or '.join(CLASSLESS)}"
         )
-    return wanted
+    return methods
 
 
 def explainers(
     wanted: Sequence[str], it: Subject, classless: bool = False
 ) -> dict[str, Callable[[jax.Array, int], jax.Array]]:
-    """{method: what makes its maps}; all that have a meaning for the model, if wanted.
+    """The functions that make the heat maps of each method: {method: function}.
 
     Args:
-        classless: the model has no classes.
+        wanted: methods; "all" = every method that has a meaning for the model.
+        it: the model.
+        classless: whether the model has no classes.
 
     Raises:
-        UserError: one that has none was asked for.
+        UserError: a method has no meaning for the model.
     """
     every = [name for name in applicable(it) if not classless or name in CLASSLESS]
     try:
@@ -213,7 +225,7 @@ def explainers(
 def heat_maps(
     explain: dict[str, Callable[[jax.Array, int], jax.Array]], x: jax.Array, label: int
 ) -> dict[str, np.ndarray]:
-    """{method: [h, w]}.
+    """The heat maps of an image: {method: [h, w]}.
 
     Raises:
         UserError: relevance met a step that it has no rule for.
@@ -225,13 +237,16 @@ def heat_maps(
 
 
 def classifier(run: TrainedRun, labels: str = "") -> tuple[Scores, Sequence[str]]:
-    """Scores of an image, and the names of the classes; of a model without classes features, and no names.
+    """The function from an image to its scores, and the names of the classes.
+
+    For a model without classes, the scores are features, and there are no names.
 
     Args:
+        run: the trained run.
         labels: names of the classes of an image-text model, with commas between them; "" = those of its data.
 
     Raises:
-        UserError: an image-text model has no names.
+        UserError: an image-text model has fewer than two names.
     """
     encode = encoder(run)
     if isinstance(run.reader.spec, PairSpec):
@@ -242,7 +257,7 @@ def classifier(run: TrainedRun, labels: str = "") -> tuple[Scores, Sequence[str]
 
 
 def encoder(run: TrainedRun) -> Scores:
-    """The model of a run as a function of a normalised image: logits or, where it has no classes of its own, features."""
+    """The model of a run as a function of a normalised image: logits, or features if it has no classes of its own."""
     view = view_of(run)
     return lambda image: view.encode(run.variables, image)
 
@@ -251,7 +266,9 @@ def describe(run: TrainedRun, view: View, scores: Scores, image: jax.Array) -> S
     """The model of a run, traced for explanations.
 
     Args:
-        scores: of `classifier` or `encoder`.
+        run: the trained run.
+        view: the view of its model.
+        scores: function from `classifier` or `encoder`.
         image: [1, H, W, C], normalised.
     """
     kept = lambda image: view.kept(run.variables, image)
@@ -259,10 +276,10 @@ def describe(run: TrainedRun, view: View, scores: Scores, image: jax.Array) -> S
 
 
 def class_number(label: str, names: Sequence[str], probabilities: np.ndarray) -> int:
-    """The number of a class given by name or number; without one, of the most probable class.
+    """The number of a class given by name or number; if ``label`` is empty, of the most probable class.
 
     Raises:
-        UserError: there is no such class.
+        UserError: the class does not exist.
     """
     if not label:
         return int(np.argmax(probabilities))
@@ -270,4 +287,4 @@ def class_number(label: str, names: Sequence[str], probabilities: np.ndarray) ->
         return list(names).index(label)
     if label.isdecimal() and int(label) < len(names):
         return int(label)
-    raise UserError(f"--class={label} is none of the {len(names)} classes: {', '.join(list(names)[:20])}")
+    raise UserError(f"--class={label} is not one of the {len(names)} classes: {', '.join(list(names)[:20])}")

@@ -1,4 +1,4 @@
-"""Explanations of texts by a trained run: which words speak for the class, or for a hidden word."""
+"""Explanations of texts by a trained run: the words that speak for the class or for a hidden word."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -25,17 +25,20 @@ ROLLED_OUT = ("relevance", "rollout")  # methods that add an identity to each la
 def explained_texts(
     run: TrainedRun, lines: Iterable[str], *, method: Sequence[str] = (), label: str = "", top: int = 5
 ) -> Iterator[dict[str, Any]]:
-    """{"text", "class", "probability", "top", "words": {method: [[token, relevance], ...]}} for each line; the largest relevance is 1.
+    """Explanations of texts: {"text", "class", "probability", "top", "words"} for each line.
 
-    The class is that of the text or, for a model that guesses hidden words, the word at the first ``[MASK]``.
+    "class" is the class of the text or, for a model that guesses hidden words, the word at the first ``[MASK]``.
+    "words" is {method: [[token, relevance], ...]}, with 1 as the largest relevance.
 
     Args:
+        run: the trained run.
+        lines: the texts.
         method: keys of `vitax.explain.methods.METHODS`, or "all"; () = relevance.
         label: name or number of the class to explain; "" = the most probable one.
         top: number of classes to list.
 
     Raises:
-        UserError: a method that has no meaning for texts, or an unknown class.
+        UserError: a method has no meaning for texts, or the class is unknown.
     """
     if HEADS in method:
         raise UserError(f"--method={HEADS} is for images; choose one of {', '.join(METHODS)}")
@@ -46,7 +49,7 @@ def explained_texts(
     )
     encode, result = (masked_text(run), "word_logits") if hidden else (labelled_text(run), "logits")
     chosen_methods = methods_for(method, True)
-    compiled: dict[tuple[int, int], Any] = {}  # only the number of tokens and the place are compiled, not the tokens
+    compiled: dict[tuple[int, int], Any] = {}  # compiled for a number of tokens and a place, not for the tokens
     for line, row in encoded(lines, encode):
         if isinstance(row, Exception):
             yield {"text": line, "error": str(row)}
@@ -56,8 +59,8 @@ def explained_texts(
         place = int(np.argmax(tokens[0] == vocab.mask)) if hidden else 0
         scores, x = from_embeddings(run.model, run.variables, tokens, segments, result, place)
         if (count, place) not in compiled:
-            it = subject(scores, x, (1, count), place=place)
-            compiled[count, place] = jax.jit(scores), explainers(chosen_methods, it)
+            traced = subject(scores, x, (1, count), place=place)
+            compiled[count, place] = jax.jit(scores), explainers(chosen_methods, traced)
         score, explain = compiled[count, place]
         probabilities = np.asarray(jax.nn.softmax(score(x)[0]))
         number = class_number(label, names, probabilities)
@@ -79,15 +82,18 @@ def explained_texts(
 
 
 def explain_texts(run: TrainedRun, lines: Iterable[str], *, out: str = "", **options: Any) -> Iterator[dict[str, Any]]:
-    """The rows of `explained_texts`, and "output": a page with the tokens of all texts, the darker the more they speak
-    for the class. A former page is overwritten.
+    """The rows of `explained_texts`, with "output", the file of a page.
+
+    The page shows the tokens of all texts, darker the more they speak for the class. An existing page is overwritten.
 
     Args:
+        run: the trained run.
+        lines: the texts.
         out: folder of the page; "" = RUN/explanations.
         options: see `explained_texts`.
 
     Raises:
-        UserError: a method that has no meaning for texts, or an unknown class.
+        UserError: a method has no meaning for texts, or the class is unknown.
     """
     output = output_folder(run.path, "explanations", out) / "words.html"
     sections: list[str] = []
@@ -103,12 +109,17 @@ def explain_texts(run: TrainedRun, lines: Iterable[str], *, out: str = "", **opt
 def from_embeddings(
     model: nn.Module, variables: Any, tokens: np.ndarray, segments: np.ndarray, result: str = "logits", place: int = 0
 ) -> tuple[Scores, jax.Array]:
-    """What a text model says as a function of embedded words, which have gradients: [1, 1, L, D], an image of one row; and these
-    of a text.
+    """A text model as a function of embedded words, which have gradients, and the embedded words of a text.
+
+    The embedded words are [1, 1, L, D], an image of one row.
 
     Args:
-        tokens, segments: [1, L], without padding.
-        result: of the model, [1, K], or [1, L, K] of which ``place`` is taken.
+        model: the text model.
+        variables: its variables.
+        tokens: [1, L] token ids, without padding.
+        segments: [1, L] segment ids.
+        result: name of the result of the model: [1, K], or [1, L, K], of which the row at ``place`` is taken.
+        place: position of the token that is classified.
     """
     _, seen = model.apply(variables, tokens, segments=segments, mutable="intermediates")
     (embedded,) = seen["intermediates"]["embedded"]
@@ -119,18 +130,20 @@ def from_embeddings(
             return x[:, 0] if is_embedding else call(*args, **kwargs)
 
         with nn.intercept_methods(in_its_place):
-            found = model.apply(variables, tokens, segments=segments)[result]
-        return found[:, place] if found.ndim == 3 else found
+            output = model.apply(variables, tokens, segments=segments)[result]
+        return output[:, place] if output.ndim == 3 else output
 
     return scores, jnp.asarray(embedded)[:, None]
 
 
 def of_others(heat: np.ndarray, place: int) -> np.ndarray:
-    """[L] with the least value at the token that is classified, whose own share is the residual's, not a word's (the official code
-    does so)."""
+    """The heat [L] with its least value at the classified token, as in the official code.
+
+    The share of that token itself comes from the residual, not from a word.
+    """
     return np.where(np.arange(len(heat)) == place, heat.min(), heat)
 
 
 def positive(heat: np.ndarray) -> np.ndarray:
-    """[L] relevance to what of it speaks for the class, 0..1."""
+    """The part of a relevance [L] that speaks for the class, scaled to 0..1."""
     return np.maximum(heat, 0) / max(float(heat.max()), 1e-30)

@@ -1,4 +1,4 @@
-"""What a run writes: metrics.jsonl, TensorBoard events, log.txt, and a progress bar."""
+"""Output of a run: metrics.jsonl, TensorBoard events, log.txt, and lines around the progress bar."""
 
 import contextlib
 import errno
@@ -17,14 +17,14 @@ from tqdm import tqdm
 from vitax.monitoring.tensorboard import Events
 
 LOGGER = logging.getLogger("vitax")
-STARVED = 0.25  # share of the time spent waiting for data above which a run says so
+STARVED = 0.25  # share of the time spent waiting for data above which a run reports it
 
 
 FORMAT = logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S")
 
 
 def start_logging() -> None:
-    """Sends warnings to stderr; for the commands, which own their process."""
+    """Sends warnings to stderr. Only for commands, which own their process."""
     root = logging.getLogger()
     root.setLevel(logging.WARNING)
     for handler in root.handlers:
@@ -37,14 +37,14 @@ def start_logging() -> None:
 
 
 def silence_libraries() -> None:
-    """Keeps remarks of JAX, Orbax and absl from the screen; what matters of them vitax reports itself."""
+    """Keeps messages of JAX, Orbax and absl off the screen; vitax itself reports those that matter."""
     for noisy in ("absl", "orbax", "jax"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
 
 
 @contextlib.contextmanager
 def to_file(path: Path) -> Iterator[None]:
-    """Inside, everything that is logged or printed goes to a file too, and so does the error that ends it.
+    """A context in which all logged or printed lines also go to a file, and so does the error that ends it.
 
     Only the first process writes.
     """
@@ -71,7 +71,7 @@ def to_file(path: Path) -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """A line on stdout, for a person, and in the log file. Only the first process talks."""
+    """Prints a line for people on stdout and logs it. Only the first process does so."""
     if jax.process_index() == 0:
         tqdm.write(text, file=sys.stdout)  # around the progress bar, not through it
         sys.stdout.flush()
@@ -86,10 +86,13 @@ class _StderrHandler(logging.Handler):
 
 
 class MetricsLog:
-    """metrics.jsonl and TensorBoard. Only the first process writes.
+    """The writer of metrics.jsonl and of TensorBoard events. Only the first process writes.
 
     A line of metrics.jsonl is one JSON object with "step" and flat names; numbers that are not finite are null. While
     the disk is full, lines wait in memory and are written once there is space again.
+
+    Args:
+        workdir: folder of the run; None = nothing is written.
     """
 
     def __init__(self, workdir: Path | None):
@@ -99,29 +102,30 @@ class MetricsLog:
         self.path = workdir / "metrics.jsonl"
         self.events = Events(workdir / "tensorboard")
         self.waiting: list[str] = []  # lines that are not in the file yet
-        self.size = 0  # of the file, up to the last whole line
+        self.size = 0  # bytes of the file, up to the last whole line
         self.failing = False
 
     def start(self, step: int, pending: bool = False, missing: Sequence[str] = ()) -> None:
-        """Drops what an interrupted run wrote beyond a step.
+        """Drops the lines that an interrupted run wrote after a step.
 
         Args:
-            pending: the evaluation of that step will be made again: its line goes too.
-            missing: lines that could not be written when the checkpoint was.
+            step: step of the checkpoint that the run continues from.
+            pending: whether the evaluation of that step will be repeated, so that its line is dropped too.
+            missing: lines that could not be written before the checkpoint was.
         """
         if not self.writing:
             return
-        kept = []
+        lines = []
         if self.path.exists():
             for line in self.path.read_text(errors="replace").splitlines():
                 try:
-                    one = json.loads(line)
-                    again = pending and one["step"] == step and "train/loss" not in one
-                    if one["step"] <= step and not again:
-                        kept.append(line + "\n")
+                    entry = json.loads(line)
+                    repeated = pending and entry["step"] == step and "train/loss" not in entry
+                    if entry["step"] <= step and not repeated:
+                        lines.append(line + "\n")
                 except (ValueError, KeyError, TypeError):
                     break  # the line that was being written when the run died
-        text = "".join(kept + [line for line in missing if line not in kept])
+        text = "".join(lines + [line for line in missing if line not in lines])
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text(text)
         temporary.replace(self.path)
@@ -140,36 +144,36 @@ class MetricsLog:
         data = "".join(self.waiting).encode()
         try:
             with self.path.open("r+b", buffering=0) as file:
-                file.truncate(self.size)  # a part of a line, from when the disk was full
+                file.truncate(self.size)  # drops a partial line, from when the disk was full
                 file.seek(self.size)
                 written = file.write(data)
             if written != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         except OSError as error:
             if not self.failing:
-                LOGGER.warning("%s; training goes on, the lines are kept until it can be written", error)
+                LOGGER.warning("%s; training goes on, and the lines are kept until they can be written", error)
             self.failing = True
             return
         self.size, self.waiting, self.failing = self.size + len(data), [], False
 
     def unwritten(self) -> list[str]:
-        """The lines that only this process knows; tries to write them first."""
+        """The lines that are not in the file yet; tries to write them first."""
         if self.writing and self.waiting:
             self._flush()
         return list(self.waiting) if self.writing else []
 
     def close(self) -> str:
-        """Writes what waits; says what is wrong where that is still impossible, "" = nothing."""
+        """Writes the waiting lines; returns a message if that is still impossible, "" = all is written."""
         if not self.writing:
             return ""
         self.events.close()
         if self.waiting:
             self._flush()
-        return f"{len(self.waiting)} lines of {self.path} are not written" if self.waiting else ""
+        return f"{len(self.waiting)} lines of {self.path} could not be written" if self.waiting else ""
 
 
 def one_line(results: Mapping[str, float]) -> str:
-    """Results on one line for a person: without counts and clocks."""
+    """Results on one line for people, without counts and times."""
     return "  ".join(
         f"{name} {value:.4f}"
         for name, value in results.items()

@@ -1,4 +1,4 @@
-"""How far a run is: a progress bar, or now and then a line."""
+"""The progress of a run: a progress bar, or a line now and then."""
 
 import sys
 import time
@@ -10,7 +10,13 @@ from vitax.monitoring.log import STARVED, say
 
 
 class Progress:
-    """A progress bar where somebody watches; otherwise a plain line now and then. Silent but on the first process."""
+    """A progress bar on a terminal, otherwise a plain line every 10 seconds or more. Only the first process prints.
+
+    Args:
+        total: number of steps of the run.
+        start: number of steps done before.
+        unit: name of the examples, such as "images".
+    """
 
     def __init__(self, total: int, start: int, unit: str):
         self.first = jax.process_index() == 0
@@ -20,7 +26,14 @@ class Progress:
         self.bar = tqdm(total=total, initial=start, unit="step", dynamic_ncols=True, smoothing=0.1) if watched else None
 
     def update(self, step: int, loss: float | None = None, rate: float = 0.0, waited: float = 0.0) -> None:
-        """A step is done; with a loss, what the last line of the log said."""
+        """Records that a step is done; with a loss, also shows the numbers of the last line of the log.
+
+        Args:
+            step: number of steps done.
+            loss: mean loss since the line before; None = there is no new line.
+            rate: examples per second.
+            waited: share of the time spent waiting for data.
+        """
         starved = f", waits for data {waited:.0%}" if waited > STARVED else ""
         if self.bar is not None:
             self.bar.update(step - self.bar.n)
@@ -40,7 +53,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """``1:02:03`` or ``2:03``."""
+    """Seconds in the form ``1:02:03`` or ``2:03``."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

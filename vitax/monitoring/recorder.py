@@ -1,4 +1,4 @@
-"""From what steps report to lines of the log."""
+"""Lines of the log, from the metrics of the steps."""
 
 import contextlib
 import logging
@@ -15,19 +15,19 @@ from vitax.monitoring.progress import Progress
 from vitax.monitoring.watchdog import Watchdog
 
 LOGGER = logging.getLogger("vitax")
-STARVED_SECONDS = 10.0  # that a run must have waited for data before it says so
+STARVED_SECONDS = 10.0  # that a run must have waited for data before it warns
 
 
 class Recorder:
-    """From what the steps report to lines of the log. The device is never waited for: metrics are read one step late.
+    """Turns the metrics of steps into lines of the log. They are read one step late, so that the device never waits.
 
     Args:
-        log: where the lines go.
-        progress: the bar.
-        watchdog: told what is waited for.
-        check: ``(step, reported) -> {name: (sum, count)}``; raises where something is not finite.
-        sums: of the metrics since the last line; they are part of a checkpoint, so that a resumed run averages over
-            the same steps.
+        log: log that the lines are written to.
+        progress: progress bar to update.
+        watchdog: watchdog to inform of each wait.
+        check: ``(step, reported) -> {name: (sum, count)}``; raises if a number is not finite.
+        sums: sums of the metrics since the last line; they are part of a checkpoint, so that a resumed run averages
+            over the same steps.
     """
 
     def __init__(
@@ -45,10 +45,11 @@ class Recorder:
         self.lines, self.all_waited, self.all_seconds, self.starved = 0, 0.0, 0.0, False
 
     def wait_for(self, batches: Iterator[Any], reading: Callable[[], Sequence[str]]) -> Any:
-        """The next batch, the wait for it counted.
+        """The next batch; the time waited for it is counted.
 
         Args:
-            reading: names of the examples that are being read now.
+            batches: batches on the devices.
+            reading: function that returns the names of the examples that are being read now.
         """
         before = time.perf_counter()
         with self.watchdog.waiting_for(lambda: f"the next batch ({', '.join(reading()) or 'data'})"):
@@ -64,7 +65,7 @@ class Recorder:
         self.since += time.perf_counter() - before
 
     def step(self, step: int, reported: Any, examples: int) -> None:
-        """Takes what a step just dispatched will report, and reads what the one before it did."""
+        """Takes the future metrics of a step that was just dispatched, and reads those of the step before it."""
         self.read()
         self.unread = (step, reported)
         self.examples += examples
@@ -81,10 +82,10 @@ class Recorder:
             pair = self.sums.setdefault(name, [0.0, 0.0])
             pair[0] += total
             pair[1] += count
-        self.unread = None  # not before: what the check has refused, it refuses again
+        self.unread = None  # not earlier: metrics that the check rejects stay, and are rejected again
 
     def line(self, step: int, extra: Mapping[str, float]) -> None:
-        """Writes the means since the last line, the rate, and the share of the time that data were waited for."""
+        """Writes the means since the last line, the rate, and the share of the time spent waiting for data."""
         self.read()
         now = time.perf_counter()
         seconds = max(now - self.since, 1e-9)
@@ -94,20 +95,20 @@ class Recorder:
         values["train/data_wait"] = waited = self.waited / seconds
         self.log.write(step, {**values, **extra})
         self.progress.update(step, values.get("train/loss", math.nan), rate, waited)
-        if self.lines:  # until the first one, the first batches were being made
+        if self.lines:  # the time before the first line includes the start of the data pipeline
             self._complain(step, seconds)
         self.lines += 1
         self.sums, self.examples, self.waited, self.since = {}, 0, 0.0, now
 
     def _complain(self, step: int, seconds: float) -> None:
-        """Says once that the devices wait for data, if they do."""
+        """Warns once if the devices wait for data."""
         self.all_waited, self.all_seconds = (self.all_waited + self.waited, self.all_seconds + seconds)
         share = self.all_waited / self.all_seconds
         if share > STARVED and self.all_waited > STARVED_SECONDS and not self.starved:
             self.starved = True
             LOGGER.warning(
                 "step %d: the devices have waited for data %.0f %% of the time. `python -m vitax.bench --mode=data` "
-                "measures what reading alone gives; smaller pictures, a nearer disk, more cores or data.workers raise it",
+                "measures reading alone; smaller images, a faster disk, more cores or data.workers speed it up",
                 step,
                 100 * share,
             )

@@ -1,4 +1,4 @@
-"""Signals to end: Ctrl-C and SIGTERM save and leave, in whatever the run is doing; the second one leaves at once."""
+"""Signals that end a run: on Ctrl-C or SIGTERM it saves and exits, whatever it is doing; on a second one, at once."""
 
 import contextlib
 import math
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-AT_ONCE = 0.2  # seconds within which two signals are one
+AT_ONCE = 0.2  # seconds within which two signals count as one
 
 
 class Stopped(Exception):
@@ -19,22 +19,23 @@ class Stopped(Exception):
 
 
 class Stop:
-    """Catches the signals of this process until it is closed; then the former handlers are back.
+    """Catches the signals of this process until it is closed, which restores the former handlers.
 
-    Before `begin` there is nothing to save: the process ends at once, also in the middle of a compilation. After it,
-    the loop reads ``caught`` once a step. Outside the main thread, where Python allows no handlers, nothing is caught.
+    Before `begin` there is nothing to save: a signal ends the process at once, even in the middle of a compilation.
+    After `begin`, the loop reads ``caught`` once per step. Outside the main thread, where Python allows no handlers,
+    nothing is caught.
     """
 
     def __init__(self) -> None:
-        self.caught: list[int] = []  # by the main thread
-        self.received = 0  # by the other one, which is never late
+        self.caught: list[int] = []  # signals handled by the main thread
+        self.received = 0  # number of signals read by the other thread, which is never late
         self.last = -math.inf  # time of the last signal
         self.begun = self.interruptible = self.announced = False
         self.former: dict[int, Any] = {}
         if threading.current_thread() is not threading.main_thread():
             return
-        # Python runs its handlers between two of its own instructions, which a compilation keeps waiting for minutes;
-        # a thread that reads the signals' numbers from a pipe does not wait.
+        # Python runs its handlers between two bytecode instructions, and a compilation may delay them for minutes; a
+        # thread that reads the numbers of the signals from a pipe is not delayed.
         reader, self.writer = os.pipe()
         os.set_blocking(self.writer, False)
         self.former_writer = signal.set_wakeup_fd(self.writer, warn_on_full_buffer=False)
@@ -43,14 +44,14 @@ class Stop:
         threading.Thread(target=self._watch, args=(reader,), daemon=True).start()
 
     def close(self) -> None:
-        """Gives the signals back to whoever had them."""
+        """Restores the former handlers of the signals."""
         if not self.former:
             return
         for number, handler in self.former.items():
             signal.signal(number, handler)
         self.former = {}
         signal.set_wakeup_fd(self.former_writer)
-        os.close(self.writer)  # the thread reads the end, and ends
+        os.close(self.writer)  # the thread reads the end of the pipe and ends
 
     def __enter__(self) -> "Stop":
         return self
@@ -59,12 +60,12 @@ class Stop:
         self.close()
 
     def begin(self) -> None:
-        """From here on there is something to save."""
+        """Declares that there is something to save from now on."""
         self.begun = True
 
     @contextlib.contextmanager
     def interrupting(self) -> Iterator[None]:
-        """Inside, a signal raises `Stopped`: for what may take long and changes nothing."""
+        """A context in which a signal raises `Stopped`, for work that may take long and changes nothing."""
         self.interruptible = True
         try:
             if self.caught:
@@ -88,18 +89,18 @@ class Stop:
         if number not in SIGNALS:
             return
         now = time.monotonic()
-        if now - self.last < AT_ONCE:  # a terminal and a wrapper may both pass one on
+        if now - self.last < AT_ONCE:  # a terminal and a wrapper may both forward the same signal
             return
         self.received, self.last = self.received + 1, now
         if not self.begun or self.received > 1:
-            when = "before the first step" if self.received == 1 else "again: left at once"
+            when = "before the first step" if self.received == 1 else "again, exiting at once"
             print(f"\nstopped by {signal.Signals(number).name} {when}", file=sys.stderr, flush=True)
             os._exit(128 + number)
         self._announce(number)
 
     def _announce(self, number: int) -> None:
-        """Once, by whichever thread comes first."""
+        """Announces the end once, in whichever thread comes first."""
         if self.begun and not self.announced:
             self.announced = True
             name = signal.Signals(number).name
-            print(f"\n{name}: saving after this step; once more to quit at once", file=sys.stderr, flush=True)
+            print(f"\n{name}: saving after this step; send it again to quit at once", file=sys.stderr, flush=True)

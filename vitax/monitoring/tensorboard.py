@@ -1,4 +1,4 @@
-"""TensorBoard."""
+"""TensorBoard events."""
 
 import contextlib
 import logging
@@ -14,8 +14,10 @@ LOGGER = logging.getLogger("vitax")
 
 
 class Events:
-    """TensorBoard's file of events, written in this thread: the writer of tensorboardX waits for ever once its own
-    thread has met a full disk."""
+    """TensorBoard's file of events, written in the calling thread.
+
+    The writer of tensorboardX that has its own thread waits forever once that thread has met a full disk.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -24,7 +26,7 @@ class Events:
         self.failing = False
 
     def forget_after(self, step: int) -> None:
-        """TensorBoard leaves out what it knows of later steps."""
+        """Makes TensorBoard discard the values of later steps."""
         self.purge = step + 1
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
@@ -38,12 +40,12 @@ class Events:
                     self.writer.write_event(Event(wall_time=now, step=self.purge, session_log=start))
                     self.purge = None
             for name, value in values.items():
-                found = Summary(value=[Summary.Value(tag=name, simple_value=value)])
-                self.writer.write_event(Event(wall_time=now, step=step, summary=found))
+                summary = Summary(value=[Summary.Value(tag=name, simple_value=value)])
+                self.writer.write_event(Event(wall_time=now, step=step, summary=summary))
             self.writer.flush()
         except OSError as error:
             if not self.failing:
-                LOGGER.warning("TensorBoard: %s; it misses what comes until there is space", error)
+                LOGGER.warning("TensorBoard: %s; it lacks all values until there is space again", error)
             self.failing = True
             self.close()
 

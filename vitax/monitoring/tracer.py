@@ -10,9 +10,9 @@ class Tracer:
     """A trace of some steps, which is stopped at most once, however the run ends.
 
     Args:
-        folder: where the trace goes.
-        first: step at which it begins, 0 = never.
-        steps: number of its steps.
+        folder: folder of the trace.
+        first: step at which the trace begins, 0 = never.
+        steps: number of steps in the trace.
     """
 
     def __init__(self, folder: Path | None, first: int, steps: int):
@@ -25,7 +25,7 @@ class Tracer:
             self.running = True
 
     def after(self, step: int, results: Any) -> None:
-        """Stops the trace when the results of its last step are there."""
+        """Stops the trace when the results of its last step are ready."""
         if self.running and step == self.last:
             jax.block_until_ready(results)
             self.stop()

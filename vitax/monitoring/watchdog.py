@@ -1,4 +1,4 @@
-"""Says what a run waits for, when it waits for long."""
+"""Warnings about long waits of a run."""
 
 import contextlib
 import logging
@@ -14,14 +14,16 @@ class Watchdog:
 
     def __init__(self, patience: float = 60.0):
         self.patience = patience
-        self.waiting: tuple[Callable[[], str], float] | None = None  # for what, since when
+        self.waiting: tuple[Callable[[], str], float] | None = None  # what is waited for, and since when
         self.closed = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
 
     @contextlib.contextmanager
     def waiting_for(self, what: Callable[[], str]) -> Iterator[None]:
-        """Args:
-        what: says it, asked only when the wait has become long.
+        """A context during which the run waits.
+
+        Args:
+            what: function that returns what is waited for; called only when the wait has become long.
         """
         self.waiting = (what, time.monotonic())
         try:
@@ -30,15 +32,15 @@ class Watchdog:
             self.waiting = None
 
     def _watch(self) -> None:
-        told: tuple[float, float] = (0.0, 0.0)  # which wait, and after how long it was told last
+        warned: tuple[float, float] = (0.0, 0.0)  # start of the wait, and its length at the last warning
         while not self.closed.wait(min(1.0, self.patience / 4)):
             if (now := self.waiting) is None:
                 continue
             what, since = now
             seconds = time.monotonic() - since
-            last = told[1] if told[0] == since else self.patience / 2
+            last = warned[1] if warned[0] == since else self.patience / 2
             if seconds >= 2 * last:
-                told = (since, seconds)
+                warned = (since, seconds)
                 LOGGER.warning("waiting for %s for %.0f s", what(), seconds)
 
     def close(self) -> None:

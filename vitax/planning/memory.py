@@ -1,4 +1,4 @@
-"""What one training step needs on each device: bytes by counting, bytes and exchanges by compiling."""
+"""Memory and communication of a training step on each device: bytes by counting, bytes and exchanges by compiling."""
 
 import math
 import re
@@ -14,11 +14,17 @@ from vitax.training.step import abstract, compile_step
 
 
 class StepMemory(NamedTuple):
-    """Of one step on one device, in bytes.
+    """Memory of one step on one device, in bytes.
 
-    residuals: what the backward pass reads, before the compiler; parameters that it reads are left out.
-    program: all that the compiled step holds at once; None = not compiled.
-    collectives: what the devices exchange in a step, by name: how often, and bytes of the results on each.
+    Attributes:
+        params: the parameters and the other collections.
+        optimizer: the state of the optimizer.
+        average: the moving average of the parameters.
+        gradients: the gradients; with micro-batches, also their sum.
+        batch: the arrays of a batch.
+        residuals: values that the backward pass reads, before the compiler; parameters that it reads are left out.
+        program: everything that the compiled step holds at once; None = not compiled.
+        collectives: exchanges of the devices in a step: {name: (their number, bytes of their results on each device)}.
     """
 
     params: int
@@ -37,9 +43,9 @@ class StepMemory(NamedTuple):
 
 
 def measure(run: Run, compiling: bool) -> StepMemory:
-    """Bytes on each device, counted and (where wanted) of the compiled step."""
+    """The memory of a step on each device: counted and, if ``compiling``, of the compiled step."""
     state = abstract(run.shapes, run.mesh)
-    trees = 1 if run.top.accumulate == 1 else 2  # the sum, and those of a micro-batch
+    trees = 1 if run.top.accumulate == 1 else 2  # the sum, and the gradients of a micro-batch
     program, exchanged = None, {}
     if compiling:
         began = time.monotonic()
@@ -47,12 +53,12 @@ def measure(run: Run, compiling: bool) -> StepMemory:
             compiled = compile_step(run.init, run.step, run.abstract_batch, run.mesh)
             program = program_bytes(compiled.step)
             exchanged = collectives(compiled.step.as_text())
-        except jax.errors.JaxRuntimeError as error:  # a TPU's compiler refuses what does not fit
+        except jax.errors.JaxRuntimeError as error:  # a TPU's compiler rejects a program that does not fit
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
-            found = re.search(r"([\d.]+)([KMGT])", str(error).split("RESOURCE_EXHAUSTED")[1])
+            match = re.search(r"([\d.]+)([KMGT])", str(error).split("RESOURCE_EXHAUSTED")[1])
             units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-            program = round(float(found[1]) * units[found[2]]) if found else sys.maxsize
+            program = round(float(match[1]) * units[match[2]]) if match else sys.maxsize
         say(f"compile  {time.monotonic() - began:.0f} s")
     return StepMemory(
         params=shard_bytes((state.params, state.collections)),
@@ -67,40 +73,42 @@ def measure(run: Run, compiling: bool) -> StepMemory:
 
 
 def program_bytes(program: Any) -> int:
-    """All that a compiled program holds at once on each device, as the compiler has planned it."""
+    """Bytes that a compiled program holds at once on each device, as planned by the compiler."""
     memory = program.memory_analysis()
-    # Arguments are given back as results, in place: they count once.
-    kept = memory.argument_size_in_bytes + memory.output_size_in_bytes
-    counted = kept - memory.alias_size_in_bytes + memory.temp_size_in_bytes
+    # Arguments that are returned as results, in place, count once.
+    total = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    counted = total - memory.alias_size_in_bytes + memory.temp_size_in_bytes
     return max(counted, getattr(memory, "peak_memory_in_bytes", 0) or 0)
 
 
 def collectives(program: str) -> dict[str, tuple[int, int]]:
-    """What the devices exchange in a compiled program (its text), as `StepMemory` has it; what stands in a loop counts once."""
-    found: dict[str, tuple[int, int]] = {}
+    """The exchanges in the text of a compiled program, in the form of `StepMemory`; one inside a loop counts once."""
+    exchanges: dict[str, tuple[int, int]] = {}
     kinds = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute"
     for result, kind, begun in re.findall(rf"= (\S.*?) ({kinds})(-start)?\(", program):
         sizes = [
             math.prod(map(int, filter(None, dims.split(",")))) * int(bits or 8) // 8
             for bits, dims in re.findall(r"[a-z]+(\d*)\[([\d,]*)\]", result)
-            if dims or not begun  # the numbers of a transfer are none of its results
+            if dims or not begun  # the scalars of a started transfer are not results
         ]
-        # What was only begun lists its arguments too, before its results.
-        both = begun and kind != "all-reduce" and len(sizes) > 1
-        size = sum(sizes[len(sizes) // 2 :] if both else sizes)
-        count, total = found.get(kind, (0, 0))
-        found[kind] = (count + 1, total + size)
-    return found
+        # A started exchange lists its arguments before its results.
+        with_arguments = begun and kind != "all-reduce" and len(sizes) > 1
+        size = sum(sizes[len(sizes) // 2 :] if with_arguments else sizes)
+        count, total = exchanges.get(kind, (0, 0))
+        exchanges[kind] = (count + 1, total + size)
+    return exchanges
 
 
 def shard_bytes(tree: Any) -> int:
-    """Of a tree of `jax.ShapeDtypeStruct`s with shardings: bytes on one device."""
+    """Bytes on one device of a tree of `jax.ShapeDtypeStruct`s with shardings."""
     return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def residual_bytes(run: Run) -> int:
-    """What the backward pass of one micro-batch reads on one device, without the parameters themselves. Of scores between all
-    pairs of a batch (CLIP) three times too much."""
+    """Bytes that the backward pass of one micro-batch reads on one device, without the parameters themselves.
+
+    For scores between all pairs of a batch (CLIP), the result is three times too large.
+    """
     rows = run.top.batch_size // run.top.accumulate
 
     def pull_back(params: Any, collections: Any, batch: Any) -> Any:
@@ -110,10 +118,10 @@ def residual_bytes(run: Run) -> int:
         return jax.vjp(loss, params, has_aux=True)[1]
 
     def kept(rows: int) -> int:
-        """Without a mesh: a function of shapes alone."""
+        """Bytes for a number of rows, computed from shapes alone, without a mesh."""
         batch = {name: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype) for name, x in run.abstract_batch.items()}
-        found = jax.eval_shape(pull_back, run.shapes.params, run.shapes.collections, batch)
-        return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(found))
+        residuals = jax.eval_shape(pull_back, run.shapes.params, run.shapes.collections, batch)
+        return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(residuals))
 
-    # What a second batch would add: parameters, tables and masks are kept once, whatever the batch.
+    # The bytes that a second batch adds: parameters, tables and masks are kept once, whatever the batch size.
     return (kept(2 * rows) - kept(rows)) // run.mesh.size

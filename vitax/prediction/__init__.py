@@ -28,13 +28,13 @@ from vitax.prediction.trained import TrainedRun, load_run
 
 
 class Predictor(NamedTuple):
-    """How a trained run of one objective predicts.
+    """The predictions of a trained run of one objective.
 
     Attributes:
         predict: (run, inputs, *, options) -> one JSON object for each input.
         inputs: names on the command line -> inputs: files of images, or lines of text.
-        example: (data of a run, its folder) -> what to type to try it.
-        draws: whether its results hold an "image".
+        example: (data of a run, its folder) -> arguments of the command line to try it.
+        draws: whether its results contain an "image".
     """
 
     predict: Callable[..., Iterator[dict[str, Any]]]
@@ -65,20 +65,21 @@ DEFAULT = Predictor(predict_arrays, image_files, example_image)
 
 
 def predictor_of(task_name: str) -> Predictor:
-    """How a run of an objective predicts; one that is not in the table gives its arrays for images."""
+    """The predictor of an objective; for one that is not in the table, the predictor of its arrays for images."""
     return PREDICTORS.get(task_name, DEFAULT)
 
 
 def predict(run: TrainedRun, inputs: Any, *, out: str = "", **options: Any) -> Iterator[dict[str, Any]]:
-    """One JSON object for each input named on a command line; images that are predicted are written to files.
+    """One JSON object for each input named on a command line; predicted images are written to files.
 
     Args:
-        inputs: files and folders of images; or files of text, a line each.
+        run: the trained run.
+        inputs: files and folders of images, or files with one text per line.
         out: folder for images; "" = RUN/predictions.
-        options: those of the predictor of the run's objective.
+        options: options of the predictor of the run's objective.
 
     Raises:
-        UserError: an option that this objective does not take, or inputs that do not exist.
+        UserError: this objective does not take an option, or an input does not exist.
     """
     predictor = predictor_of(run.task_name)
     check_options(run, {**options, "out": out} if out else options)
@@ -87,10 +88,10 @@ def predict(run: TrainedRun, inputs: Any, *, out: str = "", **options: Any) -> I
 
 
 def check_options(run: TrainedRun, options: Mapping[str, Any]) -> None:
-    """Refuses options that have no meaning for the objective of a run.
+    """Rejects options that have no meaning for the objective of a run.
 
     Raises:
-        UserError: there is such an option.
+        UserError: an option has no meaning.
     """
     predictor = predictor_of(run.task_name)
     known = (*predictor.options, *(("out",) if predictor.draws else ()))

@@ -1,4 +1,4 @@
-"""Predictions of an objective that has no predictor of its own: its arrays, for images."""
+"""Predictions of an objective without its own predictor: the arrays that its task predicts for images."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -9,7 +9,7 @@ from vitax.specs import channels_of
 
 
 def predict_arrays(run: TrainedRun, images: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """{"file", and every array that the task predicts, as nested lists} for each image, see `read_images`."""
+    """Every array that the task predicts, as nested lists, and "file", for each image, see `read_images`."""
     examples = read_images(images, run.reader.blank, channels_of(run.reader.spec))
     for file, example, row in predictions(run, examples):
         if row is None:

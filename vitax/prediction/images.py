@@ -15,10 +15,10 @@ from vitax.prediction.trained import TrainedRun, predictions
 
 
 def image_files(given: Sequence[str]) -> list[str]:
-    """The files named, and those below the folders named.
+    """The named files, and the images below the named folders.
 
     Raises:
-        UserError: nothing was named, or it does not exist.
+        UserError: no name was given, a name does not exist, or there are no images.
     """
     if not given:
         raise UserError("name the images: python -m vitax.predict --workdir=RUN IMAGES...")
@@ -37,7 +37,7 @@ def image_files(given: Sequence[str]) -> list[str]:
 
 
 def read_images(images: Iterable[Any], blank: dict[str, Any], channels: int) -> Iterator[tuple[str, Any]]:
-    """(name, example), or (name, error), for each image; the rest of an example besides the image is blank.
+    """(name, example), or (name, error), for each image; the other fields of an example are those of ``blank``.
 
     Args:
         images: paths of files, arrays [H, W] or [H, W, C] uint8, or images of Pillow. An image that is not a file is
@@ -57,7 +57,13 @@ def read_images(images: Iterable[Any], blank: dict[str, Any], channels: int) -> 
 
 
 def classify(run: TrainedRun, images: Iterable[Any], *, top: int = 5) -> Iterator[dict[str, Any]]:
-    """{"file", "label", "probability", "top": the ``top`` most probable classes} for each image, see `read_images`."""
+    """Classes of images: {"file", "label", "probability", "top"} for each.
+
+    Args:
+        run: the trained run.
+        images: see `read_images`.
+        top: number of most probable classes to list in "top".
+    """
     examples = read_images(images, run.reader.blank, run.reader.spec.channels)
     names = run.reader.record["class_names"]
     for file, example, row in predictions(run, examples):
@@ -68,7 +74,7 @@ def classify(run: TrainedRun, images: Iterable[Any], *, top: int = 5) -> Iterato
 
 
 def ranked(probabilities: np.ndarray, names: Sequence[str], top: int) -> dict[str, Any]:
-    """The most probable label of probabilities [K], and the ``top`` first ones."""
+    """The most probable label for probabilities [K], and the ``top`` most probable ones."""
     values = np.asarray(probabilities, np.float64)
     best = [
         {"label": names[k], "probability": round(float(values[k]), 6)}
@@ -78,10 +84,10 @@ def ranked(probabilities: np.ndarray, names: Sequence[str], top: int) -> dict[st
 
 
 def example_image(pipeline: Pipeline, path: Path) -> str:
-    """The first image of the test split as a shell takes it, written into the folder of the run if it is in no file.
+    """The file of the first test image, quoted for a shell; if it has no file, one is written to the folder of the run.
 
     Raises:
-        ValueError, OSError: it cannot be read, or not be written.
+        ValueError, OSError: the image cannot be read or written.
     """
     source = pipeline.splits.test
     name = source.name(0)

@@ -17,11 +17,13 @@ from vitax.prediction.trained import TrainedRun, predictions
 
 
 def zero_shot(run: TrainedRun, images: Iterable[Any], *, labels: str = "", top: int = 5) -> Iterator[dict[str, Any]]:
-    """{"file", "label", "probability", "top"} for each image, see `read_images`.
+    """Classes of images: {"file", "label", "probability", "top"} for each.
 
     Args:
-        labels: names of the classes, with commas between them; "" = those of the training. Each class is the mean of
-            the run's prompt templates.
+        run: the trained run, of an image-text model.
+        images: see `read_images`.
+        labels: names of the classes, with commas between them; "" = the classes of the training data. Each class is
+            the mean of the run's prompt templates.
         top: number of classes to list.
     """
     names, classes = label_weights(run, labels)
@@ -41,18 +43,19 @@ def zero_shot(run: TrainedRun, images: Iterable[Any], *, labels: str = "", top: 
 
 
 def label_weights(run: TrainedRun, labels: str) -> tuple[list[str], np.ndarray]:
-    """Names of classes, and for each the mean of the run's prompt templates: K names, and [K, E] of length 1.
+    """K names of classes, and for each the mean of the run's prompt templates: [K, E], vectors of length 1.
 
     Args:
-        labels: names with commas between them; "" = the classes of the training.
+        run: the trained run, of an image-text model.
+        labels: names with commas between them; "" = the classes of the training data.
 
     Raises:
-        UserError: fewer than two classes.
+        UserError: there are fewer than two classes.
     """
     names = [name.strip() for name in labels.split(",") if name.strip()]
     names = names or run.reader.record["class_names"]
     if len(names) < 2:
-        raise UserError('name two classes at least: --labels="a dog, a cat"')
+        raise UserError('name at least two classes: --labels="a dog, a cat"')
     spec, vocab = run.reader.spec, from_json(run.reader.record["tokenizer"])
     tokens = prompts(vocab, names, spec.templates, spec.text.length, truncate=True)  # [templates, classes, L]
     encode = text_encoder(run.task)
@@ -61,6 +64,6 @@ def label_weights(run: TrainedRun, labels: str) -> tuple[list[str], np.ndarray]:
 
 
 def example_pair(pipeline: Pipeline, path: Path) -> str:
-    """A test image, and the flag that names classes."""
+    """A test image and, if the data have no classes, the flag that names classes."""
     labels = "" if pipeline.splits.test.class_names else ' --labels="a dog, a cat"'
     return example_image(pipeline, path) + labels

@@ -1,4 +1,4 @@
-"""Images as a masked autoencoder reconstructs them."""
+"""Reconstructions of images by a masked autoencoder."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -10,10 +10,10 @@ from vitax.prediction.trained import TrainedRun, predictions
 
 
 def reconstruct(run: TrainedRun, images: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """{"file", "image", "hidden", "squared_error"} for each image, see `read_images`.
+    """Reconstructions: {"file", "image", "hidden", "squared_error"} for each image, see `read_images`.
 
-    "image" is uint8 [H, 3 W, C]: the input, its visible patches, and the reconstruction, side by side; "hidden" is the
-    share of hidden patches, "squared_error" the mean over the hidden pixels on the scale 0..1.
+    "image" is uint8 [H, 3 W, C], enlarged if it is small: the input, its visible patches and the reconstruction side by
+    side. "hidden" is the share of hidden patches, "squared_error" the mean over the hidden pixels, scaled to 0..1.
     """
     spec, patch = run.reader.spec, run.model.patch_size
     for file, example, row in predictions(run, read_images(images, run.reader.blank, spec.channels)):
@@ -31,11 +31,12 @@ def reconstruct(run: TrainedRun, images: Iterable[Any]) -> Iterator[dict[str, An
 
 
 def masked_and_error(image: np.ndarray, row: dict[str, np.ndarray], patch: int) -> tuple[np.ndarray, float]:
-    """What an MAE saw of an image, the rest grey, and the mean squared error of the hidden pixels on the scale 0..1.
+    """The visible patches of an image, the rest grey, and the mean squared error of the hidden pixels, scaled to 0..1.
 
     Args:
         image: [H, W, C] uint8.
-        row: its predictions, "visible" and "reconstruction".
+        row: predictions for the image, "visible" and "reconstruction".
+        patch: side of a patch in pixels.
     """
     rows, columns = (side // patch for side in image.shape[:2])
     visible = row["visible"].reshape(rows, columns).repeat(patch, 0).repeat(patch, 1)[..., None]
@@ -45,6 +46,6 @@ def masked_and_error(image: np.ndarray, row: dict[str, np.ndarray], patch: int) 
 
 
 def enlarged(image: np.ndarray, side: int) -> np.ndarray:
-    """Small images with each pixel as a square of several pixels, or nobody could see them."""
+    """The image, with each pixel as a square of several pixels if its side is small, so that people can see it."""
     times = max(1, 224 // side)
     return image.repeat(times, axis=0).repeat(times, axis=1)

@@ -1,4 +1,4 @@
-"""Images as a restoration model restores them."""
+"""Images restored by a restoration model."""
 
 import shlex
 from collections.abc import Iterable, Iterator
@@ -19,10 +19,13 @@ OVERLAP = 16  # pixels that neighbouring tiles share
 
 
 def restore_images(run: TrainedRun, images: Iterable[Any], *, tile: int = 0) -> Iterator[dict[str, Any]]:
-    """{"file", "image": uint8 [H, W, C], "height", "width"} for each damaged image of any size, restored tile by tile.
+    """Restored images: {"file", "image": uint8 [H, W, C], "height", "width"} for each damaged image.
+
+    The damaged images may have any size, and are restored tile by tile.
 
     Args:
-        images: see `read_images`.
+        run: the trained run.
+        images: the damaged images, see `read_images`.
         tile: side of a tile in pixels of the damaged image, a multiple of the model's window; 0 = eight windows.
     """
     apply, tile = jax.jit(run.model.apply), tile or 8 * run.model.window
@@ -42,7 +45,7 @@ def restore_images(run: TrainedRun, images: Iterable[Any], *, tile: int = 0) -> 
 
 
 def example_damaged(pipeline: Pipeline, path: Path) -> str:
-    """The first test image, damaged as in training, written into the folder of the run."""
+    """The file of the first test image, damaged as in training and written to the folder of the run."""
     name, knobs = str(path / "example.png"), pipeline.reader.transform.knobs
     image = modulo_crop(pipeline.splits.test[0]["image"], knobs["scale"])
     rng = np.random.default_rng(0)

@@ -16,14 +16,14 @@ from vitax.pipelines.sentences import encode_pair
 from vitax.prediction.images import ranked
 from vitax.prediction.trained import TrainedRun, predictions
 
-Encode = Callable[[str], dict[str, np.ndarray]]  # a line to an example; raises ValueError where that is impossible
+Encode = Callable[[str], dict[str, np.ndarray]]  # from a line to an example; raises ValueError if that is impossible
 
 
 def lines_of(files: Sequence[str]) -> Iterator[str]:
-    """The lines of text files, in order; without files, those of stdin as they arrive. Empty lines are left out.
+    """The lines of text files, in order; without files, the lines of stdin as they arrive. Empty lines are left out.
 
     Raises:
-        UserError: a file that cannot be read.
+        UserError: a file or stdin cannot be read.
     """
     if not files:
         print("reading lines from stdin", file=sys.stderr)
@@ -41,7 +41,7 @@ def lines_of(files: Sequence[str]) -> Iterator[str]:
 
 
 def encoded(lines: Iterable[str], encode: Encode) -> Iterator[tuple[str, Any]]:
-    """(line, example), or (line, error) where the line cannot be an example."""
+    """(line, example) for each line, or (line, error) if the line cannot be encoded."""
     for line in lines:
         try:
             yield line, encode(line)
@@ -50,7 +50,7 @@ def encoded(lines: Iterable[str], encode: Encode) -> Iterator[tuple[str, Any]]:
 
 
 def translate(run: TrainedRun, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """{"source", "translation"} for each line."""
+    """Translations of lines: {"source", "translation"} for each."""
     vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.spec.length
 
     def encode(line: str) -> dict[str, np.ndarray]:
@@ -65,7 +65,7 @@ def translate(run: TrainedRun, lines: Iterable[str]) -> Iterator[dict[str, Any]]
 
 
 def continue_text(run: TrainedRun, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """{"text", "continuation"} for each line."""
+    """Continuations of lines: {"text", "continuation"} for each."""
     vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.spec.length
 
     def encode(line: str) -> dict[str, np.ndarray]:
@@ -76,15 +76,15 @@ def continue_text(run: TrainedRun, lines: Iterable[str]) -> Iterator[dict[str, A
         if row is None:
             yield {"text": line, "error": str(example)}
             continue
-        known = int((example["tokens"] != vocab.pad).sum()) - 1  # the begin token is not among the predictions
-        yield {"text": line, "continuation": vocab.decode(row["tokens"][known:])}
+        prompt_length = int((example["tokens"] != vocab.pad).sum()) - 1  # the begin token is not among the predictions
+        yield {"text": line, "continuation": vocab.decode(row["tokens"][prompt_length:])}
 
 
 def masked_text(run: TrainedRun) -> Encode:
-    """From a line with ``[MASK]`` in it to an example.
+    """The function from a line with ``[MASK]`` in it to an example.
 
     Raises:
-        ValueError: in the function that is returned: the line has no ``[MASK]``, or is too long.
+        ValueError: (in the returned function) the line has no ``[MASK]``, or is too long.
     """
     vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.spec.length
     mark = vocab.token(vocab.mask)
@@ -99,7 +99,10 @@ def masked_text(run: TrainedRun) -> Encode:
 
 
 def fill_in(run: TrainedRun, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """{"text", "filled", "masks": the most probable words for each [MASK]} for each line."""
+    """Lines with their masks filled in: {"text", "filled", "masks"} for each.
+
+    "masks" lists the most probable words for each ``[MASK]``.
+    """
     vocab = from_json(run.reader.record["tokenizer"])
     for line, example, row in predictions(run, encoded(lines, masked_text(run))):
         if row is None:
@@ -107,19 +110,25 @@ def fill_in(run: TrainedRun, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
             continue
         tokens, masks = example["tokens"].copy(), []
         for place in np.flatnonzero(tokens == vocab.mask):
-            words, chances = row["top_words"][place], row["top_probabilities"][place]
+            words, probabilities = row["top_words"][place], row["top_probabilities"][place]
             tokens[place] = words[0]
             masks.append(
                 [
                     {"word": vocab.token(word).strip(), "probability": round(float(p), 6)}
-                    for word, p in zip(words, chances, strict=True)
+                    for word, p in zip(words, probabilities, strict=True)
                 ]
             )
         yield {"text": line, "filled": vocab.decode(tokens[1:]), "masks": masks}
 
 
 def classify_text(run: TrainedRun, lines: Iterable[str], *, top: int = 5) -> Iterator[dict[str, Any]]:
-    """{"text", "label", "probability", "top"} for each line; the two texts of a pair have a tab between them."""
+    """Classes of lines: {"text", "label", "probability", "top"} for each.
+
+    Args:
+        run: the trained run.
+        lines: the texts; the two texts of a pair have a tab between them.
+        top: number of most probable classes to list in "top".
+    """
     names = run.reader.record["class_names"]
     for line, error, row in predictions(run, encoded(lines, labelled_text(run))):
         if row is None:
@@ -129,31 +138,31 @@ def classify_text(run: TrainedRun, lines: Iterable[str], *, top: int = 5) -> Ite
 
 
 def labelled_text(run: TrainedRun) -> Encode:
-    """From a line to an example of a text classifier.
+    """The function from a line to an example of a text classifier.
 
     Raises:
-        ValueError: in the function that is returned: the line is too long, or not a pair where the run takes pairs.
+        ValueError: (in the returned function) the line is too long, or is not a pair although the run takes pairs.
     """
     vocab, spec = from_json(run.reader.record["tokenizer"]), run.reader.spec
 
     def encode(line: str) -> dict[str, np.ndarray]:
         texts = tuple(line.split("\t")) if spec.pairs else (line,)
         if spec.pairs and len(texts) != 2:
-            raise ValueError("the run classifies pairs: two texts with a tab between them")
+            raise ValueError("the run classifies pairs: give two texts with a tab between them")
         return {**run.reader.blank, **encode_pair(vocab, texts, spec.length, spec.truncate)}
 
     return encode
 
 
 def example_line(text: str, path: Path) -> str:
-    """A file with a line to try, written into the folder of the run."""
+    """The path of a file with a line to try, quoted for a shell; it is written to the folder of the run."""
     file = path / "example.txt"
     file.write_text(text + "\n", encoding="utf-8")
     return shlex.quote(str(file))
 
 
 def example_masked(pipeline: Pipeline, path: Path) -> str:
-    """A line of the test split with a hidden word."""
+    """The path of a file with a line of the test split that has a hidden word."""
     test: Any = pipeline.splits.test  # `vitax.pipelines.texts.Starts`
     words = test.lines[0].split()
     words[len(words) // 2] = "[MASK]"
@@ -161,19 +170,19 @@ def example_masked(pipeline: Pipeline, path: Path) -> str:
 
 
 def example_beginning(pipeline: Pipeline, path: Path) -> str:
-    """The beginning of a line of the test split."""
+    """The path of a file with the beginning of a line of the test split."""
     test: Any = pipeline.splits.test  # `vitax.pipelines.texts.Starts`
     words = test.lines[0].split()
     return example_line(" ".join(words[: max(1, min(8, len(words) // 2))]), path)
 
 
 def example_source(pipeline: Pipeline, path: Path) -> str:
-    """A text of the test split to translate."""
+    """The path of a file with a text of the test split to translate."""
     test: Any = pipeline.splits.test  # `vitax.pipelines.bitext.Encoded`
     return example_line(test.source[0][0], path)
 
 
 def example_labelled(pipeline: Pipeline, path: Path) -> str:
-    """A text of the test split, or a pair, to classify."""
+    """The path of a file with a text or a pair of the test split to classify."""
     test: Any = pipeline.splits.test  # `vitax.pipelines.sentences.Encoded`
     return example_line("\t".join(test.source[0]["texts"]), path)

@@ -23,10 +23,16 @@ class TrainedRun(NamedTuple):
     """A run and the weights of one of its checkpoints.
 
     Attributes:
-        path: its folder.
-        family: key of MODELS; task_name: key of TASKS.
-        variables: the moving averages, if the run kept them.
-        batch_size: examples at a time.
+        path: folder of the run.
+        config: resolved config of the run.
+        mesh: mesh of all devices of this machine.
+        reader: reader of the examples, as in training.
+        family: key of MODELS.
+        model: the model, without variables.
+        task_name: key of TASKS.
+        task: the objective.
+        variables: variables of the checkpoint, with the moving average of the parameters if the run kept it.
+        batch_size: number of examples at a time.
     """
 
     path: Path
@@ -48,7 +54,7 @@ def load_run(path: str | Path, which: str = "best") -> TrainedRun:
         which: checkpoint: "best", "last", "average", or a step.
 
     Raises:
-        UserError: there is no run, or no such checkpoint.
+        UserError: the run or the checkpoint does not exist.
     """
     saved, mesh = open_saved(path), make_mesh()
     return TrainedRun(
@@ -73,17 +79,18 @@ def batch_size_for(mesh: Mesh) -> int:
 def predictions(
     run: TrainedRun, examples: Iterator[tuple[str, Any]], predict=None
 ) -> Iterator[tuple[str, Any, dict[str, np.ndarray] | None]]:
-    """Predictions of the task, example by example, in their order.
+    """Predictions of the task, example by example, in the order of the examples.
 
     Args:
-        examples: (name, example, not yet transformed); in place of an example, the error that came up reading it.
-        predict: jitted, in place of the task's own.
+        run: the trained run.
+        examples: (name, example that is not yet transformed) or (name, the error from reading it).
+        predict: jitted function (variables, batch) -> predictions; None = that of the task.
 
     Yields:
         (name, transformed example, its row of every prediction), or (name, error, None).
     """
     predict = jax.jit(run.task.predict) if predict is None else predict
-    rng = np.random.default_rng(0)  # test transforms draw nothing
+    rng = np.random.default_rng(0)  # test transforms draw no random numbers
     group: list[tuple[str, Any]] = []
 
     def flush():

@@ -101,13 +101,13 @@ def load(
     Raises:
         UserError: the file cannot be read, has no known format, does not record a necessary field, or does not fit.
     """
-    given = dict(fields)
+    chosen = dict(fields)
     allow_missing, allow_unexpected = patterns(allow_missing), patterns(allow_unexpected)
     if isinstance(source, Mapping):
         tensors = {name: np.asarray(value) for name, value in source.items()}
     else:
         tensors = files.read(source)
-        given = config_fields(files.read_config(source)) | given
+        chosen = config_fields(files.read_config(source)) | chosen
     kind = named(format) if format else recognise(tensors, family)
     renamed = {kind.rename(name): value for name, value in tensors.items()}
     if len(renamed) < len(tensors):
@@ -118,15 +118,15 @@ def load(
     for key in fields:
         if key not in known:
             raise UserError(f"{module.__name__} has no field {key!r}{did_you_mean(key, known)}")
-    if "image_size" in given:
-        given["image_size"] = pair(given["image_size"])
+    if "image_size" in chosen:
+        chosen["image_size"] = pair(chosen["image_size"])
     with fitting(kind):
-        stored = kind.fields(renamed, given)
+        stored = kind.fields(renamed, chosen)
     for key in SHAPED:
         if key in fields and key in stored and stored[key] != fields[key]:
             raise UserError(f"{key}={fields[key]!r} contradicts the file, which has {stored[key]!r}")
     # The file's sizes decide which tensors exist; the requested sizes are applied afterwards.
-    requested = {key: value for key, value in given.items() if key in known}
+    requested = {key: value for key, value in chosen.items() if key in known}
     sizes = {key: stored[key] for key in ("image_size", "num_classes", "window") if key in stored and key in requested}
     with fitting(kind):
         native, model = module(**(stored | requested | sizes)), module(**(stored | requested))
@@ -134,7 +134,7 @@ def load(
         if model != native:
             channels = image_channels(native, kind.family, variables)
             variables = adapt(variables, model, kind.family, report, channels=channels)
-    _note_fields(report, kind, model, stored, given)
+    _note_fields(report, kind, model, stored, chosen)
     return Loaded(model, variables, report)
 
 

@@ -1,4 +1,4 @@
-"""How images are prepared for the weights of another project, as the files beside them record it."""
+"""The preprocessing of images for the weights of another project, as the files beside the weights record it."""
 
 import json
 import math
@@ -53,13 +53,13 @@ def read_preprocessing(path: str | Path, format_name: str = "") -> Preprocessing
     ):
         if (folder / name).is_file():
             try:
-                found = read(json.loads((folder / name).read_text(encoding="utf-8")))
+                recorded = read(json.loads((folder / name).read_text(encoding="utf-8")))
             except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
                 if isinstance(error, UserError):
                     raise UserError(f"{folder / name}: {error}") from error
                 raise UserError(f"{folder / name} cannot be understood: {type(error).__name__}: {error}") from error
-            if found is not None:
-                return found._replace(class_names=names, origin=str(folder / name))
+            if recorded is not None:
+                return recorded._replace(class_names=names, origin=str(folder / name))
     if format_name == OPENAI_CLIP:
         return Preprocessing(CLIP_MEAN, CLIP_STD, 1.0, "bicubic", origin="OpenAI's code")
     return None

@@ -13,7 +13,7 @@ from vitax import page
 POINTS = 500  # of a line; longer ones are thinned to means of neighbours
 NOT_DRAWN = ("examples", "seconds", "corrupt")
 STYLES = ("-", "--", ":", "-.")  # of splits, training first, where colours tell runs apart
-LAST = ("learning_rate", "gradient_norm", "data_wait")
+DIAGNOSTICS = ("learning_rate", "gradient_norm", "parameter_norm", "data_wait", "skipped_steps")
 
 # {name of a metric: (steps, values)}
 Series = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -21,7 +21,7 @@ Series = dict[str, tuple[np.ndarray, np.ndarray]]
 
 def read_metrics(run: Path) -> Series:
     """The metrics of a run; lines that are damaged, and values that are not finite, are left out."""
-    found: dict[str, list[tuple[int, float]]] = {}
+    points: dict[str, list[tuple[int, float]]] = {}
     path = run / "metrics.jsonl"
     for line in path.read_text().splitlines() if path.is_file() else ():
         try:
@@ -31,14 +31,14 @@ def read_metrics(run: Path) -> Series:
             continue
         for name, value in values.items():
             if isinstance(value, int | float) and math.isfinite(value):
-                found.setdefault(name, []).append((step, value))
+                points.setdefault(name, []).append((step, value))
     return {
         name: (np.asarray([step for step, _ in pairs]), np.asarray([value for _, value in pairs]))
-        for name, pairs in found.items()
+        for name, pairs in points.items()
     }
 
 
-def panels(runs: Mapping[str, Series], best: str = "") -> list[Figure]:
+def panels(runs: Mapping[str, Series], best: str = "") -> dict[str, Figure]:
     """A figure for each metric that changes: the loss first, then ``best``, what says how fast it went last.
 
     Args:
@@ -46,15 +46,20 @@ def panels(runs: Mapping[str, Series], best: str = "") -> list[Figure]:
         best: metric that chooses the best checkpoint, "test/accuracy".
     """
     names = dict.fromkeys(name.partition("/")[2] for series in runs.values() for name in series)
-    wanted = ["loss", best.partition("/")[2]]
+    leading = ["loss", best.partition("/")[2]]
 
     def rank(name: str) -> int:
-        if name in wanted:
-            return wanted.index(name)
-        return 3 + (name in LAST or name.endswith("_per_second"))
+        if name in leading:
+            return leading.index(name)
+        return 3 + diagnostic(name)
 
     shown = sorted((name for name in names if name not in NOT_DRAWN), key=rank)
-    return [_panel(name, runs) for name in shown if _changes(name, runs)]
+    return {name: _panel(name, runs) for name in shown if _changes(name, runs)}
+
+
+def diagnostic(name: str) -> bool:
+    """True for a metric of the training itself, not of its result."""
+    return name in DIAGNOSTICS or name.endswith("_per_second")
 
 
 def _changes(name: str, runs: Mapping[str, Series]) -> bool:
@@ -78,7 +83,7 @@ def _panel(name: str, runs: Mapping[str, Series]) -> Figure:
             if metric != name:
                 continue
             alone = len(runs) == 1
-            color = f"C{splits.index(split) if alone else number % 10}"
+            color = page.COLORS[(splits.index(split) if alone else number) % len(page.COLORS)]
             style = "-" if alone else STYLES[splits.index(split) % len(STYLES)]
             label = split if alone else f"{split} of {run}"
             marker = "." if len(steps) < 30 else ""
@@ -87,8 +92,9 @@ def _panel(name: str, runs: Mapping[str, Series]) -> Figure:
     panel.set_xlabel("step", fontsize=8)
     panel.tick_params(labelsize=8)
     panel.grid(alpha=0.3)
-    for text in panel.legend(fontsize=7).get_texts():
-        text.set_parse_math(False)  # a run may have $ in its name
+    if len(panel.lines) > 1:
+        for text in panel.legend(fontsize=7).get_texts():
+            text.set_parse_math(False)  # a run may have $ in its name
     return figure
 
 
@@ -111,4 +117,8 @@ def curves_section(runs: Mapping[str, Path], best: str) -> str:
     figures = panels({name: read_metrics(run) for name, run in runs.items()}, best)
     if not figures:
         return page.section("Curves", page.paragraph("There are too few points in metrics.jsonl yet."))
-    return page.section("Curves", page.grid(map(page.chart, figures)))
+    charts = {name: page.chart(figure, f"{name.replace('_', ' ')} by step") for name, figure in figures.items()}
+    parts = [page.grid(chart for name, chart in charts.items() if not diagnostic(name))]
+    if diagnostics := [chart for name, chart in charts.items() if diagnostic(name)]:
+        parts.append(page.folded("diagnostics", page.grid(diagnostics)))
+    return page.section("Curves", *parts, wide=True)

@@ -1,12 +1,11 @@
-"""What of a task is worth a picture: each function shows one thing of a trained run on examples of its test split."""
+"""Exhibits of a report: each function shows one thing about a trained run, on examples of its test split."""
 
+import operator
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from vitax import page
@@ -20,10 +19,16 @@ EMBEDDED = 500  # points of a t-SNE
 
 
 class Exhibit(NamedTuple):
-    """body: HTML."""
+    """A part of a report.
+
+    Attributes:
+        body: HTML.
+        wide: whether it takes all columns of the page.
+    """
 
     title: str
     body: str
+    wide: bool = False
 
 
 # What makes one: called one after the other, so that what fails does not take the others with it. None: not of these data.
@@ -57,34 +62,52 @@ def shown(run: TrainedRun, source: Source, count: int) -> list[Shown]:
             except (ValueError, OSError) as error:
                 yield str(i), error
 
-    found = [Shown(int(name), example, row) for name, example, row in predictions(run, examples()) if row is not None]
-    if not found:
+    predicted = [
+        Shown(int(name), example, row) for name, example, row in predictions(run, examples()) if row is not None
+    ]
+    if not predicted:
         raise UserError(f"none of {min(count, len(source))} test examples can be read")
-    return found
+    return predicted
 
 
 def confusion(rows: list[Shown], names: list[str]) -> Exhibit:
-    """Which class is taken for which: a matrix or, of many classes, the most frequent confusions."""
+    """The confusion matrix or, for many classes, the most frequent confusions."""
     true = np.array([int(item.example["label"]) for item in rows])
-    found = np.array([int(item.row["probabilities"].argmax()) for item in rows])
-    right = paragraph_of_accuracy(true == found)
+    guesses = np.array([int(item.row["probabilities"].argmax()) for item in rows])
+    right = paragraph_of_accuracy(true == guesses)
     if len(names) > MANY:
-        each, wrong = Counter(true.tolist()), Counter(zip(true.tolist(), found.tolist(), strict=True))
+        each, wrong = Counter(true.tolist()), Counter(zip(true.tolist(), guesses.tolist(), strict=True))
         pairs = [(pair, n) for pair, n in wrong.most_common() if pair[0] != pair[1]][:20]
         lines = [(names[a], names[b], n, each[a]) for (a, b), n in pairs]
         return Exhibit("Most frequent confusions", right + page.table(("class", "taken for", "times", "of"), lines))
     counts = np.zeros((len(names), len(names)), int)
-    np.add.at(counts, (true, found), 1)
+    np.add.at(counts, (true, guesses), 1)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     cells = [[n or "" for n in row] for row in counts.tolist()]
-    told = page.paragraph("Rows are the true classes, columns the predicted ones.", note=True)
-    return Exhibit("Confusion matrix", right + told + page.heat(shares, names, names, cells))
+    note = page.paragraph("Rows are the true classes, columns the predicted ones.", note=True)
+    matrix = page.heat(shares, names, names, cells)
+    return Exhibit("Confusion matrix", right + note + matrix + recalls(counts, names))
+
+
+def recalls(counts: np.ndarray, names: list[str]) -> str:
+    """Recall and precision of each class, the worst recall first.
+
+    Args:
+        counts: [K, K], rows are the true classes.
+    """
+    totals, taken, hits = counts.sum(axis=1), counts.sum(axis=0), np.diag(counts)
+    lines: list[tuple[str, float, float, int]] = [
+        (names[k], float(hits[k] / totals[k]), float(hits[k] / taken[k]) if taken[k] else float("nan"), int(totals[k]))
+        for k in np.flatnonzero(totals)
+    ]
+    head = ("class", "recall", "precision", "examples")
+    return page.folded("recall of each class", page.table(head, sorted(lines, key=operator.itemgetter(1))))
 
 
 def paragraph_of_accuracy(right: np.ndarray) -> str:
-    """How many of how many are right; [n] bool."""
-    told = f"{int(right.sum()):,} of {len(right):,} examples, spread over the test split, are classified correctly ({right.mean():.1%})."
-    return page.paragraph(told, note=True)
+    """A sentence with the number of correct predictions; right: [n] bool."""
+    sentence = f"{int(right.sum()):,} of {len(right):,} examples, spread over the test split, are classified correctly ({right.mean():.1%})."
+    return page.paragraph(sentence, note=True)
 
 
 class Mistake(NamedTuple):
@@ -99,12 +122,12 @@ def worst_mistakes(rows: list[Shown], names: list[str], count: int) -> list[Mist
     """The wrong predictions with the least probability of the true class; classes as words, with probabilities."""
     wrong = [item for item in rows if item.row["probabilities"].argmax() != item.example["label"]]
     worst = sorted(wrong, key=lambda item: float(item.row["probabilities"][int(item.example["label"])]))
-    found = []
+    mistakes = []
     for item in worst[:count]:
         chances = item.row["probabilities"]
         both = int(item.example["label"]), int(chances.argmax())
-        found.append(Mistake(item, *(f"{names[k]} ({chances[k]:.0%})" for k in both)))
-    return found
+        mistakes.append(Mistake(item, *(f"{names[k]} ({chances[k]:.0%})" for k in both)))
+    return mistakes
 
 
 def embedding(rows: list[Shown], names: list[str]) -> Exhibit | None:
@@ -125,14 +148,22 @@ def embedding(rows: list[Shown], names: list[str]) -> Exhibit | None:
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
     panel = figure.subplots()
     present = np.unique(labels)
-    colors = [to_hex(colormaps["gist_rainbow"](k / len(present))) for k in range(len(present))]
-    for label, color in zip(present, colors, strict=True):
+    looks = [looks_of(k) for k in range(len(present))]
+    for label, (color, (marker, _)) in zip(present, looks, strict=True):
         x, y = places[labels == label].T
-        panel.scatter(x, y, s=9, color=color)
+        panel.scatter(x, y, s=11, color=color, marker=marker, linewidths=0)
     panel.set_xticks([])
     panel.set_yticks([])
-    told = f"t-SNE of what the head reads, {len(some)} test examples; distances between groups mean little."
-    body = page.paragraph(told, note=True) + page.chart(figure)
+    note = (
+        f"t-SNE of the features that the head reads, {len(some)} test examples; distances between groups mean little."
+    )
+    body = page.paragraph(note, note=True) + page.chart(figure, "features in two dimensions, coloured by class")
     if len(present) <= MANY:
-        body += page.legend([(names[label], color) for label, color in zip(present, colors, strict=True)])
+        entries = zip(present, looks, strict=True)
+        body += page.legend([(names[label], color, sign) for label, (color, (_, sign)) in entries])
     return Exhibit("Features by class", body)
+
+
+def looks_of(number: int) -> tuple[str, tuple[str, str]]:
+    """Colour and marker of a class in a chart."""
+    return page.COLORS[number % len(page.COLORS)], page.MARKERS[number // len(page.COLORS) % len(page.MARKERS)]

@@ -1,6 +1,7 @@
-"""What is shown of tasks with images."""
+"""Exhibits of the tasks with images."""
 
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -26,17 +27,20 @@ def classified(run: TrainedRun, source: Source, count: int) -> list[Maker]:
     rows, names = shown(run, source, count), run.reader.record["class_names"]
     return [
         partial(confusion, rows, names),
-        partial(mistaken, rows, names),
+        partial(mistaken, rows, names, source),
         partial(embedding, rows, names),
         partial(inside, run, rows),
     ]
 
 
-def mistaken(rows: list[Shown], names: list[str]) -> Exhibit:
-    """The worst mistakes, as images."""
-    found = worst_mistakes(rows, names, 16)
-    pictures = [page.picture(m.item.example["image"], f"{m.true}, taken for {m.guess}") for m in found]
-    body = page.grid(pictures) if found else page.paragraph("None among these examples.")
+def mistaken(rows: list[Shown], names: list[str], source: Source) -> Exhibit:
+    """The worst mistakes, as images with the names of their files."""
+    mistakes = worst_mistakes(rows, names, 16)
+    pictures = [
+        page.picture(m.item.example["image"], f"{m.true}, taken for {m.guess} ({Path(source.name(m.item.index)).name})")
+        for m in mistakes
+    ]
+    body = page.grid(pictures) if mistakes else page.paragraph("None among these examples.")
     return Exhibit("Worst mistakes", body)
 
 
@@ -46,7 +50,7 @@ def pruned(run: TrainedRun, source: Source, count: int) -> list[Maker]:
     return [
         partial(left, rows, names, run.model.patch_size),
         partial(confusion, rows, names),
-        partial(mistaken, rows, names),
+        partial(mistaken, rows, names, source),
         partial(embedding, rows, names),
         partial(inside, run, rows),
     ]
@@ -59,11 +63,11 @@ def left(rows: list[Shown], names: list[str], patch: int) -> Exhibit:
         image = item.example["image"]
         pictures = [page.picture(image, names[int(item.row["probabilities"].argmax())])]
         for name in sorted(name for name in item.row if name.startswith("kept")):
-            kept = item.row[name]
-            pictures.append(page.picture(only(image, kept, patch), f"{len(kept)} patches"))
+            patches = item.row[name]
+            pictures.append(page.picture(only(image, patches, patch), f"{len(patches)} patches"))
         lines.append(page.grid(pictures))
     note = page.paragraph("The image, its predicted class, and what is left of it after each stage.", note=True)
-    return Exhibit("Patches kept", note + "".join(lines))
+    return Exhibit("Patches kept", note + page.grid(lines), wide=True)
 
 
 def reconstructed(run: TrainedRun, source: Source, count: int) -> list[Maker]:
@@ -78,10 +82,11 @@ def triptychs(rows: list[Shown], patch: int) -> Exhibit:
     for item in rows[:: -(-len(rows) // 10)]:
         masked, error = masked_and_error(item.example["image"], item.row, patch)
         note = f"error of hidden pixels {error:.4f}"
-        pictures = (item.example["image"], ""), (masked, ""), (item.row["reconstruction"], note)
-        lines.append(page.grid(page.picture(*picture) for picture in pictures))
+        shown_images = ((item.example["image"], "", "input"), (masked, "", "visible patches"))
+        pictures = [page.picture(image, caption, description=name) for image, caption, name in shown_images]
+        lines.append(page.grid([*pictures, page.picture(item.row["reconstruction"], note)]))
     note = page.paragraph("Input, what was visible, reconstruction; errors are squared, on the scale 0..1.", note=True)
-    return Exhibit("Reconstructions", note + page.grid(lines))
+    return Exhibit("Reconstructions", note + page.grid(lines), wide=True)
 
 
 def restored(run: TrainedRun, source: Source, count: int) -> list[Maker]:
@@ -110,8 +115,8 @@ def pieces(run: TrainedRun, source: Source, count: int) -> Exhibit:
         )
         before, pictures = enlarge(damaged, scale).round().clip(0, 255).astype(np.uint8), []
         for name, image in (("before", before), ("after", after)):
-            found = measure(image, truth, scale if scale > 1 else 0)
-            note = f"{name}: PSNR {found['psnr_y']:.2f} dB, SSIM {found['ssim_y']:.4f}"
+            measured = measure(image, truth, scale if scale > 1 else 0)
+            note = f"{name}: PSNR {measured['psnr_y']:.2f} dB, SSIM {measured['ssim_y']:.4f}"
             pictures.append(page.picture(image, note, side=256))
         lines.append(page.grid([*pictures, page.picture(truth, "truth", side=256)]))
     if not lines:
@@ -121,7 +126,7 @@ def pieces(run: TrainedRun, source: Source, count: int) -> Exhibit:
         + (", enlarged bicubically" if scale > 1 else "")
         + "; PSNR and SSIM of Y, of these pieces."
     )
-    return Exhibit("Before, after, truth", page.paragraph(note, note=True) + "".join(lines))
+    return Exhibit("Before, after, truth", page.paragraph(note, note=True) + "".join(lines), wide=True)
 
 
 def middle(image: np.ndarray, side: int, scale: int) -> np.ndarray:
@@ -155,7 +160,7 @@ class Pair(NamedTuple):
 
 
 def _caption(source: Source, item: Shown) -> str:
-    """What belongs to an image: its caption, or the name of its class."""
+    """The caption of an image, or the name of its class."""
     if hasattr(source, "caption"):
         return source.caption(item.index)
     return source.class_names[int(item.example["label"])]
@@ -173,7 +178,7 @@ def similarity(some: list[Pair]) -> Exhibit:
         "Cosine of each image (rows, by its caption) with each caption (columns): the diagonal should be darkest.",
         note=True,
     )
-    return Exhibit("Similarity", note + matrix + pictures)
+    return Exhibit("Similarity", note + matrix + pictures, wide=True)
 
 
 def retrieval(pairs: list[Pair], some: list[Pair]) -> Exhibit:
@@ -183,10 +188,10 @@ def retrieval(pairs: list[Pair], some: list[Pair]) -> Exhibit:
     images, lines = np.stack([pair.item.row["image"] for pair in gallery]), []
     for wanted in some:
         order = np.argsort(-(images @ wanted.item.row["text"]), kind="stable")[:6]
-        found = [
+        pictures = [
             page.picture(gallery[j].item.example["image"], right=(gallery[j].file, wanted.caption) in belonging)
             for j in order
         ]
-        lines.append(page.paragraph(f"“{page.text(wanted.caption)}”") + page.grid(found))
+        lines.append(page.paragraph(f"“{page.text(wanted.caption)}”") + page.grid(pictures))
     note = f"The nearest of {len(gallery)} test images to a caption; framed: those that it belongs to."
     return Exhibit("Images found by caption", page.paragraph(note, note=True) + "".join(lines))

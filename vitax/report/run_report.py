@@ -15,6 +15,7 @@ from vitax.build import open_pipeline
 from vitax.config import differences, flatten, from_json
 from vitax.data.source import Source
 from vitax.errors import UserError
+from vitax.monitoring.progress import duration
 from vitax.prediction import TrainedRun, load_run
 from vitax.reading import Outline, outline
 from vitax.report.curves import curves_section
@@ -57,6 +58,7 @@ def report(run: Path, examples: int, source: Source | None = None) -> str:
     parts = [
         f"<h1>{page.text(run.resolve().name)}</h1>",
         page.paragraph(page.text(_headline(about, summary)), note=True),
+        page.tiles(_tiles(about, summary)),
         _results(run, summary),
         curves_section({run.name: run}, about.best),
     ]
@@ -72,21 +74,37 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _headline(about: Outline, summary: dict[str, Any]) -> str:
-    told = f"{about.model}, {about.task}, {about.data}; {about.duration} of batch {about.batch_size}"
+    headline = f"{about.model}, {about.task}, {about.data}; {about.duration} of batch {about.batch_size}"
     if summary:
         hardware, versions = summary["hardware"], summary["versions"]
-        told += (
+        headline += (
             f"; {summary['step']:,} steps in {summary['seconds']:,.0f} s on {hardware['devices']} x {hardware['device']}; "
             f"vitax {versions['vitax']}, jax {versions['jax']}"
         )
-    return f"{told}; written {time.strftime('%Y-%m-%d %H:%M')}"
+    return f"{headline}; written {time.strftime('%Y-%m-%d %H:%M')}"
+
+
+def _tiles(about: Outline, summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """The values that a reader looks for first; those that an older summary lacks are left out."""
+    tiles = []
+    best = summary.get("best", {})
+    if best.get("value") is not None:
+        tiles.append((f"{best['value']:.4f}", f"best {best['metric']}, at step {best['step']:,}"))
+    if examples := summary.get("examples"):
+        tiles.append((f"{examples['train']:,}", f"{examples['unit']} to learn from, {examples['test']:,} to test"))
+    if "seconds" in summary:
+        tiles.append((duration(summary["seconds"]), f"of training, {summary['step']:,} steps"))
+    if "parameters" in summary:
+        tiles.append((f"{summary['parameters']:,}", "parameters"))
+    tiles.append((Path(about.init_from).name or "random", "weights it started from"))
+    return tiles
 
 
 def _results(run: Path, summary: dict[str, Any]) -> str:
     if not summary:
         return page.section("Results", page.paragraph("The run is not finished: there is no summary.json yet."))
     best = summary["best"]
-    told = (
+    sentence = (
         f"Best: {best['metric']} {best['value']:.4f} at step {best['step']:,}."
         if best["step"] is not None and best["value"] is not None
         else ""
@@ -95,12 +113,12 @@ def _results(run: Path, summary: dict[str, Any]) -> str:
     splits = list(dict.fromkeys(name.partition("/")[0] for name in values))
     metrics = dict.fromkeys(name.partition("/")[2] for name in values)
     rows = [(metric, *(float(values.get(f"{split}/{metric}", math.nan)) for split in splits)) for metric in metrics]
-    parts = [page.paragraph(page.text(told)) if told else "", page.table(("at the end", *splits), rows)]
+    parts = [page.paragraph(page.text(sentence)) if sentence else "", page.table(("at the end", *splits), rows)]
     return page.section("Results", *parts)
 
 
 def _exhibits(run: Path, config: dict[str, Any], examples: int, source: Source | None) -> list[str]:
-    """What the model does. What cannot be shown is reported, in the page and in the log: it is not worth a run."""
+    """The exhibits of the task. One that cannot be made is reported in the page and in the log: it must not end the run."""
     try:
         trained = load_run(run)
         source = open_pipeline(config, run).splits.test if source is None else source
@@ -111,7 +129,7 @@ def _exhibits(run: Path, config: dict[str, Any], examples: int, source: Source |
     for make in makers:
         try:
             if exhibit := make():
-                sections.append(page.section(exhibit.title, exhibit.body))
+                sections.append(page.section(exhibit.title, exhibit.body, wide=exhibit.wide))
         except Exception as error:
             sections.append(_missing("a picture", error))
     return sections
@@ -129,7 +147,7 @@ def _configuration(run: Path, config: dict[str, Any]) -> str:
     parts = []
     if recipe:
         changed = differences(resolve(recipe["config"]), config)
-        told = f"Against {recipe['spec']}: " + ("nothing changed." if not changed else "")
-        parts = [page.paragraph(page.text(told)), page.table((), [(line,) for line in changed])]
+        sentence = f"Against {recipe['spec']}: " + ("nothing changed." if not changed else "")
+        parts = [page.paragraph(page.text(sentence)), page.table((), [(line,) for line in changed])]
     every = page.table((), [(key, repr(value)) for key, value in flatten(config).items()])
-    return page.section("Config", *parts, f"<details><summary>every key</summary>{every}</details>")
+    return page.section("Config", *parts, page.folded("every key", every), wide=True)

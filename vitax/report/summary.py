@@ -1,4 +1,4 @@
-"""What a run leaves when it is done: summary.json, report.html, and what to type next."""
+"""The end of a run: summary.json, report.html, and the commands to type next."""
 
 import shlex
 from pathlib import Path
@@ -17,7 +17,7 @@ from vitax.training.session import Outcome
 
 
 def finish(run: Run, path: Path, checkpoints: Checkpoints, outcome: Outcome) -> None:
-    """summary.json, and what a person wants to know at the end.
+    """Writes summary.json, and prints the results and the next commands.
 
     Raises:
         TrainingError: summary.json cannot be written; all else is saved.
@@ -30,6 +30,12 @@ def finish(run: Run, path: Path, checkpoints: Checkpoints, outcome: Outcome) -> 
         "metrics": results,
         "best": {"step": best, "metric": run.evals.best, "value": best_value},
         "seconds": round(outcome.seconds, 1),
+        "parameters": sum(x.size for x in jax.tree.leaves(run.shapes.params)),
+        "examples": {
+            "train": len(run.pipeline.splits.train),
+            "test": len(run.pipeline.splits.test),
+            "unit": run.pipeline.unit,
+        },
         "versions": environment.versions(),
         "hardware": environment.hardware(),
     }

@@ -1,4 +1,4 @@
-"""What is shown of tasks with texts."""
+"""Exhibits of the tasks with texts."""
 
 from functools import partial
 from typing import Any
@@ -50,7 +50,7 @@ def translations(vocab: Vocabulary, rows: list[Shown], source: Any) -> Exhibit:
 
 
 def alignments(run: TrainedRun, vocab: Vocabulary, rows: list[Shown]) -> Exhibit | None:
-    """What each word of some translations looked at; None if all sources are long."""
+    """Attention of each word of some translations to the source; None if all sources are long."""
     short = [item for item in rows if (item.example["source"] != vocab.pad).sum() <= LONGEST]
     charts = [page.heat(*aligned(run, vocab, item)) for item in short[:ALIGNED]]
     note = page.paragraph(
@@ -68,11 +68,11 @@ def aligned(run: TrainedRun, vocab: Vocabulary, item: Shown) -> tuple[np.ndarray
     words = written[: min(length, len(target) - 1)]
     target[0], target[1 : 1 + len(words)] = vocab.begin, words
     weights = cross_attention(run, {**item.example, "target": target})
-    there = np.flatnonzero(item.example["source"] != vocab.pad)
+    present = np.flatnonzero(item.example["source"] != vocab.pad)
     written_words, source_words = (
-        [vocab.token(token).strip() for token in side] for side in (words, item.example["source"][there])
+        [vocab.token(token).strip() for token in side] for side in (words, item.example["source"][present])
     )
-    return weights[: len(words)][:, there], written_words, source_words
+    return weights[: len(words)][:, present], written_words, source_words
 
 
 def cross_attention(run: TrainedRun, example: dict[str, np.ndarray]) -> np.ndarray:
@@ -94,21 +94,19 @@ def cross_attention(run: TrainedRun, example: dict[str, np.ndarray]) -> np.ndarr
 
 
 def continuations(run: TrainedRun, source: Any, count: int) -> list[Maker]:
-    """How test texts go on."""
+    """Continuations of test texts."""
     return [partial(continuation, run, source, count)]
 
 
 def continuation(run: TrainedRun, source: Any, count: int) -> Exhibit:
-    """How test texts go on after their first half, and how they really do."""
+    """Continuations of the first half of test texts, beside their real second half."""
     starts, ends = [], []
     for i in spread_out(source, min(count, TEXTS)):
         words = source.lines[i].split()
         starts.append(" ".join(words[: max(1, len(words) // 2)]))
         ends.append(" ".join(words[max(1, len(words) // 2) :]))
-    found = continue_text(run, starts)
-    lines = [
-        (row["text"], row.get("continuation", row.get("error")), end) for row, end in zip(found, ends, strict=True)
-    ]
+    rows = continue_text(run, starts)
+    lines = [(row["text"], row.get("continuation", row.get("error")), end) for row, end in zip(rows, ends, strict=True)]
     return Exhibit("Continuations", page.table(("text", "how it goes on, greedily", "how it went on"), lines))
 
 

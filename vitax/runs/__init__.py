@@ -1,1 +1,1 @@
-"""Runs as a whole: opened from their folders, restored, started from other weights, executed."""
+"""Runs as a whole: opening them from their folders, restoring, starting from other weights, evaluating."""

@@ -1,4 +1,4 @@
-"""Evaluates a checkpoint of a run, on its own data or on others."""
+"""Evaluation of a checkpoint of a run, on its own data or on other data."""
 
 from pathlib import Path
 
@@ -18,12 +18,12 @@ def evaluate_run(config: Config, path: Path, which: str = "best") -> dict[str, f
     """Evaluates a checkpoint on the test split, prints the results and adds them to evaluations.jsonl.
 
     Args:
-        config: resolved; that of the run, perhaps with other data.
+        config: resolved config of the run, possibly with other data.
         path: folder of the run.
-        which: "best", "last", "average", or a step.
+        which: checkpoint: "best", "last", "average", or a step.
 
     Raises:
-        UserError: there is no such run, or its data and the given ones do not go together.
+        UserError: the run or the checkpoint does not exist, or the data do not fit the run.
     """
     saved, run = open_saved(path), build(config, path)
     variables = saved.variables(which, run.mesh, {"params": run.shapes.params, **run.shapes.collections})
@@ -42,20 +42,20 @@ def evaluate_run(config: Config, path: Path, which: str = "best") -> dict[str, f
         }
         try:
             rundir.append_json(path / "evaluations.jsonl", line)
-        except OSError as error:  # the results were printed; a run may be read-only by now
-            LOGGER.warning("not added to the run: %s", error)
+        except OSError as error:  # the results are printed; the folder may be read-only
+            LOGGER.warning("the results were not added to the run: %s", error)
     return results
 
 
 def _check_data(saved: SavedRun, run: Run) -> None:
-    """Refuses data with other tokens or classes than those of the run."""
+    """Rejects data whose tokens or classes differ from those of the run."""
     if saved.meta.get("tokenizer") != run.pipeline.reader.record.get("tokenizer"):
         raise UserError(
-            f"config.data.tokenizer is not that of the run in {saved.path}; leave it empty to evaluate with the run's own"
+            f"config.data.tokenizer is not the tokenizer of the run in {saved.path}; leave it empty to use that one"
         )
-    known, given = saved.meta["class_names"], list(run.pipeline.splits.test.class_names)
-    if known != given:
+    run_classes, data_classes = saved.meta["class_names"], list(run.pipeline.splits.test.class_names)
+    if run_classes != data_classes:
         raise UserError(
-            f"the run in {saved.path} knows the classes {', '.join(known[:5])}..., the data have "
-            f"{', '.join(given[:5])}...; evaluate it on data with the same classes"
+            f"the run in {saved.path} has the classes {', '.join(run_classes[:5])}..., but the data have "
+            f"{', '.join(data_classes[:5])}...; evaluate it on data with the same classes"
         )

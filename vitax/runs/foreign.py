@@ -1,4 +1,4 @@
-"""Weights of other projects as something that predicts: the parts of a trained run, without a folder of ours."""
+"""Weights of other projects, ready to predict: the parts of a trained run, without the folder of a run."""
 
 import functools
 from pathlib import Path
@@ -18,15 +18,20 @@ from vitax.pretrained.preprocessing import Preprocessing, read_preprocessing
 from vitax.specs import ImageSpec, RestorationSpec
 from vitax.tasks import TASKS, Batch, Task, Variables
 
-FEATURES = "features"  # the task of a model that gives features of images and nothing else
+FEATURES = "features"  # the task of a model that gives only features of images
 
 
 class ForeignModel(NamedTuple):
     """Weights of another project, ready to predict.
 
     Attributes:
-        family: key of MODELS; task_name: key of TASKS, or "features".
-        report: how the weights and the preprocessing were found, for a person.
+        reader: reader of the images, with their preprocessing.
+        family: key of MODELS.
+        model: the model, without variables.
+        task_name: key of TASKS, or "features".
+        task: the objective.
+        variables: the weights.
+        report: report for people on how the weights and the preprocessing were found.
     """
 
     reader: Reader
@@ -39,14 +44,16 @@ class ForeignModel(NamedTuple):
 
 
 def open_foreign(path: str | Path, **given: Any) -> ForeignModel:
-    """A model of images with the weights of a file, or of a folder as a model hub has it.
+    """A model of images with the weights of a file, or of a folder in the layout of a model hub.
 
     Args:
-        given: fields of the model, see `vitax.pretrained.load`; and of `Preprocessing` (mean, std, test_crop_fraction,
-            interpolation, class_names), where no file records them.
+        path: the file or folder of the weights.
+        given: fields of the model, see `vitax.pretrained.load`; and fields of `Preprocessing` (mean, std,
+            test_crop_fraction, interpolation, class_names) that no file records.
 
     Raises:
-        UserError: it cannot be read, it is not a model of images, or its preprocessing is unknown.
+        UserError: the weights cannot be read, they are not those of a model of images, their preprocessing is unknown,
+            or the number of class names is wrong.
     """
     chosen = {key: given.pop(key) for key in Preprocessing._fields if key in given}
     loaded = pretrained.load(path, **given)
@@ -58,33 +65,33 @@ def open_foreign(path: str | Path, **given: Any) -> ForeignModel:
         raise UserError(
             f"{path} holds a model of texts ({family}); vitax.load opens models of images: use vitax.pretrained.load"
         )
-    preparing = _preprocessing(path, loaded.report.format, chosen)
-    model, channels = loaded.model, len(preparing.mean)
-    spec = ImageSpec(tuple(model.image_size), channels, preparing.mean, preparing.std)
+    preprocessing = _preprocessing(path, loaded.report.format, chosen)
+    model, channels = loaded.model, len(preprocessing.mean)
+    spec = ImageSpec(tuple(model.image_size), channels, preprocessing.mean, preprocessing.std)
     classes = getattr(model, "num_classes", 0)
-    names = list(preparing.class_names) or [str(k) for k in range(classes)]
+    names = list(preprocessing.class_names) or [str(k) for k in range(classes)]
     if classes and len(names) != classes:
-        raise UserError(f"{path} has {classes} classes, and there are {len(names)} names of them: give class_names")
+        raise UserError(f"{path} has {classes} classes, but there are {len(names)} class names: give class_names")
     blank = {"image": np.zeros((*spec.image_size, channels), np.uint8), "label": np.int32(0)}
     record = {"class_names": names if classes else []}
-    reader = Reader(spec, {}, _transform(spec.image_size, preparing), record, blank)
+    reader = Reader(spec, {}, _transform(spec.image_size, preprocessing), record, blank)
     view = view_of(model)
     classifies = classes and view.has_classes
     task = TASKS["classification"].factory(model, spec) if classifies else _features(view, spec)
-    report = f"{loaded.report}\npreprocessing {preparing._replace(class_names=())}"
+    report = f"{loaded.report}\npreprocessing {preprocessing._replace(class_names=())}"
     name = "classification" if classifies else FEATURES
     return ForeignModel(reader, family, model, name, task, loaded.variables, report)
 
 
 def _preprocessing(path: str | Path, format_name: str, chosen: dict[str, Any]) -> Preprocessing:
-    """The preprocessing that the files record; values given by hand fill what they do not record."""
+    """The preprocessing that the files record; values given by hand fill in the rest."""
     recorded = read_preprocessing(path, format_name)
     if recorded is None:
         if missing := [key for key in ("mean", "std") if key not in chosen]:
             raise UserError(
                 f"no file beside {path} records how images are prepared: give {' and '.join(missing)}, such as "
-                "mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5); and test_crop_fraction (0.875) and interpolation "
-                "('bicubic') if they are others"
+                "mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5); also give test_crop_fraction and interpolation if they are "
+                "not 0.875 and 'bicubic'"
             )
         default = Preprocessing((), (), 0.875, "bicubic", origin="given by hand")
         return default._replace(**chosen)
@@ -116,7 +123,7 @@ def _not_trained(*_: Any) -> Any:
 
 
 def _restoring(loaded: pretrained.Loaded) -> ForeignModel:
-    """SwinIR, whose images are neither resized nor normalised by anybody else."""
+    """SwinIR, whose images are neither resized nor normalised before they reach the model."""
     model = loaded.model
     spec = RestorationSpec(8 * model.window, model.scale, model.channels)
     reader = Reader(spec, {}, _unchanged, {"class_names": []}, {})

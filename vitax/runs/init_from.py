@@ -1,4 +1,4 @@
-"""Weights to start a run from: a file of another project, or another run; of the same model, or of a part of it."""
+"""Weights that a run starts from: a file of another project, or another run, of the same model or of a part of it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,15 +20,17 @@ Params = dict[str, Any]
 
 
 class Passage(NamedTuple):
-    """How the weights of one family become those of another.
+    """The conversion of the weights of one family to those of another.
 
-    take: its parameters -> the part that is of use, under its new names.
-    new: patterns of parameters that are made anew. skip: patterns of what there is no place for.
-    told: a line of the report.
+    Attributes:
+        take: function from all parameters to the useful ones, under their new names.
+        note: a line of the report.
+        new: patterns of parameters that are newly initialised.
+        skip: patterns of parameters that the new model has no place for.
     """
 
     take: Callable[[Params], Params]
-    told: str
+    note: str
     new: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
 
@@ -37,18 +39,18 @@ def _without_head(params: Params) -> Params:
     return {key: value for key, value in params.items() if not key.startswith("head")}
 
 
-# (family there, family here); a family to itself needs an entry only where heads may differ.
+# Keys: (family of the weights, family of the model). Equal families need an entry only if heads may differ.
 _OTHER_HEADS = Passage(
     lambda params: params,
-    "heads that differ are made anew or left out",
+    "heads that differ are newly initialised or left out",
     new=(r"params/heads/",),
     skip=(r"params/heads/",),
 )
 PASSAGES = {
     ("mae", "vit"): Passage(
-        # A last norm that follows the pooling is another one than the encoder's.
+        # A final norm after the pooling is not the final norm of the encoder.
         lambda params: params["encoder"],
-        "the encoder is taken, the decoder left out",
+        "the encoder is taken, the decoder is left out",
         new=(r"params/fc_norm/",),
         skip=(r"params/norm/", r"params/cls_token", r"params/pos_embed/prefix"),
     ),
@@ -65,18 +67,18 @@ PASSAGES = {
     ("bert", "bert"): _OTHER_HEADS,
     ("fnet", "fnet"): _OTHER_HEADS,
 }
-# Families that a file may be of, besides that of the model.
+# {family of the model: the other family that a file of weights may belong to}
 SOURCES = {here: there for there, here in PASSAGES if there != here}
 
 
 def initial_variables(run: Run) -> tuple[Variables, str]:
-    """What config.init_from names: variables to start from, and a report for people.
+    """The variables that config.init_from names, and a report for people.
 
-    A folder of a run gives its best checkpoint, averaged parameters if it has them; anything else is read by
-    `vitax.pretrained`. `PASSAGES` lists which models can start from a part of another, or become a part of it.
+    The folder of a run gives its best checkpoint, with averaged parameters if it has them; anything else is read by
+    `vitax.pretrained`. `PASSAGES` lists the models that can start from a part of another model, or become a part of it.
 
     Raises:
-        UserError: it cannot be read, or does not fit the model.
+        UserError: the weights cannot be read, or do not fit the model.
     """
     path, family = Path(run.top.init_from).expanduser(), run.family
     of_run = (path / "checkpoints").is_dir()
@@ -87,11 +89,11 @@ def initial_variables(run: Run) -> tuple[Variables, str]:
     if passage is None and source.family != family:
         raise UserError(f"config.init_from={path} holds a model {source.family!r}, which has no weights for {family!r}")
     _check(source, run, family, path, of_run)
-    variables, report, told = source.variables, source.report, ()
+    variables, report, notes = source.variables, source.report, ()
     if passage is not None:
         variables = {**variables, "params": passage.take(variables["params"])}
         report.loaded = pretrained.paths(variables)
-        told = (passage.told,)
+        notes = (passage.note,)
     allowed = passage or Passage(lambda params: params, "")
     fitted = pretrained.adapt(
         variables,
@@ -104,7 +106,7 @@ def initial_variables(run: Run) -> tuple[Variables, str]:
     )
     if teacher := run.shapes.collections.get("teacher"):
         fitted["teacher"] = _teacher(fitted["params"], teacher, report, path)
-    return fitted, "\n".join((str(report), *told))
+    return fitted, "\n".join((str(report), *notes))
 
 
 class _Weights(NamedTuple):
@@ -115,45 +117,45 @@ class _Weights(NamedTuple):
 
 
 def _of_file(path: Path, family: str, run: Run) -> _Weights:
-    """Weights of a file, of the model's own family or of one that there is a passage from."""
-    there = pretrained.family_of(path, (family, SOURCES.get(family, family)))
-    fields = _part(run.model, there, family)
-    known = MODELS[there].module.__dataclass_fields__
+    """Weights of a file of the model's own family, or of a family that has a passage to it."""
+    source_family = pretrained.family_of(path, (family, SOURCES.get(family, family)))
+    fields = _part(run.model, source_family, family)
+    field_names = MODELS[source_family].module.__dataclass_fields__
     model, variables, report = pretrained.load(
         path,
-        family=there,
+        family=source_family,
         allow_missing=run.top.init_new,
         allow_unexpected=run.top.init_skip,
-        **{key: value for key, value in fields.items() if value is not None and key in known},
+        **{key: value for key, value in fields.items() if value is not None and key in field_names},
     )
-    return _Weights(there, model, variables, report)
+    return _Weights(source_family, model, variables, report)
 
 
 def _of_run(path: Path, mesh: Mesh) -> _Weights:
-    """The best variables in the folder of another run; averaged ones, if it kept them."""
+    """The best variables in the folder of another run; the averaged ones if the run kept them."""
     saved = open_saved(path)
     restored = saved.variables("best", mesh)
-    # Without those that the objective has added, such as a teacher.
-    own = variable_shapes(saved.model, saved.family, channels_of(saved.reader.spec))
-    variables = jax.device_get({name: tree for name, tree in restored.preferred.items() if name in own})
+    # Without the collections that the objective has added, such as a teacher.
+    shapes = variable_shapes(saved.model, saved.family, channels_of(saved.reader.spec))
+    variables = jax.device_get({name: tree for name, tree in restored.preferred.items() if name in shapes})
     report = pretrained.Report(f"step {restored.step:,} of {path}", pretrained.paths(variables))
     return _Weights(saved.family, saved.model, variables, report)
 
 
 def _check(source: _Weights, run: Run, family: str, path: Path, of_run: bool) -> None:
-    """Refuses weights that would fit, and mean something else."""
+    """Rejects weights that would fit but mean something else."""
     if of_run:
         _check_fields(source.model, _part(run.model, source.family, family), path)
     if family == "dynamic_vit" and getattr(source.model, "pooling", "token") != "token":
         raise UserError(
-            f"config.init_from={path} pools by {source.model.pooling!r}; DynamicViT needs a model with "
+            f"config.init_from={path} holds a model with pooling={source.model.pooling!r}; DynamicViT needs one with "
             "pooling='token', the class token"
         )
     _check_vocabulary(source, run, path)
 
 
 def _teacher(params: Params, wanted: Params, report: pretrained.Report, path: Path) -> Params:
-    """The parameters that the student shares with its teacher, all of them from the weights."""
+    """The parameters of the teacher, a copy of the student's, all of which must come from the weights."""
     if new := [name for name in report.remade if name.split("/")[1] in wanted]:
         raise UserError(
             f"config.init_from={path} has no {', '.join(new)} for this model, and so no teacher to learn from: "
@@ -163,7 +165,7 @@ def _teacher(params: Params, wanted: Params, report: pretrained.Report, path: Pa
 
 
 def _part(model: nn.Module, there: str, here: str) -> dict[str, Any]:
-    """Fields, of the part of the model that the weights are for, that no weights show."""
+    """The fields that weights do not reveal, of the part of the model that the weights are for."""
     if (there, here) == ("vit", "clip"):
         tower = dict(activation="gelu", norm_epsilon=1e-6, pooling=model.image_pooling)
         return tower | dict(num_heads=model.image_heads)
@@ -171,31 +173,31 @@ def _part(model: nn.Module, there: str, here: str) -> dict[str, Any]:
 
 
 def _check_fields(there: nn.Module, here: dict[str, Any], path: Path) -> None:
-    """Refuses fields that no weights show, and that give them another meaning."""
+    """Rejects fields that differ from those of the weights, do not show in them, and change their meaning."""
     for key, new in here.items():
         old = getattr(there, key, None)
         if None not in (old, new) and old != new and key != "image_size":
             raise UserError(
-                f"config.model.{key}={new!r} is {old!r} in {path}, from where config.init_from takes weights: "
+                f"config.model.{key}={new!r} is {old!r} in {path}, the source of the weights for config.init_from: "
                 "they would mean something else"
             )
 
 
 def _check_vocabulary(source: _Weights, run: Run, path: Path) -> None:
-    """Refuses weights for another number of tokens, with the remedy."""
-    there, here = (getattr(model, "vocab_size", None) for model in (source.model, run.model))
-    if None not in (there, here) and there != here:
+    """Rejects weights for another number of tokens; the message names the remedy."""
+    source_tokens, run_tokens = (getattr(model, "vocab_size", None) for model in (source.model, run.model))
+    if None not in (source_tokens, run_tokens) and source_tokens != run_tokens:
         raise UserError(
-            f"config.init_from={path} has {there:,} tokens, the tokenizer of this run {here:,}: set "
-            "config.data.tokenizer to the tokenizer.json or vocab.txt that belongs to the weights"
+            f"config.init_from={path} has {source_tokens:,} tokens, but the tokenizer of this run has {run_tokens:,}: "
+            "set config.data.tokenizer to the tokenizer.json or vocab.txt that belongs to the weights"
         )
 
 
 def _check_tokenizer(there: Path, run: Run) -> None:
-    """Refuses weights whose token ids mean other words."""
-    here = run.pipeline.reader.record.get("tokenizer")
-    if here and there.is_file() and there.read_text(encoding="utf-8") != here:
+    """Rejects weights whose token ids mean other words."""
+    tokenizer = run.pipeline.reader.record.get("tokenizer")
+    if tokenizer and there.is_file() and there.read_text(encoding="utf-8") != tokenizer:
         raise UserError(
-            f"config.data.tokenizer is another one than that of the run that config.init_from takes weights from: "
+            f"config.data.tokenizer differs from the tokenizer of the run that config.init_from takes weights from: "
             f"token ids would mean other words; leave it empty, or set it to {there}"
         )

@@ -18,8 +18,8 @@ class Restored(NamedTuple):
 
     Attributes:
         step: the step of the checkpoint; for an average, the last one.
-        plain: the parameters as they were trained.
-        averaged: their moving average; None where the run keeps none.
+        plain: the variables with the parameters as they were trained.
+        averaged: the variables with the moving average of the parameters; None if the run keeps none.
     """
 
     step: int
@@ -28,34 +28,38 @@ class Restored(NamedTuple):
 
     @property
     def preferred(self) -> Variables:
-        """The moving average if the run keeps one, else the parameters themselves."""
+        """The variables with the moving average if the run keeps one, otherwise those with the trained parameters."""
         return self.plain if self.averaged is None else self.averaged
 
 
 def restore(checkpoints: Checkpoints, which: str, shapes: Variables, averaged: bool, mesh: Mesh) -> Restored:
-    """The variables that ``which`` means, see `choose`.
+    """The variables of the checkpoint that ``which`` names, see `choose`.
 
-    "average" is the mean of the parameters of all checkpoints that were kept, the best one among them
-    (arXiv:1706.03762, section 6.1); other collections are those of the last one.
+    "average" is the mean of the parameters of all kept checkpoints, the best one among them (arXiv:1706.03762,
+    section 6.1); the other collections come from the last checkpoint.
 
     Args:
-        shapes: of all variables, as `jax.eval_shape` of a task's ``init`` gives them.
+        checkpoints: the checkpoints of the run.
+        which: "best", "last", "average", or a step.
+        shapes: shapes of all variables, as returned by `jax.eval_shape` of a task's ``init``.
         averaged: whether the run keeps a moving average.
-        mesh: where they are put.
+        mesh: mesh to put the variables on.
 
     Raises:
-        UserError: there is no such checkpoint, it does not fit the model, or it cannot be read.
+        UserError: the checkpoint does not exist, does not fit the model, or cannot be read.
     """
     if which != "average":
         return _restore_step(checkpoints, choose(checkpoints, which), shapes, averaged, mesh)
-    choose(checkpoints, "last")  # raises where there is none
+    choose(checkpoints, "last")  # raises if there is no checkpoint
     steps, total = checkpoints.steps(), None
     for step in steps:
-        one = _restore_step(checkpoints, step, shapes, averaged, mesh)
-        params = one.plain["params"], one.averaged and one.averaged["params"]
+        restored = _restore_step(checkpoints, step, shapes, averaged, mesh)
+        params = restored.plain["params"], restored.averaged and restored.averaged["params"]
         total = params if total is None else jax.tree.map(jnp.add, total, params)
     plain, average = jax.tree.map(lambda x: x / len(steps), total)
-    return Restored(steps[-1], {**one.plain, "params": plain}, one.averaged and {**one.averaged, "params": average})
+    return Restored(
+        steps[-1], {**restored.plain, "params": plain}, restored.averaged and {**restored.averaged, "params": average}
+    )
 
 
 def _restore_step(checkpoints: Checkpoints, step: int, shapes: Variables, averaged: bool, mesh: Mesh) -> Restored:
@@ -66,18 +70,18 @@ def _restore_step(checkpoints: Checkpoints, step: int, shapes: Variables, averag
     try:
         arrays = checkpoints.restore(step, requested)
     except Damaged as error:
-        others = [str(other) for other in checkpoints.steps() if other != step]
-        more = f"; others are {', '.join(others)}, see --checkpoint" if others else ""
+        steps = [str(s) for s in checkpoints.steps() if s != step]
+        more = f"; other checkpoints are {', '.join(steps)}, see --checkpoint" if steps else ""
         raise UserError(f"{error}{more}") from error
     rest = arrays.get("collections", {})
     return Restored(step, {"params": arrays["params"], **rest}, {"params": arrays["ema"], **rest} if averaged else None)
 
 
 def choose(checkpoints: Checkpoints, which: str) -> int:
-    """The step that "best", "last" or a number means; where no metric was measured, the best is the last.
+    """The step that "best", "last" or a number names; if no metric was measured, the best is the last.
 
     Raises:
-        UserError: there is no such checkpoint.
+        UserError: the checkpoint does not exist.
     """
     steps = checkpoints.steps()
     if not steps:

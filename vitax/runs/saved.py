@@ -1,4 +1,4 @@
-"""A run in a folder, opened to read: the one way from a folder to a model with its weights."""
+"""A run in a folder, opened for reading: the only way from a folder to a model with its weights."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,8 +20,15 @@ class SavedRun(NamedTuple):
     """A run that has saved at least one checkpoint. Its data are not opened.
 
     Attributes:
-        meta: what the newest checkpoint says of itself: class names, tokenizer, versions.
-        family: key of MODELS; task_name: key of TASKS.
+        path: folder of the run.
+        config: resolved config of the run.
+        checkpoints: the checkpoints of the run, opened for reading.
+        meta: description in the newest checkpoint: class names, tokenizer, versions.
+        family: key of MODELS.
+        model: the model, without variables.
+        task_name: key of TASKS.
+        task: the objective.
+        reader: reader of the examples, as in training.
         averaged: whether the run keeps a moving average of the parameters.
     """
 
@@ -46,11 +53,11 @@ class SavedRun(NamedTuple):
 
         Args:
             which: "best", "last", "average", or a step.
-            mesh: where they are put.
-            shapes: of the variables, if they are not those of ``task``.
+            mesh: mesh to put the variables on.
+            shapes: shapes of the variables; None = those of ``task``.
 
         Raises:
-            UserError: there is no such checkpoint, or it cannot be read.
+            UserError: the checkpoint does not exist, or cannot be read.
         """
         return restore(self.checkpoints, which, shapes or self.shapes, self.averaged, mesh)
 
@@ -59,7 +66,7 @@ def open_saved(path: str | Path) -> SavedRun:
     """Opens the run in a folder.
 
     Raises:
-        UserError: there is no run, or it has no checkpoint.
+        UserError: the folder holds no run, or the run has no checkpoint.
     """
     path = Path(path).expanduser()
     config = resolve(rundir.read_config(path))

@@ -1,1 +1,1 @@
-"""The step, the loop and what belongs to them. They know a Task; no objective and no model is named here."""
+"""The training step, the training loop and their parts. They work with any Task and name no objective or model."""

@@ -1,7 +1,7 @@
-"""Checkpoints by Orbax: asynchronous, the last few and the best, each with a description of itself.
+"""Asynchronous checkpoints by Orbax. The last few and the best are kept, each with a description of itself.
 
-A checkpoint holds the full state as arrays and ``meta``, a JSON object: config, versions, preprocessing, class
-names, position of the logs. Arrays are restored onto whatever mesh the caller has.
+A checkpoint holds the full state as arrays, and ``meta``, a JSON object with config, versions, preprocessing, class
+names and the position of the logs. Arrays are restored onto whatever mesh the caller has.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from vitax.training.fingerprint import fingerprints, mismatches
 from vitax.training.step import TrainState
 
 LOGGER = logging.getLogger("vitax")
-ARRAYS, DIGEST = "arrays", "digest"  # keys of meta that are added here
+ARRAYS, DIGEST = "arrays", "digest"  # keys that this module adds to meta
 REPLACED = ".replaced"
 ELSEWHERE = "another host cannot read it"
 
@@ -31,15 +31,15 @@ ELSEWHERE = "another host cannot read it"
 class Checkpoints:
     """The checkpoints of one run.
 
-    Each says which arrays it holds and what their checksums are, so that what was cut off, mixed up or flipped on disk
-    is never taken for a state.
+    Each checkpoint records its arrays and their checksums, so that arrays that were truncated, mixed up or corrupted
+    on disk are never taken for a state.
 
     Args:
-        directory: made if it does not exist (unless read_only).
-        keep: how many of the newest stay, at least 1.
-        best: name of the metric by which one more stays, "" = none. NaN is never the best.
-        mode: "max" or "min": which value of that metric is best.
-        read_only: never writes or deletes.
+        directory: folder of the checkpoints; created if it does not exist (unless read_only).
+        keep: number of newest checkpoints to keep, at least 1.
+        best: name of the metric by which one more checkpoint is kept, "" = none. NaN is never the best.
+        mode: "max" or "min": whether the largest or the smallest value of that metric is the best.
+        read_only: whether nothing may be written or deleted.
     """
 
     def __init__(
@@ -48,15 +48,17 @@ class Checkpoints:
         self.folder = Path(directory).absolute()
         self.best_metric, self.mode, self.keep, self.read_only = best, mode, keep, read_only
         self.saving: int | None = None  # the step that is being written
-        self.problem = ""  # with the newest save
+        self.problem = ""  # of the newest save, "" = none
         if not read_only:
             self._finish_replacing()
         self.manager = self._open()
         self.values = self._values() if best and not read_only else {}
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        """Orbax's question which checkpoints stay: the newest and the best. Its own policy forgets the metrics of all
-        checkpoints as soon as a run is continued."""
+        """Answers Orbax which checkpoints to keep: the newest and the best.
+
+        Orbax's own policy forgets the metrics of all checkpoints as soon as a run is continued.
+        """
         steps = [info.step for info in checkpoints]
         newest = sorted(steps)[-self.keep :]
         best = self._best({step: v for step, v in self.values.items() if step in steps})
@@ -74,18 +76,19 @@ class Checkpoints:
         )
 
     def save(self, step: int, state: TrainState, meta: Mapping[str, Any]) -> None:
-        """Starts to save; returns as soon as the arrays are copied. What goes wrong, here or in the background, is a
-        warning: training goes on, and `wait` tells it.
+        """Starts to save a checkpoint, and returns as soon as the arrays are copied.
+
+        A failure, here or in the background, is logged as a warning; training goes on, and `wait` returns the message.
 
         Args:
-            step: updates done.
-            state: all of it.
-            meta: JSON; its "metrics" {name: value} decide which checkpoint is the best.
+            step: number of updates done.
+            state: the full state.
+            meta: JSON object; its "metrics" {name: value} decide which checkpoint is the best.
         """
-        self.wait()  # Orbax would raise the failure of the last save in this one
+        self.wait()  # otherwise Orbax would raise a failure of the last save in this one
         self.saving, self.problem = step, ""
         arrays = state._asdict()
-        # Written in the background: the caller may change its own objects meanwhile.
+        # A copy, because it is written in the background and the caller may change its own objects meanwhile.
         record: dict[str, Any] = json.loads(json.dumps({**meta, ARRAYS: fingerprints(arrays)}))
         record[DIGEST] = digest(record)
         self.values[step] = record["metrics"].get(self.best_metric)
@@ -93,7 +96,7 @@ class Checkpoints:
         self._all_try(lambda: self.manager.save(step, args=items, force=True))
 
     def replace(self, step: int, state: TrainState, meta: Mapping[str, Any]) -> None:
-        """Saves a step again; whenever the process may be killed, one of the two is there."""
+        """Saves a step again. The old or the new checkpoint is intact at any moment, even if the process is killed."""
         self.wait()
         if jax.process_index() == 0:
             (self.folder / str(step)).rename(self.folder / f"{step}{REPLACED}")
@@ -105,7 +108,7 @@ class Checkpoints:
         self.manager.reload()
 
     def _finish_replacing(self) -> None:
-        """Deletes what was replaced, where the new one is whole; otherwise puts it back."""
+        """Deletes each replaced checkpoint if the new one is complete; otherwise puts the old one back."""
         first = jax.process_index() == 0
         for old in self.folder.glob(f"*{REPLACED}") if first else ():
             new = old.with_suffix("")
@@ -117,12 +120,12 @@ class Checkpoints:
         all_hosts(True)
 
     def wait(self) -> str:
-        """Until all saves are on disk; says what went wrong with the newest, "" = nothing."""
+        """Waits until all saves are on disk; returns what went wrong with the newest one, "" = nothing."""
         self._all_try(lambda: self.manager.wait_until_finished())
         return self.problem
 
     def _all_try(self, write: Callable[[], Any]) -> None:
-        """Where it fails on one host, it has failed on all: their managers count their meetings."""
+        """Calls ``write``. A failure on one host is a failure on all, because the managers count their barriers."""
         error: Exception = OSError("another host could not write its part")
         good = True
         try:
@@ -133,38 +136,43 @@ class Checkpoints:
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:
-        """Says that a save failed, and begins anew: Orbax would raise the same in the next one. What was written of it
-        is deleted."""
+        """Logs that a save failed and opens a new manager; with the old one, Orbax would raise the error again.
+
+        The new manager deletes the unfinished checkpoint.
+        """
         full = "No space left" in str(error)
-        told = f"no space left on the disk of {self.folder}" if full else reason(error)
-        self.problem = f"checkpoint {self.saving} could not be saved: {told}"
+        cause = f"no space left on the disk of {self.folder}" if full else reason(error)
+        self.problem = f"checkpoint {self.saving} could not be saved: {cause}"
         LOGGER.warning(self.problem)
-        for _ in range(3):  # each of its threads raises once
+        for _ in range(3):  # each thread of the manager raises once
             with contextlib.suppress(Exception):
                 self.manager.close()
                 break
         self.manager = self._open()
 
     def steps(self) -> list[int]:
-        """The whole checkpoints, oldest first. A run killed while it deletes an old one leaves a part of it."""
+        """The steps of the complete checkpoints, oldest first.
+
+        A run that is killed while it deletes a checkpoint leaves a part of it, which is not listed.
+        """
         return [s for s in sorted(self.manager.all_steps()) if whole(self.folder / str(s))]
 
     def latest(self) -> int | None:
-        """The newest step, None where nothing was saved."""
+        """The newest step; None if nothing was saved."""
         return max(self.steps(), default=None)
 
     def best(self) -> int | None:
-        """The step with the best metric, the later one of equals; None where none was measured."""
+        """The step with the best metric, the latest of equal ones; None if the metric was never measured."""
         return self._best(self._values())
 
     def _values(self) -> dict[int, float | None]:
-        """The metric of each checkpoint, None where it was not measured."""
+        """The metric of each checkpoint; None if it was not measured."""
         values = {}
         for step in self.steps():
             try:
                 values[step] = self.meta(step)["metrics"].get(self.best_metric)
             except Damaged as error:
-                LOGGER.warning("%s; the best one is chosen among the others", error)
+                LOGGER.warning("%s; the best checkpoint is chosen among the others", error)
         return values
 
     def _best(self, values: Mapping[int, float | None]) -> int | None:
@@ -173,31 +181,32 @@ class Checkpoints:
         return max(good)[1] if good else None
 
     def meta(self, step: int) -> dict[str, Any]:
-        """What a checkpoint says of itself.
+        """The description in a checkpoint: the JSON object given to `save`, with the fingerprints of the arrays.
 
         Raises:
-            Damaged: it is not what was written.
+            Damaged: it differs from what was written.
+            UserError: it cannot be read, and its files are not to blame, see `fault`.
         """
         try:
             arguments = ocp.args.Composite(meta=ocp.args.JsonRestore())
             meta = self.manager.restore(step, args=arguments).meta
             if meta.pop(DIGEST) != digest(meta):
-                raise ValueError("meta is not what was written")
+                raise ValueError("meta differs from what was written")
         except Exception as error:
             raise fault(self._name(step), error) from error
         return meta
 
     def restore(self, step: int, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        """Arrays of a step, laid out on the caller's mesh.
+        """The arrays of a step, laid out on the caller's mesh.
 
         Args:
-            step: one of those saved.
+            step: step of a saved checkpoint.
             wanted: {field of TrainState: tree of `jax.ShapeDtypeStruct` with shardings}; fields left out are not
                 read.
 
         Raises:
-            UserError: the checkpoint does not fit the model.
-            Damaged: it cannot be read, or is not what was written.
+            UserError: the checkpoint does not fit the model, or it cannot be read and its files are not to blame.
+            Damaged: its files cannot be read, or its arrays differ from what was written.
         """
         requested = dict(wanted)
         saved = self.meta(step)[ARRAYS]
@@ -211,23 +220,23 @@ class Checkpoints:
         try:
             arrays = self.manager.restore(step, args=ocp.args.Composite(state=arguments)).state
             if any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(arrays)):
-                raise ValueError("an array is missing")  # Orbax hands back the request
+                raise ValueError("an array is missing")  # Orbax returns the request in its place
         except Exception as error:
             wrong = error
         if not all_hosts(wrong is None):
             raise fault(self._name(step), wrong or ValueError(ELSEWHERE)) from wrong
         for name, value in fingerprints(arrays).items():
             if saved[name] != value:
-                raise Damaged(f"{self._name(step)} is damaged: {name} is {value}, {saved[name]} was written")
+                raise Damaged(f"{self._name(step)} is damaged: {name} is {value}, but {saved[name]} was written")
         return arrays
 
     def newest(self, read: Callable[[int], dict[str, Any]]) -> tuple[int, dict[str, Any], dict[str, Any]] | None:
-        """The newest checkpoint that is what was saved; None where there is none at all.
+        """The newest intact checkpoint; None if there is no checkpoint at all.
 
-        Damaged ones that are newer are told, and renamed to ``STEP.damaged``, so that their steps can be saved again.
+        Newer damaged checkpoints are logged, and renamed to ``STEP.damaged`` so that their steps can be saved again.
 
         Args:
-            read: step -> its arrays; raises `Damaged`.
+            read: function from a step to its arrays; raises `Damaged`.
 
         Returns:
             Step, meta and arrays.
@@ -235,29 +244,29 @@ class Checkpoints:
         Raises:
             UserError: all of them are damaged.
         """
-        there = sorted(self.manager.all_steps(), reverse=True)
+        steps = sorted(self.manager.all_steps(), reverse=True)
         damaged: list[tuple[int, str]] = []
-        for step in there:
+        for step in steps:
             try:
                 meta = self._meta_everywhere(step)
                 arrays = read(step)
             except Damaged as error:
                 damaged.append((step, str(error)))
                 continue
-            for bad, told in damaged:
-                LOGGER.warning("%s; it is now %d.damaged, and checkpoint %d used", told, bad, step)
+            for bad, message in damaged:
+                LOGGER.warning("%s; it is renamed to %d.damaged, and checkpoint %d is used", message, bad, step)
                 if jax.process_index() == 0:
                     shutil.rmtree(self.folder / f"{bad}.damaged", ignore_errors=True)
                     (self.folder / str(bad)).rename(self.folder / f"{bad}.damaged")
             all_hosts(True)
             self.manager.reload()
             return step, meta, arrays
-        if there:
-            raise UserError(f"{damaged[0][1]}; no other is whole. All is left as it is: choose another workdir")
+        if steps:
+            raise UserError(f"{damaged[0][1]}; no other checkpoint is intact; nothing was changed: use another workdir")
         return None
 
     def _meta_everywhere(self, step: int) -> dict[str, Any]:
-        """`meta`; damaged for all hosts where it is for one."""
+        """The same as `meta`, but if it is damaged on one host, all hosts raise."""
         wrong, meta = None, {}
         try:
             meta = self.meta(step)

@@ -1,4 +1,4 @@
-"""What is wrong with a checkpoint that cannot be used."""
+"""Detection of damaged checkpoints, and the errors to raise for them."""
 
 import hashlib
 import json
@@ -8,31 +8,34 @@ from typing import Any
 
 from vitax.errors import UserError
 
-# What a reading error says that is not the fault of the file.
+# Words of the reading errors for which the file is not to blame.
 PASSING = ("RESOURCE_EXHAUSTED", "ermission", "Too many open files", "Input/output", "Stale file")
 
 
 class Damaged(UserError):
-    """A checkpoint that is not what was saved."""
+    """A checkpoint whose contents differ from what was saved."""
 
 
 def fault(name: str, error: Exception) -> UserError:
-    """`Damaged`, but for what says nothing about the files: rights, memory, too many open files."""
+    """The error for a checkpoint that cannot be read: `Damaged`, or a plain UserError if its files are not to blame.
+
+    They are not to blame for missing permissions or memory, too many open files, or input/output errors.
+    """
     if isinstance(error, PermissionError) or any(word in str(error) for word in PASSING):
         return UserError(f"{name} cannot be read: {reason(error)}")
     return Damaged(f"{name} is damaged: {reason(error)}")
 
 
 def whole(folder: Path) -> bool:
-    """Whether the checkpoint in a folder was finished, and is not half deleted."""
+    """True if the checkpoint in a folder was finished and is not partly deleted."""
     return (folder / "state" / "_METADATA").exists() and (folder / "meta" / "metadata").exists()
 
 
 def digest(meta: Mapping[str, Any]) -> str:
-    """Of a JSON object, in whatever order its keys are."""
+    """Checksum of a JSON object, whatever the order of its keys."""
     return hashlib.blake2b(json.dumps(meta, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def reason(error: BaseException) -> str:
-    """The beginning of what is wrong: TensorStore tells pages."""
+    """The first line of an error, at most 200 characters (TensorStore writes pages); its type if there is no text."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

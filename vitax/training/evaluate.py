@@ -1,6 +1,6 @@
-"""The evaluator that every task has: the mean of its own metrics over a source, each example once.
+"""The evaluator of every task: the mean of the task's own metrics over a source, each example counted once.
 
-An evaluator is a function ``variables -> {name: value}``; it keeps nothing between calls.
+An evaluator is a function ``variables -> {name: value}``; it keeps no state between calls.
 """
 
 import time
@@ -18,16 +18,18 @@ Evaluator = Callable[[Variables], dict[str, float]]
 
 
 def mean_metrics(task: Task, batches: Callable[[], Iterable[dict[str, Any]]], mesh: Mesh, seed: int = 0) -> Evaluator:
-    """Metrics of ``task.loss`` with ``train=False``, averaged over all valid examples.
+    """The evaluator that averages the metrics of ``task.loss`` with ``train=False`` over all valid examples.
 
     Args:
         task: the objective.
-        batches: called anew for each evaluation; every batch has the same shape, padding is marked invalid.
-        mesh: where to compute.
-        seed: for tasks that draw random numbers in evaluation too: the same ones each time.
+        batches: function that returns the batches, called for each evaluation; every batch has the same shape, and
+            padding is marked invalid.
+        mesh: mesh to compute on.
+        seed: seed of tasks that draw random numbers in evaluation too; they draw the same ones each time.
 
-    The results are the task's metric names, "examples" (how many counted), "corrupt" (how many of this host's could
-    not be read) and "seconds".
+    Returns:
+        An evaluator. Its results are the task's metrics, "examples" (the number of valid examples), "corrupt" (the
+        number of this host's examples that could not be read) and "seconds".
     """
 
     def metrics(variables: Variables, batch, number):
@@ -68,7 +70,7 @@ def mean_metrics(task: Task, batches: Callable[[], Iterable[dict[str, Any]]], me
 
 
 def evaluate_all(evaluators: Mapping[str, Evaluator], variables: Variables, ema: Variables | None) -> dict[str, float]:
-    """``<split>/<metric>`` of every evaluator and, for the averaged parameters, ``<split>_ema/<metric>``."""
+    """Results of every evaluator: ``<split>/<metric>`` and, for the averaged parameters, ``<split>_ema/<metric>``."""
     results = {}
     for split, evaluator in evaluators.items():
         for suffix, chosen in (("", variables), ("_ema", ema)):

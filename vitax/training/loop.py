@@ -1,4 +1,4 @@
-"""The training loop: next batch, step, log, evaluate, save. It works for any Task and names none."""
+"""The training loop: next batch, step, log, evaluate, save. It works for any Task and names no particular one."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,12 +26,17 @@ def train(
 
     Args:
         compiled: see `vitax.training.step.compile_step`.
-        meta: what each checkpoint says of itself, besides what the loop adds.
-        profile_dir: where the trace of the chosen steps goes.
+        inputs: data and functions that the loop uses.
+        plan: intervals of logging, evaluation and saving.
+        mesh: mesh to train on.
+        checkpoints: the checkpoints of the run.
+        metrics_log: log that receives the metrics.
+        meta: description to save in each checkpoint; the loop adds its position.
+        profile_dir: folder for the profiler trace of the chosen steps.
 
     Raises:
-        TrainingError: a loss, gradient, update or parameter that is not finite; nothing of that step is saved. Or the
-            last checkpoint could not be written.
+        TrainingError: a loss, gradient, update or parameter is not finite (nothing of that step is saved), or the
+            last checkpoint or the log could not be written.
         UserError: the newest checkpoint does not fit the model or the data, or all of them are damaged.
     """
     with Session(compiled, inputs, plan, mesh, checkpoints, metrics_log, meta, profile_dir) as session:

@@ -18,7 +18,7 @@ from vitax.errors import UserError
 Params = Any
 Schedule = Callable[[jax.Array], jax.Array]
 
-# Leaves that weight decay leaves alone: biases and norm scales, tokens and positions.
+# Parameters without weight decay: biases, norm scales, tokens and positions.
 NO_DECAY = r"(bias|scale|_token)$|pos_embed"
 
 # AdamW: arXiv:1711.05101; Lion: arXiv:2302.06675; LARS: arXiv:1708.03888.
@@ -31,7 +31,7 @@ OPTIMIZERS = {
     "sgd": lambda lr, mask, wd, b1, b2, eps, momentum: optax.chain(
         optax.add_decayed_weights(wd, mask), optax.sgd(lr, momentum=momentum)
     ),
-    # As large-batch linear probes have it: neither decay nor the trust ratio for what NO_DECAY names.
+    # As in large-batch linear probes: parameters that match NO_DECAY get neither decay nor the trust ratio.
     "lars": lambda lr, mask, wd, b1, b2, eps, momentum: optax.lars(
         lr, weight_decay=wd, weight_decay_mask=mask, trust_ratio_mask=mask, momentum=momentum
     ),
@@ -46,37 +46,37 @@ def paths(params: Params) -> Params:
 
 
 def matching(params: Params, pattern: str, option: str) -> Params:
-    """A tree of bools: which paths the pattern is found in.
+    """A tree of bools: True where the pattern is found in the path.
 
     Raises:
-        UserError: none, or the pattern is no regular expression; ``option`` is named in the message.
+        UserError: the pattern matches no path, or is not a regular expression; the message names ``option``.
     """
     try:
-        found = jax.tree.map(lambda path: bool(re.search(pattern, path)), paths(params))
+        matches = jax.tree.map(lambda path: bool(re.search(pattern, path)), paths(params))
     except re.error as error:
-        raise UserError(f"{option}: {pattern!r} is no regular expression: {error}") from error
-    if not any(jax.tree.leaves(found)):
-        some = ", ".join(jax.tree.leaves(paths(params))[:5])
-        raise UserError(f"{option}: {pattern!r} matches no parameter; paths look like {some}, ...")
-    return found
+        raise UserError(f"{option}: {pattern!r} is not a regular expression: {error}") from error
+    if not any(jax.tree.leaves(matches)):
+        samples = ", ".join(jax.tree.leaves(paths(params))[:5])
+        raise UserError(f"{option}: {pattern!r} matches no parameter; paths look like {samples}, ...")
+    return matches
 
 
 def decay_mask(params: Params) -> Params:
-    """True where weight decay applies: everywhere but NO_DECAY."""
+    """A tree of bools: True where weight decay applies, for all parameters that do not match NO_DECAY."""
     return jax.tree.map(lambda path: not re.search(NO_DECAY, path), paths(params))
 
 
 def layer_factors(params: Params, decay: float) -> Params:
     """Learning-rate factor of each parameter for layer-wise decay (Clark et al. 2020, arXiv:2003.10555).
 
-    ``decay ** (depth + 1 - layer)``, where the embeddings are layer 0, ``block{i}`` is layer i + 1 and all that
-    follows is layer depth + 1 (as in arXiv:2106.08254 and arXiv:2111.06377).
+    The factor is ``decay ** (depth + 1 - layer)``, where the embeddings are layer 0, ``block{i}`` is layer i + 1 and
+    everything after the blocks is layer depth + 1 (as in arXiv:2106.08254 and arXiv:2111.06377).
 
     Raises:
-        UserError: parameters whose names tell no layer.
+        UserError: there are no blocks, or a parameter is between two blocks and so in no layer.
     """
     all_paths = jax.tree.leaves(paths(params))
-    blocks = [int(found[1]) for path in all_paths if (found := re.search(r"block(\d+)/", path))]
+    blocks = [int(match[1]) for path in all_paths if (match := re.search(r"block(\d+)/", path))]
     if not blocks:
         raise UserError("optim.layer_decay is set, but no parameter path contains 'block<number>/'")
     depth = max(blocks) + 1
@@ -84,12 +84,12 @@ def layer_factors(params: Params, decay: float) -> Params:
     between = [path for path in all_paths if re.search(r"(merge|downsample)\d+/", path)]
     if between:
         raise UserError(
-            f"optim.layer_decay knows no layer for {between[0]}, which lies between blocks; use optim.lr_factors"
+            f"optim.layer_decay has no layer for {between[0]}, which is between two blocks; use optim.lr_factors"
         )
 
     def factor(path: str) -> float:
-        if found := re.search(r"block(\d+)/", path):
-            layer = int(found[1]) + 1
+        if match := re.search(r"block(\d+)/", path):
+            layer = int(match[1]) + 1
         else:
             layer = 0 if re.match(r"(patch|pos|word|segment)_embed|embed/|\w+_token$", path) else depth + 1
         return decay ** (depth + 1 - layer)
@@ -98,10 +98,15 @@ def layer_factors(params: Params, decay: float) -> Params:
 
 
 def scaled_learning_rate(learning_rate: float, rule: str, batch_size: int) -> float:
-    """Peak learning rate for this batch: "none", "linear" (x batch / 256, arXiv:1706.02677) or "sqrt" (its root).
+    """Peak learning rate for a batch size.
+
+    Args:
+        learning_rate: peak learning rate for a batch of 256.
+        rule: "none", "linear" (times batch_size / 256, arXiv:1706.02677) or "sqrt" (times the square root of that).
+        batch_size: number of examples per update.
 
     Raises:
-        UserError: an unknown rule.
+        UserError: the rule is unknown.
     """
     powers = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
     if rule not in powers:
@@ -116,20 +121,21 @@ def make_schedule(
 
     Args:
         kind: "cosine" (arXiv:1608.03983) or "linear", both down to ``final`` at ``total``; "inverse_sqrt",
-            peak * sqrt(warmup / step) (arXiv:1706.03762, section 5.3); "constant"; or "step", which halves at each
-            of the ``milestones``.
-        peak: reached after the warm-up.
-        total, warmup: in steps, warmup < total.
-        final: of the cosine and the line.
-        milestones: shares of the run, rising, 0..1.
+            peak * sqrt(warmup / step) (arXiv:1706.03762, section 5.3); "constant"; or "step", which halves the rate
+            at each of the ``milestones``.
+        peak: learning rate at the end of the warm-up.
+        total: number of steps of the run.
+        warmup: number of steps of the warm-up, less than ``total``.
+        final: learning rate at the end of "cosine" and "linear".
+        milestones: ascending shares of the run, between 0 and 1, for "step".
 
     Raises:
-        UserError: a warm-up as long as the run, or milestones that are not ascending steps.
+        UserError: the kind is unknown, the warm-up is as long as the run, or the milestones are not ascending shares.
     """
     if not 0 <= warmup < total:
         raise UserError(
-            f"the warm-up takes {warmup} of {total} steps; make it shorter than the run, with "
-            f'--config.optim.warmup="{total // 10} steps", say'
+            f"the warm-up takes {warmup} of {total} steps; make it shorter than the run, for example with "
+            f'--config.optim.warmup="{total // 10} steps"'
         )
 
     def after(step: jax.Array) -> jax.Array:
@@ -149,15 +155,15 @@ def make_schedule(
     rising = list(milestones) == sorted(milestones) and all(0 < m < 1 for m in milestones)
     if (kind == "step") != bool(milestones) or not rising:
         raise UserError(
-            f"optim.milestones={milestones}: optim.schedule='step', and it alone, needs shares of the run that rise, "
-            "(0.5, 0.75) say"
+            f"optim.milestones={milestones}: optim.schedule='step', and no other, needs ascending shares of the run, "
+            "for example (0.5, 0.75)"
         )
     if kind not in kinds:
         raise UserError(f"optim.schedule={kind!r} is unknown; choose one of {', '.join(kinds)}")
 
     def schedule(step: jax.Array) -> jax.Array:
         step = jnp.asarray(step, jnp.float32)
-        # (step + 1): the first update moves, the update number ``warmup`` is the first at the peak.
+        # (step + 1): the first update already has an effect, and the last update of the warm-up is at the peak.
         return jnp.where(step < warmup, peak * (step + 1) / max(1, warmup), after(step))
 
     return schedule
@@ -178,23 +184,25 @@ def make_optimizer(
     lr_factors: Mapping[str, float] = MappingProxyType({}),
     freeze: tuple[str, ...] = (),
 ) -> optax.GradientTransformation:
-    """The whole update rule: clip, optimizer, learning-rate factors, freezing.
+    """The whole update rule: clipping, optimizer, learning-rate factors, freezing.
 
     Args:
         params: the parameters or their shapes; only paths are read.
         schedule: step -> learning rate.
         name: a key of OPTIMIZERS.
-        weight_decay: decoupled and multiplied by the learning rate (adamw, lion), or added to the gradient (sgd, lars).
-        b1, b2: decay rates of the moments of adamw and lion.
-        epsilon: added to the root of the second moment of adamw.
+        weight_decay: strength of weight decay, which is decoupled and multiplied by the learning rate (adamw, lion), or
+            added to the gradient (sgd, lars).
+        b1: decay rate of the first moment of adamw; in lion, of the mean that gives the direction of the update.
+        b2: decay rate of the second moment of adamw; in lion, of the mean of the gradients.
+        epsilon: number added to the root of the second moment of adamw.
         momentum: momentum of sgd and lars.
         clip_norm: largest global norm of the gradient; 0 = no clipping. Frozen parameters do not count.
-        layer_decay: see `layer_factors`; 1 = off.
-        lr_factors: {pattern: factor of the learning rate}; a parameter that several match gets the product.
+        layer_decay: decay of the learning rate per layer, see `layer_factors`; 1 = off.
+        lr_factors: {pattern: factor of the learning rate}; a parameter that several patterns match gets the product.
         freeze: patterns of parameters that stay as they are.
 
     Raises:
-        UserError: an unknown name, a number out of its range, or a pattern that matches no parameter.
+        UserError: the name is unknown, a number is out of its range, or a pattern matches no parameter.
     """
     ranges = {
         "b1": (b1, 0 <= b1 < 1, "[0, 1)"),
@@ -218,8 +226,8 @@ def make_optimizer(
     if layer_decay != 1.0:
         factors = layer_factors(params, layer_decay)
     for pattern, factor in lr_factors.items():
-        found = matching(params, pattern, "optim.lr_factors")
-        factors = jax.tree.map(lambda f, hit, by=factor: f * by if hit else f, factors, found)
+        matches = matching(params, pattern, "optim.lr_factors")
+        factors = jax.tree.map(lambda f, hit, by=factor: f * by if hit else f, factors, matches)
     if any(factor != 1.0 for factor in jax.tree.leaves(factors)):
         parts.append(_scale(factors))
     rule = optax.chain(*parts)
@@ -231,22 +239,26 @@ def make_optimizer(
 
 
 def frozen_mask(params: Params, *, freeze: tuple[str, ...] = ()) -> Params:
-    """True where one of the patterns is found; every pattern has to match something, and something has to be left.
+    """A tree of bools: True where one of the patterns is found in the path.
+
+    Args:
+        params: the parameters or their shapes; only paths are read.
+        freeze: patterns of the parameters to freeze.
 
     Raises:
-        UserError: a pattern that matches nothing, or nothing is left to be trained.
+        UserError: a pattern matches no parameter, or no parameter is left to be trained.
     """
     frozen = jax.tree.map(lambda _: False, params)
     for pattern in freeze:
-        found = matching(params, pattern, "optim.freeze")
-        frozen = jax.tree.map(lambda a, b: a or b, frozen, found)
+        matches = matching(params, pattern, "optim.freeze")
+        frozen = jax.tree.map(lambda a, b: a or b, frozen, matches)
     if all(jax.tree.leaves(frozen)):
         raise UserError(f"optim.freeze={freeze} leaves no parameter to be trained")
     return frozen
 
 
 def _scale(factors: Params) -> optax.GradientTransformation:
-    """Multiplies each update by a number of its own."""
+    """Multiplies each update by its own factor."""
 
     def update(updates, state, params=None):
         # multi_transform hands over a tree with holes where parameters are frozen.

@@ -1,4 +1,4 @@
-"""One start of a run: the state, and all that runs beside the steps: logs, prefetching, watchdog, trace, checkpoints."""
+"""One start of a run: the state, and everything beside the steps: logs, prefetching, watchdog, trace, checkpoints."""
 
 import contextlib
 import time
@@ -29,7 +29,16 @@ from vitax.training.step import Compiled, TrainState, parameter_paths
 
 
 class Plan(NamedTuple):
-    """When what happens, all in steps; 0 = only at the end (a log line, a trace: never)."""
+    """The schedule of a run, in steps.
+
+    Attributes:
+        total: length of the run.
+        log_every: interval of log lines; 0 = never.
+        eval_every: interval of evaluations; 0 = only at the end.
+        save_every: interval of checkpoints; 0 = only at the end.
+        profile_at: step at which the profiler trace begins; 0 = never.
+        profile_steps: length of the trace.
+    """
 
     total: int
     log_every: int
@@ -39,39 +48,41 @@ class Plan(NamedTuple):
     profile_steps: int = 0
 
     def due(self, step: int, every: int) -> bool:
-        """Whether what happens every so many steps, and at the end, happens after this one."""
+        """True if an event that happens every ``every`` steps, and at the end, happens after this step."""
         return step == self.total or (bool(every) and step % every == 0)
 
 
 class Feed(Protocol):
     """Training batches on the host, see `vitax.data.loader.Loader`.
 
-    corrupt: indices of the unreadable examples met so far.
+    Attributes:
+        batch_size: number of examples in a batch, over all hosts.
+        corrupt: indices of the unreadable examples met so far.
     """
 
     batch_size: int
     corrupt: set[int]
 
     def train(self, start: int = 0) -> Iterator[dict[str, np.ndarray]]:
-        """Batches from number ``start`` on, without end."""
+        """Endless batches, from number ``start`` on."""
 
     def reading(self) -> Sequence[str]:
         """Names of the examples that are being read now."""
 
 
 class Inputs(NamedTuple):
-    """What the loop is given besides the programs.
+    """Inputs of the loop besides the compiled programs.
 
     Attributes:
         feed: training batches.
         evaluators: {split: evaluator}.
         schedule: step -> learning rate, for the log.
-        unit: what an example is called in the log: "images".
-        identity: of the data; a checkpoint made with other data is refused.
-        stop: asked after each step; True = save, and return.
-        interrupting: a context in which a signal may raise `Stopped`.
-        start_from: variables of a new run, in place of the initial ones.
-        skip: whether the step undoes itself where it is not finite.
+        unit: name of the examples in the log, such as "images".
+        identity: description of the data; a checkpoint made with other data is rejected.
+        stop: function called after each step; True = save and return.
+        interrupting: function that returns a context in which a signal may raise `Stopped`.
+        start_from: variables that a new run starts from, in place of the initial ones.
+        skip: whether the step leaves the state unchanged if its numbers are not finite.
     """
 
     feed: Feed
@@ -86,11 +97,13 @@ class Inputs(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a run ended.
+    """The outcome of a run.
 
-    results: the last value of each evaluated metric.
-    seconds: spent so far, earlier starts included.
-    done: all steps, and the last evaluation; otherwise the run was told to stop, and is saved.
+    Attributes:
+        state: the last state.
+        results: the last value of each evaluated metric.
+        seconds: time spent so far, earlier starts included.
+        done: whether all steps and the last evaluation are done; otherwise the run was stopped, and is saved.
     """
 
     state: TrainState
@@ -100,11 +113,10 @@ class Outcome(NamedTuple):
 
 
 class Session:
-    """One start of a run. On entering, the state is restored, and an evaluation that an interruption left out is made;
-    on leaving, everything is written and closed.
+    """One start of a run. Entering it makes up for an interrupted evaluation; leaving it writes and closes everything.
 
     Attributes:
-        stopping: whether the run was told to stop.
+        stopping: whether the run is to stop.
         pending: whether an evaluation was due and is not done.
         measured: the results of the evaluation after this step.
         results: the last results of all evaluations.
@@ -128,7 +140,7 @@ class Session:
         self.began -= self.saved["seconds"]
         inputs.feed.corrupt.update(self.saved["corrupt"])
         self.results = dict(self.saved["metrics"])
-        self.measured: dict[str, float] = {}  # by the evaluation after this step
+        self.measured: dict[str, float] = {}  # results of the evaluation after this step
         self.stopping, self.pending = False, False
         self.problems: list[str] = []
         self.watchdog = Watchdog()
@@ -152,7 +164,7 @@ class Session:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         try:
-            # On an error, what was being saved when a later step failed is still good. Other hosts may be anywhere.
+            # After an error, a save that had begun before is still good; but other hosts may not be waiting for it.
             if kind is None or jax.process_count() == 1:
                 self.problems = [problem for problem in (self.checkpoints.wait(),) if problem]
         finally:
@@ -163,7 +175,7 @@ class Session:
             self.tracer.stop()
 
     def steps(self) -> Iterator[int]:
-        """The steps that are left, until the run is told to stop."""
+        """The remaining steps, until the run is to stop."""
         for step in range(self.start + 1, self.plan.total + 1):
             if self.stopping:
                 return
@@ -171,12 +183,12 @@ class Session:
             yield step
 
     def next_batch(self) -> Batch:
-        """The next batch on the devices, the wait for it counted."""
+        """The next batch on the devices; the time waited for it is recorded."""
         with jax.set_mesh(self.mesh):
             return self.recorder.wait_for(self.batches, self.inputs.feed.reading)
 
     def step(self, step: int, batch: Batch) -> None:
-        """Starts a step on the devices, and records what the one before it reported."""
+        """Starts a step on the devices, and records the metrics of the step before it."""
         self.tracer.before(step)
         with jax.set_mesh(self.mesh):
             self.state, reported = self.compiled.step(self.state, batch)
@@ -187,9 +199,9 @@ class Session:
         """Writes the means since the last line of the log.
 
         Raises:
-            TrainingError: something is not finite.
+            TrainingError: a number is not finite.
         """
-        self.recorder.read()  # first: what it finds is counted in this line
+        self.recorder.read()  # first, so that a step that it skips is counted in this line
         corrupt = len(self.inputs.feed.corrupt)
         extra = {"train/learning_rate": float(self.inputs.schedule(jnp.asarray(step - 1))), "data/corrupt": corrupt}
         self.recorder.line(step, extra | self.check.counts())
@@ -199,14 +211,14 @@ class Session:
         return self.recorder.pause()
 
     def ask_to_stop(self, step: int) -> None:
-        """Learns whether the run shall stop after this step."""
+        """Asks whether the run is to stop after this step."""
         self.stopping = self.inputs.stop(step)
 
     def evaluate(self, step: int) -> None:
-        """Runs all evaluators, unless the run was told to stop or a signal comes first: then the evaluation is pending.
+        """Runs all evaluators; if the run is to stop, or a signal arrives first, the evaluation stays pending.
 
         Raises:
-            TrainingError: the step is not finite.
+            TrainingError: a number of the step is not finite.
         """
         self.pending = True
         if self.stopping:
@@ -220,7 +232,7 @@ class Session:
             self.stopping = True
             return
         except Exception:
-            if jax.process_count() == 1:  # what was learned is not lost to what cannot be tested
+            if jax.process_count() == 1:  # a failed evaluation must not lose the training
                 self.save(step)
             raise
         self.pending, self.measured, self.results = False, measured, measured
@@ -231,10 +243,10 @@ class Session:
         """Starts to save a checkpoint.
 
         Args:
-            again: one of that step exists, from before its evaluation.
+            again: whether a checkpoint of that step exists, from before its evaluation.
 
         Raises:
-            TrainingError: the step is not finite; nothing of it is saved.
+            TrainingError: a number of the step is not finite; nothing of it is saved.
         """
         self.recorder.read()
         position = {
@@ -251,22 +263,20 @@ class Session:
         save(step, self.state, {**self.meta, **position})
 
     def outcome(self) -> Outcome:
-        """How the run ended.
+        """The outcome of the run.
 
         Raises:
-            TrainingError: something could not be written.
+            TrainingError: the last checkpoint or the log could not be written.
         """
         if self.problems:
-            raise TrainingError(
-                f"{'; '.join(self.problems)}; once that is mended, the same command continues from the newest checkpoint"
-            )
+            raise TrainingError(f"{'; '.join(self.problems)}; fix this, and the same command continues the run")
         return Outcome(self.state, self.results, time.monotonic() - self.began, done=not self.stopping)
 
 
 def _begin(
     compiled: Compiled, inputs: Inputs, mesh: Mesh, checkpoints: Checkpoints
 ) -> tuple[int, TrainState, dict[str, Any]]:
-    """The step to start from, the state there, and what `Session.save` wrote beside it."""
+    """The step to start from, the state at that step, and the description that `Session.save` saved with it."""
     requested = compiled.abstract_state._asdict()
     newest = checkpoints.newest(lambda step: checkpoints.restore(step, requested))
     if newest is None:
@@ -280,7 +290,7 @@ def _begin(
     if saved["data"] != inputs.identity:
         raise UserError(
             f"the data are not those of checkpoint {start}: {_changes(saved['data'], inputs.identity)}; "
-            "restore them, or start another run"
+            "restore the former data, or start another run"
         )
     return start, TrainState(**arrays), saved
 

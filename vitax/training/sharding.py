@@ -1,4 +1,4 @@
-"""Which array lies where on the mesh."""
+"""The layout of arrays on the mesh."""
 
 from collections import deque
 from collections.abc import Generator, Iterable
@@ -13,12 +13,12 @@ from vitax.mesh import batch_sharding
 
 
 def fsdp_spec(shape: tuple[int, ...], devices: int, min_size: int = 2**14) -> P:
-    """Splits an array along its largest axis that the devices divide; small arrays and odd ones stay whole.
+    """Splits an array along its largest axis that the devices divide; small and indivisible arrays stay whole.
 
     Args:
-        shape: of the array.
-        devices: on the mesh axis "fsdp".
-        min_size: arrays of fewer elements are not worth the communication.
+        shape: shape of the array.
+        devices: number of devices on the mesh axis "fsdp".
+        min_size: smallest number of elements to split; smaller arrays are not worth the communication.
     """
     size = int(np.prod(shape))
     candidates = [axis for axis, length in enumerate(shape) if length % devices == 0]
@@ -29,22 +29,22 @@ def fsdp_spec(shape: tuple[int, ...], devices: int, min_size: int = 2**14) -> P:
 
 
 def state_shardings(abstract_state: Any, mesh: Mesh) -> Any:
-    """A sharding for each array of a tree, by `fsdp_spec`. Optimizer moments lie as their parameters do."""
+    """A sharding for each array of a tree, by `fsdp_spec`. Optimizer moments are split like their parameters."""
     return jax.tree.map(lambda x: NamedSharding(mesh, fsdp_spec(x.shape, mesh.shape["fsdp"])), abstract_state)
 
 
 def to_device(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """This host's rows of a batch, as part of global arrays whose leading axis is split over all devices."""
+    """Global arrays made of each host's rows of a batch; their leading axis is split over all devices."""
     sharding = batch_sharding(mesh)
     return {
         name: jax.make_array_from_process_local_data(sharding, np.asarray(value))
         for name, value in batch.items()
-        if name != "index"  # for messages on the host only
+        if name != "index"  # only for messages on the host
     }
 
 
 def prefetch(batches: Iterable[dict[str, np.ndarray]], mesh: Mesh, ahead: int = 2) -> Generator[dict[str, jax.Array]]:
-    """Starts the transfer of the next batches while the device works; at most ``ahead`` wait there."""
+    """Starts the transfer of the next batches while the device works; at most ``ahead`` of them wait on the device."""
     queue: deque = deque()
     for batch in batches:
         queue.append(to_device(batch, mesh))

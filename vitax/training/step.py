@@ -22,14 +22,14 @@ class TrainState(NamedTuple):
     params: Any
     collections: dict[str, Any]  # the other collections of the variables
     opt_state: Any
-    ema: Any  # moving average of params, or {} where none is kept
+    ema: Any  # moving average of params, or {} if none is kept
 
     @property
     def variables(self) -> Variables:
         return {"params": self.params, **self.collections}
 
     def starting_from(self, variables: Variables) -> "TrainState":
-        """This state, freshly initialised, with the variables given (host arrays) in place of its own."""
+        """This freshly initialised state with the given variables (host arrays) in place of its own."""
 
         def put(old: jax.Array, new: np.ndarray) -> jax.Array:
             new = np.asarray(new, old.dtype)
@@ -52,7 +52,7 @@ class TrainState(NamedTuple):
 
 
 class Health(NamedTuple):
-    """Norms of every parameter's arrays, in the order of `parameter_paths`; what is not finite is found by name."""
+    """The loss, and norms for every parameter in the order of `parameter_paths`, so that a bad one can be named."""
 
     parameter: jax.Array  # [number of parameters] float32, before the update
     loss: jax.Array  # []
@@ -61,19 +61,19 @@ class Health(NamedTuple):
 
 
 class StepMetrics(NamedTuple):
-    """What one step reports; stays on the device until somebody asks."""
+    """Metrics and health of one step; they stay on the device until they are read."""
 
     metrics: dict[str, metrics.Metric]
     health: Health
 
 
 def parameter_paths(params: Any) -> list[str]:
-    """Paths in the order of `Health`'s arrays."""
+    """Paths of the parameters, in the order of the arrays of `Health`."""
     return jax.tree.leaves(paths(params))
 
 
 def make_init(task: Task, optimizer: optax.GradientTransformation, seed: int, ema: bool):
-    """``batch -> TrainState``; the batch's values are not used, only its shapes."""
+    """The function ``batch -> TrainState``, which uses only the shapes of the batch, not its values."""
 
     def init(batch: Batch) -> TrainState:
         variables = dict(task.init(jax.random.key(seed), batch))
@@ -98,22 +98,22 @@ def make_step(
     frozen: Any = None,
     skip: bool = False,
 ):
-    """``(state, batch) -> (state, StepMetrics)``, a pure function.
+    """The pure function ``(state, batch) -> (state, StepMetrics)``.
 
     Args:
         task: the objective.
         optimizer: the update rule.
-        seed: all randomness of update number n is ``fold_in(key(seed), n)``.
-        accumulate: micro-batches per update; must divide the batch.
-        ema_decay: of the moving average, 0 = none. It warms up as
-            min(decay, (1 + step) / (10 + step)), TensorFlow's rule: short runs would otherwise keep their beginning.
-        frozen: tree of bools like the parameters; where True, no gradient is computed. None = nowhere.
-        skip: leave everything but ``step`` as it was where loss, gradient or update is not finite.
+        seed: seed of all randomness; update number n uses ``fold_in(key(seed), n)``.
+        accumulate: number of micro-batches per update; must divide the batch size.
+        ema_decay: decay of the moving average, 0 = none. It warms up as min(decay, (1 + step) / (10 + step)),
+            TensorFlow's rule; otherwise the average of a short run would be dominated by its initial parameters.
+        frozen: tree of bools like the parameters; where True, no gradient is computed. None = nothing is frozen.
+        skip: whether to leave everything but ``step`` unchanged if the loss, a gradient or an update is not finite.
     """
 
     def gradients(state: TrainState, collections, batch: Batch, key: jax.Array):
         def loss_fn(params):
-            if frozen is not None:  # told before the gradient, so that none flows through frozen layers
+            if frozen is not None:  # before the gradient, so that none flows through frozen layers
                 stop = lambda x, yes: jax.lax.stop_gradient(x) if yes else x
                 params = jax.tree.map(stop, params, frozen)
             loss, aux = task.loss({"params": params, **collections}, batch, key, True)
@@ -123,13 +123,13 @@ def make_step(
         return loss, aux, grads
 
     def accumulated(state: TrainState, batch: Batch, key: jax.Array):
-        # Micro-batch i takes rows i, i + n, ...: each device keeps its own rows, nothing travels.
+        # Micro-batch i takes rows i, i + n, ...: each device keeps its own rows, and nothing is transferred.
         micro = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
 
         def body(carry, xs):
             collections, totals, weighted = carry
-            i, one = xs
-            _, aux, grads = gradients(state, collections, one, jax.random.fold_in(key, i))
+            i, micro_batch = xs
+            _, aux, grads = gradients(state, collections, micro_batch, jax.random.fold_in(key, i))
             count = aux.metrics["loss"][1]
             totals = jax.tree.map(jnp.add, totals, aux.metrics)
             weighted = jax.tree.map(lambda total, g: total + count * g, weighted, grads)
@@ -169,12 +169,12 @@ def make_step(
 
 
 def _norms(tree: Any) -> jax.Array:
-    # Not linalg.norm of a flattened array: the reshape would gather what is split over devices.
+    # Not linalg.norm of a flattened array: the reshape would gather an array that is split over devices.
     return jnp.stack([jnp.sqrt(jnp.square(x.astype(jnp.float32)).sum()) for x in jax.tree.leaves(tree)])
 
 
 def abstract(shapes: Any, mesh: Mesh) -> Any:
-    """Adds to each `jax.ShapeDtypeStruct` of a state where it lies on the mesh."""
+    """Adds to each `jax.ShapeDtypeStruct` of a state its sharding on the mesh."""
     return jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         shapes,
@@ -183,10 +183,10 @@ def abstract(shapes: Any, mesh: Mesh) -> Any:
 
 
 class Compiled(NamedTuple):
-    """The programs of one run, compiled ahead of time: a second compilation cannot happen."""
+    """The programs of one run, compiled ahead of time, so that a second compilation cannot happen."""
 
     init: Callable[[], TrainState]
-    step: Any  # a compiled (state, batch) -> (state, StepMetrics), which uses up the state given
+    step: Any  # a compiled (state, batch) -> (state, StepMetrics), which consumes its state
     abstract_state: TrainState  # shapes, dtypes and shardings
 
 
@@ -194,8 +194,10 @@ def compile_step(init: Any, step: Any, batch: Any, mesh: Mesh) -> Compiled:
     """Compiles initialisation and step for one batch shape on one mesh.
 
     Args:
-        init, step: from `make_init` and `make_step`.
-        batch: `jax.ShapeDtypeStruct` with sharding for each array of the batch.
+        init: function from `make_init`.
+        step: function from `make_step`.
+        batch: {name: `jax.ShapeDtypeStruct` with sharding} of the arrays of a batch.
+        mesh: mesh to run on.
     """
 
     def init_from_shapes() -> TrainState:
