@@ -57,8 +57,16 @@ REST = {
 
 def pytest_configure(config):
     """Plain `pytest` leaves the rest out; a file that is named is run whole."""
-    if not hasattr(config, "workerinput") and not config.option.markexpr and config.args_source.name == "TESTPATHS":
+    if hasattr(config, "workerinput"):
+        config.option.markexpr = config.workerinput["markexpr"]
+    elif not config.option.markexpr and config.args_source.name == "TESTPATHS":
         config.option.markexpr = "not rest"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """Tells a worker of pytest-xdist which tests to leave out."""
+    node.workerinput["markexpr"] = node.config.option.markexpr
 
 
 @pytest.hookimpl(tryfirst=True)

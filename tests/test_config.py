@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from test_pipelines import jpeg, write_bitext, write_table, write_tar
 
-from vitax import build, cli, config, config_file, schema
+from vitax import build, cli, config, config_file, config_help, schema
 from vitax.data.source import Arrays, Splits
 from vitax.errors import UserError
 from vitax.pipelines import images
-from vitax.resolve import resolve
+from vitax.resolve import renamed, resolve
 from vitax.tasks import TASKS
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
@@ -206,6 +206,22 @@ def test_differences_name_key_and_both_values():
     assert config.differences(old, new) == ["a.b: 1 -> 3", "a.c: 2 -> '(absent)'", "d: '(absent)' -> 4"]
 
 
+def test_every_key_has_a_meaning():
+    """``--help`` prints it, and docs/config.md."""
+    for path in CONFIGS:
+        values = load(path, "demo")
+        described = config_help.key_meanings(values)
+        assert not [key for key in config.flatten(values) if not described.get(key) and key.count(".") < 2], path
+    text = (CONFIGS[0].parent.parent / "docs" / "config.md").read_text()
+    assert text == config_help.reference(), "python -m vitax.config_help > docs/config.md"
+
+
+def test_old_names_still_work():
+    old = {"data": {"name": "pictures", "patches_per_picture": 3}, "evals": {"pictures": 7}, "seed": 1}
+    assert renamed(old) == {"data": {"name": "images", "patches_per_image": 3}, "evals": {"images": 7}, "seed": 1}
+    assert old["data"]["name"] == "pictures", "a copy is changed"
+
+
 def test_keys_are_keyword_only_arguments():
     def function(given, *, knob: int = 3): ...
 
@@ -230,6 +246,17 @@ def test_the_command_line_overrides_and_explains(tmp_path):
     assert values["data"]["image_size"] == (8, 4)
     assert parse("--config", f"{VIT}:demo")["seed"] == 0
     assert parse(base, "--config.optim.freeze=('embed','head')")["optim"]["freeze"] == ("embed", "head")
+    assert parse(base, "--config.data.name=pictures", "--config.data.path=x")["data"]["name"] == "images"
+    smoothed = parse(base, "--config.task.label_smoothing=0.1", "--config.optim.clip_norm=")
+    assert smoothed["optim"]["clip_norm"] == 0.0, "the default, not the value of the file"
+    other = ("--config.task.name=masked_image", "--config.model.name=mae")
+    gone = [
+        f"--config.{key}=" for key in ("model.pooling", "model.class_token", "task.label_smoothing", "model.drop_path")
+    ]
+    for key in ("model.pooling", "model.class_token"):
+        with pytest.raises(UserError, match=f"config.{key} is unknown"):
+            parse(base, *other, *(flag for flag in gone if key not in flag))
+    assert "pooling" not in parse(base, *other, *gone)["model"]
     for argv, message in {
         ("--config.model.dpth=2",): "no key 'model.dpth'; did you mean 'depth'",
         ("--config.model.depth=two",): "config.model.depth=two",

@@ -55,7 +55,7 @@ def test_images(name, tmp_path, files):
     else:
         assert row["class"] == row["top"][0]["label"]
     panels = 2 + (len(run.model.stages) if name == "dynamic_vit" else 0)
-    assert width(row["output"]) == 360 * panels, "the image, what is kept of it, and a map"
+    assert width(row["output"]) == 510 * panels, "the image, what is kept of it, and a map"
 
 
 @pytest.mark.parametrize("name", ["vit", "dynamic_vit", "mae", "clip", "swin", "fnet"])

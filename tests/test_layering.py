@@ -161,6 +161,21 @@ def test_every_module_has_its_place_and_a_name_that_says_something():
     assert not {"utils", "util", "helpers", "common", "misc"} & {path.stem for path in files()}
 
 
+READERS = ("build", "reading", "resolve", "schema", "config", "config_file", "config_help")
+
+
+def test_two_modules_read_the_values_of_a_config():
+    """`build` and `reading`, and those below that know no single key."""
+    for path in files():
+        if layer(path) in READERS or layer(path).startswith("pretrained"):
+            continue  # a config.json of other projects is another thing
+        for node in ast.walk(ast.parse(path.read_text())):
+            key = node.slice if isinstance(node, ast.Subscript) else None
+            if isinstance(key, ast.Constant) and isinstance(node.value, ast.Name | ast.Attribute):
+                name = node.value.id if isinstance(node.value, ast.Name) else node.value.attr
+                assert name != "config", f"{path}:{node.lineno} reads a key of a config"
+
+
 def test_training_names_no_objective_and_no_model():
     families = "vit mae swin swinir nat clip bert mixer fnet dynamicvit transformer"
     names = {*MODELS, *TASKS, *families.split(), "image", "label", "token", "pixel"}

@@ -118,7 +118,10 @@ def test_a_damaged_run_is_refused_in_a_sentence(verb, copied):
     for path in (workdir / "checkpoints").glob("*/meta/metadata"):
         path.write_text(path.read_text()[:-40])
     for name, *arguments in (("main",), ("main", "--mode=eval"), ("predict",)):
-        refused(verb(name, f"--workdir={workdir}", *arguments), "is damaged")
+        done = verb(name, f"--workdir={workdir}", *arguments)
+        assert done.returncode == 2, done.stderr
+        assert "Traceback" not in done.stderr
+        assert any(line.startswith("error: ") and "is damaged" in line for line in done.stderr.splitlines())
 
 
 def test_a_workdir_is_never_mixed_up(verb, copied, tmp_path):
@@ -195,14 +198,13 @@ def test_a_config_is_timed(verb, mode):
 
 def test_runs_in_one_process_leave_nothing_behind(verb, tmp_path):
     """As in a notebook or a sweep: the lock is released, log files are closed, two runs have two folders."""
-    handlers = list(logging.getLogger().handlers)
     for _ in range(2):
         done = verb("main", *short("vit_b16"))
         assert done.returncode == 0, done.stderr
     first, _ = sorted((tmp_path / "runs").iterdir())
     again = verb("main", f"--workdir={first}")
     assert again.returncode == 0, again.stderr
-    assert len(logging.getLogger().handlers) == 1 >= len(handlers) - 1
+    assert not [h for h in logging.getLogger().handlers if isinstance(h, logging.FileHandler)]
 
 
 def test_the_machine_is_looked_at(verb, tmp_path):
@@ -221,7 +223,7 @@ def test_debug_shows_the_traceback_and_help_helps(verb):
     assert "Traceback" in shown.stderr
     helped = verb("main", DEMO, "--help")
     assert "--config.optim.layer_decay=1.0" in helped.stdout
-    assert "factor of the learning rate" in helped.stdout  # the meaning of that key
+    assert "share of the target that is spread over all classes" in helped.stdout  # the meaning of a key
     helped = verb("main", "--help")
     assert helped.returncode == 0
     assert "--overwrite" in helped.stdout

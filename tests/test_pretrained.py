@@ -426,7 +426,10 @@ def test_load_into_a_model_that_there_is():
 
 
 def test_the_command_line_says_what_a_file_is(tmp_path, capsys):
-    from vitax.pretrained.__main__ import start
+    from vitax.pretrained.__main__ import COMMAND
+
+    def start(arguments):
+        COMMAND.start(["pretrained", *arguments])
 
     path = tmp_path / "w.npz"
     np.savez(path, **case("swin_ms").weights)

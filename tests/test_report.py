@@ -194,7 +194,7 @@ def test_loss_is_the_first_panel_and_speed_the_last():
     names = ("train/images_per_second", "train/data_wait", "train/other", "test/accuracy", "train/loss")
     single = {"test/once": (np.array([2]), np.array([1.0]))}
     figures = panels({"run": dict.fromkeys(names, line) | single}, "test/accuracy")
-    titles = [figure.axes[0].get_title() for figure in figures]
+    titles = [figure.axes[0].get_title() for figure in figures.values()]
     assert titles == ["loss", "accuracy", "other", "images per second", "data wait"]
 
 

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from vitax import build, environment
 from vitax.backend import start_jax
 from vitax.cli import Arguments, Command, Flag
+from vitax.config import changed
 from vitax.errors import UserError
 from vitax.macs import count_macs
 from vitax.monitoring import log
@@ -49,13 +50,12 @@ def run(arguments: Arguments) -> None:
     Raises:
         UserError: a number out of its range.
     """
-    flags, config = arguments.flags, arguments.config
+    flags = arguments.flags
     if flags["steps"] < 1 or flags["warmup"] < 1 or flags["batch"] < 0:
         raise UserError("--steps and --warmup must be at least 1, and --batch must not be negative")
     start_jax()
     log.start_logging()
-    if flags["batch"]:
-        config["batch_size"] = flags["batch"]
+    config = changed(arguments.config, {"batch_size": flags["batch"]} if flags["batch"] else {})
     examples, classes = flags["examples"], flags["classes"]
     pipeline = placeholder_pipeline(config, examples, classes) if examples else None
     built = build.build(config, None, pipeline)

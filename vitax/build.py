@@ -30,7 +30,7 @@ from vitax.tasks import TASKS, Task, Variables
 from vitax.training.evaluate import Evaluator, mean_metrics
 from vitax.training.optim import Schedule, frozen_mask, make_optimizer
 from vitax.training.session import Plan
-from vitax.training.step import TrainState, make_init, make_step
+from vitax.training.step import TrainState, first_state, make_init, make_step
 
 
 class Run(NamedTuple):
@@ -111,13 +111,14 @@ def build(
     ema_decay = call(Average, "optim", config["optim"]).ema_decay
     if not 0 <= ema_decay < 1:
         raise UserError(f"config.optim.ema_decay={ema_decay} must lie in [0, 1)")
-    params = _shapes(task.init, mesh, jax.random.key(0), batch)["params"]
+    variables = _shapes(task.init, mesh, jax.random.key(0), batch)
+    params = variables["params"]
     optimizer = call(make_optimizer, "optim", config["optim"], params, curve)
     init = make_init(task, optimizer, top.seed, ema=bool(ema_decay))
     frozen = call(frozen_mask, "optim", config["optim"], params)
     skip = top.on_nan == "skip"
     step = make_step(task, optimizer, top.seed, top.accumulate, ema_decay, frozen, skip)
-    shapes = _shapes(init, mesh, batch)
+    shapes = _shapes(lambda v: first_state(v, optimizer, bool(ema_decay)), mesh, variables)
     _shapes(step, mesh, shapes, batch)  # fails if the parts do not fit together, before they are compiled
     evaluated = Given(task, model, pipeline.splits, pipeline.reader, clean, test, mesh, top.seed)
     evaluations = build_evaluations(config, evaluated)

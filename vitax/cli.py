@@ -110,22 +110,22 @@ class Command(NamedTuple):
         Raises:
             UserError: something on the command line cannot be understood.
         """
-        argv, values = list(argv), flags.FlagValues()
+        typed, values = list(argv), flags.FlagValues()
         for flag in (*self.flags, DEBUG):
             flag.define(values)
-        helping = any(argument in ("--help", "-h") for argument in argv[1:])
-        spec = value_of(argv, "config")
-        config = None
+        helping = any(argument in ("--help", "-h") for argument in typed[1:])
+        spec = value_of(typed, "config")
+        config, rest = None, typed
         if self.config == "required" or (self.config == "optional" and spec):
-            config, argv = self._config(argv, spec, helping)
+            config, rest = self._config(typed, spec, helping)
         if helping:
             _print_help(self.usage, values, config)
-        positional = _parse_flags(values, config, argv)
+        positional = _parse_flags(values, config, rest)
         if positional and not self.positional:
             raise UserError(f"{' '.join(positional)!r} is not understood; options begin with --")
         changed = renamed(values.config.to_dict()) if config is not None else {}
         flag_values = {flag.name: values[flag.name].value for flag in (*self.flags, DEBUG)}
-        return Arguments(flag_values, changed, spec, positional, list(argv))
+        return Arguments(flag_values, changed, spec, positional, typed)
 
     def _config(self, argv: list[str], spec: str, helping: bool) -> tuple[dict[str, Any] | None, list[str]]:
         """The resolved config before ``--config.key=value`` changes it, and the arguments that remain to be parsed."""

@@ -171,6 +171,15 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def changed(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a config with other values: {"model.depth": 6, "batch_size": 8}."""
+    copy = {key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()}
+    for key, value in values.items():
+        section, _, name = key.rpartition(".")
+        (copy[section] if section else copy)[name] = value
+    return copy
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """A line such as ``model.depth: 12 -> 6`` for each key whose values differ."""
     a, b = flatten(old), flatten(new)

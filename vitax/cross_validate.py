@@ -19,6 +19,7 @@ from vitax.cli import Arguments, Command, Flag, without_flag
 from vitax.errors import UserError
 from vitax.monitoring import log
 from vitax.monitoring.log import say
+from vitax.reading import num_folds
 
 FLAGS = (Flag("workdir", "", "folder of the runs; empty: runs/NAME-DATE"),)
 
@@ -29,7 +30,7 @@ def run(arguments: Arguments) -> int:
     Raises:
         UserError: there is no --config, or there are fewer than two folds.
     """
-    count = arguments.config["data"].get("num_folds", 0)
+    count = num_folds(arguments.config) if arguments.config else 0
     if count < 2:
         raise UserError("give --config.data.num_folds=N with N of at least 2, and labelled data")
     if not arguments.spec:

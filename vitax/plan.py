@@ -19,6 +19,7 @@ import jax
 from vitax import build
 from vitax.backend import start_jax
 from vitax.cli import Arguments, Command, Flag
+from vitax.config import changed
 from vitax.errors import UserError
 from vitax.macs import count_macs
 from vitax.monitoring import log
@@ -213,11 +214,8 @@ def search(
 ) -> int:
     """Tries changes until one fits, and returns the exit code: 0, or 1 if none fits."""
     for changes in candidates(run, limit, needs):
-        changed = {k: dict(v) if isinstance(v, dict) else v for k, v in config.items()}
-        for key, value in changes.items():
-            section, _, name = key.rpartition(".")
-            (changed[section] if section else changed)[name] = value
-        changed_needs = measure(build.build(changed, None, pipeline, devices), compiling)
+        other = build.build(changed(config, changes), None, pipeline, devices)
+        changed_needs = measure(other, compiling)
         options = " ".join(f"--config.{key}={value}" for key, value in changes.items())
         fits = changed_needs.total <= limit
         say(f"{'fits' if fits else 'no':<9}{size(changed_needs.total)} with {options}")

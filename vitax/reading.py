@@ -6,7 +6,7 @@ import flax.linen as nn
 
 from vitax import build
 from vitax.config import call
-from vitax.pipelines import Reader
+from vitax.pipelines import KINDS, Reader
 from vitax.schema import Config
 from vitax.sections import Average, Evals, Top
 from vitax.tasks import Task
@@ -78,3 +78,13 @@ def outline(config: Config) -> Outline:
 def best_of(config: Config) -> Evals:
     """The settings of evaluation of a run, which define its best checkpoint."""
     return call(Evals, "evals", config["evals"])
+
+
+def reads_images(config: Config) -> bool:
+    """True if an example of a run is an image of a fixed size, and nothing else."""
+    return build.kind_of(config) is KINDS["images"]
+
+
+def num_folds(config: Config) -> int:
+    """The number of folds for cross-validation; 0 if there are none."""
+    return config["data"].get("num_folds", 0)

@@ -7,6 +7,7 @@ from vitax import build
 from vitax.data.source import Splits
 from vitax.errors import UserError
 from vitax.pipelines import Pipeline
+from vitax.reading import reads_images
 from vitax.schema import Config
 
 
@@ -44,7 +45,7 @@ def placeholder_pipeline(config: Config, examples: int, classes: int) -> Pipelin
     Raises:
         UserError: the run takes no images, or a number is less than 1.
     """
-    if "image_size" not in config["data"] or "length" in config["data"]:
+    if not reads_images(config):
         raise UserError("--examples replaces images only; texts need their tokenizer: give data")
     if min(examples, classes) < 1:
         raise UserError(f"--examples={examples} and --classes={classes} must be at least 1")

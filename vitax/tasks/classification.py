@@ -18,7 +18,7 @@ def classification(
     Args:
         model: module with a field ``num_classes`` that maps [B, H, W, C] images to [B, K] logits.
         spec: specification of the images.
-        label_smoothing: 0..1, see `losses.smooth_labels`; only while training.
+        label_smoothing: share of the target that is spread over all classes, 0..1; only while training.
         mixup: alpha of mixup, 0 = off, see `augment.mixup_or_cutmix`; only while training.
         cutmix: alpha of CutMix, 0 = off, see `augment.mixup_or_cutmix`; only while training.
 

@@ -14,7 +14,7 @@ def text_classification(model: nn.Module, spec: TextSpec, *, label_smoothing: fl
     Args:
         model: `vitax.models.bert.BERT` or `vitax.models.fnet.FNet` with ``heads`` "classes".
         spec: specification of the texts.
-        label_smoothing: 0..1, see `losses.smooth_labels`; only while training.
+        label_smoothing: share of the target that is spread over all classes, 0..1; only while training.
 
     Batches: "tokens", "segments" [B, L] int, "label" [B] int, "valid" [B] bool. Predictions: "logits" and
     "probabilities" [B, K], "features" [B, D].

@@ -72,19 +72,24 @@ def parameter_paths(params: Any) -> list[str]:
     return jax.tree.leaves(paths(params))
 
 
+def first_state(variables: Variables, optimizer: optax.GradientTransformation, ema: bool) -> TrainState:
+    """The state before the first step, with these variables."""
+    collections = {name: tree for name, tree in variables.items() if name != "params"}
+    params = variables["params"]
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        collections=collections,
+        opt_state=optimizer.init(params),
+        ema=jax.tree.map(jnp.copy, params) if ema else {},
+    )
+
+
 def make_init(task: Task, optimizer: optax.GradientTransformation, seed: int, ema: bool):
     """The function ``batch -> TrainState``, which uses only the shapes of the batch, not its values."""
 
     def init(batch: Batch) -> TrainState:
-        variables = dict(task.init(jax.random.key(seed), batch))
-        params = variables.pop("params")
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            collections=variables,
-            opt_state=optimizer.init(params),
-            ema=jax.tree.map(jnp.copy, params) if ema else {},
-        )
+        return first_state(dict(task.init(jax.random.key(seed), batch)), optimizer, ema)
 
     return init
 
