@@ -36,9 +36,7 @@ COSTLY = {
     "subprocess": "starts processes",
     "verb": "runs commands in this process",
     "trained": "trains a run, once for all tests",
-    "recipe": "builds a recipe at full size",
     "vitax.build.build": "builds a run and traces its step",
-    "vitax.models.catalogue.build": "traces a model of a published size",
     "TASKS": "compiles an objective",
     "vitax.training.step": "compiles training steps",
     "golden.case": "compares with outputs of official code",
@@ -49,6 +47,8 @@ COSTLY = {
 }
 # A test that uses one of these is left out of plain `pytest`; .ci/run has it.
 REST = {
+    "recipe": "builds a recipe at full size",
+    "vitax.models.catalogue.build": "traces a model of a published size",
     "nbclient.client.NotebookClient": "runs a notebook",
     "fuzzing": "tries random inputs",
     "torch": "runs a peer's code",

@@ -1,5 +1,6 @@
 """A small model of every family, with something to feed it."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -141,6 +142,13 @@ def variables_of(model, inputs, seed=0):
         return np.float32(0.1) * noise
 
     return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def run(model, variables, *inputs, **options):
+    """``model.apply`` as one program: called as it is, each of its operations would be compiled by itself."""
+    arrays = {name: x for name, x in options.items() if isinstance(x, np.ndarray | jax.Array)}
+    fixed = {name: x for name, x in options.items() if name not in arrays}
+    return jax.jit(functools.partial(model.apply, **fixed))(variables, *inputs, **arrays)
 
 
 def total(out):

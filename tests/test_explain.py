@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from small import SMALL, variables_of
+from small import run as apply
 
 from vitax.errors import UserError
 from vitax.explain import maps
@@ -29,7 +30,7 @@ def small_scores(name):
         example = np.random.default_rng(1).normal(size=(1, side, side, 3)).astype(np.float32)
     variables = variables_of(model, case.inputs if case.family == "clip" else (example,))
     if case.family == "clip":
-        text = model.apply(variables, case.inputs[1], method="encode_text")
+        text = apply(model, variables, case.inputs[1], method="encode_text")
         return lambda x: model.apply(variables, x, method="encode_image") @ text.T, example
     if name in ("bert", "fnet-hybrid"):
         return lambda x: model.apply(variables, x)["next_logits"], example
@@ -150,7 +151,7 @@ def test_layers_follow_the_order_of_what_is_kept_from_them_on():
     case = SMALL["dynamic_vit"]
     model = case.replaced(keep_ratios=(0.5, 0.5))  # the second stage drops nothing, and sorts anew
     variables, image = variables_of(model, case.inputs), case.inputs[0][:1]
-    _, state = model.apply(variables, image, mutable="intermediates")
+    _, state = apply(model, variables, image, mutable="intermediates")
     kept = {1 + k: state["intermediates"][f"kept{k}"][0][0] for k in range(2)}
     assert sorted(kept[1].tolist()) == sorted(kept[2].tolist())
     it = subject(lambda x: model.apply(variables, x), image, (4, 6), kept=lambda image: kept)

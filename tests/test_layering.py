@@ -79,6 +79,7 @@ ONLY = {  # third-party packages that may be imported in some places only
         "evals",
         "prediction",
         "explanation",
+        "library",
     ),
     "safetensors": ("pretrained",),
     "packaging": ("doctor",),

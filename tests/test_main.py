@@ -62,7 +62,7 @@ def test_a_run_leaves_what_it_says_and_its_commands_work(verb, tmp_path):
     with Image.open(row["output"]) as picture:
         assert picture.width > 2.5 * picture.height  # the image and two maps
         assert len(picture.convert("RGB").getcolors(1 << 20)) > 100
-    for wrong, told in (("--method=gaze", "gaze is unknown"), ("--class=ten", "none of the 10 classes")):
+    for wrong, told in (("--method=gaze", "gaze is unknown"), ("--class=ten", "not one of the 10 classes")):
         refused(verb("explain", f"--workdir={workdir}", wrong, *printed["predict"][2:]), told)
 
 

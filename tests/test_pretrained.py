@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 from golden import FOLDER, case, nhwc
+from small import run
 
 from vitax import pretrained
 from vitax.errors import UserError
@@ -277,7 +278,7 @@ def test_another_size_and_other_classes_are_told():
     text = str(report)
     assert "resized     params/pos_embed/grid 4x4x48 -> 8x6x48" in text
     assert "remade      params/head/" in text
-    assert model.apply(variables, jnp.zeros((1, 64, 48, 3))).shape == (1, 3)
+    assert run(model, variables, jnp.zeros((1, 64, 48, 3))).shape == (1, 3)
     # Without a head there is nothing to make.
     _, bare, report = pretrained.load(golden.weights, num_heads=4, num_classes=0)
     assert "head" not in bare["params"]
@@ -292,7 +293,7 @@ def test_another_window_of_swin_resizes_its_tables():
         assert table.shape == shape
         assert bool(report.resized) == ("window" in fields)
         side = model.image_size[0]
-        assert np.isfinite(model.apply(variables, np.ones((1, side, side, 3), np.float32))).all()
+        assert np.isfinite(run(model, variables, np.ones((1, side, side, 3), np.float32))).all()
     # At 16 pixels the last stage has a map of 2x2, and its window shrinks.
     model, variables, report = pretrained.load(golden.weights, image_size=16)
     assert variables["params"]["block5"]["positions"]["relative_bias"].shape == (3, 3, 4)
@@ -391,9 +392,9 @@ def test_a_file_of_an_mae_also_gives_a_vit():
     mae, mae_variables, _ = pretrained.load(golden.weights, num_heads=4, decoder_num_heads=4)
     keep = np.tile(np.arange(16), (2, 1))
     images = nhwc(golden.inputs["image"])
-    _, seen = mae.apply(mae_variables, images, keep, mutable="intermediates")
+    _, seen = run(mae, mae_variables, images, keep, mutable="intermediates")
     expected = seen["intermediates"]["encoder"]["tokens"][0][:, 0]
-    np.testing.assert_allclose(model.apply(variables, images), expected, atol=1e-5)
+    np.testing.assert_allclose(run(model, variables, images), expected, atol=1e-5)
 
 
 def test_load_into_a_model_that_there_is():

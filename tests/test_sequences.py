@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import SMALL, variables_of
+from small import SMALL, run, variables_of
 
 from vitax.models.clip import end_position
 from vitax.models.dynamic_vit import gumbel_keep, policy_softmax
@@ -71,12 +71,13 @@ def test_one_token_at_a_time_gives_the_same_logits(name):
     model, (source, target) = small.model, small.inputs
     variables = variables_of(model, small.inputs)
     mask = np.arange(7)[None] < np.array([[7], [4]])
-    expected = model.apply(variables, source, target, source_mask=mask)
-    memory = model.apply(variables, source, mask, method="encode")
+    expected = run(model, variables, source, target, source_mask=mask)
+    memory = run(model, variables, source, mask, method="encode")
     cache = {}
 
     def step(cache, token, position):
-        return model.apply(
+        return run(
+            model,
             {**variables, **cache},
             token,
             memory,
@@ -99,10 +100,15 @@ def test_a_language_model_decodes_from_its_cache():
     small = SMALL["language_model"]
     model, (tokens,) = small.model, small.inputs
     variables = variables_of(model, small.inputs)
-    expected, cache = model.apply(variables, tokens), {}
+    expected, cache = run(model, variables, tokens), {}
     for i in range(tokens.shape[1]):
-        logits, cache = model.apply(
-            {**variables, **cache}, tokens[:, i : i + 1], position=jnp.int32(i), cache_length=7, mutable=["cache"]
+        logits, cache = run(
+            model,
+            {**variables, **cache},
+            tokens[:, i : i + 1],
+            position=jnp.int32(i),
+            cache_length=7,
+            mutable=["cache"],
         )
         chex.assert_trees_all_close(logits[:, 0], expected[:, i], rtol=1e-4, atol=1e-5)
 
@@ -125,12 +131,12 @@ def test_padding_of_texts(name):
     variables = variables_of(model, small.inputs)
     mask = np.arange(12)[None] < np.array([[12], [5]])
     other = np.where(mask, tokens, 3)
-    out, changed = (model.apply(variables, x, mask=mask)["tokens"] * mask[:, :, None] for x in (tokens, other))
+    out, changed = (run(model, variables, x, mask=mask)["tokens"] * mask[:, :, None] for x in (tokens, other))
     same = np.abs(out - changed).max() < 1e-6
     # Fourier mixing sees padding, as the paper has it.
     assert same == (name == "bert")
     if name == "bert":
-        alone = model.apply(variables, tokens[1:, :5])["tokens"]
+        alone = run(model, variables, tokens[1:, :5])["tokens"]
         chex.assert_trees_all_close(out[1, :5], alone[0], rtol=1e-4, atol=1e-5)
 
 
@@ -139,8 +145,8 @@ def test_words_are_predicted_only_where_asked():
     model, (tokens,) = small.model, small.inputs
     variables = variables_of(model, small.inputs)
     places = np.array([[3, 0, 11], [5, 5, 1]])
-    everywhere = model.apply(variables, tokens)["word_logits"]
-    some = model.apply(variables, tokens, places=places)["word_logits"]
+    everywhere = run(model, variables, tokens)["word_logits"]
+    some = run(model, variables, tokens, places=places)["word_logits"]
     expected = np.take_along_axis(everywhere, places[:, :, None], axis=1)
     chex.assert_trees_all_close(some, expected, rtol=1e-5, atol=1e-6)
 
@@ -189,7 +195,7 @@ def test_inference_keeps_the_stated_number_of_the_best(rng):
     small = SMALL["dynamic_vit"]
     model, (images,) = small.model, small.inputs
     variables = variables_of(model, small.inputs)
-    _, seen = model.apply(variables, images, mutable="intermediates", capture_intermediates=True)
+    _, seen = run(model, variables, images, mutable="intermediates", capture_intermediates=True)
     seen = seen["intermediates"]
     assert seen["kept0"][0].shape == (2, int(24 * 0.7))
     assert seen["kept1"][0].shape == (2, int(24 * 0.49))
@@ -212,10 +218,10 @@ def test_clip_reads_a_text_at_its_end_and_nothing_after_it():
     variables = variables_of(model, small.inputs)
     after = tokens.copy()
     after[0, 4:] = [1, 2, 3, 4, 5]
-    out, other = (model.apply(variables, x, method="encode_text") for x in (tokens, after))
+    out, other = (run(model, variables, x, method="encode_text") for x in (tokens, after))
     chex.assert_trees_all_close(out, other, atol=1e-6)
     with pytest.raises(ValueError, match="texts of 12 tokens exceed context_length 9"):
-        model.apply(variables, np.ones((1, 12), int), method="encode_text")
+        run(model, variables, np.ones((1, 12), int), method="encode_text")
 
 
 def test_clip_features_have_length_one_and_the_temperature_of_the_paper(key):
@@ -229,7 +235,7 @@ def test_clip_features_have_length_one_and_the_temperature_of_the_paper(key):
 def test_running_statistics_of_the_resnet_follow_the_batch():
     small = SMALL["clip-resnet"]
     variables = variables_of(small.model, small.inputs)
-    _, updated = small.model.apply(variables, *small.inputs, train=True, mutable=["batch_stats"])
+    _, updated = run(small.model, variables, *small.inputs, train=True, mutable=["batch_stats"])
     before = variables["batch_stats"]["image"]["norm1"]["mean"]
     after = updated["batch_stats"]["image"]["norm1"]["mean"]
     assert not np.allclose(before, after)
@@ -245,7 +251,7 @@ def test_images_of_any_shape(name):
         inputs = (np.ones((2, height, width, 3), np.float32), *small.inputs[1:])
         if name == "mae":
             inputs = (inputs[0], np.stack([np.arange(5), np.arange(5) + 2]))
-        out = jax.tree.leaves(model.apply(variables, *inputs))[0]
+        out = jax.tree.leaves(run(model, variables, *inputs))[0]
         assert np.isfinite(out).all()
 
 
@@ -253,4 +259,4 @@ def test_mixers_refuse_another_size_with_the_remedy():
     small = SMALL["mlp_mixer"]
     variables = variables_of(small.model, small.inputs)
     with pytest.raises(ValueError, match="images of 20x24 do not fit the token MLPs, .*for 16x24; resize"):
-        small.model.apply(variables, np.ones((1, 20, 24, 3), np.float32))
+        run(small.model, variables, np.ones((1, 20, 24, 3), np.float32))

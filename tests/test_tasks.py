@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small import SMALL, variables_of
+from small import SMALL, run, variables_of
 
 from vitax import losses, masking
 from vitax.nn.patches import patchify
@@ -89,7 +89,7 @@ def test_token_pruning_adds_its_four_losses(rng):
     # A student that is its teacher, and drops nothing that matters, differs from it in nothing but what is dropped.
     dense = model.clone(stages=(), keep_ratios=())
     image = batch["image"].astype(np.float32) / 255 * 4 - 2
-    logits = dense.apply({"params": variables["params"]}, image)
+    logits = run(dense, {"params": variables["params"]}, image)
     _, tested = jax.jit(task.loss, static_argnums=3)(variables, batch, key, False)
     right = float((np.asarray(logits).argmax(-1) == batch["label"]).sum())
     assert float(tested.metrics["accuracy_dense"][0]) == right
@@ -108,7 +108,7 @@ def test_contrastive_leaves_invalid_pairs_out_and_clips_its_scale(rng):
     three = {name: x[:3] for name, x in batch.items()}
     alone, _ = jax.jit(task.loss, static_argnums=3)(variables, three, jax.random.key(0), True)
     assert float(value) == pytest.approx(float(alone), rel=1e-5)
-    out = task.predict(variables, three)
+    out = jax.jit(task.predict)(variables, three)
     expected = losses.contrastive(out["image"], out["text"], jnp.float32(20.0)).mean()
     assert float(alone) == pytest.approx(float(expected), rel=1e-5)
     with pytest.raises(ValueError, match="does not suit model.logit_bias=False"):
@@ -147,8 +147,8 @@ def test_translation_ignores_padding_and_decodes_what_its_own_scores_say(rng, sm
     batch = {"source": source, "target": target, "valid": np.ones(3, bool)}
     variables = draw(task, batch, seed=1)
     variables = jax.tree.map(lambda x: x * 4, variables)
-    run = jax.jit(task.loss, static_argnums=3)
-    value, aux = run(variables, batch, jax.random.key(0), False)
+    loss = jax.jit(task.loss, static_argnums=3)
+    value, aux = loss(variables, batch, jax.random.key(0), False)
     assert float(aux.metrics["loss"][1]) == 21
     shorter = {"source": source[:, :9], "target": target[:, :8], "valid": batch["valid"]}
     same, _ = jax.jit(task.loss, static_argnums=3)(variables, shorter, jax.random.key(0), False)
@@ -157,7 +157,7 @@ def test_translation_ignores_padding_and_decodes_what_its_own_scores_say(rng, sm
     # Forced along its own greedy output, the model finds each of these tokens the most probable.
     model = SMALL[small].model
     begun = np.concatenate([np.full((3, 1), 2), found], axis=1)[:, :-1].astype(np.int32)
-    logits = model.apply(variables, source, begun, source_mask=source != 0)
+    logits = run(model, variables, source, begun, source_mask=source != 0)
     for row, scores in zip(found, np.asarray(logits), strict=True):
         size = int((row == 3).argmax()) + 1 if (row == 3).any() else len(row)
         assert np.array_equal(scores.argmax(-1)[:size], row[:size])
@@ -181,7 +181,7 @@ def test_restoration_measures_on_the_scale_of_the_picture(rng):
     batch = {"damaged": images(rng, 2, 9, 14).astype(np.float32), "image": image, "valid": np.ones(2, bool)}
     variables = draw(task, batch)
     value, aux = jax.jit(task.loss, static_argnums=3)(variables, batch, jax.random.key(0), False)
-    restored = SMALL["swinir"].model.apply(variables, batch["damaged"] / 255)
+    restored = run(SMALL["swinir"].model, variables, batch["damaged"] / 255)
     expected = np.abs(np.asarray(restored) - image / 255).mean()
     assert float(value) == pytest.approx(expected, rel=1e-5)
     out = jax.jit(task.predict)(variables, batch)["restored"]
@@ -226,7 +226,7 @@ def test_classes_of_texts(rng):
     }
     variables = draw(task, batch)
     value, _ = jax.jit(task.loss, static_argnums=3)(variables, batch, jax.random.key(0), False)
-    logits = task.predict(variables, batch)["logits"][:3]
+    logits = jax.jit(task.predict)(variables, batch)["logits"][:3]
     expected = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"][:3]).mean()
     assert float(value) == pytest.approx(float(expected), rel=1e-5)
     with pytest.raises(ValueError, match="has no classes"):
@@ -239,8 +239,10 @@ def test_a_batch_norm_before_the_head_learns_its_statistics(rng):
     batch = {"image": images(rng), "label": np.array([0, 1, 2, 0], np.int32), "valid": np.ones(4, bool)}
     variables = {**variables_of(model, (np.zeros((4, 16, 24, 3), np.float32),))}
     _, aux = jax.jit(task.loss, static_argnums=3)(variables, batch, jax.random.key(0), True)
-    features = model.clone(num_classes=0, head_norm=False).apply(
-        {"params": variables["params"]}, batch["image"].astype(np.float32) / 255 * 4 - 2
+    features = run(
+        model.clone(num_classes=0, head_norm=False),
+        {"params": variables["params"]},
+        batch["image"].astype(np.float32) / 255 * 4 - 2,
     )
     before = variables["batch_stats"]["head_norm"]["mean"]
     expected = 0.9 * before + 0.1 * np.asarray(features).mean(0)

@@ -3,7 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import variables_of
+from small import run, variables_of
 
 from vitax.models.vit import POSITIONS, ViT
 
@@ -35,7 +35,7 @@ def test_every_position_encoding_tells_places_apart_on_any_grid(positions, at):
     difference = np.abs(apply(variables, swapped) - out).max()
     assert difference < 1e-5 if positions == "none" else difference > 1e-4
     for height, width in ((16, 8), (12, 20), (4, 4)):
-        out = model.apply(variables, jnp.ones((1, height, width, 3)))
+        out = run(model, variables, jnp.ones((1, height, width, 3)))
         assert np.isfinite(out).all()
         assert out.shape == (1, 3)
 
@@ -59,13 +59,13 @@ def test_patches_that_stay_away_are_as_if_they_had_been_masked(positions, at):
     variables = variables_of(model, (IMAGES,))
     order = np.stack([np.random.default_rng(i).permutation(8) for i in range(3)])
     chex.assert_trees_all_close(
-        model.apply(variables, IMAGES, keep=order), model.apply(variables, IMAGES), rtol=1e-4, atol=1e-5
+        run(model, variables, IMAGES, keep=order), run(model, variables, IMAGES), rtol=1e-4, atol=1e-5
     )
     # What is not kept has no influence.
     other = IMAGES.copy()
     other[:, 4:, 12:] = 7.0  # patch 7
     keep = np.tile(np.arange(7), (3, 1))
-    chex.assert_trees_all_equal(model.apply(variables, IMAGES, keep=keep), model.apply(variables, other, keep=keep))
+    chex.assert_trees_all_equal(run(model, variables, IMAGES, keep=keep), run(model, variables, other, keep=keep))
 
 
 def test_learned_halves_tell_column_and_row():
@@ -79,7 +79,7 @@ def test_learned_halves_tell_column_and_row():
 def test_an_untrained_head_gives_equal_chances(key):
     model = small()
     variables = jax.jit(model.init)(key, IMAGES)
-    chex.assert_trees_all_equal(model.apply(variables, IMAGES), jnp.zeros((3, 3)))
+    chex.assert_trees_all_equal(run(model, variables, IMAGES), jnp.zeros((3, 3)))
 
 
 def test_no_head_gives_features_and_no_pooling_tokens():
@@ -91,20 +91,20 @@ def test_no_head_gives_features_and_no_pooling_tokens():
 def test_tokens_and_attention_are_shown_on_request():
     model = small()
     variables = variables_of(model, (IMAGES,))
-    _, seen = model.apply(variables, IMAGES, mutable="intermediates")
+    _, seen = run(model, variables, IMAGES, mutable="intermediates")
     seen = seen["intermediates"]
     assert seen["tokens"][0].shape == (3, 9, 32)
     weights = seen["block1"]["attention"]["weights"][0]
     assert weights.shape == (3, 2, 9, 9)
     chex.assert_trees_all_close(weights.sum(-1), jnp.ones((3, 2, 9)), rtol=1e-5)
-    _, seen = model.apply(variables, IMAGES, capture_intermediates=True, mutable="intermediates")
+    _, seen = run(model, variables, IMAGES, capture_intermediates=True, mutable="intermediates")
     assert seen["intermediates"]["block0"]["__call__"][0].shape == (3, 9, 32)
 
 
 def test_bfloat16_computes_in_bfloat16_and_ends_in_float32():
     model = small(dtype=jnp.bfloat16)
     variables = variables_of(model, (IMAGES,))
-    logits, seen = model.apply(variables, IMAGES, mutable="intermediates")
+    logits, seen = run(model, variables, IMAGES, mutable="intermediates")
     assert logits.dtype == jnp.float32
     assert seen["intermediates"]["tokens"][0].dtype == jnp.bfloat16
 

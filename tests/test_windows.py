@@ -3,7 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import variables_of
+from small import run, variables_of
 
 from vitax.models.swin import Swin
 from vitax.models.swinir import SIZES, SwinIR, pixel_shuffle, restore_tiled
@@ -47,7 +47,7 @@ def test_a_shifted_window_sees_only_what_lay_side_by_side(rng):
 def test_relative_bias_depends_on_the_offset_alone():
     module = RelativeBias((3, 4), 2)
     table = np.random.default_rng(0).normal(size=(5, 7, 2)).astype(np.float32)
-    bias = module.apply({"params": {"relative_bias": table}}).reshape(2, 3, 4, 3, 4)
+    bias = run(module, {"params": {"relative_bias": table}}).reshape(2, 3, 4, 3, 4)
     for (i, j), (k, m) in (((0, 0), (2, 3)), ((1, 2), (1, 2)), ((2, 0), (0, 3))):
         chex.assert_trees_all_equal(bias[:, i, j, k, m], table[i - k + 2, j - m + 3])
 
@@ -56,7 +56,7 @@ def test_one_window_without_shift_is_full_attention(rng):
     block = windows.WindowBlock(num_heads=2, window=(4, 5), shift=(0, 0), mlp_width=8, relative_bias=False)
     x = rng.normal(size=(2, 4, 5, 6)).astype(np.float32)
     variables = variables_of(block, (x,))
-    _, seen = block.apply(variables, x, mutable="intermediates", capture_intermediates=True)
+    _, seen = run(block, variables, x, mutable="intermediates", capture_intermediates=True)
     seen = seen["intermediates"]
     qkv = seen["attention"]["qkv"]["__call__"][0].reshape(2, 20, 3, 2, 3)
     _, weights = dot_product_attention(*jnp.moveaxis(qkv, 2, 0))
@@ -97,7 +97,7 @@ def test_a_denoiser_that_predicts_nothing_returns_its_input(rng):
     images = rng.uniform(size=(1, 6, 9, 3)).astype(np.float32)
     variables = variables_of(model, (images,))
     variables["params"]["conv_last"] = jax.tree.map(np.zeros_like, variables["params"]["conv_last"])
-    chex.assert_trees_all_close(model.apply(variables, images), images, atol=1e-5)
+    chex.assert_trees_all_close(run(model, variables, images), images, atol=1e-5)
 
 
 def test_tiles_that_hold_the_image_give_what_the_whole_gives(rng):

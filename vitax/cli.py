@@ -142,11 +142,9 @@ class Command(NamedTuple):
         chosen = {key: value for key, value in chosen.items() if value}
         rest = without_flag(argv, "config")
         emptied = [matched[1] for argument in rest if (matched := re.fullmatch(r"--?config\.([\w.]+)=", argument))]
-        texts = {key for key, value in flatten(config).items() if isinstance(value, str)}
-        removed = [key for key in emptied if key not in texts]
-        resolved = resolve(config, chosen, removed)
-        texts |= {key for key, value in flatten(resolved).items() if isinstance(value, str)}
-        dropped = {f"--config.{key}=" for key in removed if key not in texts}
+        resolved = resolve(config, chosen, emptied)
+        texts = {key for key, value in flatten(resolved).items() if isinstance(value, str)}
+        dropped = {f"--config.{key}=" for key in emptied if key not in texts}
         return resolved, [argument for argument in rest if argument not in dropped]
 
 

@@ -70,3 +70,14 @@ def all_hosts(good: bool) -> bool:
     own_votes = np.full(jax.local_device_count(), good)
     votes = jax.make_array_from_process_local_data(NamedSharding(mesh, P("device")), own_votes)
     return bool(jax.jit(lambda x: x.all(), out_shardings=NamedSharding(mesh, P()))(votes))
+
+
+def platform() -> str:
+    """The kind of the devices that are compiled for: "cpu", "gpu" or "tpu".
+
+    In a mesh these are the devices of the mesh, which may not be of this machine; otherwise those of this process.
+
+    A function that is written differently for CPUs and for accelerators asks here which form to take.
+    """
+    device = getattr(jax.sharding.get_abstract_mesh(), "abstract_device", None)
+    return getattr(device, "platform", None) or jax.default_backend()

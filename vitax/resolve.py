@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from vitax.config import complete
+from vitax.config import complete, keys
 from vitax.errors import UserError
 from vitax.models import MODELS
 from vitax.schema import Config, takers
@@ -49,10 +49,15 @@ def resolve(
         section, name = key.split(".")
         if isinstance(full.get(section), dict):
             full[section][name] = value
+    functions = {"": (Top,), **takers(full)}
     for key in removed:
         section, _, name = key.rpartition(".")
-        (full.get(section, {}) if section else full).pop(name, None)
-    functions = takers(full)
+        values = full.get(section, {}) if section else full
+        # An empty text is a value, where the key has a text.
+        taken = any(name in keys(function) for function in functions.get(section, ()))
+        if isinstance(values, dict) and not (taken and isinstance(values.get(name), str)):
+            values.pop(name, None)
+    del functions[""]
     resolved = complete("", {key: value for key, value in full.items() if key not in functions}, [Top])
     for name, section_takers in functions.items():
         values = full.get(name, {})

@@ -13,11 +13,16 @@ import jax.numpy as jnp
 from jax.extend import core
 
 from vitax.nn.attention import attend, attend_late
+from vitax.nn.blocks import gelu, layer_norm, quick_gelu
+from vitax.nn.dense import unit_length
 
 # Functions of a trace that count as one step: their contents are not inspected.
-UNITS = ("softmax", "layer_norm", "gelu", "quick_gelu", "relu", "silu", "unit_length")
+UNITS = tuple(
+    function.__name__
+    for function in (jax.nn.softmax, layer_norm, gelu, quick_gelu, jax.nn.relu, jax.nn.silu, unit_length)
+)
 # {name: (form that is only faster, plain form that is walked in its place)}
-PLAIN = {"attend_late": (attend_late, attend)}
+PLAIN = {attend_late.__name__: (attend_late, attend)}
 
 
 class Step(NamedTuple):

@@ -16,8 +16,8 @@ from vitax.explain.heatmap import draw, head_tiles, large
 from vitax.explain.methods import Subject, applicable, attends_globally, explainer, head_maps, subject
 from vitax.explanation.photographs import at_own_resolution
 from vitax.models import MODELS
-from vitax.models.clip import unit_length
 from vitax.models.views import View
+from vitax.nn.dense import unit_length
 from vitax.prediction import TrainedRun
 from vitax.prediction.images import ranked, read_images
 from vitax.prediction.output import output_folder, output_path

@@ -16,7 +16,7 @@ from vitax import masking
 from vitax.models.modified_resnet import ModifiedResNet
 from vitax.models.vit import ViT
 from vitax.nn.blocks import Block, LayerNorm
-from vitax.nn.dense import Dense
+from vitax.nn.dense import Dense, unit_length
 
 
 def _resnet(out_width, depths, width, text_width, text_heads):
@@ -289,10 +289,3 @@ class CLIP(nn.Module):
         image, text = self.encode_image(images, train), self.encode_text(tokens, train)
         scale, bias = jnp.exp(self.log_scale), jnp.asarray(self.bias, jnp.float32)
         return Embeddings(unit_length(image), unit_length(text), scale, bias)
-
-
-@jax.jit
-def unit_length(x: jax.Array) -> jax.Array:
-    """Scales vectors [..., E] to length 1; zeros stay zeros."""
-    # A text of padding only is an empty bag of words: its vector stays 0 instead of the NaN of 0 / 0.
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(axis=-1, keepdims=True), 1e-12))

@@ -1,6 +1,7 @@
 """MLP-Mixer: Tolstikhin et al., "MLP-Mixer: An all-MLP Architecture for Vision", 2021, arXiv:2105.01601.
 
 Deliberate differences from the official code:
+
 - GELU is exact, as in timm; the official JAX code uses ``gelu_tanh``;
 - drop path divides a kept branch by 1 - rate, as everywhere else in vitax (the official code does not rescale it);
 - initialisation is Xavier for every matrix, with zero biases and a zero head.

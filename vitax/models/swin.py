@@ -1,6 +1,7 @@
 """Swin Transformer: Liu et al., "Hierarchical Vision Transformer using Shifted Windows", 2021, arXiv:2103.14030.
 
 Deliberate differences from the paper and the official classification code:
+
 - images of any size are accepted: a map that the window does not divide is padded, then shifted, as in the official
   detection code (timm shifts first, so that its padded tokens are in other places);
 - initialisation: Xavier for every matrix, zero biases, a zero head.

@@ -1,6 +1,7 @@
 """Vision Transformer: Dosovitskiy et al., "An Image is Worth 16x16 Words", 2020, arXiv:2010.11929.
 
 Deliberate differences from the paper:
+
 - there are drop path, with which DeiT and MAE train (0 = the paper), the distillation token of DeiT (arXiv:2012.12877),
   attention pooling (arXiv:2106.04560, appendix A) and CLIP's norm before the blocks;
 - GELU is exact, as in timm, DeiT and MAE; the official JAX code uses ``gelu_tanh``;
@@ -23,7 +24,7 @@ from vitax.nn.attention import CrossAttention
 from vitax.nn.blocks import MLP, Block, LayerNorm, drop_path_rates
 from vitax.nn.dense import Dense, wide
 from vitax.nn.patches import PatchEmbed
-from vitax.nn.positions import FIXED, LEARNED, Positions, RelativeBias
+from vitax.nn.positions import FIXED, LEARNED, PositionScheme, position_scheme
 
 # Table 1 of the paper; Ti and S: Touvron et al. 2020 (arXiv:2012.12877), table 1.
 SIZES = {
@@ -117,15 +118,12 @@ class ViT(nn.Module):
         prefix = [jnp.broadcast_to(token.astype(x.dtype), (b, 1, d)) for token in prefix]
         x = jnp.concatenate([*prefix, x.reshape(b, -1, d)], axis=1)  # [B, T+N, D]
 
-        relative, at_blocks = self.positions == "relative", self.positions_at != "input"
-        encodings = self._encodings(tuple(grid), len(prefix))
-        if encodings and not at_blocks:
-            x = x + encodings[0].astype(x.dtype)
-        index = None
+        positions = self._positions(tuple(grid), len(prefix))
+        x = positions.enter(x)
         if keep is not None:
             prefix_index = jnp.broadcast_to(jnp.arange(len(prefix)), (b, len(prefix)))
             index = jnp.concatenate([prefix_index, keep + len(prefix)], axis=1)  # [B, T+n]
-            x = jnp.take_along_axis(x, index[:, :, None], axis=1)
+            x, positions = jnp.take_along_axis(x, index[:, :, None], axis=1), positions._replace(index=index)
         x = constrain_batch(nn.Dropout(self.dropout, deterministic=not train)(x))
         norm = functools.partial(LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
         if self.norm_first_tokens:
@@ -133,11 +131,7 @@ class ViT(nn.Module):
 
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         for i, drop_path in enumerate(drop_path_rates(self.drop_path, self.depth)):
-            bias = None
-            if relative:
-                bias = _pairs(encodings[i], index)
-            elif encodings and at_blocks:
-                x = x + _rows(encodings[i], index).astype(x.dtype)
+            x = positions.before_block(i, x)
             x = block(
                 num_heads=self.num_heads,
                 mlp_width=self.mlp_width,
@@ -149,7 +143,7 @@ class ViT(nn.Module):
                 drop_path=drop_path,
                 dtype=self.dtype,
                 name=f"block{i}",
-            )(x, train, bias=bias)
+            )(x, train, bias=positions.bias(i))
         if not self.norm_after_pooling:
             x = norm(name="norm")(x)
         self.sow("intermediates", "tokens", x)
@@ -171,24 +165,18 @@ class ViT(nn.Module):
             return (head(name="head")(x[:, 0]) + head(name="head_dist")(x[:, 1])) / 2
         return head(name="head")(x)
 
-    def _encodings(self, grid: tuple[int, int], prefix: int) -> list[jax.Array]:
-        """Position encodings of each block.
-
-        They are vectors [1, T+N, D] that are added to the tokens or, if relative, biases [1, A, T+N, T+N] of the
-        scores.
-        """
-        table = tuple(side // self.patch_size for side in self.image_size)
-
-        def make(name: str) -> jax.Array:
-            if self.positions == "relative":
-                return RelativeBias(table, self.num_heads, prefix, name=name)(grid)[None]
-            return Positions(self.positions, table, self.width, prefix, name=name)(grid)[None]
-
-        if self.positions == "none":
-            return []
-        if self.positions_at == "blocks":
-            return [make(f"pos_embed{i}") for i in range(self.depth)]
-        return [make("pos_embed")] * self.depth
+    def _positions(self, grid: tuple[int, int], prefix: int) -> PositionScheme:
+        height, width = self.image_size
+        return position_scheme(
+            self.positions,
+            self.positions_at,
+            grid,
+            (height // self.patch_size, width // self.patch_size),
+            width=self.width,
+            depth=self.depth,
+            num_heads=self.num_heads,
+            prefix=prefix,
+        )
 
     def _pool(self, x: jax.Array, prefix: int) -> jax.Array:
         """Pools tokens [B, T+N, D] to the input of the head: [B, D], or [B, 2, D] for two heads."""
@@ -224,18 +212,6 @@ class ViT(nn.Module):
             raise ValueError("pooling 'token' needs class_token=True; otherwise choose pooling 'mean'")
         if self.distillation_token and self.pooling != "token":
             raise ValueError("distillation_token needs pooling 'token'")
-
-
-def _rows(vectors: jax.Array, index: jax.Array | None) -> jax.Array:
-    """Vectors [1, N, D] of all tokens or, for an index [B, n], vectors [B, n, D] of the tokens in it."""
-    return vectors if index is None else vectors[0][index]
-
-
-def _pairs(bias: jax.Array, index: jax.Array | None) -> jax.Array:
-    """Biases [1, A, N, N] between all tokens or, for an index [B, n], [B, A, n, n] between the tokens in it."""
-    if index is None:
-        return bias
-    return jnp.moveaxis(bias[0][:, index[:, :, None], index[:, None, :]], 1, 0)
 
 
 class AttentionPool(nn.Module):

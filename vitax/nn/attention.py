@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax.typing import Dtype
 
-from vitax.mesh import constrain_batch
+from vitax.mesh import constrain_batch, platform
 from vitax.nn.dense import Dense
 
 Softmax = Callable[[jax.Array], jax.Array]
@@ -52,7 +52,7 @@ def dot_product_attention(
         weights = softmax(scores)
         return _average(weights, v), weights
     # The late division helps on CPUs only; accelerators fuse the whole softmax.
-    return (attend_late if jax.default_backend() == "cpu" else attend)(scores, v)
+    return (attend_late if platform() == "cpu" else attend)(scores, v)
 
 
 def attend(scores: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:

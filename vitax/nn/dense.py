@@ -7,6 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vitax.mesh import platform
+
 
 def product(
     x: jax.Array, kernel: jax.Array, dimensions: Any, precision: Any = None, preferred_element_type: Any = None
@@ -19,7 +21,7 @@ def product(
     third of the time). For a product of two matrices, XLA:CPU transposes x instead.
     """
     flat = x
-    if jax.default_backend() == "cpu" and x.ndim > 2 and dimensions == (((x.ndim - 1,), (0,)), ((), ())):
+    if platform() == "cpu" and x.ndim > 2 and dimensions == (((x.ndim - 1,), (0,)), ((), ())):
         flat, dimensions = x.reshape(-1, x.shape[-1]), (((1,), (0,)), ((), ()))
     out = jax.lax.dot_general(
         flat, kernel, dimensions, precision=precision, preferred_element_type=preferred_element_type
@@ -40,3 +42,10 @@ class Dense(nn.Dense):
 def wide(x: jax.Array) -> jax.Array:
     """x in float32, or in float64 if it is float64 already."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+@jax.jit
+def unit_length(x: jax.Array) -> jax.Array:
+    """Scales vectors [..., E] to length 1; zeros stay zeros."""
+    # A text of padding only is an empty bag of words: its vector stays 0 instead of the NaN of 0 / 0.
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(axis=-1, keepdims=True), 1e-12))

@@ -1,5 +1,8 @@
 """Position encodings of sequences and grids: fixed, learned, relative."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -139,3 +142,77 @@ class RelativeBias(nn.Module):
         bias = table[rows[:, None, :, None], columns[None, :, None, :]]  # [h, w, h, w, A]
         bias = bias.reshape(h * w, h * w, self.num_heads).transpose(2, 0, 1)
         return jnp.pad(bias, ((0, 0), (self.prefix, 0), (self.prefix, 0)))
+
+
+class PositionScheme(NamedTuple):
+    """Positions of the tokens of a stack of blocks: vectors at the input, vectors before each block, or biases of the
+    scores of each block.
+
+    Attributes:
+        at_input: [1, N, D] vectors that are added to the tokens once; None = none.
+        before: [1, N, D] vectors that are added before each block; () = none.
+        biases: [1, A, N, N] biases of the scores of each block; () = none.
+        index: [B, n] indices of the tokens that are present; None = all tokens.
+    """
+
+    at_input: jax.Array | None = None
+    before: Sequence[jax.Array] = ()
+    biases: Sequence[jax.Array] = ()
+    index: jax.Array | None = None
+
+    def enter(self, x: jax.Array) -> jax.Array:
+        """Adds the vectors of the input to all tokens [B, N, D]."""
+        return x if self.at_input is None else x + self.at_input.astype(x.dtype)
+
+    def before_block(self, i: int, x: jax.Array) -> jax.Array:
+        """Adds the vectors of block i to the tokens that are present."""
+        if not self.before:
+            return x
+        vectors = self.before[i]
+        return x + (vectors if self.index is None else vectors[0][self.index]).astype(x.dtype)
+
+    def bias(self, i: int) -> jax.Array | None:
+        """The biases of block i between the tokens that are present: [B or 1, A, n, n]."""
+        if not self.biases:
+            return None
+        if self.index is None:
+            return self.biases[i]
+        pairs = self.biases[i][0][:, self.index[:, :, None], self.index[:, None, :]]  # [A, B, n, n]
+        return jnp.moveaxis(pairs, 1, 0)
+
+
+def position_scheme(
+    kind: str,
+    at: str,
+    grid: tuple[int, int],
+    table: tuple[int, int],
+    *,
+    width: int,
+    depth: int,
+    num_heads: int,
+    prefix: int,
+) -> PositionScheme:
+    """The positions of a ViT. Its parameters belong to the module that calls it.
+
+    Args:
+        kind: a kind of `Positions`, "relative" (`RelativeBias`), or "none".
+        at: "input"; "blocks", with parameters for each block; or "blocks_shared", with the same ones for all blocks.
+        grid: rows and columns of the patches.
+        table: rows and columns that the parameters are made for.
+        width: width D of the tokens.
+        depth: number of blocks.
+        num_heads: attention heads of a block.
+        prefix: number of tokens before the patches.
+    """
+    if kind == "none":
+        return PositionScheme()
+
+    def make(name: str) -> jax.Array:
+        if kind == "relative":
+            return RelativeBias(table, num_heads, prefix, name=name)(grid)[None]
+        return Positions(kind, table, width, prefix, name=name)(grid)[None]
+
+    if at == "input":
+        return PositionScheme(at_input=make("pos_embed"))
+    each = [make(f"pos_embed{i}") for i in range(depth)] if at == "blocks" else [make("pos_embed")] * depth
+    return PositionScheme(biases=each) if kind == "relative" else PositionScheme(before=each)

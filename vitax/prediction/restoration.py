@@ -31,13 +31,14 @@ def restore_images(run: TrainedRun, images: Iterable[Any], *, tile: int = 0) -> 
     apply, tile = jax.jit(run.model.apply), tile or 8 * run.model.window
     overlap = min(OVERLAP, tile - 1)
     for file, example in read_images(images, {}, run.model.channels):
+        if isinstance(example, Exception):
+            yield {"file": file, "error": str(example)}
+            continue
         try:
-            if isinstance(example, Exception):
-                raise example
             restored = restore(
                 lambda x: apply(run.variables, x), example["image"], run.model, tile=tile, overlap=overlap
             )
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             yield {"file": file, "error": str(error)}
             continue
         height, width, _ = restored.shape
