@@ -104,6 +104,7 @@ def used_by(function, module, seen=None):
     return found
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
     """One more than there are cores: a worker whose test waits for another process leaves its core to that one."""
     return (os.cpu_count() or 1) + 1

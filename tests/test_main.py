@@ -9,6 +9,9 @@ import pytest
 from commands import DEMO, ROOT, TINY, lines, newest, refused, short
 from PIL import Image
 
+from vitax.tasks import TASKS, Objective
+from vitax.tasks.classification import classification
+
 
 def test_a_run_leaves_what_it_says_and_its_commands_work(verb, tmp_path):
     done = verb("main", DEMO, *TINY, "--config.log.report=20")
@@ -298,3 +301,29 @@ def test_texts_pretrain_fine_tune_with_one_tokenizer_and_fill_in(verb, trained, 
             assert max(shade for _, shade in words) == 1
             assert [word for word, _ in words][:1] == ["[CLS]"]
     assert "<b>gradient_x_input</b>" in (tmp_path / rows[0]["output"]).read_text()
+
+
+def test_a_task_from_outside_trains_predicts_and_is_reported(verb, tmp_path, monkeypatch):
+    """An entry of TASKS is all that an objective of one's own needs."""
+
+    def mine(model, spec, *, sharpness: float = 1.0):
+        task = classification(model, spec)
+
+        def predict(variables, batch):
+            return {"scores": sharpness * task.predict(variables, batch)["logits"]}
+
+        return task._replace(predict=predict)
+
+    monkeypatch.setitem(TASKS, "mine", Objective(mine, "images"))
+    workdir = tmp_path / "run"
+    own = ("--config.task.name=mine", "--config.task.sharpness=2.0", "--config.task.label_smoothing=")
+    done = verb("main", DEMO, *TINY, *own, "--config.log.report=8", f"--workdir={workdir}")
+    assert done.returncode == 0, done.stderr
+    page = (workdir / "report.html").read_text()
+    assert "test/accuracy" in json.loads((workdir / "summary.json").read_text())["metrics"]
+    assert "svg+xml" in page  # the curves
+    assert "Confusion matrix" not in page
+    predicted = verb("predict", f"--workdir={workdir}", str(workdir / "example.png"))
+    row = json.loads(predicted.stdout)
+    assert row.keys() == {"file", "scores"}
+    assert len(row["scores"]) == 10

@@ -89,40 +89,31 @@ def build(
     mesh = call(make_mesh, "mesh", config["mesh"], devices)
     evals = call(Evals, "evals", config["evals"])
     saving = call(Saving, "checkpoint", config["checkpoint"])
-    _check_scalars(top, evals, saving, mesh.size)
+    ema_decay = call(Average, "optim", config["optim"]).ema_decay
+    _check_scalars(top, evals, saving, ema_decay, mesh.size)
     pipeline = pipeline or open_pipeline(config, folder)
-    test_size = math.ceil((evals.batch_size or top.batch_size) / mesh.size) * mesh.size
-    augment, plain = pipeline.augment, pipeline.reader.transform
-    train = build_loader(config, pipeline.splits.train, augment, top.batch_size, top.seed)
-    clean = build_loader(config, pipeline.splits.train, plain, test_size, top.seed)
-    test = build_loader(config, pipeline.splits.test, plain, test_size, top.seed)
-
+    train = build_loader(config, pipeline.splits.train, pipeline.augment, top.batch_size, top.seed)
     model = build_model(config, pipeline.reader)
     task = build_task(config, model, pipeline.reader)
     batch = _batch_shapes(train, top.batch_size, mesh)
 
     def in_steps(name: str, duration: str) -> int:
-        examples = len(pipeline.splits.train)
-        return steps(name, duration, batch_size=top.batch_size, examples=examples)
+        return steps(name, duration, batch_size=top.batch_size, examples=len(pipeline.splits.train))
 
     plan = build_plan(config, in_steps)
-    inputs = (top.batch_size, plan.total, in_steps)
-    curve = call(sections.schedule, "optim", config["optim"], *inputs)
-    ema_decay = call(Average, "optim", config["optim"]).ema_decay
-    if not 0 <= ema_decay < 1:
-        raise UserError(f"config.optim.ema_decay={ema_decay} must lie in [0, 1)")
+    curve = call(sections.schedule, "optim", config["optim"], top.batch_size, plan.total, in_steps)
     variables = _shapes(task.init, mesh, jax.random.key(0), batch)
     params = variables["params"]
     optimizer = call(make_optimizer, "optim", config["optim"], params, curve)
     init = make_init(task, optimizer, top.seed, ema=bool(ema_decay))
     frozen = call(frozen_mask, "optim", config["optim"], params)
-    skip = top.on_nan == "skip"
-    step = make_step(task, optimizer, top.seed, top.accumulate, ema_decay, frozen, skip)
+    step = make_step(task, optimizer, top.seed, top.accumulate, ema_decay, frozen, skip=top.on_nan == "skip")
     shapes = _shapes(lambda v: first_state(v, optimizer, bool(ema_decay)), mesh, variables)
     _shapes(step, mesh, shapes, batch)  # fails if the parts do not fit together, before they are compiled
-    evaluated = Given(task, model, pipeline.splits, pipeline.reader, clean, test, mesh, top.seed)
-    evaluations = build_evaluations(config, evaluated)
+    given = _given(config, top, evals, task, model, pipeline, mesh)
+    evaluations = build_evaluations(config, given)
     _check_best(evals, task, shapes, batch, mesh, evaluations)
+    means = mean_metrics(task, given.test.once, mesh, top.seed)
     return Run(
         mesh=mesh,
         family=config["model"]["name"],
@@ -138,7 +129,7 @@ def build(
         step=step,
         abstract_batch=batch,
         shapes=shapes,
-        evaluators={"test": together(mean_metrics(task, test.once, mesh, top.seed), evaluations)},
+        evaluators={"test": together(means, evaluations)},
         evals=evals,
         saving=saving,
         logging=call(Logging, "log", config["log"]),
@@ -244,7 +235,17 @@ def build_plan(config: Config, in_steps: Callable[[str, str], int]) -> Plan:
     )
 
 
-def _check_scalars(top: Top, evals: Evals, saving: Saving, devices: int) -> None:
+def _given(config: Config, top: Top, evals: Evals, task: Task, model: nn.Module, pipeline: Pipeline, mesh: Mesh):
+    """What evaluations get: both splits, read as in a test."""
+    size = math.ceil((evals.batch_size or top.batch_size) / mesh.size) * mesh.size
+    loader = lambda split: build_loader(config, split, pipeline.reader.transform, size, top.seed)
+    train, test = pipeline.splits.train, pipeline.splits.test
+    return Given(task, model, pipeline.splits, pipeline.reader, loader(train), loader(test), mesh, top.seed)
+
+
+def _check_scalars(top: Top, evals: Evals, saving: Saving, ema_decay: float, devices: int) -> None:
+    if not 0 <= ema_decay < 1:
+        raise UserError(f"config.optim.ema_decay={ema_decay} must lie in [0, 1)")
     for name, value, least in (
         ("batch_size", top.batch_size, 1),
         ("accumulate", top.accumulate, 1),
@@ -261,10 +262,10 @@ def _check_scalars(top: Top, evals: Evals, saving: Saving, devices: int) -> None
     unit = devices * top.accumulate
     if top.batch_size % unit:
         below = top.batch_size // unit * unit
+        near = f"{below} or {below + unit}" if below else unit
         raise UserError(
             f"config.batch_size={top.batch_size} cannot be split over {devices} devices in "
-            f"config.accumulate={top.accumulate} micro-batches; use a multiple of {unit}, such as "
-            + (f"{below} or {below + unit}" if below else f"{unit}")
+            f"config.accumulate={top.accumulate} micro-batches; use a multiple of {unit}, such as {near}"
         )
 
 

@@ -128,20 +128,24 @@ def beam_search(
         best_possible = s.alive_scores[:, 0] / length_penalty(length, alpha)
         return (s.position < length) & (best_possible > s.ended_scores[:, -1]).any()
 
-    start = jnp.where(jnp.arange(k) == 0, 0.0, NEVER)  # all beams begin equal: only one counts
-    empty = jnp.full((batch, k, length), pad, jnp.int32)
-    first = _Beams(
-        position=jnp.int32(0),
-        last=jnp.full((batch, k), begin, jnp.int32),
-        alive=empty,
-        alive_scores=jnp.broadcast_to(start, (batch, k)),
-        ended=empty,
-        ended_scores=jnp.full((batch, k), NEVER),
-        cache={},
-    )
-    last = jax.lax.while_loop(going, advance, advance(first))
+    last = jax.lax.while_loop(going, advance, advance(_first_beams(batch, k, begin, pad, length)))
     # An unfinished text is better than none.
     unfinished = last.alive_scores / length_penalty(length, alpha) + NEVER / 2
     pool = jnp.concatenate([last.ended_scores, unfinished], axis=1)
     scores, chosen = jax.lax.top_k(pool, k)
     return rows(jnp.concatenate([last.ended, last.alive], axis=1), chosen), scores
+
+
+def _first_beams(batch: int, beam: int, begin: int, pad: int, length: int) -> _Beams:
+    """The state of a search before its first token."""
+    empty = jnp.full((batch, beam, length), pad, jnp.int32)
+    only_first = jnp.where(jnp.arange(beam) == 0, 0.0, NEVER)  # all beams begin equal: only one counts
+    return _Beams(
+        position=jnp.int32(0),
+        last=jnp.full((batch, beam), begin, jnp.int32),
+        alive=empty,
+        alive_scores=jnp.broadcast_to(only_first, (batch, beam)),
+        ended=empty,
+        ended_scores=jnp.full((batch, beam), NEVER),
+        cache={},
+    )

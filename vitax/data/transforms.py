@@ -247,15 +247,8 @@ def train_transform(
         if not 0 <= value <= top:
             raise ValueError(f"{name}={value} must lie in 0..{top}")
     _check_interpolation(interpolation)
-    box: dict[str, Any] = dict(size=image_size, interpolation=interpolation)
-    crops: dict[str, Chain] = {
-        "random_resized": Chain(random=(functools.partial(random_resized_crop, scale=crop_scale, **box),)),
-        "pad": Chain(random=(functools.partial(pad_crop, padding=crop_padding, **box),)),
-        "center": Chain(fixed=(functools.partial(center_crop, **box),)),
-    }
-    if crop not in crops:
-        raise ValueError(f"crop={crop!r} is unknown; choose one of {', '.join(crops)}")
-    steps = list(crops[crop].random)
+    cropping = _cropping(crop, crop_scale, crop_padding, dict(size=image_size, interpolation=interpolation))
+    steps = list(cropping.random)
     if flip:
         steps.append(random_flip)
     if randaugment_layers:
@@ -264,7 +257,19 @@ def train_transform(
         steps.append(functools.partial(color_jitter, strength=color_jitter_strength))
     if erasing:
         steps.append(functools.partial(random_erasing, probability=erasing, mean=mean, std=std))
-    return Chain(crops[crop].fixed, tuple(steps))
+    return Chain(cropping.fixed, tuple(steps))
+
+
+def _cropping(crop: str, scale: tuple[float, float], padding: int, box: dict[str, Any]) -> Chain:
+    """The first step of `train_transform`."""
+    crops: dict[str, Chain] = {
+        "random_resized": Chain(random=(functools.partial(random_resized_crop, scale=scale, **box),)),
+        "pad": Chain(random=(functools.partial(pad_crop, padding=padding, **box),)),
+        "center": Chain(fixed=(functools.partial(center_crop, **box),)),
+    }
+    if crop not in crops:
+        raise ValueError(f"crop={crop!r} is unknown; choose one of {', '.join(crops)}")
+    return crops[crop]
 
 
 def eval_transform(image_size: Size, *, interpolation: str = "bicubic", test_crop_fraction: float = 0.875) -> Chain:

@@ -5,6 +5,7 @@ No model is written a second time to be explained: it is traced. The operations 
 gradients and relevance are then available whatever the model does between them: windows, shifts, merges, pruned tokens.
 """
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,11 +19,11 @@ from vitax.nn.dense import unit_length
 
 # Functions of a trace that count as one step: their contents are not inspected.
 UNITS = tuple(
-    function.__name__
+    inspect.unwrap(function).__name__
     for function in (jax.nn.softmax, layer_norm, gelu, quick_gelu, jax.nn.relu, jax.nn.silu, unit_length)
 )
 # {name: (form that is only faster, plain form that is walked in its place)}
-PLAIN = {attend_late.__name__: (attend_late, attend)}
+PLAIN = {inspect.unwrap(attend_late).__name__: (attend_late, attend)}
 
 
 class Step(NamedTuple):

@@ -150,17 +150,9 @@ class DynamicViT(nn.Module):
             train: True = training: dropped tokens are only hidden, and drop path is active.
             noise: [S, B, N, 2] standard Gumbel noise, used during training; None = drawn from the stream "dropout".
         """
-        x = PatchEmbed(self.patch_size, self.width, dtype=self.dtype, name="patch_embed")(images)
-        b, *grid, d = x.shape
-        count = self._counts(grid[0] * grid[1])
-        token = self.param("cls_token", nn.initializers.normal(0.02), (d,))
-        token = jnp.broadcast_to(token.astype(x.dtype), (b, 1, d))
-        x = jnp.concatenate([token, x.reshape(b, -1, d)], axis=1)  # [B, 1+N, D]
-        table = tuple(side // self.patch_size for side in self.image_size)
-        positions = Positions("learned_1d", table, d, 1, name="pos_embed")(tuple(grid))
-        x = constrain_batch(x + positions.astype(x.dtype)[None])
-
-        n = x.shape[1] - 1
+        x = self._embed(images)
+        b, n = len(x), x.shape[1] - 1
+        count = self._counts(n)
         kept = jnp.ones((b, n))
         index = jnp.broadcast_to(jnp.arange(n), (b, n))
         decisions = []
@@ -201,6 +193,18 @@ class DynamicViT(nn.Module):
             logits = head(logits)
         pruned = train and self.stages
         return Pruned(logits, x[:, 1:], jnp.stack(decisions)) if pruned else logits
+
+    def _embed(self, images: jax.Array) -> jax.Array:
+        """Class token and patches with their positions: [B, 1+N, D]."""
+        x = PatchEmbed(self.patch_size, self.width, dtype=self.dtype, name="patch_embed")(images)
+        b, *grid, d = x.shape
+        token = self.param("cls_token", nn.initializers.normal(0.02), (d,))
+        token = jnp.broadcast_to(token.astype(x.dtype), (b, 1, d))
+        x = jnp.concatenate([token, x.reshape(b, -1, d)], axis=1)
+        height, width = self.image_size
+        table = (height // self.patch_size, width // self.patch_size)
+        positions = Positions("learned_1d", table, d, 1, name="pos_embed")(tuple(grid))
+        return constrain_batch(x + positions.astype(x.dtype)[None])
 
     def _counts(self, patches: int) -> list[int]:
         """Number of patches that are left after each stage."""

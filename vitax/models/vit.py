@@ -150,7 +150,10 @@ class ViT(nn.Module):
         x = self._pool(x, len(prefix))
         if self.norm_after_pooling:
             x = norm(name="fc_norm")(x)
-        x = wide(x)
+        return self._head(wide(x), train)
+
+    def _head(self, x: jax.Array, train: bool) -> jax.Array:
+        """Maps pooled features [B, D] (or [B, 2, D] for two heads) to logits [B, K]; without a head, returns them."""
         if self.pre_logits:
             x = nn.tanh(Dense(self.pre_logits, name="pre_logits")(x))
         if not self.num_classes:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from vitax.errors import UserError
 from vitax.pipelines import Pipeline
-from vitax.prediction.arrays import predict_arrays
+from vitax.prediction.arrays import example_arrays, predict_arrays
 from vitax.prediction.images import classify, example_image, image_files
 from vitax.prediction.output import written
 from vitax.prediction.pairs import example_pair, zero_shot
@@ -61,7 +61,7 @@ PREDICTORS = {
     "masked_image": Predictor(reconstruct, image_files, example_image, draws=True),
 }
 # For an objective that is not in the table.
-DEFAULT = Predictor(predict_arrays, image_files, example_image)
+DEFAULT = Predictor(predict_arrays, image_files, example_arrays)
 
 
 def predictor_of(task_name: str) -> Predictor:

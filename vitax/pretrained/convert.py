@@ -109,10 +109,7 @@ def load(
         tensors = files.read(source)
         chosen = config_fields(files.read_config(source)) | chosen
     kind = named(format) if format else recognise(tensors, family)
-    renamed = {kind.rename(name): value for name, value in tensors.items()}
-    if len(renamed) < len(tensors):
-        duplicates = [n for n in tensors if kind.rename(n) != n and kind.rename(n) in tensors]
-        raise UserError(f"the file holds the same parameter twice: {', '.join(duplicates[:5])}")
+    renamed = kind.renamed(tensors)
     module = MODELS[kind.family].module
     known = {name for name in module.__dataclass_fields__ if name not in ("parent", "name")}
     for key in fields:

@@ -38,6 +38,18 @@ class Format(NamedTuple):
     rename: Callable[[str], str] = lambda name: name
     tells: tuple[str, ...] = ()
 
+    def renamed(self, tensors: Tensors) -> Tensors:
+        """The tensors under the names of the table.
+
+        Raises:
+            UserError: two names in the file mean the same parameter.
+        """
+        renamed = {self.rename(name): value for name, value in tensors.items()}
+        if len(renamed) < len(tensors):
+            duplicates = [n for n in tensors if self.rename(n) != n and self.rename(n) in tensors]
+            raise UserError(f"the file holds the same parameter twice: {', '.join(duplicates[:5])}")
+        return renamed
+
 
 def has(*needed: str, without: tuple[str, ...] = ()) -> Callable[[Iterable[str]], bool]:
     """A function that recognises a file by the names in it.

@@ -11,7 +11,7 @@ from vitax.errors import TrainingError
 from vitax.monitoring import log
 from vitax.monitoring.log import one_line, say
 from vitax.monitoring.progress import duration
-from vitax.prediction import PREDICTORS
+from vitax.prediction import predictor_of
 from vitax.training.checkpoint import Checkpoints
 from vitax.training.session import Outcome
 
@@ -53,7 +53,7 @@ def finish(run: Run, path: Path, checkpoints: Checkpoints, outcome: Outcome) -> 
     say(f"evaluate  python -m vitax.main --workdir={folder} --mode=eval")
     if jax.process_index() == 0:
         try:
-            example = PREDICTORS[run.task_name].example(run.pipeline, path)
+            example = predictor_of(run.task_name).example(run.pipeline, path)
         except (ValueError, OSError):  # the very first one of the test is broken
             example = "FILES..."
         say(f"predict   python -m vitax.predict --workdir={folder} {example}")

@@ -204,30 +204,21 @@ def make_optimizer(
     Raises:
         UserError: the name is unknown, a number is out of its range, or a pattern matches no parameter.
     """
-    ranges = {
-        "b1": (b1, 0 <= b1 < 1, "[0, 1)"),
-        "b2": (b2, 0 <= b2 < 1, "[0, 1)"),
-        "momentum": (momentum, 0 <= momentum < 1, "[0, 1)"),
-        "epsilon": (epsilon, epsilon > 0, "(0, inf)"),
-        "layer_decay": (layer_decay, 0 < layer_decay <= 1, "(0, 1]"),
-        "weight_decay": (weight_decay, weight_decay >= 0, "[0, inf)"),
-        "clip_norm": (clip_norm, clip_norm >= 0, "[0, inf)"),
-    }
-    for key, (value, fits, interval) in ranges.items():
-        if not fits:
-            raise UserError(f"optim.{key}={value} must lie in {interval}")
-    if name not in OPTIMIZERS:
-        raise UserError(f"optim.name={name!r} is unknown; choose one of {', '.join(OPTIMIZERS)}")
+    _check_name_and_ranges(
+        name,
+        b1=(b1, 0 <= b1 < 1, "[0, 1)"),
+        b2=(b2, 0 <= b2 < 1, "[0, 1)"),
+        momentum=(momentum, 0 <= momentum < 1, "[0, 1)"),
+        epsilon=(epsilon, epsilon > 0, "(0, inf)"),
+        layer_decay=(layer_decay, 0 < layer_decay <= 1, "(0, 1]"),
+        weight_decay=(weight_decay, weight_decay >= 0, "[0, inf)"),
+        clip_norm=(clip_norm, clip_norm >= 0, "[0, inf)"),
+    )
     parts = []
     if clip_norm:
         parts.append(optax.clip_by_global_norm(clip_norm))
     parts.append(OPTIMIZERS[name](schedule, decay_mask, weight_decay, b1, b2, epsilon, momentum))
-    factors = jax.tree.map(lambda _: 1.0, params)
-    if layer_decay != 1.0:
-        factors = layer_factors(params, layer_decay)
-    for pattern, factor in lr_factors.items():
-        matches = matching(params, pattern, "optim.lr_factors")
-        factors = jax.tree.map(lambda f, hit, by=factor: f * by if hit else f, factors, matches)
+    factors = rate_factors(params, layer_decay, lr_factors)
     if any(factor != 1.0 for factor in jax.tree.leaves(factors)):
         parts.append(_scale(factors))
     rule = optax.chain(*parts)
@@ -236,6 +227,26 @@ def make_optimizer(
     frozen = frozen_mask(params, freeze=freeze)
     labels = jax.tree.map(lambda yes: "frozen" if yes else "trained", frozen)
     return optax.multi_transform({"trained": rule, "frozen": optax.set_to_zero()}, labels)
+
+
+def _check_name_and_ranges(name: str, **ranges: tuple[float, bool, str]) -> None:
+    """Refuses an unknown optimizer, and numbers {key: (value, whether it fits, interval)} that do not fit."""
+    for key, (value, fits, interval) in ranges.items():
+        if not fits:
+            raise UserError(f"optim.{key}={value} must lie in {interval}")
+    if name not in OPTIMIZERS:
+        raise UserError(f"optim.name={name!r} is unknown; choose one of {', '.join(OPTIMIZERS)}")
+
+
+def rate_factors(params: Params, layer_decay: float, lr_factors: Mapping[str, float]) -> Params:
+    """The factor of the learning rate of each parameter; the arguments are those of `make_optimizer`."""
+    factors = jax.tree.map(lambda _: 1.0, params)
+    if layer_decay != 1.0:
+        factors = layer_factors(params, layer_decay)
+    for pattern, factor in lr_factors.items():
+        matches = matching(params, pattern, "optim.lr_factors")
+        factors = jax.tree.map(lambda f, hit, by=factor: f * by if hit else f, factors, matches)
+    return factors
 
 
 def frozen_mask(params: Params, *, freeze: tuple[str, ...] = ()) -> Params:

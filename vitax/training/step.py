@@ -94,6 +94,64 @@ def make_init(task: Task, optimizer: optax.GradientTransformation, seed: int, em
     return init
 
 
+def make_gradients(task: Task, frozen: Any = None):
+    """The function ``(state, collections, batch, key) -> (loss, aux, gradients)`` of one batch.
+
+    Args:
+        frozen: tree of bools like the parameters; where True, no gradient is computed. None = nothing is frozen.
+    """
+
+    def gradients(state: TrainState, collections: dict[str, Any], batch: Batch, key: jax.Array):
+        def loss_fn(params):
+            if frozen is not None:  # before the gradient, so that none flows through frozen layers
+                stop = lambda x, yes: jax.lax.stop_gradient(x) if yes else x
+                params = jax.tree.map(stop, params, frozen)
+            loss, aux = task.loss({"params": params, **collections}, batch, key, True)
+            return loss, aux
+
+        (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        return loss, aux, grads
+
+    return gradients
+
+
+def accumulated(gradients: Callable[..., Any], count: int, state: TrainState, batch: Batch, key: jax.Array):
+    """Loss, aux and gradients of a batch that is computed in ``count`` micro-batches, weighted by their valid entries.
+
+    Micro-batch i takes rows i, i + count, ...: each device keeps its own rows, and nothing is transferred.
+    """
+    micro = jax.tree.map(lambda x: x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1), batch)
+
+    def body(carry, xs):
+        collections, totals, weighted = carry
+        i, micro_batch = xs
+        _, aux, grads = gradients(state, collections, micro_batch, jax.random.fold_in(key, i))
+        valid = aux.metrics["loss"][1]
+        totals = jax.tree.map(jnp.add, totals, aux.metrics)
+        weighted = jax.tree.map(lambda total, g: total + valid * g, weighted, grads)
+        return (collections | aux.updates, totals, weighted), None
+
+    first = jax.tree.map(lambda x: x[0], micro)
+    shapes = jax.eval_shape(lambda b: gradients(state, state.collections, b, key)[1], first)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes.metrics)
+    carry = (state.collections, zeros, jax.tree.map(jnp.zeros_like, state.params))
+    (collections, totals, weighted), _ = jax.lax.scan(body, carry, (jnp.arange(count), micro))
+    valid = jnp.maximum(totals["loss"][1], 1)
+    grads = jax.tree.map(lambda g: g / valid, weighted)
+    return metrics.mean(totals["loss"]), Aux(totals, collections), grads
+
+
+def moving_average(state: TrainState, params: Any, decay: float) -> Any:
+    """The moving average of the parameters after an update.
+
+    The decay warms up as min(decay, (1 + step) / (10 + step)), TensorFlow's rule; otherwise the average of a short run
+    would be dominated by its initial parameters.
+    """
+    n = state.step.astype(jnp.float32)
+    decay = jnp.minimum(decay, (1 + n) / (10 + n))
+    return jax.tree.map(lambda e, p: e * decay + p * (1 - decay), state.ema, params)
+
+
 def make_step(
     task: Task,
     optimizer: optax.GradientTransformation,
@@ -110,58 +168,22 @@ def make_step(
         optimizer: the update rule.
         seed: seed of all randomness; update number n uses ``fold_in(key(seed), n)``.
         accumulate: number of micro-batches per update; must divide the batch size.
-        ema_decay: decay of the moving average, 0 = none. It warms up as min(decay, (1 + step) / (10 + step)),
-            TensorFlow's rule; otherwise the average of a short run would be dominated by its initial parameters.
+        ema_decay: decay of the moving average, see `moving_average`; 0 = none.
         frozen: tree of bools like the parameters; where True, no gradient is computed. None = nothing is frozen.
         skip: whether to leave everything but ``step`` unchanged if the loss, a gradient or an update is not finite.
     """
 
-    def gradients(state: TrainState, collections, batch: Batch, key: jax.Array):
-        def loss_fn(params):
-            if frozen is not None:  # before the gradient, so that none flows through frozen layers
-                stop = lambda x, yes: jax.lax.stop_gradient(x) if yes else x
-                params = jax.tree.map(stop, params, frozen)
-            loss, aux = task.loss({"params": params, **collections}, batch, key, True)
-            return loss, aux
-
-        (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-        return loss, aux, grads
-
-    def accumulated(state: TrainState, batch: Batch, key: jax.Array):
-        # Micro-batch i takes rows i, i + n, ...: each device keeps its own rows, and nothing is transferred.
-        micro = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
-
-        def body(carry, xs):
-            collections, totals, weighted = carry
-            i, micro_batch = xs
-            _, aux, grads = gradients(state, collections, micro_batch, jax.random.fold_in(key, i))
-            count = aux.metrics["loss"][1]
-            totals = jax.tree.map(jnp.add, totals, aux.metrics)
-            weighted = jax.tree.map(lambda total, g: total + count * g, weighted, grads)
-            return (collections | aux.updates, totals, weighted), None
-
-        first = jax.tree.map(lambda x: x[0], micro)
-        shapes = jax.eval_shape(lambda b: gradients(state, state.collections, b, key)[1], first)
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes.metrics)
-        carry = (state.collections, zeros, jax.tree.map(jnp.zeros_like, state.params))
-        (collections, totals, weighted), _ = jax.lax.scan(body, carry, (jnp.arange(accumulate), micro))
-        count = jnp.maximum(totals["loss"][1], 1)
-        grads = jax.tree.map(lambda g: g / count, weighted)
-        return metrics.mean(totals["loss"]), Aux(totals, collections), grads
+    gradients = make_gradients(task, frozen)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         if accumulate == 1:
             loss, aux, grads = gradients(state, state.collections, batch, key)
         else:
-            loss, aux, grads = accumulated(state, batch, key)
+            loss, aux, grads = accumulated(gradients, accumulate, state, batch, key)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        ema = state.ema
-        if ema_decay:
-            n = state.step.astype(jnp.float32)
-            decay = jnp.minimum(ema_decay, (1 + n) / (10 + n))
-            ema = jax.tree.map(lambda e, p: e * decay + p * (1 - decay), state.ema, params)
+        ema = moving_average(state, params, ema_decay) if ema_decay else state.ema
         new_state = TrainState(state.step + 1, params, state.collections | aux.updates, opt_state, ema)
         health = Health(_norms(state.params), loss, _norms(grads), _norms(updates))
         if skip:
