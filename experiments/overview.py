@@ -1,133 +1,139 @@
-"""Draws docs/overview.png, one figure of what the demos have learned.
+"""Draws docs/overview.png: what small models have learned from scikit-learn's two photographs.
 
-python experiments/demos.py vit_l16 dynamic_vit_s mae_b16_pretrain clip_vit_b32 transformer_base swinir_denoise
-python experiments/overview.py --demos=runs/demos
+python experiments/overview.py [--runs=runs/overview]      about ten minutes on two CPU cores; runs that exist are used again
+
+An MAE learns from tiles of both photographs. A ViT learns to tell crops of the two apart, and a DynamicViT learns from it
+to do so with fewer patches. The photographs are those that they have learned from: the figure shows what the models do,
+not how well they generalise.
 """
 
 import argparse
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
-from vitax import augment, build
-from vitax.data.degrade import degrade
-from vitax.data.source import Source
-from vitax.data.tokens import from_json
-from vitax.evals.restoration import restore
-from vitax.explain.heatmap import only
-from vitax.explain.methods import explainer
-from vitax.explanation.images import classifier, describe, image_spec, view_of
-from vitax.monitoring import log
-from vitax.prediction import TrainedRun, load_run
-from vitax.prediction.pairs import label_weights
-from vitax.prediction.reconstruction import masked_and_error
-from vitax.report.exhibits import shown
-from vitax.report.images import middle
-from vitax.report.texts import aligned
+import vitax
+from vitax.data.decode import write_png
+from vitax.data.photos import TILE, load_photos
+from vitax.explain.heatmap import only, overlay
+from vitax.library import Model
 
-OUT = Path(__file__).parent.parent / "docs" / "overview.png"
-GREY = {"cmap": "gray", "vmin": 0, "vmax": 255}
+ROOT = Path(__file__).parent.parent
+OUT = ROOT / "docs" / "overview.png"
+SIDE, PATCH = 96, 8  # of the images that the classifiers see, and of their patches
+CROPS = 60  # of each photograph
+CLASSIFIER = (
+    f"--config.data.image_size=({SIDE},)",
+    "--config.data.name=folder",
+    "--config.data.channels=3",
+    "--config.data.mean=(0.5,0.5,0.5)",
+    "--config.data.std=(0.25,0.25,0.25)",
+    "--config.data.crop_scale=(0.3,1.0)",
+    "--config.data.flip=True",
+    f"--config.model.patch_size={PATCH}",
+    "--config.model.width=96",
+    "--config.model.depth=6",
+    "--config.model.mlp_width=192",
+    "--config.model.drop_path=0.0",
+    "--config.optim.warmup=50 steps",
+    "--config.evals.every=",
+    "--config.checkpoint.every=",
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--demos", type=Path, default=Path("runs/demos"))
-    options = parser.parse_args()
-    log.start_logging()
-    figure = Figure(figsize=(13, 6.4), dpi=110, layout="constrained")
-    parts = figure.subfigures(2, 3, wspace=0.04, hspace=0.06)
-    for part, (name, title, draw) in zip(parts.flat, PARTS, strict=True):
-        run = load_run(options.demos / name)
-        part.suptitle(title, fontsize=10)
-        draw(part, run, build.open_pipeline(run.config).splits.test)
-    OUT.parent.mkdir(exist_ok=True)
-    figure.savefig(OUT)
+    parser.add_argument("--runs", type=Path, default=Path("runs/overview"))
+    runs = parser.parse_args().runs
+    crops = runs / "crops"
+    write_crops(crops)
+    data = f"--config.data.path={crops}"
+    train("mae_b16_pretrain.py:photos", runs / "mae", "--config.duration=300 epochs")
+    vit = ("--config.model.class_token=True", "--config.model.pooling=token", "--config.duration=400 steps")
+    train("vit_b16.py:demo", runs / "vit", data, *CLASSIFIER, *vit)
+    pruned = ("--config.model.stages=(2,3,4)", "--config.model.keep_ratios=(0.7,0.49,0.343)", "--config.duration=300 steps")
+    train("dynamic_vit_s.py:demo", runs / "pruned", data, *CLASSIFIER, *pruned, f"--config.init_from={runs / 'vit'}")
+    draw({name: vitax.load(runs / name) for name in ("mae", "vit", "pruned")})
     print(OUT)
 
 
-def pictures(part: Any, lines: list[list[np.ndarray]]) -> None:
-    """Draws rows of images [H, W, 1 or 3] uint8."""
-    panels = part.subplots(len(lines), len(lines[0]), squeeze=False)
-    for panel, picture in zip(panels.flat, (x for line in lines for x in line), strict=True):
-        panel.imshow(picture[..., 0] if picture.shape[-1] == 1 else picture, **GREY)
-        panel.axis("off")
+def write_crops(folder: Path) -> None:
+    """Random square crops of both photographs, as an image folder; every fifth one is for the test."""
+    rng = np.random.default_rng(0)
+    for name, photo in zip(("china", "flower"), load_photos(), strict=True):
+        for i in range(CROPS):
+            side = int(rng.integers(120, photo.shape[0]))
+            top, left = (int(rng.integers(length - side + 1)) for length in photo.shape[:2])
+            path = folder / ("test" if i % 5 == 0 else "train") / name / f"{i:03}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_png(path, photo[top : top + side, left : left + side])
 
 
-def reconstructions(part: Any, run: TrainedRun, source: Source) -> None:
-    lines = []
-    for item in shown(run, source, 40)[:6]:
-        masked, _ = masked_and_error(item.example["image"], item.row, run.model.patch_size)
-        lines.append([item.example["image"], masked, item.row["reconstruction"]])
-    pictures(part, [lines[0] + lines[1], lines[2] + lines[3], lines[4] + lines[5]])
+def train(config: str, folder: Path, *flags: str) -> None:
+    """Trains a run, or continues it: a finished one is left as it is."""
+    line = [sys.executable, "-m", "vitax.main", f"--config={ROOT}/configs/{config}", f"--workdir={folder}", *flags]
+    subprocess.run(line, check=True)
 
 
-def relevances(part: Any, run: TrainedRun, source: Source) -> None:
-    (scores, _), spec = classifier(run), image_spec(run)
-    panels, explain = part.subplots(3, 4), None
-    for i, row in zip((3, 7, 18), panels, strict=True):
-        picture = source[i]["image"]
-        x = augment.normalize(jnp.asarray(picture)[None], spec.mean, spec.std)
-        it = describe(run, view_of(run), scores, x)
-        explain = explain or {name: explainer(name, it) for name in ("relevance", "rollout", "integrated_gradients")}
-        label = int(scores(x)[0].argmax())
-        row[0].imshow(picture[..., 0], **GREY)
-        for panel, (name, method) in zip(row[1:], explain.items(), strict=True):
-            panel.imshow(picture[..., 0], extent=(0, 8, 8, 0), **GREY)
-            panel.imshow(method(x, label), cmap="jet", alpha=0.5, extent=(0, 8, 8, 0), interpolation="bilinear")
-            panel.set_title(name.replace("_", " ") if i == 3 else "", fontsize=8)
-    for panel in panels.flat:
-        panel.axis("off")
+def draw(models: dict[str, Model]) -> None:
+    china, flower = load_photos()
+    figure = Figure(figsize=(13, 6.6), dpi=110, layout="constrained")
+    top, middle, bottom = figure.subfigures(3, 1, height_ratios=(1, 1, 1), hspace=0.03)
+    reconstructed = [*reconstruction(models["mae"], flower), *reconstruction(models["mae"], china)]
+    names = ("photograph", "visible to the MAE", "reconstruction") * 2
+    for panel, image, name in zip(row(top, 6), reconstructed, names, strict=True):
+        panel.imshow(image)
+        panel.set_title(name, fontsize=9)
+    panels = iter(row(middle, 6))
+    for photo in (flower, china):
+        methods = ("relevance", "integrated_gradients")
+        explained = models["vit"].explain(photo, method=methods)
+        panel = next(panels)
+        panel.imshow(explained.photograph)
+        panel.set_title(f"ViT: {explained.title}", fontsize=9)
+        for method in methods:
+            panel = next(panels)
+            overlay(panel, explained.photograph, explained.maps[method])
+            panel.set_title(method.replace("_", " "), fontsize=9)
+    panels = iter(row(bottom, 8))
+    for photo in (flower, china):
+        explained = models["pruned"].explain(photo, method="gradcam")
+        side = SIDE * 4
+        large = np.asarray(Image.fromarray(explained.photograph).resize((side, side)))
+        panel = next(panels)
+        panel.imshow(large)
+        panel.set_title(f"DynamicViT: {explained.title}", fontsize=9)
+        for kept in explained.kept:
+            panel = next(panels)
+            panel.imshow(only(large, kept, PATCH * 4))
+            panel.set_title(f"{len(kept)} of {(SIDE // PATCH) ** 2} patches kept", fontsize=9)
+    OUT.parent.mkdir(exist_ok=True)
+    figure.savefig(OUT)
 
 
-def kept(part: Any, run: TrainedRun, source: Source) -> None:
-    lines = []
-    for item in shown(run, source, 30)[2:8]:
-        image = item.example["image"]
-        stages = sorted(name for name in item.row if name.startswith("kept"))
-        lines.append([image, *(only(image, item.row[name], run.model.patch_size) for name in stages)])
-    pictures(part, [lines[0] + lines[1], lines[2] + lines[3], lines[4] + lines[5]])
+def row(part, count: int) -> list[Axes]:
+    panels = part.subplots(1, count)
+    for panel in panels:
+        panel.set_axis_off()
+    return list(panels)
 
 
-def similarities(part: Any, run: TrainedRun, source: Source) -> None:
-    rows = shown(run, source, len(source))
-    names, classes = label_weights(run, "")
-    embedded = np.stack([item.row["image"] for item in rows])
-    labels = np.array([int(item.example["label"]) for item in rows])
-    means = np.stack([embedded[labels == k].mean(axis=0) for k in range(len(names))])
-    panel = part.subplots()
-    panel.imshow(means @ classes.T)
-    panel.set_xticks(range(len(names)), [f"“the number {name}”" for name in names], rotation=50, ha="right", fontsize=7)
-    panel.set_yticks(range(len(names)), names, fontsize=7)
+def reconstruction(model: Model, photo: np.ndarray) -> list[np.ndarray]:
+    """A photograph, its visible patches and its reconstruction, tile by tile: [H, W, 3] uint8 each."""
+    rows, columns = 12, 12
+    top, left = (photo.shape[0] - rows * TILE) // 2, (photo.shape[1] - columns * TILE) // 2
+    square = photo[top : top + rows * TILE, left : left + columns * TILE]
+    tiles = square.reshape(rows, TILE, columns, TILE, 3).swapaxes(1, 2).reshape(-1, TILE, TILE, 3)
+    triples = np.stack([row["image"] for row in model(list(tiles))])  # [n, s, 3 s, 3], enlarged
+    scale = triples.shape[1] // TILE
+    parts = np.split(triples[:, ::scale, ::scale], 3, axis=2)
+    return [part.reshape(rows, columns, TILE, TILE, 3).swapaxes(1, 2).reshape(rows * TILE, -1, 3) for part in parts]
 
-
-def alignment(part: Any, run: TrainedRun, source: Source) -> None:
-    panel = part.subplots()
-    item = max(shown(run, source, 12), key=lambda item: len(source.source[item.index][0]))
-    weights, written, read = aligned(run, from_json(run.reader.record["tokenizer"]), item)
-    panel.imshow(weights, cmap="Blues", aspect="auto")
-    panel.set_xticks(range(len(read)), read, rotation=50, ha="right", fontsize=7)
-    panel.set_yticks(range(len(written)), written, fontsize=7)
-
-
-def restored(part: Any, run: TrainedRun, source: Source) -> None:
-    truth = middle(source[0]["image"], 128, 1)
-    knobs = run.reader.transform.knobs
-    damaged = degrade(truth, np.random.default_rng(0), kind=knobs["kind"], scale=1, strength=knobs["strength"][0])
-    output = restore(lambda x: run.model.apply(run.variables, x), damaged, run.model, tile=64, overlap=16)
-    pictures(part, [[damaged.round().clip(0, 255).astype(np.uint8), output, truth]])
-
-
-PARTS = (
-    ("mae_b16_pretrain", "MAE: digit, what was visible, reconstruction", reconstructions),
-    ("vit_l16", "ViT: what speaks for the class", relevances),
-    ("dynamic_vit_s", "DynamicViT: patches kept by stage", kept),
-    ("clip_vit_b32", "CLIP: images of a digit against captions", similarities),
-    ("transformer_base", "Transformer: what each written word looked at", alignment),
-    ("swinir_denoise", "SwinIR: noisy, restored, truth", restored),
-)
 
 if __name__ == "__main__":
     main()

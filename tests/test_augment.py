@@ -45,12 +45,14 @@ def test_cutmix_area_has_the_mean_of_its_distribution(batch):
 
 def test_both_occur_and_none_means_none(batch):
     images, labels = batch
-    same, targets = augment.mixup_or_cutmix(jax.random.key(0), images, labels)
-    chex.assert_trees_all_equal((same, targets), (images, labels))
+    valid = jnp.arange(len(images)) != 2
+    given = (images, labels, valid)
+    chex.assert_trees_all_equal(augment.mixup_or_cutmix(jax.random.key(0), *given, 0.0, 0.0), given)
     kinds = set()
-    mix = jax.jit(lambda k: augment.mixup_or_cutmix(k, images, labels, mixup_alpha=1.0, cutmix_alpha=1.0))
+    mix = jax.jit(lambda k: augment.mixup_or_cutmix(k, *given, 1.0, 1.0))
     for seed in range(20):
-        mixed, _ = mix(jax.random.key(seed))
+        mixed, _, usable = mix(jax.random.key(seed))
+        chex.assert_trees_all_equal(usable, valid & jnp.roll(valid, 1))
         copied = (mixed == images) | (mixed == jnp.roll(images, 1, axis=0))
         kinds.add(bool(copied.all()))
     assert kinds == {True, False}

@@ -191,6 +191,18 @@ def test_files_are_short():
     assert not long
 
 
+def test_functions_are_short():
+    """Factories of objectives are an exception: their closures read like the objective's formula."""
+    long = [
+        f"{path.relative_to(ROOT)}: {node.name}"
+        for path in files()
+        if path.parent.name != "tasks"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= 60
+    ]
+    assert not long
+
+
 def test_what_is_public_is_documented():
     silent = [
         f"{path.relative_to(ROOT)}: {node.name}"

@@ -79,45 +79,30 @@ def cutmix(key: jax.Array, images: jax.Array, labels: jax.Array, alpha: float) -
 
 
 def mixup_or_cutmix(
-    key: jax.Array, images: jax.Array, labels: jax.Array, *, mixup_alpha: float = 0.0, cutmix_alpha: float = 0.0
-) -> tuple[jax.Array, jax.Array]:
-    """Applies `mixup` or `cutmix` to the batch, with equal probability if both alphas are above 0.
-
-    The other arguments and the results are those of `mixup`: images [B, H, W, C] and labels [B, K].
-
-    Args:
-        mixup_alpha: alpha of `mixup`; 0 = no mixup.
-        cutmix_alpha: alpha of `cutmix`; 0 = no CutMix.
-    """
-    choice_key, key = jax.random.split(key)
-    if not mixup_alpha and not cutmix_alpha:
-        return images, labels
-    if not cutmix_alpha:
-        return mixup(key, images, labels, mixup_alpha)
-    if not mixup_alpha:
-        return cutmix(key, images, labels, cutmix_alpha)
-    return jax.lax.cond(
-        jax.random.bernoulli(choice_key),
-        lambda: mixup(key, images, labels, mixup_alpha),
-        lambda: cutmix(key, images, labels, cutmix_alpha),
-    )
-
-
-def mixed(
     key: jax.Array, images: jax.Array, labels: jax.Array, valid: jax.Array, mixup_alpha: float, cutmix_alpha: float
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """`mixup_or_cutmix` of a batch with unreadable images: a mixture that contains one is invalid.
+    """Applies `mixup` or `cutmix` to the batch, with equal probability if both alphas are above 0.
 
     Args:
+        key: random key.
         images: [B, H, W, C] uint8 or float.
+        labels: [B, K] probabilities.
         valid: [B] bool, False for unreadable images.
+        mixup_alpha: alpha of `mixup`; 0 = no mixup.
+        cutmix_alpha: alpha of `cutmix`; 0 = no CutMix.
 
     Returns:
-        Images (float32 if they were mixed), labels, and [B] bool: the valid ones.
+        Images (float32 if they were mixed), labels, and [B] bool: a mixture that contains an invalid image is invalid.
     """
     if not mixup_alpha and not cutmix_alpha:
         return images, labels, valid
-    images, labels = mixup_or_cutmix(
-        key, images.astype(jnp.float32), labels, mixup_alpha=mixup_alpha, cutmix_alpha=cutmix_alpha
-    )
+    images = images.astype(jnp.float32)
+    choice_key, key = jax.random.split(key)
+    # With one alpha, the choice is made before tracing: nothing is compiled for the other.
+    blend = lambda: mixup(key, images, labels, mixup_alpha)
+    paste = lambda: cutmix(key, images, labels, cutmix_alpha)
+    if mixup_alpha and cutmix_alpha:
+        images, labels = jax.lax.cond(jax.random.bernoulli(choice_key), blend, paste)
+    else:
+        images, labels = blend() if mixup_alpha else paste()
     return images, labels, valid & jnp.roll(valid, 1)

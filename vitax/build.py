@@ -19,14 +19,14 @@ from vitax.config import call, did_you_mean, steps
 from vitax.data.loader import Loader, Transform
 from vitax.data.source import Source
 from vitax.errors import UserError
-from vitax.evals import EVALUATORS, Evaluation, Given
+from vitax.evals import EVALUATORS, Evaluation, Given, together
 from vitax.mesh import batch_sharding, make_mesh
 from vitax.models import MODELS
 from vitax.pipelines import KINDS, Kind, Pipeline, Reader
 from vitax.rundir import TOKENIZER
 from vitax.schema import Config
 from vitax.sections import Average, Evals, Logging, Saving, Top
-from vitax.tasks import TASKS, Task, Variables
+from vitax.tasks import TASKS, Task
 from vitax.training.evaluate import Evaluator, mean_metrics
 from vitax.training.optim import Schedule, frozen_mask, make_optimizer
 from vitax.training.session import Plan
@@ -102,14 +102,7 @@ def build(
 
     plan = build_plan(config, in_steps)
     curve = call(sections.schedule, "optim", config["optim"], top.batch_size, plan.total, in_steps)
-    variables = _shapes(task.init, mesh, jax.random.key(0), batch)
-    params = variables["params"]
-    optimizer = call(make_optimizer, "optim", config["optim"], params, curve)
-    init = make_init(task, optimizer, top.seed, ema=bool(ema_decay))
-    frozen = call(frozen_mask, "optim", config["optim"], params)
-    step = make_step(task, optimizer, top.seed, top.accumulate, ema_decay, frozen, skip=top.on_nan == "skip")
-    shapes = _shapes(lambda v: first_state(v, optimizer, bool(ema_decay)), mesh, variables)
-    _shapes(step, mesh, shapes, batch)  # fails if the parts do not fit together, before they are compiled
+    init, step, shapes = _training(config, top, task, mesh, batch, curve, ema_decay)
     given = _given(config, top, evals, task, model, pipeline, mesh)
     evaluations = build_evaluations(config, given)
     _check_best(evals, task, shapes, batch, mesh, evaluations)
@@ -193,18 +186,6 @@ def build_evaluations(config: Config, given: Given) -> list[Evaluation]:
     return [evaluation for evaluation in evaluations if evaluation is not None]
 
 
-def together(means: Evaluator, extra: list[Evaluation]) -> Evaluator:
-    """One evaluator that combines the means with the extra evaluations."""
-
-    def evaluate(variables: Variables) -> dict[str, float]:
-        metrics = means(variables)
-        for evaluation in extra:
-            metrics |= evaluation.run(variables)
-        return metrics
-
-    return evaluate
-
-
 def build_plan(config: Config, in_steps: Callable[[str, str], int]) -> Plan:
     """The plan of a run: its length, and the steps of its log lines, evaluations, checkpoints and profile.
 
@@ -233,6 +214,19 @@ def build_plan(config: Config, in_steps: Callable[[str, str], int]) -> Plan:
         profile_at=log.profile_at,
         profile_steps=log.profile_steps,
     )
+
+
+def _training(config: Config, top: Top, task: Task, mesh: Mesh, batch: Any, curve: Schedule, ema_decay: float):
+    """The first state as a function, the train step, and the shapes of a state."""
+    variables = _shapes(task.init, mesh, jax.random.key(0), batch)
+    params = variables["params"]
+    optimizer = call(make_optimizer, "optim", config["optim"], params, curve)
+    frozen = call(frozen_mask, "optim", config["optim"], params)
+    init = make_init(task, optimizer, top.seed, ema=bool(ema_decay))
+    step = make_step(task, optimizer, top.seed, top.accumulate, ema_decay, frozen, skip=top.on_nan == "skip")
+    shapes = _shapes(lambda v: first_state(v, optimizer, bool(ema_decay)), mesh, variables)
+    _shapes(step, mesh, shapes, batch)  # fails if the parts do not fit together, before they are compiled
+    return init, step, shapes
 
 
 def _given(config: Config, top: Top, evals: Evals, task: Task, model: nn.Module, pipeline: Pipeline, mesh: Mesh):

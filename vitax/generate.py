@@ -119,9 +119,8 @@ def beam_search(
         origin = rows(parent, chosen)  # [B, K] index of the beam that each one continues
         index = (origin + jnp.arange(batch)[:, None] * k).reshape(-1)
         cache = jax.tree.map(lambda x: x[index], cache)
-        return _Beams(
-            s.position + 1, rows(token, chosen), rows(texts, chosen), alive_scores, ended, ended_scores, cache
-        )
+        last, alive = rows(token, chosen), rows(texts, chosen)
+        return _Beams(s.position + 1, last, alive, alive_scores, ended, ended_scores, cache)
 
     def going(s: _Beams) -> jax.Array:
         # Log-probabilities only fall, and the penalty is largest at the full length.

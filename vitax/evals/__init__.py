@@ -6,7 +6,7 @@ are keys of config.evals.
 
 from collections.abc import Callable
 
-from vitax.evals.evaluation import Evaluation, Given
+from vitax.evals.evaluation import Evaluation, Given, together
 from vitax.evals.pairs import retrieval, zero_shot
 from vitax.evals.probes import probes
 from vitax.evals.restoration import whole_images
@@ -22,4 +22,4 @@ EVALUATORS: dict[str, tuple[Callable[..., Evaluation | None], ...]] = {
     "restoration": (whole_images,),
 }
 
-__all__ = ["EVALUATORS", "Evaluation", "Given"]
+__all__ = ["EVALUATORS", "Evaluation", "Given", "together"]

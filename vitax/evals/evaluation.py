@@ -51,6 +51,18 @@ class Evaluation(NamedTuple):
     run: Evaluator
 
 
+def together(means: Evaluator, extra: list[Evaluation]) -> Evaluator:
+    """One evaluator that combines the means with the extra evaluations."""
+
+    def evaluate(variables: Variables) -> dict[str, float]:
+        metrics = means(variables)
+        for evaluation in extra:
+            metrics |= evaluation.run(variables)
+        return metrics
+
+    return evaluate
+
+
 def predicted(
     predict: Callable[[Variables, Batch], dict[str, jax.Array]], variables: Variables, loader: Loader, mesh: Mesh
 ) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:

@@ -53,7 +53,7 @@ def classification(
         targets = labels
         if train:
             targets = losses.smooth_labels(labels, label_smoothing)
-            image, targets, valid = augment.mixed(mix_key, image, targets, valid, mixup, cutmix)
+            image, targets, valid = augment.mixup_or_cutmix(mix_key, image, targets, valid, mixup, cutmix)
         logits, updates = apply(variables, image, train=train, key=dropout_key)
         values = losses.softmax_cross_entropy(logits, targets)  # [B]
         batch_metrics = {"loss": metrics.masked(values, valid)}

@@ -79,7 +79,7 @@ def token_pruning(
                 batch_metrics[name] = metrics.masked(metrics.top_k(values, batch["label"]), valid)
             return metrics.mean(batch_metrics["loss"]), Aux(batch_metrics)
 
-        image, targets, valid = augment.mixed(
+        image, targets, valid = augment.mixup_or_cutmix(
             mix_key, batch["image"], losses.smooth_labels(labels, label_smoothing), batch["valid"], mixup, cutmix
         )
         image = normalize(image)
