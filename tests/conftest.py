@@ -52,6 +52,7 @@ REST = {
     "nbclient.client.NotebookClient": "runs a notebook",
     "fuzzing": "tries random inputs",
     "torch": "runs a peer's code",
+    "pytest.importorskip": "needs an extra that the README's test line does not install",
 }
 
 
