@@ -16,7 +16,8 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground); max-width: 1200px; margin: 2em auto; padding: 0 1em }
 h1 { font-size: 1.5em; margin: 0; overflow-wrap: anywhere } h2 { font-size: 1.15em; margin: 1.6em 0 .4em; border-bottom: 1px solid var(--line) }
 p { margin: .3em 0 } .note { color: var(--soft); font-size: .92em } code { font-size: .9em; background: var(--box) }
-.columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 33rem), 1fr)); gap: 0 2.5rem }
+.columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 33rem), 1fr)); gap: 0 2.5rem;
+  grid-auto-flow: dense }
 section { min-width: 0 } section.wide { grid-column: 1 / -1 } .scroll { overflow-x: auto }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: 10px; margin: 1em 0 }
 .tile { background: var(--box); border-radius: 6px; padding: .5em .8em } .tile b { display: block; font-size: 1.35em; overflow-wrap: anywhere }
@@ -26,7 +27,7 @@ table.heat td { padding: 0; width: 2.1em; height: 1.7em; text-align: center; ver
 table.heat th { border: 0; font-weight: 400; font-size: .85em; padding: .1em .5em; text-align: right }
 table.heat th.top { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; padding: .3em 0 }
 .grid { display: flex; flex-wrap: wrap; gap: 14px; align-items: flex-start } figure { margin: 0; max-width: 100% }
-figcaption { font-size: .85em; color: var(--soft); max-width: 22em; overflow-wrap: anywhere } .right { outline: 3px solid var(--good) }
+figcaption { font-size: .85em; color: var(--soft); width: 9em; min-width: 100%; overflow-wrap: anywhere } .right { outline: 3px solid var(--good) }
 img { max-width: 100%; height: auto } img.small { image-rendering: pixelated } summary { cursor: pointer; color: var(--soft) }
 @media (prefers-color-scheme: dark) {
 :root { --ink: #e6edf3; --soft: #9aa4af; --line: #30363d; --ground: #0d1117; --box: #161b22; --good: #3fb950 }

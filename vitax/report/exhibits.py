@@ -151,7 +151,7 @@ def embedding(rows: list[Shown], names: list[str]) -> Exhibit | None:
     looks = [looks_of(k) for k in range(len(present))]
     for label, (color, (marker, _)) in zip(present, looks, strict=True):
         x, y = places[labels == label].T
-        panel.scatter(x, y, s=11, color=color, marker=marker, linewidths=0)
+        panel.scatter(x, y, s=20, color=color, marker=marker, linewidths=0)
     panel.set_xticks([])
     panel.set_yticks([])
     note = (
