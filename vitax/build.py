@@ -230,7 +230,7 @@ def _training(config: Config, top: Top, task: Task, mesh: Mesh, batch: Any, curv
 
 
 def _given(config: Config, top: Top, evals: Evals, task: Task, model: nn.Module, pipeline: Pipeline, mesh: Mesh):
-    """What evaluations get: both splits, read as in a test."""
+    """The inputs of evaluations: both splits, read as in a test."""
     size = math.ceil((evals.batch_size or top.batch_size) / mesh.size) * mesh.size
     loader = lambda split: build_loader(config, split, pipeline.reader.transform, size, top.seed)
     train, test = pipeline.splits.train, pipeline.splits.test

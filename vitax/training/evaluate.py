@@ -56,10 +56,10 @@ def mean_metrics(task: Task, batches: Callable[[], Iterable[dict[str, Any]]], me
         with jax.set_mesh(mesh):
             for number, batch in enumerate(batches()):
                 corrupt += int((~batch["valid"] & (batch["index"] >= 0)).sum())
-                found = compiled(variables, to_device(batch, mesh), number)
+                counted = compiled(variables, to_device(batch, mesh), number)
                 if pending is not None:  # one batch late, so that the device never waits
                     examples += add(pending)
-                pending = found
+                pending = counted
         if pending is not None:
             examples += add(pending)
         means = {name: reported(name, total, n) for name, (total, n) in sums.items()}
