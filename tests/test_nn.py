@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vitax.mesh import platform
 from vitax.nn import attention, blocks, dense, patches, positions
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -132,3 +133,14 @@ def test_gelu_is_the_one_of_jax_in_value_and_gradient():
     # In bfloat16 it is computed in float32: where it is small, 1 + erf would have no digits left.
     low = jnp.asarray([-3.0], jnp.bfloat16)
     chex.assert_trees_all_close(ours(low), theirs(jnp.float32(low)).astype(jnp.bfloat16))
+
+
+@pytest.mark.parametrize(("kind", "late"), [("cpu", True), ("gpu", False), ("tpu", False)])
+def test_the_form_for_cpus_is_chosen_by_the_devices_compiled_for(kind, late):
+    """Not by those of this machine: a mesh may describe others."""
+    device = jax.sharding.AbstractDevice(kind, None, kind)
+    q = jnp.ones((1, 4, 2, 8))
+    with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((1,), ("data",), abstract_device=device)):
+        assert platform() == kind
+        traced = str(jax.make_jaxpr(lambda q: attention.dot_product_attention(q, q, q))(q))
+    assert ("attend_late" in traced) == late
