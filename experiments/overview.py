@@ -56,7 +56,11 @@ def main() -> None:
     train("mae_b16_pretrain.py:photos", runs / "mae", "--config.duration=300 epochs")
     vit = ("--config.model.class_token=True", "--config.model.pooling=token", "--config.duration=400 steps")
     train("vit_b16.py:demo", runs / "vit", data, *CLASSIFIER, *vit)
-    pruned = ("--config.model.stages=(2,3,4)", "--config.model.keep_ratios=(0.7,0.49,0.343)", "--config.duration=300 steps")
+    pruned = (
+        "--config.model.stages=(2,3,4)",
+        "--config.model.keep_ratios=(0.7,0.49,0.343)",
+        "--config.duration=300 steps",
+    )
     train("dynamic_vit_s.py:demo", runs / "pruned", data, *CLASSIFIER, *pruned, f"--config.init_from={runs / 'vit'}")
     draw({name: vitax.load(runs / name) for name in ("mae", "vit", "pruned")})
     print(OUT)
