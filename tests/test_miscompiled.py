@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 
 def wrong() -> dict[str, float]:
@@ -33,6 +34,17 @@ def wrong() -> dict[str, float]:
         error = np.abs(np.float64(apply(x, kernel, bias)) - expected).max()
         found[name] = float(error / np.abs(expected).max())
     return found
+
+
+@pytest.fixture(autouse=True)
+def no_cache(monkeypatch):
+    """The compiler is what is tested: no program may come from the cache, here or in a process that a test starts."""
+    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "0")
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()  # JAX looks at the setting once, until it is reset
+    yield
+    jax.config.update("jax_enable_compilation_cache", True)
+    compilation_cache.reset_cache()
 
 
 def test_scale_and_bias_of_a_product_are_where_they_belong():
