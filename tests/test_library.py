@@ -132,7 +132,16 @@ HUGGING_FACE = dict(image_mean=[0.5] * 3, image_std=[0.5] * 3)
     ("config", "fraction", "interpolation"),
     [
         (HUGGING_FACE | dict(size=dict(height=16, width=16), resample=2), 0.0, "bilinear"),
-        (HUGGING_FACE | dict(size=16), 0.0, "bilinear"),
+        (HUGGING_FACE | dict(size=16), 0.0, ""),
+        (
+            HUGGING_FACE
+            | dict(
+                size=20, crop_size=16, do_center_crop=True, resample=3, feature_extractor_type="CLIPFeatureExtractor"
+            ),
+            0.8,
+            "bicubic",
+        ),
+        (HUGGING_FACE | dict(size=16, crop_size=16, do_center_crop=True, resample=3), 0.0, "bicubic"),
         (
             HUGGING_FACE | dict(size=dict(shortest_edge=20), do_center_crop=True, crop_size=16, resample=3),
             0.8,
@@ -153,6 +162,9 @@ def test_preprocessing_of_hugging_face(hub, config, fraction, interpolation):
         (HUGGING_FACE | dict(rescale_factor=1 / 127.5), None, "rescale_factor"),
         (HUGGING_FACE | dict(do_normalize=False), None, "do_normalize is false"),
         (HUGGING_FACE | dict(resample=1), None, "resampling 1"),
+        (HUGGING_FACE | dict(size=20, crop_size=16, do_center_crop=True), None, "stretch an image"),
+        (HUGGING_FACE | dict(size=dict(height=20, width=20), crop_size=16, do_center_crop=True), None, "stretch"),
+        ([1, 2], None, "cannot be understood"),
         (None, dict(mean=[0.5] * 3, std=[0.5] * 3, crop_mode="border"), "crop_mode 'border'"),
     ],
 )
@@ -160,6 +172,16 @@ def test_preprocessing_that_vitax_does_not_apply_is_refused(hub, preprocessor, c
     folder, *_ = hub(config, preprocessor)
     with pytest.raises(UserError, match=message):
         read_preprocessing(folder)
+
+
+def test_what_a_file_leaves_out_is_the_peers_default_or_asked_for(hub):
+    folder, *_ = hub(dict(mean=[0.5] * 3, std=[0.5] * 3))
+    found = read_preprocessing(folder)
+    assert (found.test_crop_fraction, found.interpolation) == (0.875, "bicubic")  # timm's
+    hub(preprocessor=HUGGING_FACE | dict(size=16))  # each kind of Hugging Face's has another default
+    with pytest.raises(UserError, match="does not record how images are resized: give interpolation"):
+        vitax.load(folder, num_heads=2)
+    assert "bilinear" in vitax.load(folder, num_heads=2, interpolation="bilinear").report
 
 
 def test_models_without_classes_give_features(tmp_path, photo):

@@ -125,7 +125,7 @@ def table(*, path: str, train: str, test: str, test_fraction: float, channels: i
     Args:
         path: a table, or a folder with a table for each split.
         train, test: names of the tables in the folder, without extension.
-        test_fraction: share of the images that is held back if there is no table for the test; at least one image.
+        test_fraction: share of the images that is held back for the test if there is no test table; at least one image.
         channels: 3 for RGB, 1 for grey.
 
     Raises:

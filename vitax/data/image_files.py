@@ -39,7 +39,7 @@ def images(*, path: str, train: str, test: str, test_fraction: float, channels: 
     Args:
         path: the folder.
         train, test: names of the folders of the splits.
-        test_fraction: share of the images that is held back if there is no folder for the test.
+        test_fraction: share of the images that is held back for the test if there is no test folder.
         channels: 3 for RGB, 1 for grey.
 
     Raises:

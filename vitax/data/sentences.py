@@ -41,7 +41,7 @@ def sentence_table(*, path: str, train: str, test: str, test_fraction: float) ->
     Args:
         path: a table, or a folder with a table for each split.
         train, test: names of the tables in the folder, without extension.
-        test_fraction: share of every class that is held back if there is no table for the test.
+        test_fraction: share of every class that is held back for the test if there is no test table.
 
     Raises:
         UserError: there is no table, it lacks the column "text" or "label", it has only one class, or the tables of

@@ -23,7 +23,7 @@ def open_images(
         name: "images" for your own images; "photos" for scikit-learn's two: one to learn from, one for the test.
         path: path of the folder with the images.
         train, test: names of the folders within it.
-        test_fraction: share of the images that is held back if there is no folder for the test.
+        test_fraction: share of the images that is held back for the test if there is no test folder.
 
     Raises:
         UserError: the name is unknown, or a path is given for built-in data.

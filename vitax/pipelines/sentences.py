@@ -21,7 +21,7 @@ def open_sentences(
         name: "table" for your own data; "topics" is built in.
         path: path of a table, or of a folder with a table for each split.
         train, test: names of the tables.
-        test_fraction: share of every class that is held back if there is no table for the test.
+        test_fraction: share of every class that is held back for the test if there is no test table.
 
     Raises:
         UserError: the name is unknown.

@@ -22,7 +22,7 @@ class Preprocessing(NamedTuple):
         mean, std: per channel, on the scale 0..1.
         test_crop_fraction: the centre of that share is resized to the model's size; 0 = the whole image is, whatever
             its shape.
-        interpolation: "bicubic", "bilinear" or "nearest".
+        interpolation: "bicubic", "bilinear" or "nearest"; "" = not recorded.
         class_names: of the model's classes, in order; () = unknown.
         origin: the file that records it.
     """
@@ -53,8 +53,8 @@ def read_preprocessing(path: str | Path, format_name: str = "") -> Preprocessing
     ):
         if (folder / name).is_file():
             try:
-                recorded = read(json.loads((folder / name).read_text(encoding="utf-8")))
-            except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+                recorded = read({**json.loads((folder / name).read_text(encoding="utf-8"))})
+            except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
                 if isinstance(error, UserError):
                     raise UserError(f"{folder / name}: {error}") from error
                 raise UserError(f"{folder / name} cannot be understood: {type(error).__name__}: {error}") from error
@@ -81,17 +81,29 @@ def _hugging_face(config: Mapping[str, Any]) -> Preprocessing | None:
     for key in ("do_resize", "do_rescale", "do_normalize"):
         if not config.get(key, True):
             raise UserError(f"{key} is false; vitax always does it")
-    size, crop = config.get("size", config.get("crop_size")), config.get("crop_size")
-    if config.get("do_center_crop", False) and crop is not None:
-        whole = size if isinstance(size, int | float) else size.get("shortest_edge", min(size.values()))
-        inner = crop if isinstance(crop, int | float) else min(crop["height"], crop["width"])
-        fraction = inner / whole
-    elif isinstance(size, Mapping) and "shortest_edge" in size:
-        fraction = float(config.get("crop_pct", 1.0))
-    else:
-        fraction = 0.0
     mean, std = tuple(config["image_mean"]), tuple(config["image_std"])
-    return Preprocessing(mean, std, fraction, _resampling(config.get("resample", 2)))
+    interpolation = _resampling(config["resample"]) if config.get("resample") is not None else ""
+    return Preprocessing(mean, std, _hugging_face_crop(config), interpolation)
+
+
+def _hugging_face_crop(config: Mapping[str, Any]) -> float:
+    """The field test_crop_fraction, from the sizes in a preprocessor_config.json."""
+    size, crop = config.get("size", config.get("crop_size")), config.get("crop_size")
+    kind = str(config.get("image_processor_type", config.get("feature_extractor_type", "")))
+    if isinstance(size, int) and kind.startswith("CLIP"):
+        size = {"shortest_edge": size}  # in files of all other kinds, one number means a square
+    shortest = isinstance(size, Mapping) and "shortest_edge" in size
+    if not config.get("do_center_crop", False) or crop is None:
+        return float(config.get("crop_pct", 1.0)) if shortest else 0.0
+    inner = crop if isinstance(crop, int) else min(crop["height"], crop["width"])
+    if shortest:
+        return inner / size["shortest_edge"]
+    sides = {size} if isinstance(size, int) else {size["height"], size["width"]}
+    if sides != {inner}:
+        raise UserError(
+            f"size {size} and crop_size {crop} stretch an image before its centre is cropped; vitax crops it unstretched"
+        )
+    return 0.0
 
 
 def _timm(config: Mapping[str, Any]) -> Preprocessing | None:
@@ -101,7 +113,7 @@ def _timm(config: Mapping[str, Any]) -> Preprocessing | None:
     fraction = float(settings.get("crop_pct", 0.875))
     if (mode := settings.get("crop_mode", "center")) not in ("center", "squash"):
         raise UserError(f"crop_mode {mode!r} is neither 'center' nor 'squash'")
-    interpolation = settings.get("interpolation", "bilinear")
+    interpolation = settings.get("interpolation") or "bicubic"  # timm's default, as crop_pct's is 0.875
     if mode == "squash":
         if fraction != 1:
             raise UserError(f"crop_mode 'squash' with crop_pct {fraction} is not applied by vitax, only with 1")

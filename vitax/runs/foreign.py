@@ -96,9 +96,12 @@ def _preprocessing(path: str | Path, format_name: str, chosen: dict[str, Any]) -
         default = Preprocessing((), (), 0.875, "bicubic", origin="given by hand")
         return default._replace(**chosen)
     for key, value in chosen.items():
-        if getattr(recorded, key) not in ((), value):
+        if getattr(recorded, key) not in ((), "", value):
             raise UserError(f"{key}={value} contradicts {recorded.origin}, which records {getattr(recorded, key)}")
-    return recorded._replace(**chosen)
+    preprocessing = recorded._replace(**chosen)
+    if not preprocessing.interpolation:
+        raise UserError(f"{recorded.origin} does not record how images are resized: give interpolation")
+    return preprocessing
 
 
 def _transform(size: tuple[int, int], preparing: Preprocessing) -> Chain:
