@@ -29,7 +29,10 @@ from vitax.monitoring.watchdog import Watchdog
 from vitax.training import checkpoint, fingerprint, session
 
 # Orbax leaves coroutines behind where a read or a write fails.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.usefixtures("quick_compile"),
+]
 
 
 @pytest.fixture(autouse=True)

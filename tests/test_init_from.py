@@ -14,6 +14,8 @@ from vitax.models.vit import ViT
 from vitax.resolve import resolve
 from vitax.runs.init_from import initial_variables
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 DEMO = f"{Path(__file__).parent.parent}/configs/vit_b16.py:demo"
 FIELDS = dict(image_size=(8, 8), patch_size=2, width=64, depth=4, num_heads=4, mlp_width=256)
 

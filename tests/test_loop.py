@@ -15,6 +15,8 @@ from vitax.monitoring import recorder
 from vitax.runs import restore
 from vitax.training import checkpoint, session, step
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 
 def test_a_run_logs_evaluates_and_saves_when_it_should(tmp_path):
     out = run(tmp_path, PLAN)

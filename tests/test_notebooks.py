@@ -27,12 +27,14 @@ def test_a_notebook_is_tidy(path):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path):
-    """Every picture that it was saved with is drawn again."""
+    """Every picture that it was saved with is drawn again; its runs are shorter."""
     saved = nbformat.read(path, as_version=4)
     again = nbformat.read(path, as_version=4)
     for cell in again.cells:
         if cell.cell_type == "code":
             cell.outputs = []
+            cell.source = re.sub(r'(duration=)"\d+ epochs"', r'\1"2 epochs"', cell.source)
+            cell.source = re.sub(r'(warmup=)"\d+ epochs"', r'\1"1 epochs"', cell.source)
     NotebookClient(again, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}).execute()
     assert pictures(saved) == pictures(again) > 0
 

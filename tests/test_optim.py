@@ -9,6 +9,8 @@ from vitax.errors import UserError
 from vitax.models.vit import ViT
 from vitax.training import optim
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 
 @pytest.fixture(scope="module")
 def params():

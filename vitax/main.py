@@ -128,7 +128,7 @@ def train_run(
         compiled = compiled_step(prepared.run)
         folder.begin(config)
         with log.to_file(folder.path / "log.txt"):
-            log.LOGGER.info("%s\n%s\n%s", " ".join(sys.argv), versions(), description)
+            log.LOGGER.info("%s\n%s\n%s%s", " ".join(sys.argv), versions(), description, prepared.weights_report)
             write_origin(prepared, spec, folder)
             outcome = execute(prepared, compiled, folder, stop, host_timeout)
             if not outcome.done or stop.caught:

@@ -23,7 +23,7 @@ NAMES = {
 
 
 class Vocabulary:
-    """A tokenizer with the ids of its special tokens ``pad``, ``begin``, ``end`` and ``mask``; -1 = no such token.
+    """A tokenizer with the ids of ``pad``, ``begin``, ``end``, ``mask`` and ``unknown``; -1 = no such token.
 
     Args:
         tokenizer: tokenizer of the tokenizers library; it does not add special tokens, which the caller has to do.
@@ -34,6 +34,7 @@ class Vocabulary:
         # This is not the number of tokens, because ids may have gaps.
         self.size = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
         self.pad, self.begin, self.end, self.mask = (self._id(NAMES[kind]) for kind in ("pad", "begin", "end", "mask"))
+        self.unknown = self._id(("[UNK]", "<unk>"))
         tokenizer.no_padding()
         tokenizer.no_truncation()
 

@@ -60,14 +60,17 @@ def class_weights(texts: np.ndarray) -> np.ndarray:
 
 
 def retrieval(given: Given, *, retrieval: tuple[int, ...] = (1, 5, 10), gallery: int = 5000) -> Evaluation | None:
-    """Finds the caption of an image, and the image of a caption, among pairs of the test split (section 3.1.4).
+    """Finds the captions of an image, and the images of a caption, in the test split (section 3.1.4).
 
-    Measures "image_to_text_r{k}" and "text_to_image_r{k}": how often a correct result is among the first k. Every pair
-    with the same image or with the same words is correct.
+    Measures "image_to_text_r{k}", the share of images of which a correct caption is among the first k captions, and
+    "text_to_image_r{k}", the share of captions of which a correct image is among the first k images. An image and a
+    caption belong together if any pair of the split has both. Every image and every caption counts once, however often
+    it occurs.
 
     Args:
         retrieval: values of k; () = off.
-        gallery: number of pairs to search, the first ones of the test split; more are harder (COCO uses 5000).
+        gallery: number of images to search, the first ones of the test split, with all their captions; more are harder
+            (COCO uses 5000, with 25,000 captions).
 
     Raises:
         ValueError: a number is below 1.
@@ -78,32 +81,45 @@ def retrieval(given: Given, *, retrieval: tuple[int, ...] = (1, 5, 10), gallery:
         raise ValueError(f"retrieval={retrieval} and gallery={gallery} must be at least 1")
     embed, test = choose(given.task, "image", "text"), given.test
 
+    source = test.source
+    searched = dict.fromkeys(source.name(i) for i in range(len(source)))
+    chosen = {name: number for number, name in enumerate(searched) if number < gallery}
+    last = max((i for i in range(len(source)) if source.name(i) in chosen), default=-1)
+
     def run(variables: Variables) -> dict[str, float]:
-        rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        index: list[int] = []
+        images: dict[str, np.ndarray] = {}  # embeddings of the distinct images
+        texts: dict[bytes, np.ndarray] = {}  # embeddings of the distinct captions, by their tokens
+        pairs: set[tuple[str, bytes]] = set()
         for batch, out in predicted(embed, variables, test, given.mesh):
-            rows.append((out["image"], out["text"], batch["tokens"]))
-            index += batch["position"].tolist()
-            if len(index) >= gallery:
+            for i, image, text, tokens in zip(
+                batch["position"], out["image"], out["text"], batch["tokens"], strict=True
+            ):
+                name, words = source.name(int(i)), tokens.tobytes()
+                if name in chosen:
+                    images.setdefault(name, image)
+                    texts.setdefault(words, text)
+                    pairs.add((name, words))
+            if len(batch["position"]) and batch["position"][-1] >= last:
                 break
-        if not index:
+        if not pairs:
             return {}
-        index = index[:gallery]
-        images, texts, tokens = (np.concatenate(parts)[:gallery] for parts in zip(*rows, strict=True))
-        _, words = np.unique(tokens, axis=0, return_inverse=True)
-        _, files = np.unique([test.source.name(i) for i in index], return_inverse=True)
-        scores = images @ texts.T
-        hits = {f"image_to_text_r{k}": 0.0 for k in retrieval}
-        hits |= {f"text_to_image_r{k}": 0.0 for k in retrieval}
-        words, files = words.reshape(-1), files.reshape(-1)
-        for direction, matrix in (("image_to_text", scores), ("text_to_image", scores.T)):
-            for row, row_scores in enumerate(matrix):
-                correct = (words == words[row]) | (files == files[row])
-                # The rank of the best correct result; ties count against it.
-                rank = int((row_scores[~correct] >= row_scores[correct].max()).sum())
-                for k in retrieval:
-                    hits[f"{direction}_r{k}"] += rank < k
-        return {name: float(value / len(index)) for name, value in hits.items()}
+        rows, columns = ({key: number for number, key in enumerate(keys)} for keys in (images, texts))
+        correct = np.zeros((len(rows), len(columns)), bool)
+        correct[[rows[name] for name, _ in pairs], [columns[words] for _, words in pairs]] = True
+        scores = np.stack(list(images.values())) @ np.stack(list(texts.values())).T
+        ranks = {"image_to_text": _ranks(scores, correct), "text_to_image": _ranks(scores.T, correct.T)}
+        return {f"{way}_r{k}": float((rank < k).mean()) for way, rank in ranks.items() for k in retrieval}
 
     names = (f"{way}_r{k}" for way in ("image_to_text", "text_to_image") for k in retrieval)
     return Evaluation(tuple(names), run)
+
+
+def _ranks(scores: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    """How many wrong results come before the best correct one, for each query; ties count against it.
+
+    Args:
+        scores: [queries, results].
+        correct: [queries, results] bool, at least one True in each row.
+    """
+    best = np.where(correct, scores, -np.inf).max(axis=1, keepdims=True)
+    return ((scores >= best) & ~correct).sum(axis=1)

@@ -41,17 +41,19 @@ def attributed(gradient: jax.Array, relevance: jax.Array) -> jax.Array:
     return jax.nn.relu(gradient * relevance).mean(axis=-3)
 
 
-def grad_cam(weights: jax.Array, gradient: jax.Array) -> jax.Array:
+def grad_cam(weights: jax.Array, gradient: jax.Array, prefix: int = 0) -> jax.Array:
     """GradCAM (Selvaraju et al. 2016, arXiv:1610.02391) on the attention of one output token to all input tokens.
 
     Args:
         weights: [A, N] attention of the classified token; or [D, N] features.
         gradient: gradient with respect to ``weights``, with the same shape.
+        prefix: number of tokens before the patches; the gradient is averaged over the patches alone, as in the code of
+            Chefer et al. 2020.
 
     Returns:
         [N], not negative.
     """
-    return jax.nn.relu((weights * gradient.mean(axis=-1, keepdims=True)).mean(axis=0))
+    return jax.nn.relu((weights * gradient[:, prefix:].mean(axis=-1, keepdims=True)).mean(axis=0))
 
 
 def placed(layer: jax.Array, tokens: jax.Array, count: int) -> jax.Array:

@@ -181,7 +181,12 @@ def _grad_cam(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
     if it.pooled != "mean" and attends_globally(it):
         slots, values = program.attention[: it.layers], run(program, [image])
         (gradient,) = gradients(program, [image], seed, slots[-1:])
-        rows = jax.vmap(maps.grad_cam, in_axes=1)(values[slots[-1]][0], gradient[0])  # [N, N]
+        last = values[slots[-1]][0]  # [A, n, m]
+        # A query that pools sees the patches alone.
+        pools = last.shape[-2] < last.shape[-1]
+        prefix = 0 if pools else values[slots[0]].shape[-1] - it.grid[0] * it.grid[1]
+        cam = lambda weights, slope: maps.grad_cam(weights, slope, prefix)
+        rows = jax.vmap(cam, in_axes=1)(last, gradient[0])  # [n, m]
         return _row(it, _in_place(it, image, [*(values[slot][0, 0] for slot in slots[:-1]), rows])[-1])
     values = jax.eval_shape(lambda x: run(program, [x]), *it.program.example)
     tokens = it.grid[0] * it.grid[1]
@@ -191,7 +196,8 @@ def _grad_cam(it: Subject, image: jax.Array, seed: jax.Array) -> jax.Array:
     value = run(program, [image])[slot]
     d = value.shape[-1]
     flat = [x.reshape(-1, d).T for x in (value, gradient)]  # [D, N]
-    heat = maps.grad_cam(*flat)[-tokens:] if flat[0].shape[1] >= tokens else maps.grad_cam(*flat)
+    heat = maps.grad_cam(flat[0], flat[1])
+    heat = heat[-tokens:] if len(heat) >= tokens else heat
     h, w = value.shape[1:3] if value.ndim == 4 else it.grid
     return heat.reshape(h, w)
 

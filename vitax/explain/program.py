@@ -14,14 +14,12 @@ import jax.numpy as jnp
 from jax.extend import core
 
 from vitax.nn.attention import attend, attend_late
-from vitax.nn.blocks import gelu, layer_norm, quick_gelu
+from vitax.nn.blocks import ACTIVATIONS, layer_norm
 from vitax.nn.dense import unit_length
 
 # Functions of a trace that count as one step: their contents are not inspected.
-UNITS = tuple(
-    inspect.unwrap(function).__name__
-    for function in (jax.nn.softmax, layer_norm, gelu, quick_gelu, jax.nn.relu, jax.nn.silu, unit_length)
-)
+_FUNCTIONS: tuple[Callable[..., Any], ...] = (jax.nn.softmax, layer_norm, unit_length, *ACTIVATIONS.values())
+UNITS = tuple(inspect.unwrap(function).__name__ for function in _FUNCTIONS)
 # {name: (form that is only faster, plain form that is walked in its place)}
 PLAIN = {inspect.unwrap(attend_late).__name__: (attend_late, attend)}
 

@@ -1,5 +1,6 @@
 """Explanations of images by a trained run: a figure for each image."""
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from vitax.prediction.output import output_folder, output_path
 from vitax.prediction.pairs import label_weights
 from vitax.specs import ImageSpec, PairSpec
 
+LOGGER = logging.getLogger("vitax")
 Scores = Callable[[jax.Array], jax.Array]  # normalised image [1, H, W, C] to [1, K]
 HEADS = "heads"  # the method that shows each head separately
 CLASSLESS = ("rollout", "attention")  # methods that need no class
@@ -225,15 +227,23 @@ def explainers(
 def heat_maps(
     explain: dict[str, Callable[[jax.Array, int], jax.Array]], x: jax.Array, label: int
 ) -> dict[str, np.ndarray]:
-    """The heat maps of an image: {method: [h, w]}.
+    """The heat maps of an image: {method: [h, w]}; of several methods, those that fail are warned of and left out.
 
     Raises:
-        UserError: relevance met a step that it has no rule for.
+        UserError: no method gave a map, for example because relevance met a step that it has no rule for.
     """
-    try:
-        return {name: np.asarray(method(x, label)) for name, method in explain.items()}
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    found, problem = {}, None
+    for name, method in list(explain.items()):
+        try:
+            found[name] = np.asarray(method(x, label))
+        except ValueError as error:
+            problem = error
+            del explain[name]  # it would fail for every image
+            if explain:
+                LOGGER.warning("%s is left out: %s", name, error)
+    if problem is not None and not found:
+        raise UserError(str(problem)) from problem
+    return found
 
 
 def classifier(run: TrainedRun, labels: str = "") -> tuple[Scores, Sequence[str]]:

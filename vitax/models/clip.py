@@ -184,6 +184,9 @@ class CLIP(nn.Module):
         activation: activation of the text transformer and of the tower "vit"; "gelu" for models of open_clip without
             quickgelu in their names. The tower "plain_vit" has "gelu", and the ResNet has ReLU.
         norm_epsilon: epsilon of the layer norms of the text transformer and of the tower "vit"; "plain_vit" has 1e-6.
+        text_activation: activation of the text transformer, if it differs; "" = ``activation``.
+        text_norm_epsilon: epsilon of the text transformer, if it differs; 0 = ``norm_epsilon``.
+        antialias: positions are interpolated with antialiasing; False = as in Hugging Face.
         scale_init: initial factor of the products of image and text embeddings.
         logit_bias: a learned number, initially -10, is added to the products, for the sigmoid loss (arXiv:2303.15343).
         dtype: dtype of the computation; parameters, softmax, norm statistics and embeddings are float32.
@@ -209,6 +212,9 @@ class CLIP(nn.Module):
     end_token: int = -1
     activation: str = "quick_gelu"
     norm_epsilon: float = 1e-5
+    text_activation: str = ""
+    text_norm_epsilon: float = 0.0
+    antialias: bool = True
     scale_init: float = 1 / 0.07
     logit_bias: bool = False
     dtype: Dtype = jnp.float32
@@ -223,6 +229,7 @@ class CLIP(nn.Module):
             depth=self.image_depth,
             num_heads=self.image_heads,
             mlp_width=self.image_mlp_width,
+            antialias=self.antialias,
             dtype=self.dtype,
             remat=self.remat,
         )
@@ -260,8 +267,8 @@ class CLIP(nn.Module):
                 width=self.text_width,
                 depth=self.text_depth,
                 num_heads=self.text_heads,
-                activation=self.activation,
-                norm_epsilon=self.norm_epsilon,
+                activation=self.text_activation or self.activation,
+                norm_epsilon=self.text_norm_epsilon or self.norm_epsilon,
                 end_token=self.end_token,
                 dtype=self.dtype,
                 remat=self.remat,

@@ -3,7 +3,7 @@
 Deliberate differences from the paper and the official classification code:
 
 - images of any size are accepted: a map that the window does not divide is padded, then shifted, as in the official
-  detection code (timm shifts first, so that its padded tokens are in other places);
+  detection code (``timm_windows``: shifted, then padded); absolute positions are interpolated;
 - initialisation: Xavier for every matrix, zero biases, a zero head.
 """
 
@@ -15,6 +15,7 @@ from flax.typing import Dtype
 from vitax.nn.blocks import LayerNorm, drop_path_rates
 from vitax.nn.dense import Dense
 from vitax.nn.patches import PatchEmbed
+from vitax.nn.positions import Positions
 from vitax.nn.windows import WindowBlock
 
 # Section 3.3 of the paper; images of 384x384 go with a window of 12.
@@ -60,9 +61,14 @@ class Swin(nn.Module):
         depths: number of blocks of each stage.
         num_heads: attention heads of the blocks of each stage.
         window: side of the windows, in tokens.
+        timm_windows: windows and shifts as in timm: a map is shifted before it is padded, and a window shrinks, and loses
+            its shift, on each axis by itself, for the image size of the model. The official code has one side for both
+            axes, and decides on the shift by the image.
         shrink_window: False = no window shrinks or loses its shift, whatever the image size, as in the detection code.
         shifted: False = no window is shifted (the paper's ablation, table 4).
-        relative_bias: False = no position encoding (table 4).
+        relative_bias: False = no relative positions (table 4).
+        absolute_positions: learned positions are added to the patches (table 4).
+        patch_norm: a norm after the patch embedding.
         pyramid: return the normalised maps of all stages (strides P, 2P, 4P, 8P) instead of logits.
         mlp_ratio: hidden width of the MLPs / width of their stage.
         qkv_bias: biases in the query, key and value projections.
@@ -81,9 +87,12 @@ class Swin(nn.Module):
     depths: tuple[int, ...] = (2, 2, 6, 2)
     num_heads: tuple[int, ...] = (3, 6, 12, 24)
     window: int = 7
+    timm_windows: bool = False
     shrink_window: bool = True
     shifted: bool = True
     relative_bias: bool = True
+    absolute_positions: bool = False
+    patch_norm: bool = True
     pyramid: bool = False
     mlp_ratio: float = 4.0
     qkv_bias: bool = True
@@ -107,8 +116,13 @@ class Swin(nn.Module):
         if len(self.depths) != len(self.num_heads):
             raise ValueError(f"depths {self.depths} and num_heads {self.num_heads} differ in length")
         norm = {"epsilon": self.norm_epsilon, "dtype": self.dtype}
-        x = PatchEmbed(self.patch_size, self.width, dtype=self.dtype, name="patch_embed")(images)
-        x = LayerNorm(**norm, name="patch_norm")(x)
+        x = PatchEmbed(self.patch_size, self.width, pad=True, dtype=self.dtype, name="patch_embed")(images)
+        if self.patch_norm:
+            x = LayerNorm(**norm, name="patch_norm")(x)
+        if self.absolute_positions:
+            table = (self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size)
+            positions = Positions("learned_1d", table, self.width, antialias=False, name="pos_embed")(x.shape[1:3])
+            x = x + positions.reshape(1, *x.shape[1:]).astype(x.dtype)
         block = nn.remat(WindowBlock, static_argnums=(2,)) if self.remat else WindowBlock
         rates = drop_path_rates(self.drop_path, sum(self.depths))
         maps, number = [], 0
@@ -121,6 +135,7 @@ class Swin(nn.Module):
                     num_heads=heads,
                     window=window,
                     shift=shift,
+                    pad_first=not self.timm_windows,
                     mlp_width=round(x.shape[-1] * self.mlp_ratio),
                     qkv_bias=self.qkv_bias,
                     relative_bias=self.relative_bias,
@@ -143,14 +158,28 @@ class Swin(nn.Module):
             return x
         return Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(x)
 
-    def window_of(self, stage: int) -> int:
-        """Side of the windows of a stage; if windows shrink, at most that of its map at the native image size."""
+    def window_of(self, stage: int) -> tuple[int, int]:
+        """Window of a stage; if windows shrink, at most its map at the image size of the model."""
+        if not self.shrink_window:
+            return (self.window, self.window)
+        rows, columns = (min(self.window, side) for side in self._map_of(stage))
+        return (rows, columns) if self.timm_windows else (min(rows, columns),) * 2
+
+    def _map_of(self, stage: int) -> tuple[int, int]:
+        """Rows and columns of the map of a stage, at the image size of the model."""
         stride = self.patch_size * 2**stage
-        sides = (-(-side // stride) for side in self.image_size)
-        return min(self.window, *sides) if self.shrink_window else self.window
+        return (-(-self.image_size[0] // stride), -(-self.image_size[1] // stride))
 
     def _window(self, stage: int, grid: tuple[int, int], odd: bool) -> tuple[tuple[int, int], tuple[int, int]]:
         """Window and shift of a block; if windows shrink, a map with a side of at most the window is not shifted."""
-        side = self.window_of(stage)
-        unshifted = not (odd and self.shifted) or (self.shrink_window and min(grid) <= side)
-        return (side, side), (0, 0) if unshifted else (side // 2, side // 2)
+        window = self.window_of(stage)
+        shift = (window[0] // 2, window[1] // 2)
+        if not (odd and self.shifted):
+            shift = (0, 0)
+        elif self.timm_windows:
+            if self.shrink_window:
+                rows, columns = self._map_of(stage)
+                shift = (shift[0] if rows > window[0] else 0, shift[1] if columns > window[1] else 0)
+        elif self.shrink_window and min(grid) <= window[0]:
+            shift = (0, 0)
+        return window, shift

@@ -12,6 +12,7 @@ from flax.typing import Dtype
 
 from vitax.mesh import constrain_batch
 from vitax.nn.blocks import LayerNorm, drop_path_rates
+from vitax.nn.positions import Positions
 from vitax.nn.windows import WindowBlock
 
 _MEDIUM = dict(width=180, depths=(6,) * 6, num_heads=(6,) * 6, window=8)
@@ -136,6 +137,9 @@ class SwinIR(nn.Module):
         num_heads: attention heads of the blocks of each group.
         window: side of the windows, in pixels; images are padded by reflection below and to the right to a multiple of
             it.
+        patch_norm: a norm before the first group.
+        position_table: rows and columns of learned positions that are added to the tokens, and interpolated for images
+            of another size; (0, 0) = no such positions.
         mlp_ratio: hidden width of the MLPs / width.
         features: channels of the reconstruction head.
         drop_path: drop path rate of the last block; the first block has 0, and the rates in between rise linearly.
@@ -152,6 +156,8 @@ class SwinIR(nn.Module):
     depths: tuple[int, ...] = (6, 6, 6, 6, 6, 6)
     num_heads: tuple[int, ...] = (6, 6, 6, 6, 6, 6)
     window: int = 8
+    patch_norm: bool = True
+    position_table: tuple[int, int] = (0, 0)
     mlp_ratio: float = 2.0
     features: int = 64
     drop_path: float = 0.0
@@ -199,7 +205,12 @@ class SwinIR(nn.Module):
 
     def _body(self, x: jax.Array, train: bool) -> jax.Array:
         """Deep features: norm, groups, norm, convolution."""
-        x = constrain_batch(LayerNorm(epsilon=1e-5, dtype=self.dtype, name="patch_norm")(x))
+        if self.patch_norm:
+            x = LayerNorm(epsilon=1e-5, dtype=self.dtype, name="patch_norm")(x)
+        if any(self.position_table):
+            table = Positions("learned_1d", self.position_table, self.width, antialias=False, name="pos_embed")
+            x = x + table(x.shape[1:3]).reshape(1, *x.shape[1:]).astype(x.dtype)
+        x = constrain_batch(x)
         rates = drop_path_rates(self.drop_path, sum(self.depths))
         for i, (depth, heads) in enumerate(zip(self.depths, self.num_heads, strict=True)):
             start = sum(self.depths[:i])

@@ -27,13 +27,22 @@ LM_SIZES = {
 
 
 def _embed(
-    table: jax.Array, tokens: jax.Array, kind: str, position: jax.Array | None, cache_length: int, dtype: Dtype
+    table: jax.Array,
+    tokens: jax.Array,
+    kind: str,
+    position: jax.Array | None,
+    cache_length: int,
+    dtype: Dtype,
+    scaled: bool = True,
 ) -> jax.Array:
-    """Maps tokens [B, N] to rows [B, N, D] of the table [V, D] times sqrt(D), plus sinusoids (sections 3.4 and 3.5)."""
+    """Maps tokens [B, N] to rows [B, N, D] of the table [V, D] times sqrt(D), plus sinusoids (sections 3.4 and 3.5).
+
+    With ``scaled=False``, the factor sqrt(D) is left out.
+    """
     if kind not in ("interleaved", "halves", "none"):
         raise ValueError(f"positions {kind!r} are unknown; choose 'interleaved', 'halves' or 'none'")
     (_, length), d = tokens.shape, table.shape[-1]
-    x = jnp.take(table, tokens, axis=0) * np.float32(np.sqrt(d))
+    x = jnp.take(table, tokens, axis=0) * np.float32(np.sqrt(d) if scaled else 1.0)
     if kind != "none":
         places = np.arange(length if position is None else cache_length)
         waves = jnp.asarray(sincos(places, d, interleaved=kind == "interleaved"))
@@ -52,9 +61,11 @@ class Transformer(nn.Module):
         encoder_depth: number of blocks of the encoder.
         decoder_depth: number of blocks of the decoder.
         num_heads: attention heads of each block.
+        decoder_heads: attention heads of the decoder's blocks; 0 = as many as in the encoder.
         mlp_width: hidden width of the MLPs.
         tied: source, target and output share one table (section 3.4); False = three tables.
         logits_bias: a learned number for each word is added to the logits, as in Marian.
+        scale_embedding: word vectors are multiplied by sqrt(D) (section 3.4).
         positions: sinusoids "interleaved" [sin, cos, sin, cos, ...] (the paper) or in "halves" [sin..., cos...]
             (Marian), or "none".
         norm_first: pre-norm, with a norm after each stack; False = post-norm, as in the paper.
@@ -71,9 +82,11 @@ class Transformer(nn.Module):
     encoder_depth: int = 6
     decoder_depth: int = 6
     num_heads: int = 8
+    decoder_heads: int = 0
     mlp_width: int = 2048
     tied: bool = True
     logits_bias: bool = False
+    scale_embedding: bool = True
     positions: str = "interleaved"
     norm_first: bool = False
     activation: str = "relu"
@@ -97,7 +110,8 @@ class Transformer(nn.Module):
             remat=self.remat,
         )
         self.encoder = Encoder(depth=self.encoder_depth, **stack)
-        self.decoder = Decoder(depth=self.decoder_depth, **stack)
+        heads = self.decoder_heads or self.num_heads
+        self.decoder = Decoder(depth=self.decoder_depth, **(stack | {"num_heads": heads}))
         self.drop = nn.Dropout(self.dropout)
         init, shape = nn.initializers.normal(self.width**-0.5), (self.vocab_size, self.width)
         if self.tied:
@@ -111,7 +125,7 @@ class Transformer(nn.Module):
 
     def encode(self, source: jax.Array, source_mask: jax.Array | None = None, train: bool = False) -> jax.Array:
         """Maps token ids [B, M] to the memory [B, M, D]; the mask is [B, M] bool, False = padding."""
-        x = _embed(self.source_embed, source, self.positions, None, 0, self.dtype)
+        x = _embed(self.source_embed, source, self.positions, None, 0, self.dtype, self.scale_embedding)
         x = self.drop(x, deterministic=not train)
         return self.encoder(constrain_batch(x), source_mask, train)
 
@@ -137,7 +151,8 @@ class Transformer(nn.Module):
             cache_length: number of positions in the cache.
             train: True = dropout is active.
         """
-        x = _embed(self.target_embed, target, self.positions, position, cache_length, self.dtype)
+        scaled = self.scale_embedding
+        x = _embed(self.target_embed, target, self.positions, position, cache_length, self.dtype, scaled)
         x = self.drop(x, deterministic=not train)
         x = self.decoder(
             constrain_batch(x),

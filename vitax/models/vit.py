@@ -3,7 +3,8 @@
 Deliberate differences from the paper:
 
 - there are drop path, with which DeiT and MAE train (0 = the paper), the distillation token of DeiT (arXiv:2012.12877),
-  attention pooling (arXiv:2106.04560, appendix A) and CLIP's norm before the blocks;
+  attention pooling (arXiv:2106.04560, appendix A), CLIP's norm before the blocks, and register tokens, layer scale and
+  norms of queries and keys, which later models have;
 - GELU is exact, as in timm, DeiT and MAE; the official JAX code uses ``gelu_tanh``;
 - images of other sizes than ``image_size``, rectangles included, are accepted: positions are interpolated on the fly,
   bicubic with antialiasing, as in timm (the official code: linear);
@@ -53,16 +54,20 @@ class ViT(nn.Module):
         class_token: a learned token before the patches.
         distillation_token: a second learned token before the patches, with a head of its own; the logits of the two
             heads are averaged.
+        register_tokens: number of learned tokens between those and the patches (Darcet et al. 2023, arXiv:2309.16588).
         positions: "learned_1d" (the paper), "learned_2d", "sincos_1d", "sincos_2d", "relative" or "none", see
             `Positions` and `RelativeBias`.
         positions_at: "input"; "blocks", which adds separate positions before each block; or "blocks_shared", which adds
             the same positions before each block (appendix D.4, table 8).
+        antialias: learned positions are interpolated with antialiasing, as in timm; False = as in Hugging Face.
         norm_first_tokens: a norm before the first block, as in CLIP.
         pooling: "token" (the class token), "mean" (of the patch tokens), "map" (attention pooling of them), or "none".
         norm_after_pooling: the last norm comes after the pooling, as in MAE's fine-tuning, instead of before it.
         pre_logits: width of a layer with tanh before the head, as in the paper's pre-training; 0 = no such layer.
         head_norm: a batch norm without scale and bias before the head, as in MAE's linear probing.
         qkv_bias: biases in the query, key and value projections.
+        qk_norm: layer norms of the queries and keys of each head.
+        layer_scale: initial value of learned factors of the branches, as in DeiT III and DINOv2; 0 = no factors.
         activation: activation of the MLPs, a key of `vitax.nn.blocks.ACTIVATIONS`.
         norm_epsilon: epsilon of the layer norms.
         dropout: dropout rate after the positions, after attention and after both layers of the MLPs.
@@ -81,14 +86,18 @@ class ViT(nn.Module):
     patch_bias: bool = True
     class_token: bool = True
     distillation_token: bool = False
+    register_tokens: int = 0
     positions: str = "learned_1d"
     positions_at: str = "input"
+    antialias: bool = True
     norm_first_tokens: bool = False
     pooling: str = "token"
     norm_after_pooling: bool = False
     pre_logits: int = 0
     head_norm: bool = False
     qkv_bias: bool = True
+    qk_norm: bool = False
+    layer_scale: float = 0.0
     activation: str = "gelu"
     norm_epsilon: float = 1e-6
     dropout: float = 0.0
@@ -116,13 +125,17 @@ class ViT(nn.Module):
         if self.distillation_token:
             prefix.append(self.param("dist_token", nn.initializers.normal(0.02), (d,)))
         prefix = [jnp.broadcast_to(token.astype(x.dtype), (b, 1, d)) for token in prefix]
+        if self.register_tokens:
+            registers = self.param("register_tokens", nn.initializers.normal(0.02), (self.register_tokens, d))
+            prefix.append(jnp.broadcast_to(registers.astype(x.dtype), (b, *registers.shape)))
+        before = self.prefix
         x = jnp.concatenate([*prefix, x.reshape(b, -1, d)], axis=1)  # [B, T+N, D]
 
-        positions = self._positions(tuple(grid), len(prefix))
+        positions = self._positions(tuple(grid), before)
         x = positions.enter(x)
         if keep is not None:
-            prefix_index = jnp.broadcast_to(jnp.arange(len(prefix)), (b, len(prefix)))
-            index = jnp.concatenate([prefix_index, keep + len(prefix)], axis=1)  # [B, T+n]
+            prefix_index = jnp.broadcast_to(jnp.arange(before), (b, before))
+            index = jnp.concatenate([prefix_index, keep + before], axis=1)  # [B, T+n]
             x, positions = jnp.take_along_axis(x, index[:, :, None], axis=1), positions._replace(index=index)
         x = constrain_batch(nn.Dropout(self.dropout, deterministic=not train)(x))
         norm = functools.partial(LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
@@ -136,6 +149,8 @@ class ViT(nn.Module):
                 num_heads=self.num_heads,
                 mlp_width=self.mlp_width,
                 qkv_bias=self.qkv_bias,
+                qk_norm=self.qk_norm,
+                layer_scale=self.layer_scale,
                 activation=self.activation,
                 norm_epsilon=self.norm_epsilon,
                 dropout=self.dropout,
@@ -147,10 +162,15 @@ class ViT(nn.Module):
         if not self.norm_after_pooling:
             x = norm(name="norm")(x)
         self.sow("intermediates", "tokens", x)
-        x = self._pool(x, len(prefix))
+        x = self._pool(x, before)
         if self.norm_after_pooling:
             x = norm(name="fc_norm")(x)
         return self._head(wide(x), train)
+
+    @property
+    def prefix(self) -> int:
+        """Number T of tokens before the patches."""
+        return self.class_token + self.distillation_token + self.register_tokens
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
         """Maps pooled features [B, D] (or [B, 2, D] for two heads) to logits [B, K]; without a head, returns them."""
@@ -179,6 +199,7 @@ class ViT(nn.Module):
             depth=self.depth,
             num_heads=self.num_heads,
             prefix=prefix,
+            antialias=self.antialias,
         )
 
     def _pool(self, x: jax.Array, prefix: int) -> jax.Array:

@@ -168,7 +168,10 @@ class SelfAttention(_Attention):
         dropout: dropout rate on the attention weights.
         out_width: width of the output; 0 = the width of the input.
         dtype: dtype of the computation; parameters are float32.
+        qk_norm: function that makes a norm with a given name, for the queries and keys of each head; None = no norm.
     """
+
+    qk_norm: Callable[..., nn.Module] | None = None
 
     @nn.compact
     def __call__(
@@ -193,6 +196,8 @@ class SelfAttention(_Attention):
             cache_length: number of positions in the cache.
         """
         q, k, v = self.project(x, "qkv")
+        if self.qk_norm is not None:
+            q, k = self.qk_norm(name="q_norm")(q), self.qk_norm(name="k_norm")(k)
         if position is not None:
             if x.shape[1] != 1 or cache_length < 1 or mask is not None:
                 raise ValueError(

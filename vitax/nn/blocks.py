@@ -26,6 +26,12 @@ def gelu(x: jax.Array) -> jax.Array:
 
 
 @jax.jit
+def gelu_tanh(x: jax.Array) -> jax.Array:
+    """GELU with tanh in place of the error function (Hendrycks & Gimpel 2016, section 2)."""
+    return jax.nn.gelu(x, approximate=True)
+
+
+@jax.jit
 def quick_gelu(x: jax.Array) -> jax.Array:
     """x * sigmoid(1.702 x) (Hendrycks & Gimpel 2016, section 2)."""
     return x * jax.nn.sigmoid(1.702 * x)
@@ -34,7 +40,7 @@ def quick_gelu(x: jax.Array) -> jax.Array:
 # Each is a named jitted function, because explanations recognise it by its name.
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": gelu,  # timm, DeiT, MAE, Swin
-    "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),  # Google's JAX ViT, Mixer, BERT
+    "gelu_tanh": gelu_tanh,  # Google's JAX ViT, Mixer, BERT
     "quick_gelu": quick_gelu,  # OpenAI's CLIP
     "relu": jax.nn.relu,
     "swish": jax.nn.swish,
@@ -163,6 +169,9 @@ class Block(nn.Module):
         hidden_dropout: dropout rate after the activation of the MLP.
         attention_dropout: dropout rate on the attention weights.
         drop_path: rate at which a whole branch is dropped.
+        layer_scale: initial value of a learned factor for each channel of a branch (Touvron et al. 2021,
+            arXiv:2103.17239); 0 = no factors.
+        qk_norm: layer norms of the queries and keys of each head.
         dtype: dtype of the computation; parameters are float32.
     """
 
@@ -177,6 +186,8 @@ class Block(nn.Module):
     hidden_dropout: float = 0.0
     attention_dropout: float = 0.0
     drop_path: float = 0.0
+    layer_scale: float = 0.0
+    qk_norm: bool = False
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -205,16 +216,20 @@ class Block(nn.Module):
             out_bias=self.out_bias,
             dropout=self.attention_dropout,
             dtype=self.dtype,
+            qk_norm=norm if self.qk_norm else None,
             name="attention",
         )
         attend = lambda y: attention(y, train=train, bias=bias, mask=mask, softmax=softmax)
 
-        def residual(x, branch):
+        def residual(x, branch, name):
+            if self.layer_scale:
+                init = nn.initializers.constant(self.layer_scale)
+                branch = branch * self.param(name, init, (x.shape[-1],)).astype(branch.dtype)[None, None]
             branch = nn.Dropout(self.dropout, deterministic=not train)(branch)
             return constrain_batch(x + DropPath(self.drop_path)(branch, train))
 
         if self.norm_first:
-            x = residual(x, attend(norm1(x)))
-            return residual(x, mlp(norm2(x), train))
-        x = norm1(residual(x, attend(x)))
-        return norm2(residual(x, mlp(x, train)))
+            x = residual(x, attend(norm1(x)), "attention_scale")
+            return residual(x, mlp(norm2(x), train), "mlp_scale")
+        x = norm1(residual(x, attend(x), "attention_scale"))
+        return norm2(residual(x, mlp(x, train), "mlp_scale"))

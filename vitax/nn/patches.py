@@ -49,15 +49,21 @@ class PatchEmbed(nn.Module):
         width: width D of the tokens.
         use_bias: the projection has a bias.
         dtype: dtype of the computation; parameters are float32.
+        pad: images that P does not divide are padded with zeros below and to the right, as in the official detection
+            code of Swin; False = they are refused.
     """
 
     patch_size: int
     width: int
     use_bias: bool = True
     dtype: Dtype = jnp.float32
+    pad: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:  # [B, H, W, C] -> [B, H/P, W/P, D]
+        if self.pad:
+            below, right = (-side % self.patch_size for side in images.shape[1:3])
+            images = jnp.pad(images, ((0, 0), (0, below), (0, right), (0, 0)))
         patches = patchify(images.astype(self.dtype), self.patch_size)
         return Dense(
             self.width,

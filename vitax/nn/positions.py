@@ -12,21 +12,39 @@ LEARNED = ("learned_1d", "learned_2d")
 FIXED = ("sincos_1d", "sincos_2d")
 
 
-def resize_positions(table: jax.Array, grid: tuple[int, int]) -> jax.Array:
-    """Positions for another grid: antialiased bicubic interpolation in both directions.
+def resize_positions(table: jax.Array, grid: tuple[int, int], antialias: bool = True) -> jax.Array:
+    """Positions for another grid: bicubic interpolation in both directions.
 
-    Dosovitskiy et al. 2020 (arXiv:2010.11929), section 3.2; the interpolation kernel is that of timm.
+    Dosovitskiy et al. 2020 (arXiv:2010.11929), section 3.2.
 
     Args:
         table: [h, w, D].
         grid: rows and columns of the result.
+        antialias: True = as in timm; False = as in Hugging Face's ViT and CLIP: PyTorch's kernel without antialiasing.
 
     Returns:
         [*grid, D]; the table itself if it has this grid.
     """
     if table.shape[:2] == tuple(grid):
         return table
-    return jax.image.resize(table, (*grid, table.shape[-1]), "bicubic", antialias=True)
+    if antialias:
+        return jax.image.resize(table, (*grid, table.shape[-1]), "bicubic", antialias=True)
+    rows, columns = (_cubic(old, new) for old, new in zip(table.shape[:2], grid, strict=True))
+    return jnp.einsum("ab,cd,bde->ace", rows, columns, table, precision=jax.lax.Precision.HIGHEST)
+
+
+def _cubic(old: int, new: int) -> np.ndarray:
+    """The matrix [new, old] of cubic interpolation: Keys 1981, with a = -3/4 and the values at the edges repeated."""
+    a = -0.75
+    places = (np.arange(new) + 0.5) * old / new - 0.5
+    first = np.floor(places).astype(int)
+    matrix = np.zeros((new, old))
+    for offset in (-1, 0, 1, 2):
+        d = np.abs(places - first - offset)
+        near = ((a + 2) * d - (a + 3)) * d * d + 1
+        far = a * (((d - 5) * d + 8) * d - 4)
+        np.add.at(matrix, (np.arange(new), np.clip(first + offset, 0, old - 1)), np.where(d <= 1, near, far))
+    return matrix.astype(np.float32)
 
 
 def sincos(places: np.ndarray, width: int, *, interleaved: bool = False) -> np.ndarray:
@@ -82,24 +100,27 @@ class Positions(nn.Module):
         width: width D of the vectors.
         prefix: number of tokens before the grid (class token...); their vectors are learned, or zeros if the kind is
             fixed.
+        antialias: how the vectors are interpolated, see `resize_positions`.
     """
 
     kind: str
     table: tuple[int, int]
     width: int
     prefix: int = 0
+    antialias: bool = True
 
     @nn.compact
     def __call__(self, grid: tuple[int, int]) -> jax.Array:
         """Maps the size (h, w) of a grid to vectors [prefix + h * w, D] float32."""
         d, init = self.width, nn.initializers.truncated_normal(0.02)
         if self.kind == "learned_1d":
-            places = resize_positions(self.param("grid", init, (*self.table, d)), grid)
+            places = resize_positions(self.param("grid", init, (*self.table, d)), grid, self.antialias)
         elif self.kind == "learned_2d":
             h, w = self.table
             rows = self.param("rows", init, (h, 1, d // 2))
             columns = self.param("columns", init, (1, w, d - d // 2))
-            rows, columns = (resize_positions(rows, (grid[0], 1)), resize_positions(columns, (1, grid[1])))
+            rows = resize_positions(rows, (grid[0], 1), self.antialias)
+            columns = resize_positions(columns, (1, grid[1]), self.antialias)
             places = jnp.concatenate([jnp.broadcast_to(half, (*grid, half.shape[-1])) for half in (columns, rows)], -1)
         elif self.kind == "sincos_1d":
             places = jnp.asarray(sincos(np.arange(grid[0] * grid[1]), d))
@@ -191,6 +212,7 @@ def position_scheme(
     depth: int,
     num_heads: int,
     prefix: int,
+    antialias: bool = True,
 ) -> PositionScheme:
     """The positions of a ViT. Its parameters belong to the module that calls it.
 
@@ -203,6 +225,7 @@ def position_scheme(
         depth: number of blocks.
         num_heads: attention heads of a block.
         prefix: number of tokens before the patches.
+        antialias: how vectors are interpolated for another grid, see `resize_positions`.
     """
     if kind == "none":
         return PositionScheme()
@@ -210,7 +233,7 @@ def position_scheme(
     def make(name: str) -> jax.Array:
         if kind == "relative":
             return RelativeBias(table, num_heads, prefix, name=name)(grid)[None]
-        return Positions(kind, table, width, prefix, name=name)(grid)[None]
+        return Positions(kind, table, width, prefix, antialias, name=name)(grid)[None]
 
     if at == "input":
         return PositionScheme(at_input=make("pos_embed"))

@@ -56,13 +56,14 @@ def shift_mask(grid: Pair, window: Pair, shift: Pair) -> np.ndarray:
 class WindowBlock(nn.Module):
     """Attention inside windows, which are shifted in every second block, then MLP: Liu et al. 2021, equation 3.
 
-    A map that the window does not divide is padded with zeros below and to the right, after the norm and before the
-    shift, as in the official detection code; tokens attend to the padding too.
+    A map that the window does not divide is padded with zeros below and to the right, after the norm; tokens attend to
+    the padding too.
 
     Attributes:
         num_heads: number of attention heads.
         window: (height, width) of the windows.
         shift: rows and columns by which the map is rolled; (0, 0) = not shifted.
+        pad_first: the map is padded before it is rolled, as in the official detection code; False = after, as in timm.
         mlp_width: hidden width of the MLP.
         qkv_bias: biases in the query, key and value projections.
         relative_bias: a learned bias for each offset, see `RelativeBias`.
@@ -77,6 +78,7 @@ class WindowBlock(nn.Module):
     window: Pair
     shift: Pair
     mlp_width: int
+    pad_first: bool = True
     qkv_bias: bool = True
     relative_bias: bool = True
     activation: str = "gelu"
@@ -100,11 +102,15 @@ class WindowBlock(nn.Module):
     def _attend(self, x: jax.Array, train: bool) -> jax.Array:
         _, height, width, _ = x.shape
         h, w = self.window
-        x = jnp.pad(x, ((0, 0), (0, -height % h), (0, -width % w), (0, 0)))
-        grid = (x.shape[1], x.shape[2])
+        pad = ((0, 0), (0, -height % h), (0, -width % w), (0, 0))
+        grid = (height + -height % h, width + -width % w)
+        back = (-self.shift[0], -self.shift[1])
+        if self.pad_first:
+            x = jnp.roll(jnp.pad(x, pad), back, axis=(1, 2))
+        else:
+            x = jnp.pad(jnp.roll(x, back, axis=(1, 2)), pad)
         mask = None
         if any(self.shift):
-            x = jnp.roll(x, (-self.shift[0], -self.shift[1]), axis=(1, 2))
             mask = shift_mask(grid, self.window, self.shift)[None, :, None]  # [1, windows, 1, N, N]
         bias = None
         if self.relative_bias:
@@ -112,6 +118,6 @@ class WindowBlock(nn.Module):
         windows = constrain_batch(window_partition(x, self.window))
         attention = SelfAttention(self.num_heads, qkv_bias=self.qkv_bias, dtype=self.dtype, name="attention")
         x = window_reverse(attention(windows, train, bias=bias, mask=mask), self.window, grid)
-        if any(self.shift):
-            x = jnp.roll(x, self.shift, axis=(1, 2))
-        return x[:, :height, :width]
+        if self.pad_first:
+            return jnp.roll(x, self.shift, axis=(1, 2))[:, :height, :width]
+        return jnp.roll(x[:, :height, :width], self.shift, axis=(1, 2))

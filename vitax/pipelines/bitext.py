@@ -43,6 +43,15 @@ def translation_length(*, length: int, truncate: bool = False) -> tuple[int, boo
     return length, truncate
 
 
+def target_language(*, target: str = "de") -> str:
+    """The language of the translations.
+
+    Args:
+        target: its code, such as "de"; BLEU chooses its tokenizer by it.
+    """
+    return target
+
+
 class Encoded:
     """A source of token ids; a pair that is too long is an unreadable example, unless it may be cut."""
 
@@ -91,7 +100,8 @@ def open_translation(take: Take) -> Pipeline:
     for part, what in ((splits.train, "training"), (splits.test, "test")):
         sample = [text for i in range(min(len(part), 10_000)) for text in part[i]]
         check_lengths(vocab, sample, length, truncate, 0.01, f"{what} texts of {splits.origin}")
-    reader = read(take, {"class_names": [], "tokenizer": vocab.to_json()})
+    target = take(target_language)
+    reader = read(take, {"class_names": [], "tokenizer": vocab.to_json(), "target": target})
     encoded = [Encoded(part, vocab, length, truncate) for part in (splits.train, splits.test)]
     return Pipeline(
         Splits.of(encoded, splits.origin),
@@ -102,4 +112,4 @@ def open_translation(take: Take) -> Pipeline:
     )
 
 
-BITEXT = Kind((open_bitext, translation_length, vocabulary), open_translation, read)
+BITEXT = Kind((open_bitext, translation_length, vocabulary, target_language), open_translation, read)

@@ -10,12 +10,13 @@ is run.
 """
 
 from vitax.pretrained.adapt import adapt, paths
-from vitax.pretrained.convert import NOT_IN_FILES, Loaded, load, load_into, save, to_tensors
+from vitax.pretrained.convert import IMPLIED, NOT_IN_FILES, Loaded, load, load_into, save, to_tensors
 from vitax.pretrained.formats import FORMATS, family_of, recognise
 from vitax.pretrained.report import Report
 
 __all__ = [
     "FORMATS",
+    "IMPLIED",
     "NOT_IN_FILES",
     "Loaded",
     "Report",

@@ -49,6 +49,7 @@ def value_of(text: str) -> Any:
 
 FLAGS = (
     Flag("family", "", 'family of the model, if the file fits two of them: "vit" reads an MAE\'s encoder'),
+    Flag("entry", "", "key of the weights in a training checkpoint that holds several, such as model_ema"),
     Flag("allow_missing", (), "comma-separated patterns of parameters that may be missing"),
     Flag("allow_unexpected", (), "comma-separated patterns of names in the file that may be left out"),
     Flag("save", "", "file to write: OUT.safetensors"),
@@ -75,6 +76,7 @@ def run(arguments: Arguments) -> None:
     loaded = pretrained.load(
         file,
         family=flags["family"],
+        entry=flags["entry"],
         allow_missing=tuple(flags["allow_missing"]),
         allow_unexpected=tuple(flags["allow_unexpected"]),
         **fields,

@@ -67,7 +67,9 @@ def adapt(
         elif re.search(HEADS, path) or any(re.search(pattern, path) for pattern in allow_missing):
             adapted[path] = new(path)
         elif value is not None and re.search(GRIDS, path) and value.shape[2:] == shape.shape[2:]:
-            adapted[path] = np.asarray(resize_positions(jnp.asarray(value), shape.shape[:2]))
+            adapted[path] = np.asarray(
+                resize_positions(jnp.asarray(value), shape.shape[:2], getattr(model, "antialias", True))
+            )
             report.resized[path] = (value.shape, shape.shape)
         else:
             stored = "absent" if value is None else list(value.shape)

@@ -114,6 +114,15 @@ def fnet_rules(model: FNet) -> Rules:
     return rules + _head_rules(model.heads, "fnet")
 
 
+def _doubt(tensors: Tensors) -> str:
+    """Signs of RoBERTa, whose tensors have the same names; its positions begin at the id of the padding + 1."""
+    table = tensors["bert.embeddings.position_embeddings.weight"]
+    segments = len(tensors["bert.embeddings.token_type_embeddings.weight"])
+    if segments == 1 or len(table) % 8 == 2 or not table[:2].any(axis=1).all():
+        return f"the tables of {len(table)} positions and {segments} segments are as those of RoBERTa, not of BERT"
+    return ""
+
+
 def _rename(root: str):
     return renaming(
         (r"^(embeddings|encoder|pooler)\.", rf"{root}.\1."),
@@ -130,6 +139,7 @@ FORMATS = (
         bert_fields,
         bert_rules,
         rename=_rename("bert"),
+        doubt=_doubt,
     ),
     Format(
         "Hugging Face FNet",

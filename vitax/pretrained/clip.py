@@ -154,6 +154,7 @@ def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
         text_depth=count(tensors, r"text_model\.encoder\.layers\.(\d+)\."),
         text_heads=given.get("text_heads", max(1, text_width // 64)),
         activation=activation(tensors, given),
+        antialias=False,
     )
 
 

@@ -1,23 +1,23 @@
 """Conversion of a file to a model and its variables, and back."""
 
-import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import flatten_dict
 
 from vitax.config import did_you_mean
 from vitax.errors import UserError
 from vitax.models import MODELS
 from vitax.pretrained import files
-from vitax.pretrained.adapt import Variables, adapt, image_channels, initial, shapes_of
+from vitax.pretrained.adapt import Variables, adapt, image_channels
 from vitax.pretrained.format import Format, pair
-from vitax.pretrained.formats import named, recognise
+from vitax.pretrained.formats import named, stripped
 from vitax.pretrained.hub_config import config_fields
+from vitax.pretrained.matching import fitting, from_tensors
 from vitax.pretrained.report import Report
 
 Tensors = Mapping[str, np.ndarray]
@@ -44,9 +44,10 @@ SHAPED = (
     "decoder_depth",
     "decoder_width",
 )
-# Fields that files do not record; `load_into` takes them from the model.
+# Fields that tensors do not show; `load_into` takes them from the model.
 NOT_IN_FILES = (
     "num_heads",
+    "decoder_heads",
     "decoder_num_heads",
     "image_heads",
     "text_heads",
@@ -55,10 +56,17 @@ NOT_IN_FILES = (
     "keep_ratios",
     "activation",
     "norm_epsilon",
+    "text_activation",
+    "text_norm_epsilon",
+    "scale_embedding",
     "pixel_range",
     "end_token",
     "image_size",
 )
+# Fields that the caller may change: tables are interpolated, and the head is new.
+SIZES = ("image_size", "num_classes", "window")
+# What a model computes that has no field for it.
+IMPLIED = {"activation": "gelu", "qkv_bias": True, "pooling": "mean"}
 
 
 class Loaded(NamedTuple):
@@ -80,59 +88,94 @@ def load(
     *,
     format: str = "",
     family: str = "",
+    entry: str = "",
     allow_missing: Sequence[str] = (),
     allow_unexpected: Sequence[str] = (),
+    otherwise: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> Loaded:
     """Loads weights of another project and builds the model for them.
 
     The format, the family and the fields of the model follow from the names and shapes in the file, and from a
-    ``config.json`` beside it, as on model hubs.
+    ``config.json`` beside it, as on model hubs. Of that config, every key that can change a number is understood, or
+    refused.
 
     Args:
         source: a file, a folder with the layout of a model hub, or {name: array}.
         format: a name of `FORMATS`; "" = recognised from the names.
         family: a name of `vitax.models.MODELS`, if a file fits two families: "vit" reads the encoder of an MAE.
+        entry: key of the weights in a training checkpoint that holds several, such as "model_ema"; "" = the usual one.
         allow_missing: patterns of our paths that the file may lack; they are freshly initialised.
         allow_unexpected: patterns of names in the file that the model has no place for.
+        otherwise: fields that apply where neither the file nor its config.json tells them, in place of usual values.
         fields: fields of the model, such as ``num_heads=4``. If ``image_size`` or ``window`` differs from the file's,
             positions are interpolated; if ``num_classes`` differs, the head is new. Both are recorded in the report.
 
     Raises:
-        UserError: the file cannot be read, has no known format, does not record a necessary field, or does not fit.
+        UserError: the file cannot be read, has no known format, does not record a necessary field, does not fit, or
+            contradicts a given field.
     """
-    chosen = dict(fields)
     allow_missing, allow_unexpected = patterns(allow_missing), patterns(allow_unexpected)
-    if isinstance(source, Mapping):
-        tensors = {name: np.asarray(value) for name, value in source.items()}
-    else:
-        tensors = files.read(source)
-        chosen = config_fields(files.read_config(source)) | chosen
-    kind = named(format) if format else recognise(tensors, family)
+    contents = files.Contents(dict(source)) if isinstance(source, Mapping) else files.read(source, entry)
+    tensors = {name: np.asarray(value) for name, value in contents.tensors.items()}
+    kind, tensors, prefix = stripped(tensors, format, family)
     renamed = kind.renamed(tensors)
     module = MODELS[kind.family].module
-    known = {name for name in module.__dataclass_fields__ if name not in ("parent", "name")}
-    for key in fields:
-        if key not in known:
-            raise UserError(f"{module.__name__} has no field {key!r}{did_you_mean(key, known)}")
-    if "image_size" in chosen:
-        chosen["image_size"] = pair(chosen["image_size"])
+    known = set(module.__dataclass_fields__) - {"parent", "name"}
+    fields = _checked(fields, known, module)
+    told = {} if isinstance(source, Mapping) else config_fields(files.read_config(source, kind.name), kind.name)
+    if not (told or format) and (doubt := kind.doubt(renamed)):
+        raise UserError(f"{doubt}; put the config.json of these weights beside them, or give format={kind.name!r}")
+    given = {**(otherwise or {}), **fields, **told}
     with fitting(kind):
-        stored = kind.fields(renamed, chosen)
-    for key in SHAPED:
-        if key in fields and key in stored and stored[key] != fields[key]:
-            raise UserError(f"{key}={fields[key]!r} contradicts the file, which has {stored[key]!r}")
+        stored = kind.fields(renamed, given)
+    _check_told(told, stored, fields, module)
     # The file's sizes decide which tensors exist; the requested sizes are applied afterwards.
-    requested = {key: value for key, value in chosen.items() if key in known}
-    sizes = {key: stored[key] for key in ("image_size", "num_classes", "window") if key in stored and key in requested}
+    sizes = {key: stored[key] for key in SIZES if key in stored}
+    base = stored | {key: value for key, value in given.items() if key in known} | sizes
     with fitting(kind):
-        native, model = module(**(stored | requested | sizes)), module(**(stored | requested))
-        variables, report = _from_tensors(kind, native, renamed, allow_missing, allow_unexpected)
+        native, model = module(**base), module(**(base | fields))
+        variables, report = from_tensors(kind, native, renamed, allow_missing, allow_unexpected)
         if model != native:
             channels = image_channels(native, kind.family, variables)
             variables = adapt(variables, model, kind.family, report, channels=channels)
-    _note_fields(report, kind, model, stored, chosen)
+    report.entry, report.other_entries, report.prefix = contents.entry, contents.others, prefix
+    report.told = {key: value for key, value in told.items() if key in known and key in (*NOT_IN_FILES, "pooling")}
+    _note_fields(report, kind, model, stored, given)
     return Loaded(model, variables, report)
+
+
+def _checked(fields: dict[str, Any], known: set[str], module: Any) -> dict[str, Any]:
+    """The fields that the caller gives, with the image size as (height, width).
+
+    Raises:
+        UserError: the model has no such field.
+    """
+    for key in fields:
+        if key not in known:
+            raise UserError(f"{module.__name__} has no field {key!r}{did_you_mean(key, known)}")
+    return {key: pair(value) if key == "image_size" else value for key, value in fields.items()}
+
+
+def _check_told(told: Mapping[str, Any], stored: Mapping[str, Any], fields: Mapping[str, Any], module: Any) -> None:
+    """Compares the fields that the tensors show, that config.json tells, and that the caller gives.
+
+    Raises:
+        UserError: they contradict one another, or the model has no such field.
+    """
+    for key, value in told.items():
+        if key not in module.__dataclass_fields__ and value != IMPLIED.get(key, value):
+            raise UserError(f"config.json says {key}={value!r}; {module.__name__} of vitax has {IMPLIED[key]!r} only")
+        shown = key in stored and key not in (*NOT_IN_FILES, "pooling")
+        if shown and not (stored[key] == value or (key == "mlp_ratio" and abs(stored[key] - value) < 0.05)):
+            raise UserError(f"config.json says {key}={value!r}, but the tensors have {stored[key]!r}")
+        if key not in SIZES and key in fields and fields[key] != value:
+            raise UserError(
+                f"{key}={fields[key]!r} contradicts the config.json beside the weights, which says {value!r}"
+            )
+    for key in SHAPED:
+        if key in fields and key in stored and stored[key] != fields[key]:
+            raise UserError(f"{key}={fields[key]!r} contradicts the file, which has {stored[key]!r}")
 
 
 def _note_fields(
@@ -140,32 +183,13 @@ def _note_fields(
 ) -> None:
     """Records fields that neither the file nor the caller gave, and fields that the caller set to unusual values."""
     for key in set(NOT_IN_FILES) - {"image_size"}:
-        if not hasattr(model, key):
+        if not hasattr(model, key) or key in report.told:
             continue
         if key in given:
             if key in own and own[key] != given[key]:
                 report.given[key] = (own[key], given[key])
         elif key not in kind.tells:
             report.assumed[key] = getattr(model, key)
-
-
-@contextlib.contextmanager
-def fitting(kind: Format) -> Iterator[None]:
-    """Turns errors that arise while a file is fitted to a model into one sentence.
-
-    Raises:
-        UserError: the file is incomplete, or the file or a given field does not fit.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except KeyError as error:
-        raise UserError(f"the file of {kind.name} weights is incomplete: it lacks {error}") from error
-    except (ArithmeticError, AttributeError, IndexError, StopIteration, TypeError, ValueError) as error:
-        raise UserError(
-            f"{kind.name}: the file or a given field does not fit: {type(error).__name__}: {error}"
-        ) from error
 
 
 def patterns(given: str | Sequence[str]) -> tuple[str, ...]:
@@ -181,65 +205,6 @@ def patterns(given: str | Sequence[str]) -> tuple[str, ...]:
         except re.error as error:
             raise UserError(f"{pattern!r} is not a regular expression: {error}") from error
     return expressions
-
-
-def _from_tensors(
-    kind: Format, model: nn.Module, tensors: Tensors, allow_missing: Sequence[str], allow_unexpected: Sequence[str]
-) -> tuple[Variables, Report]:
-    """Applies the rules of a format to the tensors of a file; a tensor that does not fit is an error."""
-    report, flat, used = Report(kind.name), {}, set()
-    missing = []
-    for name, value in tensors.items():
-        if value.dtype.kind != "f" and not re.search(kind.ignore, name):
-            raise UserError(f"{name} is of type {value.dtype}; parameters are floating-point numbers")
-    for rule in kind.rules(model):
-        present = [name for name in rule.theirs if name in tensors]
-        if set(rule.theirs) - set(present) - set(rule.optional):
-            missing += rule.ours
-            continue
-        used |= set(present)
-        values = tuple(tensors[name] for name in present)
-        try:
-            arrays = rule.load(values)
-        except ValueError as error:
-            shapes = ", ".join(f"{name} {list(tensors[name].shape)}" for name in present)
-            raise UserError(f"{kind.name}: {shapes} does not fit: {error}") from error
-        flat |= dict(zip(rule.ours, arrays, strict=True))
-        if [x.shape for x in arrays] != [x.shape for x in values[: len(arrays)]]:
-            report.reshaped += rule.ours
-    unused = [name for name in tensors if name not in used]
-    report.ignored = [name for name in unused if re.search(kind.ignore, name)]
-    report.unexpected = [name for name in unused if not re.search(kind.ignore, name)]
-    report.loaded = list(flat)
-    _refuse(kind, "lacks", missing, allow_missing, "allow_missing")
-    _refuse(kind, "also holds", report.unexpected, allow_unexpected, "allow_unexpected")
-
-    channels = image_channels(model, kind.family, unflatten_dict(flat, sep="/"))
-    shapes = flatten_dict(shapes_of(model, kind.family, channels), sep="/")
-    report.missing = [path for path in shapes if path not in flat]
-    _refuse(kind, "lacks", report.missing, allow_missing, "allow_missing")
-    for path, value in flat.items():
-        if path not in shapes or shapes[path].shape != value.shape:
-            expected = list(shapes[path].shape) if path in shapes else "nothing"
-            raise UserError(
-                f"{kind.name}: {path} is {list(value.shape)} in the file, and the model has {expected}; "
-                f"check the given fields"
-            )
-    if report.missing:
-        fresh = initial(model, kind.family, channels)
-        flat |= {path: fresh[path] for path in report.missing}
-    flat = {path: np.asarray(flat[path], shapes[path].dtype) for path in shapes}
-    return unflatten_dict(flat, sep="/"), report
-
-
-def _refuse(kind: Format, verb: str, names: list[str], allowed: Sequence[str], option: str) -> None:
-    forbidden = [name for name in names if not any(re.search(pattern, name) for pattern in allowed)]
-    if forbidden:
-        more = f" and {len(forbidden) - 5} more" if len(forbidden) > 5 else ""
-        raise UserError(
-            f"the file ({kind.name}) {verb} {', '.join(forbidden[:5])}{more}; "
-            f"if this is intended, allow it with {option}=['PATTERN']"
-        )
 
 
 def load_into(

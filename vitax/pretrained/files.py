@@ -4,9 +4,10 @@ No code from a file is run, and PyTorch is not needed. Half-precision numbers be
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -14,13 +15,25 @@ import safetensors
 import safetensors.numpy
 
 from vitax.errors import UserError
-from vitax.pretrained.torch_file import MAX_DEPTH, Record, Refused, read_torch
+from vitax.pretrained.pickles import MAX_DEPTH, Inert, Record, Refused
+from vitax.pretrained.torch_file import read_torch
 
 Tensors = dict[str, np.ndarray]
 
-# Keys of the weights inside a training checkpoint, in the order in which they are tried.
-WRAPPERS = ("model", "state_dict", "params_ema", "params", "module", "model_state_dict", "teacher")
-IN_FOLDER = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")
+# Keys of the weights inside a training checkpoint, in the order in which they are tried; averages come last.
+WRAPPERS = (
+    "model", "state_dict", "params_ema", "params", "module", "model_state_dict", "net", "teacher", "weights",
+    "model_ema", "state_dict_ema", "ema", "ema_state_dict",
+)  # fmt: skip
+IN_FOLDER = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "open_clip_model.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "open_clip_pytorch_model.bin",
+)
+INDEX = ".index.json"
 HALF = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 SAFETENSORS_DTYPES = {
     "F64": np.float64,
@@ -43,49 +56,104 @@ def find(path: str | Path) -> Path:
         UserError: the file does not exist.
     """
     path = Path(path).expanduser()
-    if path.is_dir():
-        for name in IN_FOLDER:
-            if (path / name).is_file():
-                return path / name
-        raise UserError(f"the folder {path} holds none of {', '.join(IN_FOLDER)}")
-    if not path.is_file():
-        raise UserError(f"there is no file {path}")
-    return path
+    try:
+        if path.is_dir():
+            for name in IN_FOLDER:
+                if (path / name).is_file():
+                    return path / name
+            raise UserError(f"the folder {path} holds none of {', '.join(IN_FOLDER)}")
+        if path.is_file():
+            return path
+    except OSError as error:  # a path that is too long
+        raise UserError(f"{path} cannot be opened: {error}") from error
+    raise UserError(f"there is no file {path}")
 
 
-def read(path: str | Path) -> Tensors:
-    """Tensors of a file, {name: array}; half precision becomes float32.
+class Contents(NamedTuple):
+    """The tensors of a file, and where they were in it.
+
+    Attributes:
+        tensors: {name: array}; half precision has become float32.
+        entry: key of the dictionary of these tensors in a training checkpoint; "" = the file holds nothing else.
+        others: keys of further dictionaries of tensors in it, which were not read.
+    """
+
+    tensors: Tensors
+    entry: str = ""
+    others: tuple[str, ...] = ()
+
+
+def read(path: str | Path, entry: str = "") -> Contents:
+    """The tensors of a file, or of the files that an index lists.
+
+    Args:
+        path: a file, or a folder as on model hubs.
+        entry: key of the dictionary of tensors in a training checkpoint, such as "model_ema"; "" = the first of
+            WRAPPERS that the file has.
 
     Raises:
-        UserError: the file does not hold weights, is damaged, or holds more than tensors.
+        UserError: the file does not hold weights, is damaged, or holds numbers that are not finite.
     """
     try:
         path = find(path)
-        tensors = _read(path)
+        contents = _read_index(path, entry) if path.name.endswith(INDEX) else _read(path, entry)
     except (Refused, OSError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
-    if not tensors:
+    if not contents.tensors:
         raise UserError(f"{path} holds no tensors")
-    return {name: _plain(value) for name, value in tensors.items()}
+    tensors = {name: _plain(value) for name, value in contents.tensors.items()}
+    if broken := [name for name, x in tensors.items() if x.dtype.kind == "f" and not np.isfinite(x).all()]:
+        more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
+        raise UserError(f"{path} holds numbers that are not finite (NaN or infinity) in {', '.join(broken[:3])}{more}")
+    return contents._replace(tensors=tensors)
 
 
-def _read(path: Path) -> Mapping[str, np.ndarray]:
+def _read_index(path: Path, entry: str) -> Contents:
+    """The tensors of all files that an index lists, each from the file in which it has to be."""
+    listed = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+    tensors: Tensors = {}
+    for name in sorted(set(listed.values())):
+        if not (path.parent / name).is_file():
+            raise Refused(f"it lists {name}, which is not there")
+        part = _read(path.parent / name, entry).tensors
+        expected = {tensor for tensor, file in listed.items() if file == name}
+        if missing := sorted(expected - part.keys()):
+            raise Refused(f"{name} lacks {missing[0]}, which the index lists")
+        tensors |= {tensor: part[tensor] for tensor in expected}
+    return Contents(tensors)
+
+
+def _read(path: Path, entry: str) -> Contents:
     with path.open("rb") as file:
-        start = file.read(2)
+        start = file.read(256)
     if path.suffix == ".npz":
-        if start != b"PK":
-            raise Refused("it is not an .npz file, which would be a zip file")
-        return _read_npz(path)
+        if start[:2] != b"PK":
+            raise Refused(f"it is not an .npz file, which would be a zip file{_seen(start)}")
+        return Contents(_read_npz(path))
     if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    if start == b"PK":
-        return flatten(read_torch(path))
-    if start[:1] == b"\x80" or path.suffix in (".pth", ".pt", ".bin", ".tar"):
-        raise Refused(
-            "it is not a zip file: PyTorch before 1.6 wrote another format; convert it with "
-            "torch.save(torch.load(FILE, weights_only=True), 'new.pth')"
-        )
-    raise Refused("the name ends with none of .npz, .safetensors, .pth, .pt, .bin")
+        if told := _seen(start):
+            raise Refused(f"it is not a .safetensors file{told}")
+        return Contents(_read_safetensors(path))
+    if start[:2] == b"PK" or start[:1] == b"\x80":
+        return flatten(read_torch(path), entry)
+    raise Refused(f"it is no file of PyTorch, .npz or .safetensors{_seen(start)}")
+
+
+def _seen(start: bytes) -> str:
+    """What a file seems to be that does not hold weights, from its first bytes; "" = unknown."""
+    text = start.lstrip().lower()
+    for prefix, kind in (
+        (b"version https://git-lfs", "a pointer of Git LFS: fetch the file itself with git lfs pull"),
+        (b"<!doctype", "a web page: the download has failed"),
+        (b"<html", "a web page: the download has failed"),
+        (b"<?xml", "an XML text: the download has failed"),
+        (b"\x89hdf", "an HDF5 file, as Keras writes: convert it"),
+        (b"\x1f\x8b", "a compressed file: unpack it with gunzip"),
+        (b'{"', "a JSON text"),
+    ):
+        if text.startswith(prefix):
+            return f"; it is {kind}"
+    return "" if start else "; it is empty"
 
 
 def _read_npz(path: Path) -> Tensors:
@@ -116,25 +184,47 @@ def _read_safetensors(path: Path) -> Tensors:
     return arrays
 
 
-def flatten(found: Any, depth: int = 0) -> Tensors:
+def flatten(found: Any, entry: str = "", depth: int = 0) -> Contents:
     """The tensors of a checkpoint, without the wrapper around the weights and without its other entries.
 
     Raises:
-        Refused: the checkpoint is not a dictionary of tensors, or is nested too deeply.
+        Refused: the checkpoint is not a dictionary of tensors, lacks ``entry``, or is nested too deeply.
     """
     if depth > MAX_DEPTH:
         raise Refused("its dictionaries are nested too deeply")
     if isinstance(found, Record):
-        return _attributes(found, "", set())
+        return Contents(_attributes(found, "", set()))
+    if isinstance(found, Inert):
+        raise Refused(f"it holds {found.made_by}, a whole object; save its state_dict() instead")
     if not isinstance(found, Mapping):
         raise Refused(f"it holds a {type(found).__name__}, not a dictionary of tensors")
-    for key in WRAPPERS:
-        if isinstance(found.get(key), Mapping) and found[key] is not found:
-            return flatten(found[key], depth + 1)
-    tensors = {str(k): v for k, v in found.items() if isinstance(v, np.ndarray)}
-    if tensors and all(name.startswith("module.") for name in tensors):
-        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
-    return tensors
+    inner = [str(key) for key, value in found.items() if isinstance(value, Mapping) and _has_tensors(value)]
+    if entry and entry not in inner:
+        raise Refused(f"it has no entry {entry!r} of tensors; it has {', '.join(map(repr, inner)) or 'none'}")
+    own = {str(key): value for key, value in found.items() if isinstance(value, np.ndarray)}
+    key = entry or next((key for key in WRAPPERS if key in inner), "")
+    if not key and not own and len(inner) == 1:
+        (key,) = inner
+    if key:
+        below = flatten(found[key], "", depth + 1)
+        others = tuple(name for name in inner if name != key and name in (*WRAPPERS, entry))
+        return below._replace(entry="/".join(filter(None, (key, below.entry))), others=others + below.others)
+    if inner and not own:
+        raise Refused(f"it has several entries of tensors: {', '.join(map(repr, inner))}; choose one with entry=NAME")
+    unread = [
+        name for name, x in found.items() if isinstance(x, Inert) and re.search("rebuild|Tensor|Parameter", x.made_by)
+    ]
+    if unread:
+        raise Refused(f"its tensor {unread[0]} is made by {found[unread[0]].made_by}, which vitax does not read")
+    return Contents(own)
+
+
+def _has_tensors(found: Mapping[Any, Any], depth: int = 0) -> bool:
+    """True if a dictionary, or one of the dictionaries that are values of it, has a tensor whose key is a name."""
+    if any(isinstance(key, str) and isinstance(value, np.ndarray) for key, value in found.items()):
+        return True
+    inner = [value for key, value in found.items() if key in WRAPPERS and isinstance(value, Mapping)]
+    return depth < 3 and any(_has_tensors(value, depth + 1) for value in inner)
 
 
 def _attributes(module: Record, prefix: str, seen: set[int]) -> Tensors:
@@ -157,20 +247,27 @@ def _plain(value: np.ndarray) -> np.ndarray:
     return value.astype(np.float32) if value.dtype in HALF else value
 
 
-def read_config(path: str | Path) -> dict[str, Any]:
+def read_config(path: str | Path, format_name: str = "") -> dict[str, Any]:
     """The config beside a file of weights, as on model hubs; {} if it does not exist.
 
+    Args:
+        path: the file, or its folder.
+        format_name: format of the weights. The folder of an open_clip model may also hold the config of another file.
+
     Raises:
-        UserError: the config is not JSON, or the file of weights does not exist.
+        UserError: the config is not a JSON object, or the file of weights does not exist.
     """
     folder = find(path).parent
-    for name in ("config.json", "open_clip_config.json"):
+    names = ["config.json", "open_clip_config.json"]
+    for name in reversed(names) if format_name == "OpenAI CLIP" else names:
         if (folder / name).is_file():
             try:
-                config = json.loads((folder / name).read_text())
+                config = json.loads((folder / name).read_text(encoding="utf-8"))
             except ValueError as error:
                 raise UserError(f"{folder / name} is not JSON: {error}") from error
-            return config if isinstance(config, dict) else {}
+            if not isinstance(config, dict):
+                raise UserError(f"{folder / name} holds a {type(config).__name__}, not an object")
+            return config
     return {}
 
 

@@ -27,6 +27,8 @@ class Format(NamedTuple):
         ignore: pattern of names that are not parameters (buffers that the model computes).
         rename: older or newer name -> name in the table.
         tells: fields that files of this format record, although files of most formats do not.
+        doubt: tensors -> why they may belong to another model with the same names, if no config.json tells; "" = they
+            do not.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Format(NamedTuple):
     ignore: str = r"(relative_position_index|attn_mask|position_ids|num_batches_tracked)$"
     rename: Callable[[str], str] = lambda name: name
     tells: tuple[str, ...] = ()
+    doubt: Callable[[Tensors], str] = lambda tensors: ""
 
     def renamed(self, tensors: Tensors) -> Tensors:
         """The tensors under the names of the table.
@@ -97,6 +100,11 @@ def image_size(given: Fields, patches: int, patch_size: int) -> tuple[int, int]:
     if size and math.prod(side // patch_size for side in size) == patches:
         return size
     side = math.isqrt(patches)
+    if side * side != patches and size:
+        raise UserError(
+            f"the file has positions for {patches} patches of {patch_size} pixels, which image_size={size} does not have; "
+            "give the size for which the weights were trained"
+        )
     if side * side != patches:
         raise UserError(
             f"{patches} patches of {patch_size} pixels do not form a square; "

@@ -4,15 +4,30 @@ import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from vitax.config import did_you_mean
 from vitax.errors import UserError
-from vitax.pretrained import bert, clip, dynamic_vit, files, mae, mlp_mixer, nat, swin, swinir, transformer, vit
-from vitax.pretrained.format import Format
+from vitax.pretrained import (
+    bert,
+    clip,
+    dynamic_vit,
+    files,
+    mae,
+    mlp_mixer,
+    nat,
+    swin,
+    swinir,
+    transformer,
+    vit,
+    vit_hugging_face,
+)
+from vitax.pretrained.format import Format, Tensors
 
 # A file has the first format that recognises it, so special formats come before general ones.
 FORMATS: dict[str, Format] = {
     format.name: format
-    for module in (mae, dynamic_vit, swinir, swin, nat, clip, mlp_mixer, vit, bert, transformer)
+    for module in (mae, dynamic_vit, swinir, swin, nat, clip, mlp_mixer, vit, vit_hugging_face, bert, transformer)
     for format in module.FORMATS
 }
 
@@ -23,12 +38,41 @@ def recognise(names: Iterable[str], family: str = "") -> Format:
     Raises:
         UserError: no format recognises the names.
     """
-    names = list(names)
-    for format in FORMATS.values():
-        renamed = {format.rename(name) for name in names}
-        if family in ("", format.family) and format.recognises(renamed):
-            return format
-    examples = ", ".join(names[:4])
+    return stripped({name: np.zeros(0) for name in names}, family=family)[0]
+
+
+def stripped(tensors: Tensors, format: str = "", family: str = "") -> tuple[Format, Tensors, str]:
+    """The format of tensors, and the tensors without a prefix that all their names share.
+
+    Wrappers of models leave such prefixes: "module." (data parallel), "_orig_mod." (compiled), "model." (Lightning).
+
+    Args:
+        tensors: {name: array}.
+        format: name of the format; "" = recognised from the names.
+        family: a name of `vitax.models.MODELS`, to which the format must belong; "" = any.
+
+    Returns:
+        The format, the tensors, and the prefix; "" = the names had none.
+
+    Raises:
+        UserError: no format recognises the names, with or without their prefix.
+    """
+    given, prefix = tensors, ""
+    candidates = [named(format)] if format else [f for f in FORMATS.values() if family in ("", f.family)]
+    while True:
+        for candidate in candidates:
+            if candidate.recognises({candidate.rename(name) for name in tensors}):
+                return candidate, tensors, prefix
+        # The counter of torch.optim.swa_utils.AveragedModel is beside the model that it wraps.
+        firsts = {name.partition(".")[0] for name in tensors if name != "n_averaged"}
+        if len(firsts) != 1 or not all("." in name for name in tensors if name != "n_averaged"):
+            break
+        (first,) = firsts
+        tensors = {name.removeprefix(f"{first}."): x for name, x in tensors.items() if name != "n_averaged"}
+        prefix += f"{first}."
+    if format:
+        return named(format), given, ""
+    examples = ", ".join(list(given)[:4])
     expected = f"weights of the family {family!r}" if family else "weights that vitax knows"
     raise UserError(f"these are not {expected} (names: {examples}, ...); vitax reads {', '.join(FORMATS)}")
 
@@ -44,13 +88,13 @@ def named(name: str) -> Format:
     return FORMATS[name]
 
 
-def family_of(path: str | Path, families: Sequence[str]) -> str:
+def family_of(path: str | Path, families: Sequence[str], entry: str = "") -> str:
     """The first of these families to which a file belongs.
 
     Raises:
         UserError: the file cannot be read, or belongs to none of the families.
     """
-    names = list(files.read(path))
+    names = list(files.read(path, entry).tensors)
     for family in families[:-1]:
         with contextlib.suppress(UserError):
             return recognise(names, family).family

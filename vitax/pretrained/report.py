@@ -14,6 +14,9 @@ class Report:
 
     Attributes:
         format: name of the format of the file.
+        entry: key of the weights in a training checkpoint; "" = it holds nothing else.
+        other_entries: keys of further weights in it.
+        prefix: prefix that was removed from all names.
         loaded: variables taken from the file.
         reshaped: loaded variables whose layout differs from the file: transposed, joined or split.
         resized: variables interpolated to another grid, with both shapes.
@@ -21,11 +24,15 @@ class Report:
         missing: variables that the file lacks for its own model, allowed by the caller; freshly initialised.
         unexpected: tensors in the file that the model has no place for, allowed by the caller.
         ignored: tensors in the file that are not parameters.
+        told: fields that the config.json beside the file tells, and its tensors do not.
         assumed: fields that neither the file nor the caller gave, with the usual value that was used.
         given: fields that the caller set to values unusual for such files: (usual, given).
     """
 
     format: str = ""
+    entry: str = ""
+    other_entries: tuple[str, ...] = ()
+    prefix: str = ""
     loaded: list[str] = field(default_factory=list)
     reshaped: list[str] = field(default_factory=list)
     resized: dict[str, tuple[Shape, Shape]] = field(default_factory=dict)
@@ -33,11 +40,17 @@ class Report:
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    told: dict[str, Any] = field(default_factory=dict)
     assumed: dict[str, Any] = field(default_factory=dict)
     given: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [f"{self.format}: {len(self.loaded)} parameters loaded, {len(self.reshaped)} of them in another layout"]
+        if self.entry:
+            others = f"; not read: {', '.join(self.other_entries)}" if self.other_entries else ""
+            lines.append(f"entry       {self.entry}{others}")
+        if self.prefix:
+            lines.append(f"prefix      {self.prefix} removed from all names")
         for path, (before, after) in self.resized.items():
             lines.append(f"resized     {path} {_shape(before)} -> {_shape(after)}")
         for word in ("remade", "missing", "unexpected", "ignored"):
@@ -45,6 +58,9 @@ class Report:
             if names:
                 more = f", ... ({len(names)})" if len(names) > 6 else ""
                 lines.append(f"{word:<11} {', '.join(names[:6])}{more}")
+        if self.told:
+            told = ", ".join(f"{key}={value!r}" for key, value in sorted(self.told.items()))
+            lines.append(f"config.json {told}")
         if self.assumed:
             assumptions = ", ".join(f"{key}={value!r}" for key, value in sorted(self.assumed.items()))
             lines.append(f"assumed     {assumptions}: files do not record these")

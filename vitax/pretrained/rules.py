@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vitax.errors import UserError
+
 Arrays = tuple[np.ndarray, ...]
 
 
@@ -130,14 +132,16 @@ def copies(rule: Rules, others: Sequence[str]) -> Rules:
     """The rule with further names of its single tensor, under which a file may repeat it.
 
     Raises:
-        ValueError: the copies differ.
+        UserError: the copies differ.
     """
     ((theirs,), ours, load, save, _) = rule[0]
 
     def load_equal(x: Arrays) -> Arrays:
         for duplicate in x[1:]:
             if not np.array_equal(duplicate, x[0]):
-                raise ValueError(f"{', '.join((theirs, *others))} are tied, but one of them differs")
+                raise UserError(
+                    f"{', '.join((theirs, *others))} are one parameter of the model, but differ in the file"
+                )
         return load(x[:1])
 
     return [Rule((theirs, *others), ours, load_equal, lambda x: save(x) * (1 + len(others)), tuple(others))]
@@ -149,10 +153,19 @@ def relative_bias(theirs: str, ours: str, table: tuple[int, int], heads: int) ->
     return shaped(theirs, f"{ours}/relative_bias", (-1, heads), (*sides, heads))
 
 
-def timm_block(theirs: str, ours: str, qkv_bias: bool = True) -> Rules:
+def timm_block(
+    theirs: str, ours: str, qkv_bias: bool = True, layer_scale: bool = False, qk_norm: bool = False
+) -> Rules:
     """A pre-norm block with the names of timm, which most projects have adopted."""
+    more: Rules = []
+    if layer_scale:
+        more += one(f"{theirs}.ls1.gamma", f"{ours}/attention_scale") + one(f"{theirs}.ls2.gamma", f"{ours}/mlp_scale")
+    if qk_norm:
+        more += norm(f"{theirs}.attn.q_norm", f"{ours}/attention/q_norm")
+        more += norm(f"{theirs}.attn.k_norm", f"{ours}/attention/k_norm")
     return (
-        norm(f"{theirs}.norm1", f"{ours}/norm1")
+        more
+        + norm(f"{theirs}.norm1", f"{ours}/norm1")
         + linear(f"{theirs}.attn.qkv", f"{ours}/attention/qkv", qkv_bias)
         + linear(f"{theirs}.attn.proj", f"{ours}/attention/out")
         + norm(f"{theirs}.norm2", f"{ours}/norm2")

@@ -1,5 +1,6 @@
 """Swin as the official code, timm and Hugging Face name it, the detection backbone included."""
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -7,12 +8,12 @@ from typing import Any
 from vitax.errors import UserError
 from vitax.models.swin import Swin
 from vitax.pretrained import rules as r
-from vitax.pretrained.format import HUGGING_FACE_5, Fields, Format, Tensors, count, has, pair, renaming
+from vitax.pretrained.format import HUGGING_FACE_5, Fields, Format, Tensors, count, has, image_size, pair, renaming
 from vitax.pretrained.rules import Rules
 
 
 def _fields(
-    tensors: Tensors, given: Fields, patch: str, blocks: str, mlp: str, qkv_bias: str, head: str
+    tensors: Tensors, given: Fields, patch: str, blocks: str, mlp: str, qkv_bias: str, head: str, timm: bool = False
 ) -> dict[str, Any]:
     """``blocks`` is a pattern of block names with the stage in group 1 and the block in group 2."""
     weight = tensors[f"{patch}.weight"]
@@ -23,19 +24,12 @@ def _fields(
     for name, value in tensors.items():
         if (m := re.match(blocks, name)) and name.endswith("relative_position_bias_table"):
             tables[int(m[1])] = value.shape
-    sides = [(int(tables[stage][0] ** 0.5) + 1) // 2 for stage in range(stages)]
-    window = sides[0]
-    # If the map of a stage is smaller than the window, the window has shrunk to the map, which determines the image
-    # size. If there is no such stage, any size fits at which the last stage has a whole window.
-    last = next((stage for stage in range(stages) if sides[stage] < window), stages - 1)
-    native = pair(sides[last] * patch_size * 2**last)
-    requested = given.get("image_size", native)
-    fits = all(
-        min(window, *(-(-n // (patch_size * 2**stage)) for n in requested)) == sides[stage] for stage in range(stages)
-    )
+    rows = [tables[stage][0] for stage in range(stages)]
+    window, size = _window_and_size(rows, given, patch_size, timm)
     return dict(
         num_classes=len(tensors[head]) if head in tensors else 0,
-        image_size=requested if fits else native,
+        image_size=size,
+        timm_windows=timm,
         patch_size=patch_size,
         width=width,
         depths=tuple(sum(stage == s for stage, _ in numbers) for s in range(stages)),
@@ -46,11 +40,37 @@ def _fields(
     )
 
 
+def _window_and_size(rows: list[int], given: Fields, patch_size: int, timm: bool) -> tuple[int, tuple[int, int]]:
+    """Window and image size that fit the tables of relative positions, whose numbers of rows are given.
+
+    Raises:
+        UserError: a window that is no square, and no image size that explains it.
+    """
+    sides = [(math.isqrt(count) + 1) // 2 for count in rows]
+    window = given.get("window", sides[0])
+
+    def fits(size: tuple[int, int], window: int) -> bool:
+        model = Swin(image_size=size, patch_size=patch_size, window=window, timm_windows=timm)
+        return rows == [(2 * h - 1) * (2 * w - 1) for h, w in map(model.window_of, range(len(rows)))]
+
+    if "image_size" in given and fits(pair(given["image_size"]), window):
+        return window, pair(given["image_size"])
+    # If the map of a stage is smaller than the window, the window has shrunk to the map, which determines the image
+    # size. If there is no such stage, any size fits at which the last stage has a whole window.
+    last = next((stage for stage in range(len(rows)) if sides[stage] < sides[0]), len(rows) - 1)
+    native = pair(sides[last] * patch_size * 2**last)
+    if not fits(native, sides[0]):
+        raise UserError(
+            f"tables of relative positions with {', '.join(map(str, rows))} rows fit no square image; "
+            "give window=... and image_size=(height, width), for which the weights were trained"
+        )
+    return sides[0], native
+
+
 def _rules(model: Swin, block: Callable[..., Rules], blocks: str, attention: str, merge: str) -> Rules:
     """Rules for blocks and mergings, which the other project numbers by stage."""
     rules, number = [], 0
     for stage, depth in enumerate(model.depths):
-        side = model.window_of(stage)
         if stage:
             theirs = merge.format(stage=stage, before=stage - 1)
             rules += r.norm(f"{theirs}.norm", f"merge{stage - 1}/norm")
@@ -62,7 +82,7 @@ def _rules(model: Swin, block: Callable[..., Rules], blocks: str, attention: str
                 rules += r.relative_bias(
                     f"{theirs}.{attention}.relative_position_bias_table",
                     f"{ours}/positions",
-                    (side, side),
+                    model.window_of(stage),
                     model.num_heads[stage],
                 )
             number += 1
@@ -70,11 +90,16 @@ def _rules(model: Swin, block: Callable[..., Rules], blocks: str, attention: str
 
 
 def official_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-    """Fields of the model, derived from the official code's tensors.
+    """Fields of the model, derived from the official code's tensors."""
+    return _named_as_official(tensors, given, timm=False)
 
-    Raises:
-        UserError: the file holds a variant that vitax does not have.
-    """
+
+def timm_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
+    """Fields of the model, derived from timm's tensors."""
+    return _named_as_official(tensors, given, timm=True)
+
+
+def _named_as_official(tensors: Tensors, given: Fields, timm: bool) -> dict[str, Any]:
     block = "layers.0.blocks.0"
     fields = _fields(
         tensors,
@@ -84,18 +109,46 @@ def official_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
         f"{block}.mlp.fc1.weight",
         f"{block}.attn.qkv.bias",
         "head.fc.weight" if "head.fc.weight" in tensors else "head.weight",
+        timm,
     )
-    if "absolute_pos_embed" in tensors or "patch_embed.norm.weight" not in tensors:
-        raise UserError("Swin with absolute positions (ape) or without patch_norm is not supported")
+    fields |= _first_layers(tensors, fields, "absolute_pos_embed", "patch_embed.norm.weight")
     if any(re.match(r"norm\d\.weight$", name) for name in tensors):
         fields |= dict(pyramid=True, shrink_window=False)
     return fields
 
 
+def _first_layers(tensors: Tensors, fields: Fields, positions: str, norm: str) -> dict[str, Any]:
+    """Fields of what precedes the first block. A table of positions determines the image size.
+
+    Raises:
+        UserError: the table fits no known image size.
+    """
+    found: dict[str, Any] = dict(patch_norm=norm in tensors, absolute_positions=positions in tensors)
+    if positions in tensors:
+        table, size = tensors[positions], fields["image_size"]
+        grid = table.shape[2:]  # [1, D, h, w] in the detection code, [1, h*w, D] elsewhere
+        if table.ndim == 3:
+            return found | dict(image_size=image_size(dict(image_size=size), table.shape[1], fields["patch_size"]))
+        found["image_size"] = tuple(side * fields["patch_size"] for side in grid)
+    return found
+
+
+def _embedding_rules(model: Swin, patch: str, norm: str, positions: str) -> Rules:
+    rules = r.patches(patch, "patch_embed", model.patch_size)
+    if model.patch_norm:
+        rules += r.norm(norm, "patch_norm")
+    if not model.absolute_positions:
+        return rules
+    grid = (model.image_size[0] // model.patch_size, model.image_size[1] // model.patch_size)
+    if not model.pyramid:
+        return rules + r.positions(positions, "pos_embed", grid, 0)
+    channels_last = lambda x: x[0].transpose(1, 2, 0)
+    return rules + r.one(positions, "pos_embed/grid", channels_last, lambda x: x.transpose(2, 0, 1)[None])
+
+
 def official_rules(model: Swin) -> Rules:
     """Rules for the official code's tensors."""
-    rules = r.patches("patch_embed.proj", "patch_embed", model.patch_size)
-    rules += r.norm("patch_embed.norm", "patch_norm")
+    rules = _embedding_rules(model, "patch_embed.proj", "patch_embed.norm", "absolute_pos_embed")
     rules += _rules(model, r.timm_block, "layers.{stage}.blocks.{block}", "attn", "layers.{before}.downsample")
     if model.pyramid:
         for stage in range(len(model.depths)):
@@ -106,8 +159,7 @@ def official_rules(model: Swin) -> Rules:
 
 def timm_rules(model: Swin) -> Rules:
     """Rules for timm's tensors."""
-    rules = r.patches("patch_embed.proj", "patch_embed", model.patch_size)
-    rules += r.norm("patch_embed.norm", "patch_norm")
+    rules = _embedding_rules(model, "patch_embed.proj", "patch_embed.norm", "absolute_pos_embed")
     rules += _rules(model, r.timm_block, "layers.{stage}.blocks.{block}", "attn", "layers.{stage}.downsample")
     rules += r.norm("norm", "norm")
     return rules + (r.linear("head.fc", "head") if model.num_classes else [])
@@ -116,7 +168,7 @@ def timm_rules(model: Swin) -> Rules:
 def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
     """Fields of the model, derived from Hugging Face's tensors."""
     block = "swin.encoder.layers.0.blocks.0"
-    return _fields(
+    fields = _fields(
         tensors,
         given,
         "swin.embeddings.patch_embeddings.projection",
@@ -125,6 +177,7 @@ def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
         f"{block}.attention.self.query.bias",
         "classifier.weight",
     )
+    return fields | _first_layers(tensors, fields, "swin.embeddings.position_embeddings", "swin.embeddings.norm.weight")
 
 
 def hugging_face_block(theirs: str, ours: str, qkv_bias: bool) -> Rules:
@@ -135,8 +188,9 @@ def hugging_face_block(theirs: str, ours: str, qkv_bias: bool) -> Rules:
 def hugging_face_rules(model: Swin) -> Rules:
     """Rules for Hugging Face's tensors."""
     embed = "swin.embeddings"
-    rules = r.patches(f"{embed}.patch_embeddings.projection", "patch_embed", model.patch_size)
-    rules += r.norm(f"{embed}.norm", "patch_norm")
+    rules = _embedding_rules(
+        model, f"{embed}.patch_embeddings.projection", f"{embed}.norm", f"{embed}.position_embeddings"
+    )
     rules += _rules(
         model,
         hugging_face_block,
@@ -159,7 +213,7 @@ def _timm(names: Any) -> bool:
 
 
 FORMATS = (
-    Format("timm Swin", "swin", _timm, official_fields, timm_rules, tells=("num_heads",)),
+    Format("timm Swin", "swin", _timm, timm_fields, timm_rules, tells=("num_heads",)),
     Format(
         "official Swin",
         "swin",

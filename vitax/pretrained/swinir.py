@@ -1,5 +1,6 @@
 """SwinIR as the official code names it."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,9 @@ def fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
     Raises:
         UserError: the file holds a variant that vitax does not have.
     """
-    if "absolute_pos_embed" in tensors or "patch_embed.norm.weight" not in tensors:
-        raise UserError("SwinIR with absolute positions (ape) or without patch_norm is not supported")
+    table_side = math.isqrt(tensors["absolute_pos_embed"].shape[1]) if "absolute_pos_embed" in tensors else 0
+    if "absolute_pos_embed" in tensors and table_side**2 != tensors["absolute_pos_embed"].shape[1]:
+        raise UserError("the table of absolute positions in the file belongs to no square image")
     first = tensors["conv_first.weight"]
     width, channels = first.shape[:2]
     groups = count(tensors, r"layers\.(\d+)\.")
@@ -38,6 +40,8 @@ def fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
         depths=tuple(count(tensors, rf"layers\.{i}\.residual_group\.blocks\.(\d+)\.") for i in range(groups)),
         num_heads=tuple(tensors[f"{BLOCK.format(i, 0)}.{table}"].shape[1] for i in range(groups)),
         window=window,
+        patch_norm="patch_embed.norm.weight" in tensors,
+        position_table=(table_side, table_side),
         mlp_ratio=len(tensors[f"{BLOCK.format(0, 0)}.mlp.fc1.weight"]) / width,
         features=features,
     )
@@ -60,7 +64,11 @@ def _head(tensors: Tensors, channels: int) -> tuple[str, int, int]:
 
 def rules(model: SwinIR) -> Rules:
     """Rules for the tensors of the official code."""
-    all_rules = r.convolution("conv_first", "conv_first") + r.norm("patch_embed.norm", "patch_norm")
+    all_rules = r.convolution("conv_first", "conv_first")
+    if model.patch_norm:
+        all_rules += r.norm("patch_embed.norm", "patch_norm")
+    if any(model.position_table):
+        all_rules += r.positions("absolute_pos_embed", "pos_embed", model.position_table, 0)
     for i, (depth, heads) in enumerate(zip(model.depths, model.num_heads, strict=True)):
         for j in range(depth):
             theirs, ours = BLOCK.format(i, j), f"group{i}/block{j}"

@@ -1,4 +1,4 @@
-"""ViT and DeiT as timm, Hugging Face and Google name them; MAE's encoder and fine-tuned models use timm's names."""
+"""ViT and DeiT as timm and Google name them; MAE's encoder and fine-tuned models use timm's names."""
 
 import math
 from typing import Any
@@ -8,7 +8,8 @@ import numpy as np
 from vitax.errors import UserError
 from vitax.models.vit import SIZES, ViT
 from vitax.pretrained import rules as r
-from vitax.pretrained.format import HUGGING_FACE_5, Fields, Format, Tensors, count, has, heads, image_size, renaming
+from vitax.pretrained import timm_names
+from vitax.pretrained.format import Fields, Format, Tensors, count, has, heads, image_size, renaming
 from vitax.pretrained.rules import Rule, Rules
 
 HEADS = {size["width"]: size["num_heads"] for size in SIZES.values()}
@@ -39,7 +40,8 @@ def timm_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
     width, patch_size = weight.shape[0], weight.shape[2]
     class_token, distilled = "cls_token" in tensors, "dist_token" in tensors
     tokens = tensors["pos_embed"].shape[1]
-    prefix = class_token + distilled
+    registers = tensors["reg_token"].shape[1] if "reg_token" in tensors else 0
+    prefix = class_token + distilled + registers
     prefix = table_prefix(given, tokens, prefix, patch_size)
     norm_after_pooling = "fc_norm.weight" in tensors
     pooling = "map" if "attn_pool.latent" in tensors else "token" if class_token and not norm_after_pooling else "mean"
@@ -50,9 +52,13 @@ def timm_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
         patch_size=patch_size,
         width=width,
         depth=count(tensors, r"blocks\.(\d+)\."),
-        num_heads=heads(given, width, HEADS),
+        num_heads=heads(given, width, timm_names.HEADS),
         mlp_width=len(tensors["blocks.0.mlp.fc1.weight"]),
         qkv_bias="blocks.0.attn.qkv.bias" in tensors,
+        qk_norm="blocks.0.attn.q_norm.weight" in tensors,
+        # The initial value in training; for loading, it matters only that it is not 0.
+        layer_scale=1e-5 if "blocks.0.ls1.gamma" in tensors else 0.0,
+        register_tokens=registers,
         patch_bias="patch_embed.proj.bias" in tensors,
         norm_first_tokens="norm_pre.weight" in tensors,
         # Models with norm_pre are towers of CLIP.
@@ -74,17 +80,18 @@ def timm_rules(model: ViT) -> Rules:
     if (model.positions, model.positions_at) not in (("learned_1d", "input"), ("none", "input")):
         raise UserError(f"timm has no names for positions {model.positions!r} at {model.positions_at!r}")
     rules = r.patches("patch_embed.proj", "patch_embed", model.patch_size, model.patch_bias)
-    prefix = model.class_token + model.distillation_token
     if model.class_token:
         rules += r.vector("cls_token", "cls_token")
     if model.distillation_token:
         rules += r.vector("dist_token", "dist_token")
+    if model.register_tokens:
+        rules += r.shaped("reg_token", "register_tokens", (1, -1, model.width), (-1, model.width))
     if model.positions == "learned_1d":
-        rules += r.positions("pos_embed", "pos_embed", grid(model), prefix)
+        rules += r.positions("pos_embed", "pos_embed", grid(model), model.prefix)
     if model.norm_first_tokens:
         rules += r.norm("norm_pre", "norm_first")
     for i in range(model.depth):
-        rules += r.timm_block(f"blocks.{i}", f"block{i}", model.qkv_bias)
+        rules += r.timm_block(f"blocks.{i}", f"block{i}", model.qkv_bias, bool(model.layer_scale), model.qk_norm)
     name = "fc_norm" if model.norm_after_pooling else "norm"
     rules += r.norm(name, name)
     if model.pooling == "map":
@@ -101,38 +108,6 @@ def timm_rules(model: ViT) -> Rules:
     if model.num_classes and model.distillation_token:
         rules += r.linear("head_dist", "head_dist")
     return rules
-
-
-def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-    """Fields of the model, derived from Hugging Face's tensors."""
-    weight = tensors["vit.embeddings.patch_embeddings.projection.weight"]
-    layer = "vit.encoder.layer.0"
-    width, patch_size = weight.shape[0], weight.shape[2]
-    distilled = "vit.embeddings.distillation_token" in tensors
-    tokens = tensors["vit.embeddings.position_embeddings"].shape[1]
-    return dict(
-        num_classes=len(tensors["classifier.weight"]) if "classifier.weight" in tensors else 0,
-        image_size=image_size(given, tokens - 1, patch_size),
-        patch_size=patch_size,
-        width=width,
-        depth=count(tensors, r"vit\.encoder\.layer\.(\d+)\."),
-        num_heads=heads(given, width, HEADS),
-        mlp_width=len(tensors[f"{layer}.intermediate.dense.weight"]),
-        qkv_bias=f"{layer}.attention.attention.query.bias" in tensors,
-        norm_epsilon=1e-12,
-    ) | ({"distillation_token": True} if distilled else {})
-
-
-def hugging_face_rules(model: ViT) -> Rules:
-    """Rules for Hugging Face's tensors."""
-    embed = "vit.embeddings"
-    rules = r.vector(f"{embed}.cls_token", "cls_token")
-    rules += r.positions(f"{embed}.position_embeddings", "pos_embed", grid(model), 1)
-    rules += r.patches(f"{embed}.patch_embeddings.projection", "patch_embed", model.patch_size)
-    for i in range(model.depth):
-        rules += r.hugging_face_block(f"vit.encoder.layer.{i}", f"block{i}", qkv_bias=model.qkv_bias)
-    rules += r.norm("vit.layernorm", "norm")
-    return rules + (r.linear("classifier", "head") if model.num_classes else [])
 
 
 def google_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
@@ -225,20 +200,6 @@ FORMATS = (
         timm_rules,
         # The decoder of an MAE, when its encoder is loaded as a ViT.
         ignore=r"^decoder_|^mask_token$",
-    ),
-    Format(
-        "Hugging Face ViT",
-        "vit",
-        has("vit.encoder.layer.0.attention.attention.query.weight"),
-        hugging_face_fields,
-        hugging_face_rules,
-        ignore=r"vit\.pooler\.|position_ids$",
-        rename=renaming(
-            # Files without a head lack the prefix; version 5 of transformers uses other names at run time.
-            (r"^(embeddings|encoder|layernorm|pooler|layers)\.", r"vit.\1."),
-            (r"^vit\.layers\.(\d+)\.", r"vit.encoder.layer.\1."),
-            *HUGGING_FACE_5,
-        ),
     ),
     Format(
         "Google ViT",

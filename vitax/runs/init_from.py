@@ -119,14 +119,18 @@ class _Weights(NamedTuple):
 def _of_file(path: Path, family: str, run: Run) -> _Weights:
     """Weights of a file of the model's own family, or of a family that has a passage to it."""
     source_family = pretrained.family_of(path, (family, SOURCES.get(family, family)))
-    fields = _part(run.model, source_family, family)
-    field_names = MODELS[source_family].module.__dataclass_fields__
+    known = MODELS[source_family].module.__dataclass_fields__
+    part = {k: v for k, v in _part(run.model, source_family, family).items() if v is not None and k in known}
+    fields = {key: part.pop(key) for key in ("image_size",) if key in part}
+    if "pre_logits" in known:
+        fields["pre_logits"] = getattr(run.model, "pre_logits", 0)
     model, variables, report = pretrained.load(
         path,
         family=source_family,
         allow_missing=run.top.init_new,
         allow_unexpected=run.top.init_skip,
-        **{key: value for key, value in fields.items() if value is not None and key in field_names},
+        otherwise=part,
+        **fields,
     )
     return _Weights(source_family, model, variables, report)
 
@@ -138,7 +142,7 @@ def _of_run(path: Path, mesh: Mesh) -> _Weights:
     # Without the collections that the objective has added, such as a teacher.
     shapes = variable_shapes(saved.model, saved.family, channels_of(saved.reader.spec))
     variables = jax.device_get({name: tree for name, tree in restored.preferred.items() if name in shapes})
-    report = pretrained.Report(f"step {restored.step:,} of {path}", pretrained.paths(variables))
+    report = pretrained.Report(f"step {restored.step:,} of {path}", loaded=pretrained.paths(variables))
     return _Weights(saved.family, saved.model, variables, report)
 
 
@@ -146,6 +150,8 @@ def _check(source: _Weights, run: Run, family: str, path: Path, of_run: bool) ->
     """Rejects weights that would fit but mean something else."""
     if of_run:
         _check_fields(source.model, _part(run.model, source.family, family), path)
+    else:
+        _check_told(source.report.told, _part(run.model, source.family, family), path)
     if family == "dynamic_vit" and getattr(source.model, "pooling", "token") != "token":
         raise UserError(
             f"config.init_from={path} holds a model with pooling={source.model.pooling!r}; DynamicViT needs one with "
@@ -181,6 +187,23 @@ def _check_fields(there: nn.Module, here: dict[str, Any], path: Path) -> None:
                 f"config.model.{key}={new!r} is {old!r} in {path}, the source of the weights for config.init_from: "
                 "they would mean something else"
             )
+
+
+def _check_told(told: dict[str, Any], here: dict[str, Any], path: Path) -> None:
+    """Rejects fields that differ from those that the config.json beside a file of weights tells; names all of them."""
+    other = {}
+    for key, value in told.items():
+        new = here.get(key)
+        new = pretrained.IMPLIED.get(key) if new is None else new
+        if new is not None and new != value and key not in ("image_size", "pooling"):
+            other[key] = (value, new)
+    if other:
+        differences = ", ".join(f"{key}={old!r} (this run: {new!r})" for key, (old, new) in other.items())
+        flags = " ".join(f"--config.model.{key}={old}" for key, (old, _) in other.items())
+        raise UserError(
+            f"config.init_from={path}: the config.json beside the weights says {differences}; "
+            f"set {flags}, or the weights would mean something else"
+        )
 
 
 def _check_vocabulary(source: _Weights, run: Run, path: Path) -> None:

@@ -1,0 +1,178 @@
+"""The config.json of Hugging Face's transformers: which model it describes, and which fields of ours its keys are."""
+
+import re
+from typing import Any
+
+from vitax.errors import UserError
+from vitax.pretrained.config_keys import Config, Key, Kind, act, read_keys, tuples
+from vitax.pretrained.format import pair
+
+_IMAGES = {"image_size": Key("image_size", None, pair), "patch_size": Key("patch_size")}
+_TEXTS = {
+    "vocab_size": Key("vocab_size"),
+    "max_position_embeddings": Key("max_length"),
+    "type_vocab_size": Key("num_segments"),
+}
+_STACK = {
+    "hidden_size": Key("width"),
+    "num_hidden_layers": Key("depth"),
+    "intermediate_size": Key("mlp_width"),
+    "num_attention_heads": Key("num_heads", 12),
+}
+_STAGES = {
+    "embed_dim": Key("width"),
+    "depths": Key("depths", None, tuples),
+    "num_heads": Key("num_heads", None, tuples),
+    "mlp_ratio": Key("mlp_ratio", None, float),
+    "qkv_bias": Key("qkv_bias"),
+    "hidden_act": act("gelu"),
+}
+# The config counts for the norms of the blocks only; others have PyTorch's default.
+_STAGES_FIXED = {"layer_norm_eps": (1e-5,)}
+_VIT = (
+    _IMAGES
+    | _STACK
+    | {"qkv_bias": Key("qkv_bias"), "hidden_act": act("gelu"), "layer_norm_eps": Key("norm_epsilon", 1e-12)}
+)
+
+_DILATIONS = [[1, 8, 1], [1, 4, 1, 4], [1, 2, 1, 2, 1, 2], [1, 1, 1, 1, 1]]
+
+# {model_type: what its keys mean}, from the config classes of transformers.
+HUGGING_FACE = {
+    "vit": Kind(("Hugging Face ViT",), _VIT, {"pooler_act": ("tanh",)}, "pooler_output_size"),
+    "deit": Kind(("Hugging Face DeiT",), _VIT, {"pooler_act": ("tanh",)}, "pooler_output_size"),
+    "vit_mae": Kind(
+        ("Hugging Face ViTMAE", "Hugging Face ViT"),
+        _VIT
+        | {
+            "decoder_num_attention_heads": Key("decoder_num_heads", 16),
+            "decoder_hidden_size": Key("decoder_width"),
+            "decoder_num_hidden_layers": Key("decoder_depth"),
+        },
+        inert="mask_ratio|norm_pix_loss|decoder_intermediate_size",
+    ),
+    "swin": Kind(
+        ("Hugging Face Swin",),
+        _IMAGES | _STAGES | {"window_size": Key("window"), "use_absolute_embeddings": Key("absolute_positions")},
+        _STAGES_FIXED,
+        inert="path_norm|patch_norm|num_layers|hidden_size",
+    ),
+    "dinat": Kind(
+        ("Hugging Face DiNAT",),
+        _STAGES | {"kernel_size": Key("kernel"), "dilations": Key("dilations", _DILATIONS, tuples)},
+        {**_STAGES_FIXED, "patch_size": (4,)},
+        inert="layer_scale_init_value|num_layers|hidden_size",
+    ),
+    "bert": Kind(
+        ("Hugging Face BERT",),
+        _TEXTS | _STACK | {"hidden_act": act("gelu"), "layer_norm_eps": Key("norm_epsilon", 1e-12)},
+        {
+            "is_decoder": (False,),
+            "add_cross_attention": (False,),
+            "position_embedding_type": ("absolute",),
+            "directionality": ("bidi",),
+            "pooler_type": ("first_token_transform",),
+        },
+        inert=r"pooler_(fc_size|num_attention_heads|num_fc_layers|size_per_head)",
+    ),
+    "fnet": Kind(
+        ("Hugging Face FNet",),
+        {key: value for key, value in (_TEXTS | _STACK).items() if key != "num_attention_heads"}
+        | {"hidden_act": act("gelu_new"), "layer_norm_eps": Key("norm_epsilon", 1e-12)},
+        inert="use_tpu_fourier_optimizations|use_fft|tpu_short_seq_length",
+    ),
+    "marian": Kind(
+        ("Hugging Face Marian",),
+        {
+            "vocab_size": Key("vocab_size"),
+            "decoder_vocab_size": Key("vocab_size"),
+            "d_model": Key("width"),
+            "encoder_layers": Key("encoder_depth"),
+            "decoder_layers": Key("decoder_depth"),
+            "encoder_attention_heads": Key("num_heads", 16),
+            "decoder_attention_heads": Key("decoder_heads", 16),
+            "encoder_ffn_dim": Key("mlp_width"),
+            "decoder_ffn_dim": Key("mlp_width"),
+            "activation_function": act("gelu"),
+            "scale_embedding": Key("scale_embedding", False),
+        },
+        {
+            "normalize_before": (False,),
+            "normalize_embedding": (False,),
+            "add_final_layer_norm": (False,),
+            "add_bias_logits": (False,),
+            "static_position_embeddings": (True,),
+            "share_encoder_decoder_embeddings": (True,),
+            "is_decoder": (False,),
+        },
+        inert="max_position_embeddings|num_hidden_layers|extra_pos_embeddings|classif_dropout|hidden_size",
+    ),
+}
+_CLIP_TEXT = Kind(
+    (),
+    {
+        "vocab_size": Key("vocab_size"),
+        "max_position_embeddings": Key("context_length"),
+        "hidden_size": Key("text_width"),
+        "num_hidden_layers": Key("text_depth"),
+        "num_attention_heads": Key("text_heads", 8),
+        "projection_dim": Key("out_width"),
+        "hidden_act": act("quick_gelu", "text_activation"),
+        "layer_norm_eps": Key("text_norm_epsilon", 1e-5),
+        # transformers reads 2, the value in the first configs, as "the largest id"
+        "eos_token_id": Key("end_token", 49407, lambda value: -1 if value == 2 else value),
+    },
+    {"add_cross_attention": (False,), "is_decoder": (False,)},
+    inert="intermediate_size",
+)
+_CLIP_IMAGE = Kind(
+    (),
+    _IMAGES
+    | {
+        "hidden_size": Key("image_width"),
+        "num_hidden_layers": Key("image_depth"),
+        "intermediate_size": Key("image_mlp_width"),
+        "num_attention_heads": Key("image_heads", 12),
+        "projection_dim": Key("out_width"),
+        "hidden_act": act("quick_gelu"),
+        "layer_norm_eps": Key("norm_epsilon", 1e-5),
+    },
+    {"add_cross_attention": (False,), "is_decoder": (False,)},
+)
+
+
+def hugging_face_fields(config: Config, format_name: str) -> dict[str, Any]:
+    """Fields of our model; {} if the config does not describe weights of this format.
+
+    Raises:
+        UserError: the config describes another model, or one that vitax does not have.
+    """
+    kinds = {name for name, kind in HUGGING_FACE.items() if format_name in kind.formats}
+    kinds |= {"clip"} if format_name == "Hugging Face CLIP" else set()
+    name = config.get("model_type")
+    if name is None:
+        if not kinds:  # some other file with that name: nothing in it is about these weights
+            return {}
+        name = sorted(kinds)[-1]
+    if name not in kinds:
+        known = ", ".join((*HUGGING_FACE, "clip"))
+        raise UserError(
+            f"config.json says model_type={name!r}, but the tensors are named as those of {format_name}; "
+            f"of Hugging Face's models vitax reads {known}"
+        )
+    return _clip(config) if name == "clip" else read_keys(HUGGING_FACE[name], config)
+
+
+def _clip(config: Config) -> dict[str, Any]:
+    """CLIP of Hugging Face; of older configs, text_config_dict overrides text_config."""
+    text, image = (
+        {**config.get(f"{tower}_config", {}), **(config.get(f"{tower}_config_dict") or {})}
+        for tower in ("text", "vision")
+    )
+    top = {key: value for key, value in config.items() if not re.fullmatch(r"(text|vision)_config(_dict)?", key)}
+    fields = read_keys(Kind((), {"projection_dim": Key("out_width")}, inert="logit_scale_init_value"), top)
+    # The towers of a CLIPModel use the width of the common space that is recorded at the top.
+    for tower, kind, where in ((text, _CLIP_TEXT, "text_config"), (image, _CLIP_IMAGE, "vision_config")):
+        told = read_keys(kind, tower, f"config.json's {where}")
+        fields = told | fields
+    return fields

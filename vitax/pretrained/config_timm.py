@@ -1,0 +1,101 @@
+"""The config.json of timm: architecture and arguments of the model, as fields of ours."""
+
+from typing import Any
+
+from vitax.errors import UserError
+from vitax.pretrained import timm_names
+from vitax.pretrained.config_keys import Config, Key, Kind, act, read_keys, tuples
+from vitax.pretrained.format import pair
+
+POOLINGS = {"token": "token", "avg": "mean", "map": "map"}
+
+
+def _pooling(name: Any) -> str:
+    if name not in POOLINGS:
+        raise UserError(f"config.json says global_pool={name!r}; vitax has {', '.join(POOLINGS)} only")
+    return POOLINGS[name]
+
+
+_VIT = Kind(
+    ("timm ViT",),
+    {
+        "img_size": Key("image_size", None, pair),
+        "patch_size": Key("patch_size"),
+        "embed_dim": Key("width"),
+        "depth": Key("depth"),
+        "num_heads": Key("num_heads"),
+        "class_token": Key("class_token"),
+        "reg_tokens": Key("register_tokens"),
+        "num_classes": Key("num_classes"),
+        "qkv_bias": Key("qkv_bias"),
+        "qk_norm": Key("qk_norm"),
+        "act_layer": act(""),
+        "global_pool": Key("pooling", None, _pooling),
+    },
+    {
+        "final_norm": (True,),
+        "pool_include_prefix": (False,),
+        "dynamic_img_pad": (False,),
+        "proj_bias": (True,),
+        "scale_attn_norm": (False,),
+        "scale_mlp_norm": (False,),
+        "always_partition": (False,),
+        "strict_img_size": (True, False),
+    },
+    # The tensors show these, or they matter in training alone.
+    inert=r"mlp_ratio|init_values|pre_norm|fc_norm|no_embed_class|pos_embed|in_chans|dynamic_img_size|weight_init|fix_init"
+    r"|dynamic_mask|drop_rate",
+)
+_SWIN = _VIT._replace(
+    formats=("timm Swin",),
+    keys={
+        "img_size": Key("image_size", None, pair),
+        "patch_size": Key("patch_size"),
+        "embed_dim": Key("width"),
+        "depths": Key("depths", None, tuples),
+        "num_heads": Key("num_heads", None, tuples),
+        "window_size": Key("window"),
+        "num_classes": Key("num_classes"),
+    },
+    fixed={**_VIT.fixed, "global_pool": ("avg",), "head_dim": (None,)},
+)
+_MIXER = _VIT._replace(
+    formats=("timm Mixer",),
+    keys={
+        "img_size": Key("image_size", None, pair),
+        "patch_size": Key("patch_size"),
+        "embed_dim": Key("width"),
+        "num_blocks": Key("depth"),
+        "num_classes": Key("num_classes"),
+    },
+    fixed={"global_pool": ("avg",)},
+)
+_TIMM = {format: kind for kind in (_VIT, _SWIN, _MIXER) for format in kind.formats}
+
+
+def timm_fields(config: Config, format_name: str) -> dict[str, Any]:
+    """Fields of our model: from the architecture, then from pretrained_cfg, then from model_args, which has the last word.
+
+    Raises:
+        UserError: the config describes another model than the tensors, or one that vitax does not have.
+    """
+    if format_name not in _TIMM:
+        raise UserError(
+            f"config.json names timm's architecture {config['architecture']!r}, "
+            f"but the tensors are named as those of {format_name}"
+        )
+    kind, fields = _TIMM[format_name], timm_names.fields_of(config["architecture"], format_name)
+    settings = config.get("pretrained_cfg", config)
+    given = {key: settings[key] for key in ("global_pool", "num_classes") if settings.get(key) not in (None, "")}
+    given |= config.get("model_args") or {}
+    if isinstance(size := settings.get("input_size"), list):
+        fields["image_size"] = pair(size[1:])
+    told = fields | read_keys(kind, given, "config.json's model_args")
+    if config.get("num_classes") is not None:
+        told["num_classes"] = config["num_classes"]
+    if "pooling" in told and config.get("global_pool") and _pooling(config["global_pool"]) != told["pooling"]:
+        raise UserError(
+            f"config.json says global_pool={config['global_pool']!r}, but its architecture and model_args pool by "
+            f"{told['pooling']!r}: set it in model_args"
+        )
+    return told
