@@ -495,3 +495,41 @@ def test_nothing_that_is_loaded_is_executed(half):
     for path in files(half / "checkpoints"):
         assert not path.read_bytes().startswith(b"\x80\x04"), path
     json.loads((half / "checkpoints" / "18" / "meta" / "metadata").read_text())
+
+
+@pytest.mark.parametrize("name", ["w[1]x", "a*b", "q?"])
+def test_a_folder_whose_name_is_a_pattern_keeps_its_arrays(tmp_path, name):
+    """Orbax would find none of its parts there, and leave a checkpoint without arrays."""
+    out = run(tmp_path / name, PLAN)
+    wanted = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), out.state._asdict())
+    arrays = saved(tmp_path / name).restore(PLAN.total, wanted)
+    assert fingerprint.fingerprints(arrays) == fingerprint.fingerprints(out.state._asdict())
+
+
+def test_a_save_that_cannot_be_read_back_is_no_checkpoint_and_the_older_ones_stay(tmp_path, monkeypatch):
+    real = checkpoint.read_back
+
+    def read_back(checkpoints, step, arrays, values):
+        real(checkpoints, step, arrays, values)
+        if step > 10:
+            raise checkpoint.Damaged("params/slope differs")
+
+    monkeypatch.setattr(checkpoint, "read_back", read_back)
+    with pytest.raises(TrainingError, match="could not be saved: params/slope differs"):
+        run(tmp_path, PLAN)
+    assert saved(tmp_path).steps() == [5, 10]
+    assert {path.name for path in (tmp_path / "checkpoints").glob("*.damaged")} == {
+        "15.damaged",
+        "20.damaged",
+        "23.damaged",
+    }
+
+
+def test_what_was_written_is_read_before_it_counts(tmp_path, monkeypatch):
+    """Of the first and of the last checkpoint the values are read, of the others the list of arrays."""
+    real, read = checkpoint.read_back, []
+    monkeypatch.setattr(
+        checkpoint, "read_back", lambda c, step, a, values: (read.append((step, values)), real(c, step, a, values))
+    )
+    run(tmp_path, PLAN)
+    assert read == [(5, True), (10, False), (15, False), (20, False), (23, True)]

@@ -150,6 +150,16 @@ def test_a_run_is_evaluated_at_its_end_in_any_case(tmp_path):
     assert out.checkpoints.steps() == [6]
 
 
+def test_the_best_evaluation_is_saved_whatever_the_interval_of_checkpoints(tmp_path):
+    """The two intervals have no common multiple: without a save of its own, no evaluation would have a checkpoint."""
+    out = run(tmp_path, session.Plan(total=20, log_every=0, eval_every=3, save_every=7))
+    measured = {one["step"]: one["test/loss"] for one in out.lines if "test/loss" in one}
+    best = min(measured, key=lambda n: (measured[n], -n))
+    assert set(measured) == {3, 6, 9, 12, 15, 18, 20}
+    assert out.checkpoints.best() == best
+    assert best in out.checkpoints.steps()
+
+
 def test_nan_is_never_the_best_and_halves_are_not_checkpoints(tmp_path):
     out = run(tmp_path, PLAN)
     saved = checkpoint.Checkpoints(tmp_path / "other", keep=1, best="test/loss", mode="max")

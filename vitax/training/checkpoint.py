@@ -7,7 +7,6 @@ names and the position of the logs. Arrays are restored onto whatever mesh the c
 import contextlib
 import json
 import logging
-import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,10 +19,10 @@ from vitax.errors import UserError
 from vitax.mesh import all_hosts
 from vitax.training.damage import Damaged, digest, fault, reason, whole
 from vitax.training.fingerprint import fingerprints, mismatches
+from vitax.training.read_back import ARRAYS, DIGEST, Alias, best_of, read_arrays, read_back, read_meta
 from vitax.training.step import TrainState
 
 LOGGER = logging.getLogger("vitax")
-ARRAYS, DIGEST = "arrays", "digest"  # keys that this module adds to meta
 REPLACED = ".replaced"
 ELSEWHERE = "another host cannot read it"
 
@@ -32,7 +31,8 @@ class Checkpoints:
     """The checkpoints of one run.
 
     Each checkpoint records its arrays and their checksums, so that arrays that were truncated, mixed up or corrupted
-    on disk are never taken for a state.
+    on disk are never taken for a state. Each is read back after it has been written: its description and its list of
+    arrays always, the values of the arrays for the first checkpoint and the last one. Only then are older ones deleted.
 
     Args:
         directory: folder of the checkpoints; created if it does not exist (unless read_only).
@@ -49,27 +49,42 @@ class Checkpoints:
         self.best_metric, self.mode, self.keep, self.read_only = best, mode, keep, read_only
         self.saving: int | None = None  # the step that is being written
         self.problem = ""  # of the newest save, "" = none
+        self.unread: tuple[int, dict[str, Any]] | None = (
+            None  # step and abstract arrays of a save that is not read back
+        )
+        self.values_read = False  # whether the values of a checkpoint have been read back
+        self.alias = Alias(self.folder)
         if not read_only:
+            self.folder.mkdir(parents=True, exist_ok=True)
             self._finish_replacing()
         self.manager = self._open()
         self.values = self._values() if best and not read_only else {}
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        """Answers Orbax which checkpoints to keep: the newest and the best.
+        """Answers Orbax which checkpoints to keep: the newest, the best, and the one that is not read back yet.
 
         Orbax's own policy forgets the metrics of all checkpoints as soon as a run is continued.
         """
         steps = [info.step for info in checkpoints]
-        newest = sorted(steps)[-self.keep :]
-        best = self._best({step: v for step, v in self.values.items() if step in steps})
-        return [step in newest or step == best for step in steps]
+        kept = self._kept([step for step in steps if step != self.saving])
+        return [step in kept or step == self.saving for step in steps]
+
+    def _kept(self, steps: Sequence[int]) -> set[int]:
+        """The newest ones of some steps, and the best one."""
+        best = best_of({step: v for step, v in self.values.items() if step in steps}, self.mode)
+        return {*sorted(steps)[-self.keep :], *([] if best is None else [best])}
+
+    def improves(self, metrics: Mapping[str, float]) -> bool:
+        """True if these metrics are better than those of all checkpoints."""
+        value = metrics.get(self.best_metric)
+        return best_of({**self.values, -1: value}, self.mode) == -1 and value not in self.values.values()
 
     def _open(self) -> ocp.CheckpointManager:
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self, read_only=self.read_only, cleanup_tmp_directories=not self.read_only
         )
         return ocp.CheckpointManager(
-            self.folder,
+            self.alias.path,
             options=options,
             item_names=("state", "meta"),
             item_handlers={"state": ocp.PyTreeCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()},
@@ -86,14 +101,15 @@ class Checkpoints:
             meta: JSON object; its "metrics" {name: value} decide which checkpoint is the best.
         """
         self.wait()  # otherwise Orbax would raise a failure of the last save in this one
-        self.saving, self.problem = step, ""
+        self.saving, self.problem, self.unread = step, "", None
         arrays = state._asdict()
         # A copy, because it is written in the background and the caller may change its own objects meanwhile.
         record: dict[str, Any] = json.loads(json.dumps({**meta, ARRAYS: fingerprints(arrays)}))
         record[DIGEST] = digest(record)
         self.values[step] = record["metrics"].get(self.best_metric)
         items = ocp.args.Composite(state=ocp.args.PyTreeSave(arrays), meta=ocp.args.JsonSave(record))
-        self._all_try(lambda: self.manager.save(step, args=items, force=True))
+        if self._all_try(lambda: self.manager.save(step, args=items, force=True)):
+            self.unread = step, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arrays)
 
     def replace(self, step: int, state: TrainState, meta: Mapping[str, Any]) -> None:
         """Saves a step again. The old or the new checkpoint is intact at any moment, even if the process is killed."""
@@ -119,21 +135,42 @@ class Checkpoints:
                 old.rename(new)
         all_hosts(True)
 
-    def wait(self) -> str:
-        """Waits until all saves are on disk; returns what went wrong with the newest one, "" = nothing."""
-        self._all_try(lambda: self.manager.wait_until_finished())
+    def wait(self, values: bool = False) -> str:
+        """Waits until all saves are on disk and read back; returns what went wrong with the newest one, "" = nothing.
+
+        Args:
+            values: whether to compare the values of all arrays too, as for the first checkpoint.
+        """
+        if self._all_try(lambda: self.manager.wait_until_finished()) and self.unread:
+            (step, arrays), self.unread = self.unread, None
+            if self._all_try(lambda: read_back(self, step, arrays, values or not self.values_read)):
+                self.values_read, self.saving = True, None
+                for old in set(self.manager.all_steps()) - self._kept(self.manager.all_steps()):
+                    self.manager.delete(old)
+            else:
+                self.values.pop(step, None)
+                self._set_aside([step])
         return self.problem
 
-    def _all_try(self, write: Callable[[], Any]) -> None:
-        """Calls ``write``. A failure on one host is a failure on all, because the managers count their barriers."""
-        error: Exception = OSError("another host could not write its part")
-        good = True
+    def _set_aside(self, steps: Sequence[int]) -> None:
+        """Renames damaged checkpoints to ``STEP.damaged``, so that their steps can be saved again."""
+        for step in steps if jax.process_index() == 0 else ():
+            shutil.rmtree(self.folder / f"{step}.damaged", ignore_errors=True)
+            (self.folder / str(step)).rename(self.folder / f"{step}.damaged")
+        all_hosts(True)
+        self.manager.reload()
+
+    def _all_try(self, write: Callable[[], Any]) -> bool:
+        """Whether a call succeeded; a failure on one host is one on all, because the managers count their barriers."""
+        wrong: Exception | None = None
         try:
             write()
-        except Exception as own:
-            good, error = False, own
-        if not all_hosts(good):
-            self._failed(error)
+        except Exception as error:
+            wrong = error
+        if good := all_hosts(wrong is None):
+            return good
+        self._failed(wrong or OSError("another host could not write its part"))
+        return False
 
     def _failed(self, error: Exception) -> None:
         """Logs that a save failed and opens a new manager; with the old one, Orbax would raise the error again.
@@ -151,19 +188,15 @@ class Checkpoints:
         self.manager = self._open()
 
     def steps(self) -> list[int]:
-        """The steps of the complete checkpoints, oldest first.
-
-        A run that is killed while it deletes a checkpoint leaves a part of it, which is not listed.
-        """
+        """The steps of the complete checkpoints, oldest first; a run killed while it deletes one leaves a part of it."""
         return [s for s in sorted(self.manager.all_steps()) if whole(self.folder / str(s))]
 
     def latest(self) -> int | None:
-        """The newest step; None if nothing was saved."""
         return max(self.steps(), default=None)
 
     def best(self) -> int | None:
-        """The step with the best metric, the latest of equal ones; None if the metric was never measured."""
-        return self._best(self._values())
+        """The step with the best metric; None if the metric was never measured."""
+        return best_of(self._values(), self.mode)
 
     def _values(self) -> dict[int, float | None]:
         """The metric of each checkpoint; None if it was not measured."""
@@ -175,11 +208,6 @@ class Checkpoints:
                 LOGGER.warning("%s; the best checkpoint is chosen among the others", error)
         return values
 
-    def _best(self, values: Mapping[int, float | None]) -> int | None:
-        sign = 1 if self.mode == "max" else -1
-        good = [(sign * v, step) for step, v in values.items() if v is not None and math.isfinite(v)]
-        return max(good)[1] if good else None
-
     def meta(self, step: int) -> dict[str, Any]:
         """The description in a checkpoint: the JSON object given to `save`, with the fingerprints of the arrays.
 
@@ -188,13 +216,9 @@ class Checkpoints:
             UserError: it cannot be read, and its files are not to blame, see `fault`.
         """
         try:
-            arguments = ocp.args.Composite(meta=ocp.args.JsonRestore())
-            meta = self.manager.restore(step, args=arguments).meta
-            if meta.pop(DIGEST) != digest(meta):
-                raise ValueError("meta differs from what was written")
+            return read_meta(self.manager, step)
         except Exception as error:
             raise fault(self._name(step), error) from error
-        return meta
 
     def restore(self, step: int, wanted: Mapping[str, Any]) -> dict[str, Any]:
         """The arrays of a step, laid out on the caller's mesh.
@@ -213,14 +237,9 @@ class Checkpoints:
         if different := mismatches(requested, saved):
             more = f" and {len(different) - 3} more" if len(different) > 3 else ""
             raise UserError(f"{self._name(step)} does not fit the model: {'; '.join(different[:3])}{more}")
-        arguments = ocp.args.PyTreeRestore(
-            requested, restore_args=ocp.checkpoint_utils.construct_restore_args(requested), partial_restore=True
-        )
-        wrong: Exception | None = None
+        wrong, arrays = None, {}
         try:
-            arrays = self.manager.restore(step, args=ocp.args.Composite(state=arguments)).state
-            if any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(arrays)):
-                raise ValueError("an array is missing")  # Orbax returns the request in its place
+            arrays = read_arrays(self.manager, step, requested)
         except Exception as error:
             wrong = error
         if not all_hosts(wrong is None):
@@ -233,7 +252,7 @@ class Checkpoints:
     def newest(self, read: Callable[[int], dict[str, Any]]) -> tuple[int, dict[str, Any], dict[str, Any]] | None:
         """The newest intact checkpoint; None if there is no checkpoint at all.
 
-        Newer damaged checkpoints are logged, and renamed to ``STEP.damaged`` so that their steps can be saved again.
+        Newer damaged checkpoints are logged and renamed.
 
         Args:
             read: function from a step to its arrays; raises `Damaged`.
@@ -255,11 +274,7 @@ class Checkpoints:
                 continue
             for bad, message in damaged:
                 LOGGER.warning("%s; it is renamed to %d.damaged, and checkpoint %d is used", message, bad, step)
-                if jax.process_index() == 0:
-                    shutil.rmtree(self.folder / f"{bad}.damaged", ignore_errors=True)
-                    (self.folder / str(bad)).rename(self.folder / f"{bad}.damaged")
-            all_hosts(True)
-            self.manager.reload()
+            self._set_aside([bad for bad, _ in damaged])
             return step, meta, arrays
         if steps:
             raise UserError(f"{damaged[0][1]}; no other checkpoint is intact; nothing was changed: use another workdir")
@@ -281,3 +296,4 @@ class Checkpoints:
 
     def close(self) -> None:
         self.manager.close()
+        self.alias.close()

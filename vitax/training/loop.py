@@ -49,6 +49,7 @@ def train(
                 session.ask_to_stop(step)
                 if plan.due(step, plan.eval_every):
                     session.evaluate(step)
-                if session.stopping or plan.due(step, plan.save_every):
+                # An evaluation that is the best so far is saved, whatever the interval of checkpoints.
+                if session.stopping or session.improved or plan.due(step, plan.save_every):
                     session.save(step)
     return session.outcome()

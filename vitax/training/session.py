@@ -119,6 +119,7 @@ class Session:
         stopping: whether the run is to stop.
         pending: whether an evaluation was due and is not done.
         measured: the results of the evaluation after this step.
+        improved: whether they are better than those of any checkpoint.
         results: the last results of all evaluations.
     """
 
@@ -139,9 +140,9 @@ class Session:
         self.start, self.state, self.saved = _begin(compiled, inputs, mesh, checkpoints)
         self.began -= self.saved["seconds"]
         inputs.feed.corrupt.update(self.saved["corrupt"])
-        self.results = dict(self.saved["metrics"])
-        self.measured: dict[str, float] = {}  # results of the evaluation after this step
-        self.stopping, self.pending = False, False
+        self.results: dict[str, float] = dict(self.saved["metrics"])
+        self.measured: dict[str, float] = {}
+        self.stopping = self.pending = self.improved = False
         self.problems: list[str] = []
         self.watchdog = Watchdog()
         self.check = Check(parameter_paths(self.state.params), inputs.skip, *self.saved["skipped"])
@@ -166,7 +167,7 @@ class Session:
         try:
             # After an error, a save that had begun before is still good; but other hosts may not be waiting for it.
             if kind is None or jax.process_count() == 1:
-                self.problems = [problem for problem in (self.checkpoints.wait(),) if problem]
+                self.problems = [problem for problem in (self.checkpoints.wait(values=True),) if problem]
         finally:
             self.problems += [problem for problem in (self.metrics_log.close(),) if problem]
             self.progress.close()
@@ -179,7 +180,7 @@ class Session:
         for step in range(self.start + 1, self.plan.total + 1):
             if self.stopping:
                 return
-            self.measured, self.pending = {}, False
+            self.measured, self.pending, self.improved = {}, False, False
             yield step
 
     def next_batch(self) -> Batch:
@@ -207,8 +208,7 @@ class Session:
         self.recorder.line(step, extra | self.check.counts())
 
     def pause(self) -> AbstractContextManager:
-        """Time spent inside does not count as training."""
-        return self.recorder.pause()
+        return self.recorder.pause()  # time spent inside does not count as training
 
     def ask_to_stop(self, step: int) -> None:
         """Asks whether the run is to stop after this step."""
@@ -224,10 +224,10 @@ class Session:
         if self.stopping:
             return
         self.recorder.read()
-        evaluators, state = self.inputs.evaluators, self.state
+        variables, averages = self.state.variables, self.state.ema_variables
         try:
             with self.inputs.interrupting():
-                measured = evaluate_all(evaluators, state.variables, state.ema_variables)
+                measured = evaluate_all(self.inputs.evaluators, variables, averages)
         except Stopped:
             self.stopping = True
             return
@@ -235,7 +235,8 @@ class Session:
             if jax.process_count() == 1:  # a failed evaluation must not lose the training
                 self.save(step)
             raise
-        self.pending, self.measured, self.results = False, measured, measured
+        self.pending, self.improved = False, self.checkpoints.improves(measured)
+        self.measured = self.results = measured
         self.metrics_log.write(step, measured)
         say(f"step {step:,}  {one_line(measured)}")
 
@@ -259,8 +260,7 @@ class Session:
             "seconds": time.monotonic() - self.began,
             "unwritten": self.metrics_log.unwritten(),
         }
-        save = self.checkpoints.replace if again else self.checkpoints.save
-        save(step, self.state, {**self.meta, **position})
+        (self.checkpoints.replace if again else self.checkpoints.save)(step, self.state, {**self.meta, **position})
 
     def outcome(self) -> Outcome:
         """The outcome of the run.
