@@ -41,6 +41,7 @@ def text() -> ConfigDict:
         lowercase=False,
         length=512,
         sentence_pairs=False,
+        newlines=True,  # lines keep their indentation and their ends; False: prose
     )
     config.optim = dict(name="adamw", learning_rate=6e-4, warmup="2000 steps", weight_decay=0.1, b2=0.95, clip_norm=1.0)
     config.evals = dict(every="5000 steps", best="test/loss", mode="min")
@@ -57,7 +58,7 @@ def demo() -> ConfigDict:
     config.duration = "15 epochs"
     config.model = dict(name="language_model", width=128, depth=3, num_heads=4, mlp_width=512)
     config.task = dict(name="language")
-    config.data = dict(name="number_lines", vocab_size=400, length=20, sentence_pairs=False)
+    config.data = dict(name="number_lines", vocab_size=400, length=20, sentence_pairs=False, newlines=False)
     config.optim = dict(name="adamw", learning_rate=2e-3, warmup="1 epoch", weight_decay=0.1, b2=0.95, clip_norm=1.0)
     config.evals = dict(every="5 epochs", best="test/loss", mode="min")
     config.checkpoint = dict(every="5 epochs")

@@ -327,3 +327,33 @@ def test_a_task_from_outside_trains_predicts_and_is_reported(verb, tmp_path, mon
     row = json.loads(predicted.stdout)
     assert row.keys() == {"file", "scores"}
     assert len(row["scores"]) == 10
+
+
+def test_a_validation_folder_chooses_and_the_test_folder_reports(verb, tmp_path):
+    """With train, val and test, the best checkpoint is chosen on val, and test is measured once, at the end."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "val", "test"):
+        for name in ("a", "b"):
+            (tmp_path / "d" / split / name).mkdir(parents=True)
+            for i in range(6):
+                pixels = rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "d" / split / name / f"{i}.png")
+    done = verb(
+        "main",
+        DEMO,
+        *TINY,
+        "--config.data.name=folder",
+        f"--config.data.path={tmp_path}/d",
+        "--config.data.channels=3",
+        "--config.data.mean=(0.5,0.5,0.5)",
+        "--config.data.std=(0.5,0.5,0.5)",
+        "--config.data.augment=",
+        "--config.batch_size=8",
+        "--workdir=run",
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert {line["step"] for line in lines if "val/accuracy" in line} == {20, 40}
+    assert {line["step"] for line in lines if "test/accuracy" in line} == {40}
+    best = json.loads((tmp_path / "run" / "summary.json").read_text())["best"]
+    assert best["metric"].startswith("val")

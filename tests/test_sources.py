@@ -24,7 +24,7 @@ def test_holdout_takes_its_share_of_every_class():
 
 
 def test_digits_are_all_there_once():
-    train, test, _ = opened("digits", channels=1)
+    train, test, *_ = opened("digits", channels=1)
     assert len(train) + len(test) == 1797
     assert train[0]["image"].shape == (8, 8, 1)
     assert len(test.class_names) == 10

@@ -21,6 +21,7 @@ Where things are
     data/                           sources, transforms, loader: NumPy only; the table is ``vitax.data.SOURCES``
     pipelines/                      one kind of data, one file: from files to examples; ``vitax.pipelines.KINDS``
     specs                           what data, objective and model agree on: image size, special tokens
+    sniff                           what a file seems to be, for messages
     training/                       step, loop, optimizer, sharding, checkpoints: know a Task, never a model
     monitoring/                     logs, TensorBoard, progress, signals, watchdog, the heartbeat of hosts
     evals/                          evaluations that are not a mean: zero-shot, retrieval, k-NN, BLEU, whole images

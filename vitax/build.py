@@ -16,8 +16,9 @@ from jax.sharding import Mesh
 
 from vitax import sections
 from vitax.config import call, did_you_mean, steps
+from vitax.data.folder import labelled_images
 from vitax.data.loader import Loader, Transform
-from vitax.data.source import Source
+from vitax.data.source import Source, Splits
 from vitax.errors import UserError
 from vitax.evals import EVALUATORS, Evaluation, Given, together
 from vitax.mesh import batch_sharding, make_mesh
@@ -31,6 +32,8 @@ from vitax.training.evaluate import Evaluator, mean_metrics
 from vitax.training.optim import Schedule, frozen_mask, make_optimizer
 from vitax.training.session import Plan
 from vitax.training.step import TrainState, first_state, make_init, make_step
+
+CLASSIFIES = ("classification", "token_pruning")  # objectives whose test is a folder of labelled images
 
 
 class Run(NamedTuple):
@@ -46,7 +49,9 @@ class Run(NamedTuple):
         step: see `vitax.training.step.make_step`.
         abstract_batch: {name: `jax.ShapeDtypeStruct`} of a training batch.
         shapes: the training state, made of `jax.ShapeDtypeStruct`.
-        evaluators: {split: evaluator}.
+        evaluators: {split: evaluator} of the evaluations during training: of the validation split or, without one, of
+            the test split.
+        final: {split: evaluator} of the test split, if another one is evaluated during training.
     """
 
     mesh: Mesh
@@ -64,6 +69,7 @@ class Run(NamedTuple):
     abstract_batch: dict[str, jax.ShapeDtypeStruct]
     shapes: TrainState
     evaluators: dict[str, Evaluator]
+    final: dict[str, Evaluator]
     evals: Evals
     saving: Saving
     logging: Logging
@@ -90,7 +96,7 @@ def build(
     evals = call(Evals, "evals", config["evals"])
     saving = call(Saving, "checkpoint", config["checkpoint"])
     ema_decay = call(Average, "optim", config["optim"]).ema_decay
-    _check_scalars(top, evals, saving, ema_decay, mesh.size)
+    sections.check_scalars(top, evals, saving, ema_decay, mesh.size)
     pipeline = pipeline or open_pipeline(config, folder)
     train = build_loader(config, pipeline.splits.train, pipeline.augment, top.batch_size, top.seed)
     model = build_model(config, pipeline.reader)
@@ -106,7 +112,13 @@ def build(
     given = _given(config, top, evals, task, model, pipeline, mesh)
     evaluations = build_evaluations(config, given)
     _check_best(evals, task, shapes, batch, mesh, evaluations)
-    means = mean_metrics(task, given.test.once, mesh, top.seed)
+    test = {"test": together(mean_metrics(task, given.test.once, mesh, top.seed), evaluations)}
+    validation = {}
+    if (held := pipeline.splits.validation) is not None:
+        split = pipeline._replace(splits=pipeline.splits._replace(test=held))
+        other = _given(config, top, evals, task, model, split, mesh)
+        means = mean_metrics(task, other.test.once, mesh, top.seed)
+        validation = {"val": together(means, build_evaluations(config, other))}
     return Run(
         mesh=mesh,
         family=config["model"]["name"],
@@ -122,7 +134,8 @@ def build(
         step=step,
         abstract_batch=batch,
         shapes=shapes,
-        evaluators={"test": together(means, evaluations)},
+        evaluators=validation or test,
+        final=test if validation else {},
         evals=evals,
         saving=saving,
         logging=call(Logging, "log", config["log"]),
@@ -144,6 +157,24 @@ def open_pipeline(config: Config, folder: Path | None = None) -> Pipeline:
     if tokenizers and config["data"].get("tokenizer") == "":
         config = {**config, "data": {**config["data"], "tokenizer": str(tokenizers[0])}}
     return kind_of(config).open(functools.partial(call_data, config))
+
+
+def evaluated_pipeline(config: Config, former: Config, record: dict[str, Any]) -> Pipeline | None:
+    """All labelled images of a folder that is evaluated in place of a run's own data; None = data as in training.
+
+    Args:
+        config: resolved config, whose config.data names the folder.
+        former: config of the run.
+        record: metadata from a checkpoint of the run, with its class names.
+    """
+    data, names = config["data"], record.get("class_names")
+    another = (data["name"], data.get("path")) != (former["data"]["name"], former["data"].get("path"))
+    if not (another and data["name"] == "folder" and names and config["task"]["name"] in CLASSIFIES):
+        return None
+    reader = read_pipeline(config, record)
+    source = call_data(config, labelled_images, names, reader.spec.channels)
+    splits = Splits(source, source, f"all images of {data['path']}")
+    return Pipeline(splits, reader.transform, reader, "images", f"{len(names):,} classes")
 
 
 def read_pipeline(config: Config, record: dict[str, Any]) -> Reader:
@@ -235,32 +266,6 @@ def _given(config: Config, top: Top, evals: Evals, task: Task, model: nn.Module,
     loader = lambda split: build_loader(config, split, pipeline.reader.transform, size, top.seed)
     train, test = pipeline.splits.train, pipeline.splits.test
     return Given(task, model, pipeline.splits, pipeline.reader, loader(train), loader(test), mesh, top.seed)
-
-
-def _check_scalars(top: Top, evals: Evals, saving: Saving, ema_decay: float, devices: int) -> None:
-    if not 0 <= ema_decay < 1:
-        raise UserError(f"config.optim.ema_decay={ema_decay} must lie in [0, 1)")
-    for name, value, least in (
-        ("batch_size", top.batch_size, 1),
-        ("accumulate", top.accumulate, 1),
-        ("seed", top.seed, 0),
-        ("evals.batch_size", evals.batch_size, 0),
-        ("checkpoint.keep", saving.keep, 1),
-    ):
-        if not least <= value < 2**31:
-            raise UserError(f"config.{name}={value} must lie in {least}..2^31-1")
-    if top.on_nan not in ("stop", "skip"):
-        raise UserError(f"config.on_nan={top.on_nan!r} is unknown; choose 'stop' or 'skip'")
-    if evals.mode not in ("max", "min"):
-        raise UserError(f"config.evals.mode={evals.mode!r} is unknown; choose 'max' or 'min'")
-    unit = devices * top.accumulate
-    if top.batch_size % unit:
-        below = top.batch_size // unit * unit
-        near = f"{below} or {below + unit}" if below else unit
-        raise UserError(
-            f"config.batch_size={top.batch_size} cannot be split over {devices} devices in "
-            f"config.accumulate={top.accumulate} micro-batches; use a multiple of {unit}, such as {near}"
-        )
 
 
 def _check_best(evals: Evals, task: Task, shapes: TrainState, batch: Any, mesh: Mesh, extra: list[Evaluation]) -> None:

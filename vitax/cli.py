@@ -1,5 +1,6 @@
 """The command line, as far as all commands share it. A command is a table of flags and a function; see `Command`."""
 
+import io
 import logging
 import os
 import re
@@ -51,6 +52,7 @@ class Flag(NamedTuple):
         kinds[type(self.default)](self.name, self.default, self.meaning, **options)
 
 
+PATHS = {"workdir", "out", "save"}  # flags in which ~ is the home folder
 DEBUG = Flag("debug", False, "show the tracebacks of expected errors too")
 
 
@@ -99,6 +101,9 @@ class Command(NamedTuple):
 
     def main(self) -> None:
         """Runs the command and ends the process with its exit code."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # whatever the locale; file names may be no text at all
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
         exit_with(lambda: self.start(sys.argv), debug="--debug" in sys.argv)
 
     def parse(self, argv: Sequence[str]) -> Arguments:
@@ -125,6 +130,9 @@ class Command(NamedTuple):
             raise UserError(f"{' '.join(positional)!r} is not understood; options begin with --")
         changed = renamed(values.config.to_dict()) if config is not None else {}
         flag_values = {flag.name: values[flag.name].value for flag in (*self.flags, DEBUG)}
+        for name in PATHS & flag_values.keys():
+            flag_values[name] = os.path.expanduser(str(flag_values[name]))
+        positional = [os.path.expanduser(argument) if argument[:1] == "~" else argument for argument in positional]
         return Arguments(flag_values, changed, spec, positional, typed)
 
     def _config(self, argv: list[str], spec: str, helping: bool) -> tuple[dict[str, Any] | None, list[str]]:
@@ -200,8 +208,11 @@ def exit_with(command: Callable[[], int | None], *, debug: bool) -> None:
         debug: as in `exit_code`.
     """
     code = exit_code(command, debug=debug)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        code = _without_reader()
     if code:
         # Not sys.exit: JAX would wait minutes for hosts that never answer, and threads that still read data crash an
         # interpreter that is shutting down.
@@ -227,9 +238,18 @@ def exit_code(command: Callable[[], int | None], *, debug: bool) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        return _without_reader()
     except Exception:  # a bug in vitax: a report of it needs the traceback
         traceback.print_exc()
         return 1
+
+
+def _without_reader() -> int:
+    """The exit code if the reader of stdout has gone, as in ``predict FILE | head -1``: that of a shell for SIGPIPE."""
+    # Python flushes stdout once more at its end, and would complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + 13
 
 
 def value_of(argv: Sequence[str], name: str) -> str:

@@ -233,9 +233,14 @@ def inputs_of(prepared: Prepared, stop: Stop) -> Inputs:
     return Inputs(
         feed=run.train,
         evaluators=run.evaluators,
+        final=run.final,
         schedule=run.schedule,
         unit=run.pipeline.unit,
-        identity={"train": identity(splits.train), "test": identity(splits.test)},
+        identity={
+            name: identity(split)
+            for name, split in (("train", splits.train), ("test", splits.test), ("validation", splits.validation))
+            if split is not None
+        },
         # Several hosts have to stop at the same step, so they ask each other every few steps.
         stop=lambda step: step % every == 0 and not all_hosts(not stop.caught),
         interrupting=stop.interrupting if alone else contextlib.nullcontext,

@@ -30,6 +30,14 @@ def renamed(config: Config) -> dict[str, Any]:
     return copy
 
 
+def of_older_run(config: Config) -> dict[str, Any]:
+    """The config of a run, with the former values of keys that it lacks and whose defaults are others today."""
+    copy = renamed(config)
+    if copy["data"].get("sentence_pairs") is False:
+        copy["data"].setdefault("newlines", False)  # all lines were joined
+    return copy
+
+
 def resolve(
     config: Config, chosen: Mapping[str, str] = MappingProxyType({}), removed: Collection[str] = ()
 ) -> dict[str, Any]:

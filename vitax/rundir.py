@@ -16,7 +16,7 @@ import jax
 
 from vitax.config import differences, from_json, to_json
 from vitax.errors import UserError
-from vitax.resolve import resolve
+from vitax.resolve import of_older_run, resolve
 
 LOGGER = logging.getLogger("vitax")
 # Everything that a run leaves in its folder.
@@ -235,7 +235,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             raise ValueError("it is not the config of a run")
     except ValueError as error:
         raise UserError(f"{path} cannot be read: {error}") from error
-    return config
+    return of_older_run(config)
 
 
 def has_checkpoint(folder: Path) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from vitax.data.source import Cached, Source
+from vitax.errors import UserError
 from vitax.training.optim import Schedule, make_schedule, scaled_learning_rate
 
 
@@ -136,3 +137,34 @@ class Logging(NamedTuple):
     profile_at: int = 0
     profile_steps: int = 5
     report: int = 1000
+
+
+def check_scalars(top: Top, evals: Evals, saving: Saving, ema_decay: float, devices: int) -> None:
+    """Rejects values of these sections that are out of their range.
+
+    Raises:
+        UserError: a value is out of its range, or the batch cannot be split over the devices.
+    """
+    if not 0 <= ema_decay < 1:
+        raise UserError(f"config.optim.ema_decay={ema_decay} must lie in [0, 1)")
+    for name, value, least in (
+        ("batch_size", top.batch_size, 1),
+        ("accumulate", top.accumulate, 1),
+        ("seed", top.seed, 0),
+        ("evals.batch_size", evals.batch_size, 0),
+        ("checkpoint.keep", saving.keep, 1),
+    ):
+        if not least <= value < 2**31:
+            raise UserError(f"config.{name}={value} must lie in {least}..2^31-1")
+    if top.on_nan not in ("stop", "skip"):
+        raise UserError(f"config.on_nan={top.on_nan!r} is unknown; choose 'stop' or 'skip'")
+    if evals.mode not in ("max", "min"):
+        raise UserError(f"config.evals.mode={evals.mode!r} is unknown; choose 'max' or 'min'")
+    unit = devices * top.accumulate
+    if top.batch_size % unit:
+        below = top.batch_size // unit * unit
+        near = f"{below} or {below + unit}" if below else unit
+        raise UserError(
+            f"config.batch_size={top.batch_size} cannot be split over {devices} devices in "
+            f"config.accumulate={top.accumulate} micro-batches; use a multiple of {unit}, such as {near}"
+        )

@@ -1,15 +1,17 @@
 """Texts with their translations: from two parallel files, from TFDS, or number names that are generated."""
 
-import gzip
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from vitax.data.source import Splits
+from vitax.data.textfile import read_text
 from vitax.data.tfds import UnknownDataSet, open_builder
 from vitax.errors import UserError
 
+LOGGER = logging.getLogger("vitax")
 LAYOUT = (
     "expected DIR/train.SOURCE and DIR/train.TARGET (such as train.en and train.de; .gz files are read too), and the "
     "same for the test"
@@ -82,6 +84,15 @@ def bitext_files(*, path: str, train: str, test: str, source: str, target: str) 
                 "parallel; line n of one file must be the translation of line n of the other"
             )
         pairs = [(a, b) for a, b in zip(*sides, strict=True) if a and b]
+        if len(pairs) < len(sides[0]):
+            empty = [n for n, (a, b) in enumerate(zip(*sides, strict=True), 1) if not (a and b)]
+            LOGGER.warning(
+                "%s and %s: %s of %s pairs are left out because a side is empty (line %s)",
+                *files,
+                f"{len(empty):,}",
+                f"{len(sides[0]):,}",
+                ", ".join(map(str, empty[:5])),
+            )
         if not pairs:
             raise UserError(f"{files[0]} and {files[1]} hold no pair of non-empty lines; {LAYOUT}")
         parts.append(Pairs(pairs, str(files[0])))
@@ -100,11 +111,7 @@ def _find(root: Path, split: str, language: str) -> Path:
 
 
 def _read(file: Path) -> list[str]:
-    try:
-        data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        return [line.strip() for line in data.decode("utf-8-sig").removesuffix("\n").split("\n")]
-    except (OSError, EOFError, ValueError) as error:
-        raise UserError(f"{file} cannot be read as UTF-8 text: {error}") from error
+    return [line.strip() for line in read_text(file).removesuffix("\n").split("\n")]
 
 
 def tfds_pairs(name: str, *, path: str, train: str, test: str, source: str, target: str) -> Splits:

@@ -10,7 +10,7 @@ import numpy as np
 
 from vitax.data.decode import EXTENSIONS, decode_image
 from vitax.data.source import Splits
-from vitax.data.tables import read_rows, table_of
+from vitax.data.tables import has_column, read_rows, table_of, text_in
 from vitax.errors import UserError
 
 IMAGE_COLUMNS = ("image", "filepath", "file_name", "path")
@@ -158,12 +158,17 @@ def _read_table(file: Path) -> list[tuple[str, str]]:
         raise UserError(f"{file} holds no rows; {TABLE_LAYOUT}")
     columns = []
     for names in (IMAGE_COLUMNS, CAPTION_COLUMNS):
-        column = next((name for name in names if name in rows[0]), None)
+        column = next((name for name in names if has_column(rows, name)), None)
         if column is None:
             raise UserError(f"{file} has the columns {', '.join(rows[0])}; {TABLE_LAYOUT}")
         columns.append(column)
     image, caption = columns
-    pairs = [(str(file.parent / str(row[image])), str(row[caption]).strip()) for row in rows]
+    pairs = []
+    for number, row in enumerate(rows, 1):
+        path, texts = str(file.parent / text_in(file, number, row, image)), row.get(caption)
+        # A list of captions is one pair for each.
+        each = [{caption: text} for text in texts] if isinstance(texts, list) else [row]
+        pairs += [(path, text_in(file, number, one, caption)) for one in each]
     if missing := sorted({path for path, _ in pairs if not os.path.isfile(path)}):
         raise UserError(
             f"{file} names {len(missing)} images that do not exist: {', '.join(missing[:3])}; "

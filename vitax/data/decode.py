@@ -1,21 +1,53 @@
 """Decoding of image files of any kind to uint8 arrays."""
 
+import contextlib
 import io
+import logging
+import math
 import os
+from collections import Counter
 from typing import IO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-EXTENSIONS = [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm"]
+from vitax.sniff import seems
+
+LOGGER = logging.getLogger("vitax")
+with contextlib.suppress(ImportError):
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
+# Formats that Pillow only recognises, or hands to another program.
+NOT_DECODED = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "WMF", "PDF"}
+Image.init()
+EXTENSIONS = frozenset(
+    extension for extension, kind in Image.registered_extensions().items() if kind in Image.OPEN.keys() - NOT_DECODED
+)
+KNOWN = ".jpg .png .webp .tif .gif .bmp and whatever else Pillow decodes"
 MAX_PIXELS = 80_000_000  # a header may claim any size; decoding this many pixels takes about 1 GB
+# Texts in a PNG are no part of the picture; Pillow's limit of 1 MB would refuse a picture for their sake.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
+ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Folders that cameras, network disks and desktops make; their images are copies.
+COPIES = {"@eadir", "__macosx", "#recycle", "$recycle.bin", "system volume information"}
 
 
 def decode_image(data: bytes, channels: int = 3) -> np.ndarray:
     """Decodes the bytes of an image file and turns the image upright according to its EXIF tag.
 
     Grey, palette, RGBA (transparency is dropped, as in torchvision and timm), CMYK and 16-bit files are converted;
-    the first frame of an animation is used.
+    the first frame of an animation is used. A JPEG of more than MAX_PIXELS pixels is decoded at a half, a quarter or an
+    eighth of its size.
 
     Args:
         data: content of the whole file.
@@ -33,9 +65,15 @@ def decode_image(data: bytes, channels: int = 3) -> np.ndarray:
         with Image.open(io.BytesIO(data)) as image:
             return to_array(image, channels)
     except UnidentifiedImageError as error:
-        raise ValueError("not an image, or damaged at its beginning") from error
-    except (SyntaxError, Image.DecompressionBombError) as error:  # Pillow raises SyntaxError for a broken PNG
-        raise ValueError(str(error)) from error
+        told = seems(data[:256])
+        raise ValueError(f"not an image{told}" if told else "not an image, or damaged at its beginning") from error
+    except (ValueError, OSError):
+        raise
+    except MemoryError:
+        raise
+    # Pillow's decoders raise nearly anything for damaged data: SyntaxError, struct.error, IndexError, KeyError...
+    except Exception as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
 def to_array(image: Image.Image, channels: int) -> np.ndarray:
@@ -45,8 +83,16 @@ def to_array(image: Image.Image, channels: int) -> np.ndarray:
         ValueError: above MAX_PIXELS, or values without a known range.
     """
     if image.width * image.height > MAX_PIXELS:
-        raise ValueError(f"{image.width}x{image.height} is above {MAX_PIXELS:,} pixels")
-    ImageOps.exif_transpose(image, in_place=True)  # otherwise it also copies upright images
+        size, factor = image.size, math.sqrt(image.width * image.height / MAX_PIXELS)
+        # Decoders of JPEG can give a half, a quarter or an eighth; others leave the size as it is.
+        image.draft(None, (math.floor(size[0] / factor), math.floor(size[1] / factor)))
+        if image.width * image.height > MAX_PIXELS:
+            image.draft(None, (size[0] // 8, size[1] // 8))
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"{image.width}x{image.height} is above {MAX_PIXELS:,} pixels; make it smaller")
+    method = UPRIGHT.get(orientation(image))
+    if method is not None:
+        image = image.transpose(method)
     if image.mode.startswith("I") or image.mode == "F":
         image = Image.fromarray(_to_uint8(np.asarray(image)))
     elif image.mode == "P" and "transparency" in image.info:
@@ -55,6 +101,18 @@ def to_array(image: Image.Image, channels: int) -> np.ndarray:
     if image.mode != mode:  # convert() copies even without a change
         image = image.convert(mode)
     return np.asarray(image).reshape(image.height, image.width, channels)
+
+
+def orientation(image: Image.Image) -> int:
+    """The orientation in the EXIF data, 1..8; 1 = upright, also if they cannot be read: they are no part of the picture.
+
+    `PIL.ImageOps.exif_transpose` writes all EXIF data again, and fails at any tag that it cannot write.
+    """
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+        return value if isinstance(value, int) else 1
+    except Exception:
+        return 1
 
 
 def _to_uint8(values: np.ndarray) -> np.ndarray:
@@ -66,21 +124,41 @@ def _to_uint8(values: np.ndarray) -> np.ndarray:
     return (values.astype(np.uint32) >> 8).astype(np.uint8)
 
 
-def find_images(root: str | os.PathLike[str]) -> list[str]:
-    """The sorted paths of all image files below a folder, without hidden ones; links are followed once."""
+def visible(name: str) -> bool:
+    """True for the name of a file or folder that a user has made: neither hidden, nor of a camera or network disk."""
+    return name[0] != "." and name.lower() not in COPIES
+
+
+def find_images(root: str | os.PathLike[str], aside: Counter[str] | None = None) -> list[str]:
+    """The sorted paths of all image files below a folder, without hidden ones; links are followed once.
+
+    Args:
+        root: the folder.
+        aside: counter of the extensions of the other files, to which this folder's are added.
+    """
     paths, seen = [], set()
     for folder, children, files in os.walk(root, followlinks=True):
         if (real := os.path.realpath(folder)) in seen:  # a link to a folder that was visited already
             children.clear()
             continue
         seen.add(real)
-        children[:] = [child for child in children if child[0] != "."]
-        paths += [
-            os.path.join(folder, file)
-            for file in files
-            if file[0] != "." and os.path.splitext(file)[1].lower() in EXTENSIONS
-        ]
+        children[:] = [child for child in children if visible(child)]
+        for file in filter(visible, files):
+            extension = os.path.splitext(file)[1].lower()
+            if extension in EXTENSIONS:
+                paths.append(os.path.join(folder, file))
+            elif aside is not None and file.lower() not in ("thumbs.db", "desktop.ini"):
+                aside[extension or "without extension"] += 1
     return sorted(paths)
+
+
+def tell_aside(root: object, aside: Counter[str]) -> None:
+    """Warns, in one line, of files that are left aside because they are no images that can be decoded."""
+    if aside:
+        kinds = ", ".join(f"{count} {extension}" for extension, count in aside.most_common(8))
+        heif = aside.keys() & {".heic", ".heif", ".hif"} and ".heic" not in EXTENSIONS
+        hint = "; pip install pillow-heif, and HEIC photos are read" if heif else ""
+        LOGGER.warning("%s: left aside, as no images: %s%s", root, kinds, hint)
 
 
 def write_png(path: str | os.PathLike[str] | IO[bytes], image: np.ndarray) -> None:

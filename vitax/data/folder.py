@@ -1,17 +1,23 @@
 """Your own labelled images: one folder for each class."""
 
+import functools
+import logging
 import os
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vitax.data.decode import EXTENSIONS, decode_image, find_images
+from vitax.data.decode import KNOWN, decode_image, find_images, tell_aside, visible
 from vitax.data.holdout import holdout
 from vitax.data.source import Splits
 from vitax.errors import UserError
 
+LOGGER = logging.getLogger("vitax")
+VALIDATION = ("val", "valid", "validation")
 # A class folder with one of these names means that the layout was misunderstood.
 SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
@@ -35,9 +41,10 @@ class ImageFiles:
 
 
 def folder(*, path: str, train: str, test: str, test_fraction: float, channels: int) -> Splits:
-    """Labelled images below a folder, in one of three layouts.
+    """Labelled images below a folder, in one of these layouts.
 
     - ``path/train/<class>/*.jpg`` and ``path/test/<class>/*.jpg`` (or val, validation);
+    - the same with ``path/val/<class>/*.jpg`` too, by which the best checkpoint is chosen;
     - ``path/train/<class>/*.jpg`` alone, or ``path/<class>/*.jpg``: ``test_fraction`` of every class is held back.
 
     Files below a class folder are found at any depth; hidden files are ignored.
@@ -53,9 +60,7 @@ def folder(*, path: str, train: str, test: str, test_fraction: float, channels: 
             training split lacks.
     """
     root = Path(path).expanduser()
-    layout = (
-        f"expected DIR/train/<class>/*.jpg and DIR/test/<class>/*.jpg, or DIR/<class>/*.jpg ({' '.join(EXTENSIONS)})"
-    )
+    layout = f"expected DIR/train/<class>/*.jpg and DIR/test/<class>/*.jpg, or DIR/<class>/*.jpg ({KNOWN})"
     if not path:
         raise UserError(f"data.path is empty; set --config.data.path=DIR; {layout}")
     if not root.is_dir():
@@ -72,18 +77,53 @@ def folder(*, path: str, train: str, test: str, test_fraction: float, channels: 
             ImageFiles(paths[held], train_labels[held], class_names, channels),
             origin=f"{train_root}, {test_fraction:.0%} of every class held back for the test",
         )
-    test_names, test_paths, test_labels = _scan(test_root, layout, least=1)
-    if unknown := sorted(set(test_names) - set(class_names)):
-        raise UserError(
-            f"{test_root} holds classes that {train_root} does not: {', '.join(unknown)}; "
-            f"move them away or add them to the training images"
-        )
-    index = np.asarray([class_names.index(name) for name in test_names], np.int32)
+    among = functools.partial(_among, class_names, str(train_root), channels, layout)
+    validation_root = None
+    if test_root.name.lower() not in VALIDATION:
+        validation_root = split_folder(root, VALIDATION[0], VALIDATION)
     return Splits(
         ImageFiles(train_paths, train_labels, class_names, channels),
-        ImageFiles(test_paths, index[test_labels], class_names, channels),
-        origin=f"{train_root} and {test_root}",
+        among(test_root),
+        f"{train_root} and {test_root}" + (f", the best by {validation_root}" if validation_root else ""),
+        among(validation_root) if validation_root else None,
     )
+
+
+def labelled_images(class_names: Sequence[str], channels: int, *, path: str, test: str = "test") -> ImageFiles:
+    """All images below ``path/test/<class>`` or, without a folder for the test, below ``path/<class>``.
+
+    Args:
+        class_names: classes of a model; the images may have fewer.
+        channels: 3 for RGB, 1 for grey.
+        path: the folder.
+        test: name of the folder of the test images.
+
+    Raises:
+        UserError: ``path`` is not a folder, holds no images, or has a class that the model does not know.
+    """
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        raise UserError(f"data.path {path} is not a folder")
+    aliases = ("test", "testing", *VALIDATION)
+    layout = f"expected DIR/<class>/*.jpg or DIR/test/<class>/*.jpg ({KNOWN})"
+    found = split_folder(root, test, aliases) or root
+    return _among([*class_names], "the model", channels, layout, found)
+
+
+def _among(class_names: list[str], owner: str, channels: int, layout: str, root: Path) -> ImageFiles:
+    """The images below ``root/<class>``, with the numbers of the given classes.
+
+    Raises:
+        UserError: the images have further classes.
+    """
+    names, paths, labels = _scan(root, layout, least=1)
+    if unknown := sorted(set(names) - set(class_names)):
+        raise UserError(
+            f"{root} holds classes that {owner} does not have: {', '.join(map(ascii, unknown))} (it has "
+            f"{', '.join(map(ascii, class_names[:10]))}); move them away, or rename them"
+        )
+    index = np.asarray([class_names.index(name) for name in names], np.int32)
+    return ImageFiles(paths, index[labels], class_names, channels)
 
 
 def split_folder(root: Path, name: str, aliases: tuple[str, ...]) -> Path | None:
@@ -113,7 +153,19 @@ def split_folder(root: Path, name: str, aliases: tuple[str, ...]) -> Path | None
 
 def _scan(root: Path, layout: str, least: int = 2) -> tuple[list[str], list[str], np.ndarray]:
     """Class names (sorted), file paths and labels below ``root/<class>/``; ``least`` classes are required."""
-    class_names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != ".")
+    folders = {}
+    for entry in sorted(os.scandir(root), key=lambda entry: entry.name):
+        if entry.is_dir() and visible(entry.name):
+            # The same letters can be written with other code points, by another system for example.
+            name = unicodedata.normalize("NFC", entry.name)
+            if name in folders:
+                raise UserError(
+                    f"{root} holds two folders that are both {name!r}, with other code points "
+                    f"({folders[name]!a} and {entry.name!a}); join them"
+                )
+            folders[name] = entry.name
+    class_names = sorted(folders)
+    _tell_similar(root, class_names)
     if len(class_names) < least:
         raise UserError(f"{root} holds {len(class_names)} class folders, but at least {least} are needed; {layout}")
     if splits := sorted(name for name in class_names if name.lower() in SPLIT_NAMES):
@@ -121,10 +173,23 @@ def _scan(root: Path, layout: str, least: int = 2) -> tuple[list[str], list[str]
             f"{root} holds the folder {splits[0]!r}, which looks like a split and not like a class; {layout}"
         )
     paths, labels = [], []
+    aside: Counter[str] = Counter()
     for label, name in enumerate(class_names):
-        files = find_images(root / name)
+        files = find_images(root / folders[name], aside)
         if not files:
-            raise UserError(f"class folder {root / name} holds no images; add some or remove it; {layout}")
+            tell_aside(root / folders[name], aside)
+            raise UserError(f"class folder {root / folders[name]} holds no images; add some or remove it; {layout}")
         paths += files
         labels += [label] * len(files)
+    tell_aside(root, aside)
     return class_names, paths, np.asarray(labels, np.int32)
+
+
+def _tell_similar(root: Path, names: Sequence[str]) -> None:
+    """Warns of names of classes that differ in capitals or spaces only."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault("".join(name.casefold().split()), []).append(name)
+    for similar in groups.values():
+        if len(similar) > 1:
+            LOGGER.warning("%s: %s are different classes", root, " and ".join(map(repr, similar)))

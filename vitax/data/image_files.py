@@ -1,12 +1,13 @@
 """A folder of images without labels, for restoration or for learning by masking."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vitax.data.decode import EXTENSIONS, decode_image, find_images
+from vitax.data.decode import KNOWN, decode_image, find_images, tell_aside
 from vitax.data.folder import split_folder
 from vitax.data.source import Splits
 from vitax.errors import UserError
@@ -46,15 +47,16 @@ def images(*, path: str, train: str, test: str, test_fraction: float, channels: 
         UserError: ``path`` is not a folder, has too few images, or has a folder for the test but none for training.
     """
     root = Path(path).expanduser()
-    layout = f"expected images in DIR/train and DIR/test, or in DIR, at any depth ({' '.join(EXTENSIONS)})"
+    layout = f"expected images in DIR/train and DIR/test, or in DIR, at any depth ({KNOWN})"
     if not path:
         raise UserError(f"data.path is empty; set --config.data.path=DIR; {layout}")
     if not root.is_dir():
         raise UserError(f"data.path {path} is not a folder; {layout}")
     train_root = split_folder(root, train, ("train", "training"))
     test_root = split_folder(root, test, ("test", "testing", "val", "valid", "validation"))
+    aside: Counter[str] = Counter()
     if train_root and test_root:
-        parts = [find_images(train_root), find_images(test_root)]
+        parts = [find_images(train_root, aside), find_images(test_root, aside)]
         origin = f"{train_root} and {test_root}"
     else:
         if test_root:
@@ -62,7 +64,7 @@ def images(*, path: str, train: str, test: str, test_fraction: float, channels: 
                 f"{root} holds {test_root.name!r} but no training folder; move the other images into "
                 f"{root / 'train'}; {layout}"
             )
-        paths = find_images(train_root or root)
+        paths = find_images(train_root or root, aside)
         order = np.random.default_rng(0).permutation(len(paths))
         held = max(1, round(test_fraction * len(paths)))
         if len(paths) < 2:
@@ -72,4 +74,5 @@ def images(*, path: str, train: str, test: str, test_fraction: float, channels: 
     for name, files in zip(("train", "test"), parts, strict=True):
         if not files:
             raise UserError(f"the {name} split of {path} holds no images; {layout}")
+    tell_aside(path, aside)
     return Splits.of((ImageFiles(files, channels) for files in parts), origin)

@@ -1,5 +1,7 @@
 """Labelled texts or pairs of texts: from a table, or a task made from Python's own documentation."""
 
+import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,10 +10,11 @@ import numpy as np
 
 from vitax.data.holdout import holdout
 from vitax.data.source import Splits
-from vitax.data.tables import read_rows, table_of
+from vitax.data.tables import has_column, label_in, read_rows, table_of, text_in
 from vitax.data.texts import sentences, topic_texts
 from vitax.errors import UserError
 
+LOGGER = logging.getLogger("vitax")
 LAYOUT = (
     "expected a .csv, .tsv or .jsonl with the columns 'text', 'label' and, for pairs, 'text_pair', as FILE, or as "
     "DIR/train.csv and DIR/test.csv"
@@ -84,11 +87,19 @@ def _read(file: Path) -> tuple[list[tuple[str, ...]], list[str]]:
     rows = read_rows(file)
     if not rows:
         raise UserError(f"{file} holds no rows; {LAYOUT}")
-    if not {"text", "label"} <= rows[0].keys():
+    if not all(has_column(rows, column) for column in ("text", "label")):
         raise UserError(f"{file} has the columns {', '.join(rows[0])}; {LAYOUT}")
-    columns = ("text", "text_pair") if "text_pair" in rows[0] else ("text",)
-    texts = [tuple(str(row[column]).strip() for column in columns) for row in rows]
-    return texts, [str(row["label"]) for row in rows]
+    columns = ("text", "text_pair") if has_column(rows, "text_pair") else ("text",)
+    texts = [tuple(text_in(file, n, row, column) for column in columns) for n, row in enumerate(rows, 1)]
+    labels = [label_in(file, n, row, "label") for n, row in enumerate(rows, 1)]
+    if len(distinct := set(labels)) > 10 and all(re.fullmatch(r"-?\d*\.\d+(e-?\d+)?", label) for label in distinct):
+        LOGGER.warning(
+            "%s has %d different labels, all of them fractions, such as %s: each is taken for a class of its own",
+            file,
+            len(distinct),
+            labels[0],
+        )
+    return texts, labels
 
 
 def topic_sentences(*, path: str, train: str, test: str, test_fraction: float) -> Splits:

@@ -1,6 +1,7 @@
 """The protocol of a source of examples, and sources that hold arrays or wrap another source."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -36,12 +37,14 @@ class Splits(NamedTuple):
     Attributes:
         train: source of the training split.
         test: source of the test split.
-        origin: description of the place where both were found, for a person.
+        origin: description of the place where they were found, for a person.
+        validation: source of the split by which the best checkpoint is chosen; None = the test split.
     """
 
     train: Source
     test: Source
     origin: str
+    validation: Source | None = None
 
     @classmethod
     def of(cls, parts: Iterable[Source], origin: str) -> "Splits":
@@ -57,7 +60,7 @@ def identity(source: Source) -> dict[str, Any]:
     """
     digest = hashlib.blake2b(digest_size=8)
     for i in range(0, len(source), max(1, len(source) // 1_000_000)):
-        digest.update(source.name(i).encode() + b"\0")
+        digest.update(os.fsencode(source.name(i)) + b"\0")
     return {"examples": len(source), "classes": list(source.class_names), "names": digest.hexdigest()}
 
 
@@ -168,5 +171,5 @@ def chosen(splits: Splits, *, fold: int = 0, num_folds: int = 0, train_examples:
         labels = np.asarray(splits.train.labels)
         index = equal_shares(labels, train_examples)
         origin = f"{splits.origin}, {len(index)} training examples"
-        splits = Splits(Subset(splits.train, index), splits.test, origin)
+        splits = splits._replace(train=Subset(splits.train, index), origin=origin)
     return splits

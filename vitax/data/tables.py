@@ -1,12 +1,18 @@
 """Tables of a user: .csv, .tsv and .jsonl files."""
 
 import csv
+import io
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from vitax.data.textfile import read_text
 from vitax.errors import UserError
 
 EXTENSIONS = (".csv", ".tsv", ".jsonl")
+Row = dict[str, Any]
 
 
 def table_of(folder: Path, split: str) -> Path | None:
@@ -15,26 +21,79 @@ def table_of(folder: Path, split: str) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def read_rows(file: Path) -> list[dict[str, str]]:
-    """The rows of a .csv, .tsv or .jsonl file, each as {column: text}.
+def read_rows(file: Path) -> list[Row]:
+    """The rows of a .csv, .tsv or .jsonl file, each as {column: value}.
+
+    The rows of a .jsonl may have keys in any order, and some of them further keys.
 
     Raises:
-        UserError: the file cannot be read, or a row does not have the same columns as the first.
+        UserError: the file cannot be read, a row of a .jsonl is no object, or a row of a .csv has more fields than its
+            header.
     """
+    text = read_text(file)
+    if file.suffix == ".jsonl":
+        return _objects(file, text)
+    csv.field_size_limit(2**31 - 1)  # a text may be longer than Python's limit of 128 kB
     try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets write a byte order mark
-            if file.suffix == ".jsonl":
-                rows = [json.loads(line) for line in stream if line.strip()]
-            elif file.suffix == ".tsv":  # as in GLUE, a quotation mark is an ordinary character
-                rows = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
-            else:
-                rows = list(csv.DictReader(stream, strict=True))
-    except (OSError, ValueError, csv.Error) as error:
+        if file.suffix == ".tsv":  # as in GLUE, a quotation mark is an ordinary character
+            rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE))
+        else:
+            rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
         raise UserError(f"{file} cannot be read: {error}") from error
-    table = bool(rows) and isinstance(rows[0], dict)
-    columns = [name for name in rows[0] if name is not None] if table else []
-    for number, row in enumerate(rows):
-        if not isinstance(row, dict) or [*row] != columns or None in row.values():
-            expected = ", ".join(columns) or "of a table"
-            raise UserError(f"{file}: row {number + 1} does not have the columns {expected}, each once")
+    for number, row in enumerate(rows, 1):
+        if None in row:
+            raise UserError(f"{file}: row {number} has more fields than the header, {', '.join(list(row)[:-1])}")
     return rows
+
+
+def _objects(file: Path, text: str) -> list[Row]:
+    rows = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{file}: line {number} is no JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise UserError(f"{file}: line {number} holds a {type(row).__name__}, not an object")
+        rows.append(row)
+    return rows
+
+
+def has_column(rows: Sequence[Row], name: str) -> bool:
+    """True if any row has a column."""
+    return any(name in row for row in rows)
+
+
+def text_in(file: Path, number: int, row: Row, column: str) -> str:
+    """The text in a column of a row, without spaces around it.
+
+    Args:
+        file: the table, for messages.
+        number: number of the row, counted from 1, for messages.
+        row: the row.
+        column: name of the column.
+
+    Raises:
+        UserError: there is no value, or it is no text.
+    """
+    value = row.get(column)
+    if not isinstance(value, str):
+        raise UserError(f"{file}: row {number} has {json.dumps(value)} in the column {column!r}, where a text belongs")
+    return value.strip()
+
+
+def label_in(file: Path, number: int, row: Row, column: str) -> str:
+    """The label in a column of a row, as text: a text, a whole number, or true or false.
+
+    Raises:
+        UserError: there is no value, or it is none of these.
+    """
+    value = row.get(column)
+    if isinstance(value, float) and math.isfinite(value) and value == int(value):
+        value = int(value)
+    if isinstance(value, str | int) and str(value).strip():
+        return str(value).strip()
+    raise UserError(f"{file}: row {number} has {json.dumps(value)} in the column {column!r}, where a label belongs")

@@ -1,5 +1,6 @@
 """Running text: documents made of lines, which are read from their files on demand."""
 
+import copy
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vitax.data.source import Splits
+from vitax.data.textfile import check_utf8
 from vitax.errors import UserError
 
 LAYOUT = (
@@ -32,6 +34,7 @@ class Lines:
         indexes = [_index(file) for file in self.files]
         first = np.cumsum([0] + [int(d[-1]) + 1 if len(d) else 0 for _, _, d in indexes])
         self.starts, self.ends = (np.concatenate([f[i] for f in indexes]) for i in (0, 1))
+        self.last = np.ones(len(self.starts), bool)  # whether an entry is the end of its line
         self.file = np.repeat(np.arange(len(indexes), dtype=np.int32), [len(f[0]) for f in indexes])
         self.document = np.concatenate([d + start for (_, _, d), start in zip(indexes, first, strict=False)]).astype(
             np.int32
@@ -41,8 +44,51 @@ class Lines:
         return len(self.starts)
 
     def __getitem__(self, i: int) -> str:
+        return self.raw(i).strip()
+
+    def raw(self, i: int) -> str:
+        """Line i with its indentation and the newline at its end."""
         data = self._map(int(self.file[i]))[self.starts[i] : self.ends[i]]
-        return data.decode("utf-8", errors="replace").lstrip("\ufeff").strip()
+        text = data.decode("utf-8").lstrip("\ufeff").rstrip("\r")
+        return f"{text}\n" if self.last[i] else text
+
+    def in_pieces(self, limit: int) -> "Lines":
+        """The same text with each line of more than ``limit`` bytes in pieces of half of that, cut at spaces.
+
+        An example begins at a piece then, and reads on into the next ones, so that no part of a long line is out of
+        reach, and none is read whole for each example.
+        """
+        long = np.flatnonzero(self.ends - self.starts > limit)
+        if not len(long):
+            return self
+        cuts = {int(i): self._cuts(int(i), limit // 2) for i in long}
+        counts = np.ones(len(self.starts), np.int64)
+        counts[long] = [len(cuts[int(i)]) for i in long]
+        pieces = copy.copy(self)
+        pieces.maps = {}
+        pieces.starts, pieces.ends, pieces.file, pieces.document, pieces.last = (
+            np.repeat(x, counts) for x in (self.starts, self.ends, self.file, self.document, self.last)
+        )
+        first = np.cumsum(counts) - counts
+        for i, starts in cuts.items():
+            place = slice(first[i], first[i] + len(starts))
+            pieces.starts[place], pieces.ends[place] = starts, [*starts[1:], self.ends[i]]
+            pieces.last[first[i] : first[i] + len(starts) - 1] = False
+        return pieces
+
+    def _cuts(self, i: int, size: int) -> list[int]:
+        """Positions at which the pieces of a line begin: after a space or, if there is none, between two characters."""
+        data, place, end, starts = self._map(int(self.file[i])), int(self.starts[i]), int(self.ends[i]), []
+        while True:
+            starts.append(place)
+            if end - place <= size:
+                return starts
+            cut = data.rfind(b" ", place + 1, place + size) + 1
+            if not cut:
+                cut = place + size
+                while data[cut] & 0xC0 == 0x80:  # inside a character
+                    cut -= 1
+            place = cut
 
     def _map(self, number: int) -> mmap.mmap:
         if number not in self.maps:
@@ -62,12 +108,11 @@ def _index(file: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if not Path(file).stat().st_size:
         return (np.zeros(0, np.int64),) * 3
     data = np.memmap(file, np.uint8, mode="r")
-    if not data[: 1 << 16].all():
-        raise UserError(f"{file} is not UTF-8 text: it holds zero bytes; save it as UTF-8")
     parts, step = ([], 1 << 26)  # one part at a time, because comparing a whole file would fill the memory
     for begin in range(0, len(data), step):
         parts.append(np.flatnonzero(data[begin : begin + step] == 10) + begin)
     ends = np.concatenate(parts)
+    check_utf8(file, data, ends)
     if not len(ends) or ends[-1] != len(data) - 1:
         ends = np.append(ends, len(data))
     starts = np.concatenate([[0], ends[:-1] + 1])
@@ -94,6 +139,14 @@ class Memory:
     def __getitem__(self, i: int) -> str:
         return self.lines[i]
 
+    def raw(self, i: int) -> str:
+        """Line i with the newline at its end."""
+        return f"{self.lines[i]}\n"
+
+    def in_pieces(self, limit: int) -> "Memory":
+        """Itself: the texts that are built in have short lines."""
+        return self
+
     def name(self, i: int) -> str:
         return f"{self.origin}:{self.lines[i]}"
 
@@ -102,7 +155,7 @@ class Part:
     """Some documents of a text."""
 
     def __init__(self, whole: Lines | Memory, keep: np.ndarray):
-        self.whole, self.class_names, self.labels = whole, (), None
+        self.whole, self.class_names, self.labels, self.keep = whole, (), None, keep
         self.index = np.flatnonzero(keep[whole.document])
         self.document = whole.document[self.index]
 
@@ -111,6 +164,14 @@ class Part:
 
     def __getitem__(self, i: int) -> str:
         return self.whole[int(self.index[i])]
+
+    def raw(self, i: int) -> str:
+        """Line i with its indentation and the newline at its end."""
+        return self.whole.raw(int(self.index[i]))
+
+    def in_pieces(self, limit: int) -> "Part":
+        """The same documents with long lines in pieces, see `Lines.in_pieces`."""
+        return Part(self.whole.in_pieces(limit), self.keep)
 
     def name(self, i: int) -> str:
         return self.whole.name(int(self.index[i]))

@@ -35,8 +35,11 @@ class Vocabulary:
         self.size = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
         self.pad, self.begin, self.end, self.mask = (self._id(NAMES[kind]) for kind in ("pad", "begin", "end", "mask"))
         self.unknown = self._id(("[UNK]", "<unk>"))
+        self.mask_token = tokenizer.get_added_tokens_decoder().get(self.mask)
         tokenizer.no_padding()
         tokenizer.no_truncation()
+        # What a user types is text: "[SEP]" in a caption is five letters, not the end of the caption.
+        tokenizer.encode_special_tokens = True
 
     def _id(self, names: Sequence[str]) -> int:
         ids = (self.tokenizer.token_to_id(name) for name in names)
@@ -45,6 +48,16 @@ class Vocabulary:
     def encode(self, text: str) -> list[int]:
         """The token ids of a text, without special ones."""
         return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+    def encode_masked(self, text: str) -> list[int]:
+        """The token ids of a text in which each ``[MASK]`` stands for a hidden word."""
+        parts = text.split("[MASK]")
+        if self.mask_token is not None and self.mask_token.lstrip:  # it stands for a word with its space
+            parts = [*(part.rstrip() for part in parts[:-1]), parts[-1]]
+        if self.mask_token is not None and self.mask_token.rstrip:
+            parts = [parts[0], *(part.lstrip() for part in parts[1:])]
+        first, *rest = (self.encode(part) if part else [] for part in parts)
+        return [*first, *(token for ids in rest for token in (self.mask, *ids))]
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """The token ids of many texts, without special ones, computed on all cores."""
@@ -171,8 +184,7 @@ def framed(vocab: Vocabulary, ids: Sequence[int], length: int, truncate: bool, t
         if not truncate:
             short = text if len(text) < 60 else f"{text[:57]}..."
             raise ValueError(
-                f"{short!r} has {len(ids) + extra} tokens, more than data.length={length}; raise data.length (and "
-                "the model's), or cut texts with --config.data.truncate=True"
+                f"{short!r} has {len(ids) + extra} tokens, and the model takes data.length={length}; shorten it"
             )
         ids = ids[: length - extra]
     first = [vocab.begin] if vocab.begin >= 0 else []

@@ -51,7 +51,7 @@ def to_file(path: Path) -> Iterator[None]:
     if jax.process_index() > 0:
         yield
         return
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(FORMAT)
     former_level, former_raise = LOGGER.level, logging.raiseExceptions
     LOGGER.setLevel(logging.INFO)

@@ -35,6 +35,8 @@ def image_spec(
         raise UserError(
             f"config.data.mean={mean} and config.data.std={std} must have one number for each of {channels} channels"
         )
+    if channels not in (1, 3):
+        raise UserError(f"config.data.channels={channels} is neither 3 (RGB) nor 1 (grey)")
     if min(std) <= 0:
         raise UserError(f"config.data.std={std} must be above 0")
     return ImageSpec(size, channels, mean, std)

@@ -1,5 +1,6 @@
 """Labelled texts or pairs of texts."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -65,16 +66,29 @@ class Encoded:
         return self.source.name(i)
 
 
-def encode_pair(vocab: Vocabulary, texts: tuple[str, ...], length: int, truncate: bool) -> dict[str, np.ndarray]:
+def encode_pair(
+    vocab: Vocabulary,
+    texts: tuple[str, ...],
+    length: int,
+    truncate: bool,
+    encode: Callable[[str], list[int]] | None = None,
+) -> dict[str, np.ndarray]:
     """The rows of a text or a pair of texts, "tokens" and "segments", each [L] int32.
 
     The tokens are begin, text, end and, for a pair, the second text and another end. They belong to segment 0, or to
     segment 1 from the second text on; the padding belongs to segment 0.
 
+    Args:
+        vocab: the vocabulary.
+        texts: a text, or two.
+        length: number of tokens L.
+        truncate: the longer text is cut until both fit.
+        encode: function from a text to its tokens; None = that of the vocabulary.
+
     Raises:
         ValueError: the texts are too long and must not be cut.
     """
-    parts = [vocab.encode(text) for text in texts]
+    parts = [(encode or vocab.encode)(text) for text in texts]
     budget = length - 1 - len(parts)
     while sum(map(len, parts)) > budget:
         if not truncate:

@@ -38,7 +38,7 @@ def open_texts(
     return TEXTS[name](path=path, train=train, test=test, test_fraction=test_fraction)
 
 
-def passages(*, length: int, sentence_pairs: bool = True) -> tuple[int, bool]:
+def passages(*, length: int, sentence_pairs: bool = True, newlines: bool = True) -> tuple[int, bool, bool]:
     """The layout of an example.
 
     Args:
@@ -46,17 +46,19 @@ def passages(*, length: int, sentence_pairs: bool = True) -> tuple[int, bool]:
         sentence_pairs: an example is begin, passage, end, second passage, end; in half of the examples the second
             passage follows the first, in the others it is from elsewhere (arXiv:1810.04805, appendix A.2). False = an
             example is one passage.
+        newlines: if an example is one passage, lines keep their indentation and end with a newline; False = they are
+            joined, as prose.
 
     Raises:
         ValueError: ``length`` is too short for any passage.
     """
     if length < 8:
         raise ValueError(f"length={length} is too short for a passage; choose at least 8")
-    return length, sentence_pairs
+    return length, sentence_pairs, newlines and not sentence_pairs
 
 
 class Starts:
-    """The examples of a text; each line begins one."""
+    """The examples of a text; each line, or each piece of a long line, begins one."""
 
     def __init__(self, lines: Any):
         self.lines, self.class_names, self.labels = lines, (), None
@@ -81,22 +83,23 @@ class Passages:
         vocab: vocabulary that encodes them.
         length: number of tokens L of an example.
         pairs: an example has two passages.
+        newlines: lines keep their indentation and end with a newline.
         random: draw from the given rng; False = for tests, draws depend on the line alone.
     """
 
-    def __init__(self, lines: Any, vocab: Vocabulary, length: int, pairs: bool, random: bool):
+    def __init__(self, lines: Any, vocab: Vocabulary, length: int, pairs: bool, newlines: bool, random: bool):
         self.lines, self.vocab, self.length, self.pairs = lines, vocab, length, pairs
-        self.random = random
+        self.newlines, self.random = newlines, random
 
     def __call__(self, example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         line = int(example["line"])
         rng = rng if self.random else np.random.default_rng(line)
         if not self.pairs:
-            return self._single(line)
+            return self._single(line, rng)
         budget = self.length - 3
         parts = self._around(line, budget)
         if len(parts) == 1 and len(parts[0]) > 1:  # a paragraph or a document of one line is cut at a random place
-            ids = parts[0][:budget]
+            ids = _window(parts[0], budget, rng)
             middle = int(rng.integers(1, len(ids)))
             parts = [ids[:middle], ids[middle:]]
         cut = int(rng.integers(1, len(parts))) if len(parts) > 1 else 1
@@ -111,9 +114,12 @@ class Passages:
         segments = [0] * (len(first) + 2) + [1] * (len(second) + 1)
         return self._filled(ids, segments, elsewhere)
 
-    def _single(self, line: int) -> dict[str, np.ndarray]:
+    def _single(self, line: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """A passage of begin, the lines from ``line`` on and, if the document ends before it is full, end."""
         parts = self._forward(line, self.length - 1)
+        if len(parts[0]) > self.length - 1:
+            ids = [self.vocab.begin, *_window(parts[0], self.length - 1, rng)]
+            return self._filled(ids, [0] * len(ids), False)
         ids = [self.vocab.begin, *_joined(parts)]
         last = line + len(parts) - 1
         over = last + 1 == len(self.lines) or self.lines.document[last + 1] != self.lines.document[line]
@@ -130,7 +136,7 @@ class Passages:
         parts, total = [], 0
         document = self.lines.document[line]
         while line < len(self.lines) and self.lines.document[line] == document and total < budget:
-            parts.append(self.vocab.encode(self.lines[line]))
+            parts.append(self.vocab.encode(self.lines.raw(line) if self.newlines else self.lines[line]))
             total, line = total + len(parts[-1]), line + 1
         return parts
 
@@ -151,6 +157,14 @@ class Passages:
             if self.lines.document[candidate] != self.lines.document[line]:
                 break
         return candidate
+
+
+def _window(ids: list[int], size: int, rng: np.random.Generator) -> list[int]:
+    """``size`` consecutive tokens, from a random place on; all tokens if there are not more."""
+    if len(ids) <= size:
+        return ids
+    start = int(rng.integers(len(ids) - size + 1))
+    return ids[start : start + size]
 
 
 def _joined(parts: list[list[int]]) -> list[int]:
@@ -189,7 +203,7 @@ def text_spec(vocab: Vocabulary, length: int, pairs: bool = False, truncate: boo
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
     """The reader of passages; see `vitax.pipelines.pipeline.Kind`."""
-    length, pairs = take(passages)
+    length, pairs, _ = take(passages)
     vocab = from_json(record["tokenizer"])
     spec = text_spec(vocab, length, pairs)
     row = np.full(length, vocab.pad, np.int32)
@@ -203,12 +217,15 @@ def open_text(take: Take) -> Pipeline:
     Raises:
         UserError: a split has no text.
     """
-    length, pairs = take(passages)
+    length, pairs, newlines = take(passages)
     splits: Any = take(open_texts)  # whose sources hold lines, not examples
+    # A token has some four bytes: a line that is longer than an example begins several of them.
+    splits = splits._replace(train=splits.train.in_pieces(4 * length), test=splits.test.in_pieces(4 * length))
 
     def texts() -> Iterator[str]:
         stride = max(1, len(splits.train) // LEARN_FROM)
-        return (splits.train[i] for i in range(0, len(splits.train), stride))
+        line = splits.train.raw if newlines else splits.train.__getitem__
+        return (line(i) for i in range(0, len(splits.train), stride))
 
     for split, lines in (("training", splits.train), ("test", splits.test)):
         if not len(lines):
@@ -216,7 +233,8 @@ def open_text(take: Take) -> Pipeline:
     vocab = take(vocabulary, texts)
     reader = read(take, {"class_names": [], "tokenizer": vocab.to_json()})
     transforms = [
-        Passages(lines, vocab, length, pairs, random) for lines, random in ((splits.train, True), (splits.test, False))
+        Passages(lines, vocab, length, pairs, newlines, random)
+        for lines, random in ((splits.train, True), (splits.test, False))
     ]
     return Pipeline(
         Splits(Starts(splits.train), Starts(splits.test), splits.origin),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vitax.data.decode import EXTENSIONS, decode_image, find_images, to_array, write_png
+from vitax.data.decode import KNOWN, decode_image, find_images, to_array, write_png
 from vitax.errors import UserError
 from vitax.pipelines import Pipeline
 from vitax.prediction.trained import TrainedRun, predictions
@@ -32,7 +32,7 @@ def image_files(given: Sequence[str]) -> list[str]:
         else:
             raise UserError(f"{name} does not exist")
     if not files:
-        raise UserError(f"no images in {', '.join(given)} ({' '.join(EXTENSIONS)})")
+        raise UserError(f"no images in {', '.join(given)} ({KNOWN})")
     return files
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vitax.data.textfile import read_text
 from vitax.data.tokens import framed, from_json
 from vitax.errors import UserError
 from vitax.pipelines import Pipeline
@@ -20,7 +21,7 @@ Encode = Callable[[str], dict[str, np.ndarray]]  # from a line to an example; ra
 
 
 def lines_of(files: Sequence[str]) -> Iterator[str]:
-    """The lines of text files, in order; without files, the lines of stdin as they arrive. Empty lines are left out.
+    """The lines of text files, in order, empty ones too; without files, the lines of stdin as they arrive.
 
     Raises:
         UserError: a file or stdin cannot be read.
@@ -29,20 +30,19 @@ def lines_of(files: Sequence[str]) -> Iterator[str]:
         print("reading lines from stdin", file=sys.stderr)
         try:
             stream = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig")
-            yield from (line.strip() for line in stream if line.strip())
+            yield from (line.strip() for line in stream)
         except UnicodeDecodeError as error:
             raise UserError(f"stdin is not UTF-8 text: {error}") from error
     for name in files:
-        try:
-            text = Path(name).read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{name} cannot be read as UTF-8 text: {error}") from error
-        yield from (line.strip() for line in text.split("\n") if line.strip())
+        yield from (line.strip() for line in read_text(name).removesuffix("\n").split("\n"))
 
 
 def encoded(lines: Iterable[str], encode: Encode) -> Iterator[tuple[str, Any]]:
-    """(line, example) for each line, or (line, error) if the line cannot be encoded."""
+    """(line, example) for each line, or (line, error) if the line is empty or cannot be encoded."""
     for line in lines:
+        if not line:
+            yield line, ValueError("the line is empty")
+            continue
         try:
             yield line, encode(line)
         except ValueError as error:
@@ -52,9 +52,10 @@ def encoded(lines: Iterable[str], encode: Encode) -> Iterator[tuple[str, Any]]:
 def translate(run: TrainedRun, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
     """Translations of lines: {"source", "translation"} for each."""
     vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.spec.length
+    truncate = bool(run.config.get("data", {}).get("truncate"))
 
     def encode(line: str) -> dict[str, np.ndarray]:
-        source = framed(vocab, vocab.encode(line), length, False, line, vocab.pad)
+        source = framed(vocab, vocab.encode(line), length, truncate, line, vocab.pad)
         return {**run.reader.blank, "source": source}
 
     for line, error, row in predictions(run, encoded(lines, encode)):
@@ -87,10 +88,9 @@ def masked_text(run: TrainedRun) -> Encode:
         ValueError: (in the returned function) the line has no ``[MASK]``, or is too long.
     """
     vocab, length = from_json(run.reader.record["tokenizer"]), run.reader.spec.length
-    mark = vocab.token(vocab.mask)
 
     def encode(line: str) -> dict[str, np.ndarray]:
-        row = encode_pair(vocab, (line.replace("[MASK]", mark),), length, truncate=False)
+        row = encode_pair(vocab, (line,), length, truncate=False, encode=vocab.encode_masked)
         if vocab.mask not in row["tokens"]:
             raise ValueError("there is no [MASK] to fill in")
         return {**run.reader.blank, **row}

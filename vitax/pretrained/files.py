@@ -17,6 +17,7 @@ import safetensors.numpy
 from vitax.errors import UserError
 from vitax.pretrained.pickles import MAX_DEPTH, Inert, Record, Refused
 from vitax.pretrained.torch_file import read_torch
+from vitax.sniff import seems
 
 Tensors = dict[str, np.ndarray]
 
@@ -128,32 +129,15 @@ def _read(path: Path, entry: str) -> Contents:
         start = file.read(256)
     if path.suffix == ".npz":
         if start[:2] != b"PK":
-            raise Refused(f"it is not an .npz file, which would be a zip file{_seen(start)}")
+            raise Refused(f"it is not an .npz file, which would be a zip file{seems(start)}")
         return Contents(_read_npz(path))
     if path.suffix == ".safetensors":
-        if told := _seen(start):
+        if told := seems(start):
             raise Refused(f"it is not a .safetensors file{told}")
         return Contents(_read_safetensors(path))
     if start[:2] == b"PK" or start[:1] == b"\x80":
         return flatten(read_torch(path), entry)
-    raise Refused(f"it is no file of PyTorch, .npz or .safetensors{_seen(start)}")
-
-
-def _seen(start: bytes) -> str:
-    """What a file seems to be that does not hold weights, from its first bytes; "" = unknown."""
-    text = start.lstrip().lower()
-    for prefix, kind in (
-        (b"version https://git-lfs", "a pointer of Git LFS: fetch the file itself with git lfs pull"),
-        (b"<!doctype", "a web page: the download has failed"),
-        (b"<html", "a web page: the download has failed"),
-        (b"<?xml", "an XML text: the download has failed"),
-        (b"\x89hdf", "an HDF5 file, as Keras writes: convert it"),
-        (b"\x1f\x8b", "a compressed file: unpack it with gunzip"),
-        (b'{"', "a JSON text"),
-    ):
-        if text.startswith(prefix):
-            return f"; it is {kind}"
-    return "" if start else "; it is empty"
+    raise Refused(f"it is no file of PyTorch, .npz or .safetensors{seems(start)}")
 
 
 def _read_npz(path: Path) -> Tensors:

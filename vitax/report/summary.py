@@ -13,6 +13,7 @@ from vitax.monitoring.log import one_line, say
 from vitax.monitoring.progress import duration
 from vitax.prediction import predictor_of
 from vitax.training.checkpoint import Checkpoints
+from vitax.training.read_back import measured
 from vitax.training.session import Outcome
 
 
@@ -24,11 +25,11 @@ def finish(run: Run, path: Path, checkpoints: Checkpoints, outcome: Outcome) -> 
     """
     step, results = int(outcome.state.step), outcome.results
     best = checkpoints.best()
-    best_value = checkpoints.meta(best)["metrics"][run.evals.best] if best is not None else None
+    name, best_value = measured(checkpoints.meta(best)["metrics"] if best is not None else {}, run.evals.best)
     summary = {
         "step": step,
         "metrics": results,
-        "best": {"step": best, "metric": run.evals.best, "value": best_value},
+        "best": {"step": best, "metric": name, "value": best_value},
         "seconds": round(outcome.seconds, 1),
         "parameters": sum(x.size for x in jax.tree.leaves(run.shapes.params)),
         "examples": {
@@ -46,7 +47,8 @@ def finish(run: Run, path: Path, checkpoints: Checkpoints, outcome: Outcome) -> 
     checkpoints.close()
     say(f"\ndone: {step:,} steps in {duration(outcome.seconds)}; {one_line(results)}")
     if best is not None:
-        say(f"best: {run.evals.best} {best_value:.4f} at step {best:,}")
+        shared = "" if run.final else " (chosen by the split that it is measured on)"
+        say(f"best: {name} {best_value:.4f} at step {best:,}{shared}")
     say(f"all of it lies in {path}: config.json metrics.jsonl summary.json checkpoints/ tensorboard/ log.txt")
     folder = shlex.quote(str(path))
     say(f"continue  python -m vitax.main --workdir={folder}    (all {step:,} steps are done)")

@@ -5,7 +5,7 @@ from pathlib import Path
 import jax
 
 from vitax import rundir
-from vitax.build import Run, build
+from vitax.build import Run, build, evaluated_pipeline
 from vitax.config import differences, from_json, to_json
 from vitax.errors import UserError
 from vitax.monitoring.log import LOGGER, say
@@ -25,10 +25,11 @@ def evaluate_run(config: Config, path: Path, which: str = "best") -> dict[str, f
     Raises:
         UserError: the run or the checkpoint does not exist, or the data do not fit the run.
     """
-    saved, run = open_saved(path), build(config, path)
+    saved = open_saved(path)
+    run = build(config, path, evaluated_pipeline(config, rundir.read_config(path), saved.meta))
     variables = saved.variables(which, run.mesh, {"params": run.shapes.params, **run.shapes.collections})
     _check_data(saved, run)
-    results = evaluate_all(run.evaluators, variables.plain, variables.averaged)
+    results = evaluate_all({**run.evaluators, **run.final}, variables.plain, variables.averaged)
     say(f"step {variables.step:,} of {path} on {run.pipeline.splits.origin}")
     for name, value in results.items():
         say(f"{name}  {value:.4f}")

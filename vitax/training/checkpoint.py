@@ -19,7 +19,7 @@ from vitax.errors import UserError
 from vitax.mesh import all_hosts
 from vitax.training.damage import Damaged, digest, fault, reason, whole
 from vitax.training.fingerprint import fingerprints, mismatches
-from vitax.training.read_back import ARRAYS, DIGEST, Alias, best_of, read_arrays, read_back, read_meta
+from vitax.training.read_back import ARRAYS, DIGEST, Alias, best_of, measured, read_arrays, read_back, read_meta
 from vitax.training.step import TrainState
 
 LOGGER = logging.getLogger("vitax")
@@ -76,7 +76,7 @@ class Checkpoints:
 
     def improves(self, metrics: Mapping[str, float]) -> bool:
         """True if these metrics are better than those of all checkpoints."""
-        value = metrics.get(self.best_metric)
+        _, value = measured(metrics, self.best_metric)
         return best_of({**self.values, -1: value}, self.mode) == -1 and value not in self.values.values()
 
     def _open(self) -> ocp.CheckpointManager:
@@ -106,7 +106,7 @@ class Checkpoints:
         # A copy, because it is written in the background and the caller may change its own objects meanwhile.
         record: dict[str, Any] = json.loads(json.dumps({**meta, ARRAYS: fingerprints(arrays)}))
         record[DIGEST] = digest(record)
-        self.values[step] = record["metrics"].get(self.best_metric)
+        _, self.values[step] = measured(record["metrics"], self.best_metric)
         items = ocp.args.Composite(state=ocp.args.PyTreeSave(arrays), meta=ocp.args.JsonSave(record))
         if self._all_try(lambda: self.manager.save(step, args=items, force=True)):
             self.unread = step, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arrays)
@@ -203,7 +203,7 @@ class Checkpoints:
         values = {}
         for step in self.steps():
             try:
-                values[step] = self.meta(step)["metrics"].get(self.best_metric)
+                _, values[step] = measured(self.meta(step)["metrics"], self.best_metric)
             except Damaged as error:
                 LOGGER.warning("%s; the best checkpoint is chosen among the others", error)
         return values

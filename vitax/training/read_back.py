@@ -46,6 +46,18 @@ class Alias:
             self.temporary = None
 
 
+def measured(metrics: Mapping[str, float], best: str) -> tuple[str, float | None]:
+    """Name and value of the metric by which the best checkpoint is chosen: of the validation split, if there is one.
+
+    Args:
+        metrics: results of an evaluation.
+        best: the metric of the test split, such as "test/accuracy".
+    """
+    of_validation = f"val{best.removeprefix('test')}" if best.startswith("test") else best
+    name = of_validation if of_validation in metrics else best
+    return name, metrics.get(name)
+
+
 def read_meta(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
     """The description in a checkpoint.
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -34,10 +35,8 @@ class Plan(NamedTuple):
     Attributes:
         total: length of the run.
         log_every: interval of log lines; 0 = never.
-        eval_every: interval of evaluations; 0 = only at the end.
-        save_every: interval of checkpoints; 0 = only at the end.
-        profile_at: step at which the profiler trace begins; 0 = never.
-        profile_steps: length of the trace.
+        eval_every, save_every: intervals of evaluations and of checkpoints; 0 = only at the end.
+        profile_at, profile_steps: step at which the profiler trace begins, 0 = never, and its length.
     """
 
     total: int
@@ -75,7 +74,7 @@ class Inputs(NamedTuple):
 
     Attributes:
         feed: training batches.
-        evaluators: {split: evaluator}.
+        evaluators, final: {split: evaluator}; the final ones run once, at the end.
         schedule: step -> learning rate, for the log.
         unit: name of the examples in the log, such as "images".
         identity: description of the data; a checkpoint made with other data is rejected.
@@ -94,14 +93,14 @@ class Inputs(NamedTuple):
     interrupting: Callable[[], AbstractContextManager] = contextlib.nullcontext
     start_from: Variables | None = None
     skip: bool = False
+    final: Mapping[str, Evaluator] = MappingProxyType({})
 
 
 class Outcome(NamedTuple):
     """The outcome of a run.
 
     Attributes:
-        state: the last state.
-        results: the last value of each evaluated metric.
+        state, results: the last state, and the last value of each evaluated metric.
         seconds: time spent so far, earlier starts included.
         done: whether all steps and the last evaluation are done; otherwise the run was stopped, and is saved.
     """
@@ -227,7 +226,8 @@ class Session:
         variables, averages = self.state.variables, self.state.ema_variables
         try:
             with self.inputs.interrupting():
-                measured = evaluate_all(self.inputs.evaluators, variables, averages)
+                final = self.inputs.final if step == self.plan.total else {}
+                measured = evaluate_all({**self.inputs.evaluators, **final}, variables, averages)
         except Stopped:
             self.stopping = True
             return
@@ -276,7 +276,7 @@ class Session:
 def _begin(
     compiled: Compiled, inputs: Inputs, mesh: Mesh, checkpoints: Checkpoints
 ) -> tuple[int, TrainState, dict[str, Any]]:
-    """The step to start from, the state at that step, and the description that `Session.save` saved with it."""
+    """The step to start from, the state at that step, and the description that was saved with it."""
     requested = compiled.abstract_state._asdict()
     newest = checkpoints.newest(lambda step: checkpoints.restore(step, requested))
     if newest is None:
