@@ -51,7 +51,7 @@ ALLOWED = {
     "pretrained": ("models", "nn", "errors", "config", "sniff"),
     "pretrained.__main__": ("models", "errors", "cli", "pretrained"),
     "build": None,  # None: everything below it, see `test_rooms_have_floors`
-    "reading": ("build", "config", "pipelines", "schema", "sections", "tasks"),
+    "reading": ("build", "config", "data", "pipelines", "schema", "sections", "tasks"),
     "runs": None,
     "explain": ("nn",),
     "explain.__main__": None,

@@ -234,3 +234,11 @@ def test_a_run_that_waits_for_its_data_says_so_once(tmp_path, caplog, monkeypatc
     told = [one for one in caplog.messages if "have waited for data" in one]
     assert len(told) == 1
     assert "step 9" in told[0]  # the first line is not counted, and one window is too short
+
+
+def test_a_skipped_step_takes_its_time_in_the_schedule(tmp_path):
+    """The learning rate that is used is the one that is logged: both count all steps."""
+    rates = optax.scale_by_schedule(lambda n: -0.01 * (n + 1))
+    plain = run(tmp_path / "plain", PLAN, optimizer=rates)
+    skipping = run(tmp_path / "skipping", PLAN, optimizer=rates, task=line(7), skip=True)
+    assert int(skipping.state.opt_state.count) == int(plain.state.opt_state.count) == PLAN.total

@@ -6,8 +6,9 @@ import optax
 import pytest
 
 from vitax.errors import UserError
+from vitax.models import MODELS, variable_shapes
 from vitax.models.vit import ViT
-from vitax.training import optim
+from vitax.training import optim, schedule
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -35,6 +36,59 @@ def test_layer_factors_number_layers_as_mae_does(params):
     assert factors["block0/mlp/dense1/kernel"] == 0.5**2
     assert factors["block1/norm1/scale"] == 0.5
     assert factors["norm/scale"] == factors["head/kernel"] == 1.0
+
+
+TOWERS = {
+    "clip": (
+        dict(image_width=32, image_depth=3, image_heads=2, image_mlp_width=32, patch_size=8),
+        {"image/patch_embed": 4, "image/norm_first": 4, "image/block0": 3, "image/block2": 1, "image/norm/": 0}
+        | {"text/word_embed": 3, "text/pos_embed": 3, "text/block0": 2, "text/block1": 1, "text/projection": 0},
+    ),
+    "clip resnet": (
+        dict(image_tower="resnet", image_width=16, image_depths=(1, 2, 1, 1), image_heads=8),
+        {"image/conv1": 6, "image/norm1": 6, "image/stage0_block0": 5, "image/stage1_block0": 4}
+        | {"image/stage1_block1": 3, "image/stage3_block0": 1, "image/pos_embed": 0, "image/pool": 0},
+    ),
+    "mae": (
+        dict(patch_size=8, width=32, depth=2, num_heads=2, decoder_width=16, decoder_depth=2, decoder_num_heads=2),
+        {"encoder/patch_embed": 6, "encoder/block0": 5, "encoder/block1": 4, "encoder/norm": 4}
+        | {"decoder/embed": 3, "decoder/mask_token": 3, "decoder/block0": 2, "decoder/block1": 1, "decoder/pred": 0},
+    ),
+    "swinir": (
+        dict(width=16, depths=(2, 2), num_heads=(2, 2)),
+        {"conv_first": 5, "patch_norm": 5, "group0/block0": 4, "group0/block1": 3, "group0/conv": 3}
+        | {"group1/block0": 2, "group1/block1": 1, "norm/": 0, "conv_last": 0},
+    ),
+    "transformer": (
+        dict(width=16, encoder_depth=2, decoder_depth=2, num_heads=2, vocab_size=30),
+        {"word_embed": 5, "encoder/block0": 4, "encoder/block1": 3, "decoder/block0": 2, "decoder/block1": 1},
+    ),
+    "bert": (
+        dict(width=16, depth=2, num_heads=2, vocab_size=30),
+        {"embed/word": 3, "embed/norm": 3, "block0": 2, "block1": 1, "heads/": 0},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TOWERS)
+def test_layers_of_nested_models_are_numbered_within_their_tower(name):
+    """By the updates themselves: with the decay they are smaller by a power of it than without."""
+    fields, layers = TOWERS[name]
+    family = name.split()[0]
+    sizes = dict(image_size=(32, 32)) if family in ("clip", "mae") else {}
+    text = dict(text_width=32, text_depth=2, text_heads=2, vocab_size=50, context_length=8, out_width=16)
+    model = MODELS[family].module(**sizes, **(text if family == "clip" else {}), **fields)
+    shapes = variable_shapes(model, family, 3)["params"]
+    params = jax.tree.map(lambda x: jnp.ones(x.shape), shapes)
+    plain, decayed = (
+        named(one_update(optim.make_optimizer(params, lambda step: 0.1, name="sgd", layer_decay=decay), params)[1])
+        for decay in (1.0, 0.5)
+    )
+    for start, power in layers.items():
+        chosen = [path for path in plain if path.startswith(start)]
+        assert chosen, start
+        for path in chosen:
+            np.testing.assert_allclose(decayed[path], plain[path] * 0.5**power, rtol=1e-5, err_msg=path)
 
 
 def test_patterns_that_match_nothing_or_are_none_are_refused(params):
@@ -116,8 +170,8 @@ def test_factors_multiply_and_survive_freezing(params):
 
 
 def values(kind, steps, **arguments):
-    schedule = optim.make_schedule(kind, **arguments)
-    return [float(schedule(step)) for step in steps]
+    curve = schedule.make_schedule(kind, **arguments)
+    return [float(curve(step)) for step in steps]
 
 
 def test_schedules_by_hand():
@@ -134,24 +188,24 @@ def test_schedules_by_hand():
 
 def test_bad_schedules_are_refused():
     with pytest.raises(UserError, match=r"takes 20 of 10 steps.*optim\.warmup"):
-        optim.make_schedule("cosine", 1.0, 10, 20)
+        schedule.make_schedule("cosine", 1.0, 10, 20)
     with pytest.raises(UserError, match="'cosin' is unknown"):
-        optim.make_schedule("cosin", 1.0, 10, 2)
+        schedule.make_schedule("cosin", 1.0, 10, 2)
     with pytest.raises(UserError, match="'square' is unknown"):
-        optim.scaled_learning_rate(1.0, "square", 512)
+        schedule.scaled_learning_rate(1.0, "square", 512)
 
 
 def test_learning_rate_scales_by_its_rule():
-    assert optim.scaled_learning_rate(1e-4, "linear", 4096) == pytest.approx(1.6e-3)
-    assert optim.scaled_learning_rate(1e-4, "sqrt", 4096) == pytest.approx(4e-4)
-    assert optim.scaled_learning_rate(1e-4, "none", 4096) == pytest.approx(1e-4)
+    assert schedule.scaled_learning_rate(1e-4, "linear", 4096) == pytest.approx(1.6e-3)
+    assert schedule.scaled_learning_rate(1e-4, "sqrt", 4096) == pytest.approx(4e-4)
+    assert schedule.scaled_learning_rate(1e-4, "none", 4096) == pytest.approx(1e-4)
 
 
 def test_steps_halve_the_rate_at_shares_of_the_run():
-    curve = optim.make_schedule("step", 1.0, 100, 0, milestones=(0.5, 0.8))
+    curve = schedule.make_schedule("step", 1.0, 100, 0, milestones=(0.5, 0.8))
     assert [float(curve(jnp.int32(n))) for n in (0, 49, 50, 79, 80, 99)] == [1, 1, 0.5, 0.5, 0.25, 0.25]
     for bad in ((), (50.0, 80.0), (0.8, 0.5)):
         with pytest.raises(UserError, match="needs ascending shares of the run"):
-            optim.make_schedule("step", 1.0, 100, 0, milestones=bad)
+            schedule.make_schedule("step", 1.0, 100, 0, milestones=bad)
     with pytest.raises(UserError, match="needs ascending shares"):
-        optim.make_schedule("cosine", 1.0, 100, 0, milestones=(0.5,))
+        schedule.make_schedule("cosine", 1.0, 100, 0, milestones=(0.5,))

@@ -126,8 +126,10 @@ def test_tars_are_read_in_order_within_a_window_and_resume(tmp_path):
     vocab = from_json(pipeline.reader.record["tokenizer"])
     assert [vocab.decode(row[1:]) for row in batches[0]["tokens"]] == [f"picture number {i}" for i in order[0]]
     write_tar(tmp_path / "3.tar", [("x.png", jpeg(1)), ("y.png", jpeg(1)), ("y.txt", b"y")])
-    with pytest.raises(UserError, match="1 images without a caption.*x.jpg"):
-        opened("captions", **data)
+    lone = opened("captions", **data).splits.test.source
+    assert lone.keys[-2:] == ["x", "y"]
+    with pytest.raises(ValueError, match="an image without a caption"):  # which counts as a broken one
+        lone[len(lone) - 2]
     (tmp_path / "3.tar").write_bytes(b"no tar")
     with pytest.raises(UserError, match="3.tar cannot be read as a tar file"):
         opened("captions", **data)
@@ -435,3 +437,123 @@ def test_pieces_of_jpeg_begin_anywhere_in_its_blocks(tmp_path, rng):
     assert batch["damaged"].shape == batch["image"].shape == (60, 16, 16, 3)
     edges = np.abs(np.diff(batch["damaged"].mean(-1), axis=2)).mean((0, 1))
     assert edges.max() < 2 * edges.mean()  # blocks that always begin at 0 would stand out at 8
+
+
+def test_tars_with_dots_lone_members_and_a_truncated_end(tmp_path, caplog):
+    from collections import Counter
+
+    from vitax.data.captions import CaptionedTars, members
+
+    write_tar(
+        tmp_path / "a.tar",
+        [("photo.1.png", jpeg(1)), ("photo.1.txt", b"one"), ("b.png", jpeg(2)), ("b.txt", b"two")]
+        + [("b.seg.png", jpeg(3)), ("b.json", b"{}"), ("c.txt", "caf\u00e9".encode("latin-1")), ("c.png", jpeg(4))],
+    )
+    aside = Counter()
+    found = members(str(tmp_path / "a.tar"), aside)
+    assert {key: sorted(parts) for key, parts in found.items()} == {
+        "photo.1": ["caption", "image"],
+        "b": ["caption", "image"],
+        "c": ["caption", "image"],
+    }
+    assert aside == {".png": 1, ".json": 1}
+    source = CaptionedTars([str(tmp_path / "a.tar")], 3)
+    with pytest.raises(ValueError, match="its caption is not UTF-8 text"):
+        source[source.keys.index("c")]
+    assert source[source.keys.index("photo.1")]["caption"] == "one"
+    whole = (tmp_path / "a.tar").read_bytes()
+    at = found["c"]["image"][0]
+    (tmp_path / "a.tar").write_bytes(whole[: at + 9])
+    cut = CaptionedTars([str(tmp_path / "a.tar")], 3)
+    assert "is truncated" in caplog.text
+    with pytest.raises(ValueError, match="an image without a caption|a caption without an image"):
+        cut[cut.keys.index("c")]
+
+
+def test_rows_of_jsonl_may_have_keys_in_any_order_and_further_ones(tmp_path):
+    rows = [
+        '{"text": " one ", "label": 1, "extra": null}',
+        '{"label": "1 ", "text": "two"}',
+        '{"text": "three", "label": 2.0, "more": [1]}',
+        '{"text": "four", "label": 2}',
+    ] * 3
+    (tmp_path / "t.jsonl").write_text("\n".join(rows))
+    pipeline = opened("sentences", name="table", path=str(tmp_path / "t.jsonl"), length=16, vocab_size=300)
+    assert pipeline.splits.train.class_names == ("1", "2")
+    for bad, message in (
+        ('{"text": ["a"], "label": 1}', r"row 13 has \[.a.\] in the column 'text', where a text belongs"),
+        ('{"text": NaN, "label": 1}', "row 13 has NaN in the column 'text'"),
+        ('{"text": "a", "label": null}', "row 13 has null in the column 'label', where a label belongs"),
+        ('{"label": 1}', "row 13 has null in the column 'text'"),
+    ):
+        (tmp_path / "t.jsonl").write_text("\n".join([*rows, bad]))
+        with pytest.raises(UserError, match=message):
+            opened("sentences", name="table", path=str(tmp_path / "t.jsonl"), length=16, vocab_size=300)
+
+
+def test_every_token_of_a_long_line_is_in_reach(tmp_path):
+    """A paragraph a line: examples begin inside of it, and none reads the line whole."""
+    words = [f"w{i:04d}" for i in range(600)]
+    (tmp_path / "t.txt").write_text(" ".join(words[:400]) + "\n\n" + " ".join(words[400:]) + "\n\nlast line\n")
+    data = dict(name="text", path=str(tmp_path / "t.txt"), length=24, vocab_size=400, test_fraction=0.3)
+    pipeline = opened("texts", **data, sentence_pairs=False)
+    vocab = from_json(pipeline.reader.record["tokenizer"])
+    seen = set()
+    for _ in range(25):  # epochs
+        for transform, split in (
+            (pipeline.augment, pipeline.splits.train),
+            (pipeline.reader.transform, pipeline.splits.test),
+        ):
+            for i in range(len(split)):
+                row = transform(split[i], np.random.default_rng(len(seen) + i))["tokens"]
+                seen |= set(vocab.tokenizer.decode(row.tolist(), skip_special_tokens=True).split())
+    assert set(words) <= seen
+    longest = max(len(pipeline.splits.train.lines[i]) for i in range(len(pipeline.splits.train)))
+    assert longest <= 4 * 24
+
+
+def test_a_language_model_keeps_newlines_and_indentation(tmp_path):
+    code = "def f(x):\n    return x\n\ndef g():\n    pass\n"
+    (tmp_path / "t.txt").write_text(code)
+    data = dict(name="text", path=str(tmp_path / "t.txt"), length=40, vocab_size=300, test_fraction=0.5)
+    for newlines, expected in ((True, "    return x\n"), (False, "def f(x): return x")):
+        pipeline = opened("texts", **data, sentence_pairs=False, newlines=newlines)
+        vocab = from_json(pipeline.reader.record["tokenizer"])
+        texts = []
+        for split in (pipeline.splits.train, pipeline.splits.test):
+            transform = pipeline.reader.transform
+            transform.lines = split.lines
+            texts += [vocab.tokenizer.decode(transform(split[i], None)["tokens"].tolist()) for i in range(len(split))]
+        assert any(expected in text for text in texts), texts
+
+
+@pytest.mark.parametrize(
+    ("template", "name", "caption"),
+    [
+        ("a photo of a {}.", "a dog", "a photo of a dog."),
+        ("a photo of a {}.", "golden_retriever", "a photo of a golden retriever."),
+        ("a photo of {}.", "a dog", "a photo of a dog."),
+        ("{} in the snow", "the_cat", "the cat in the snow"),
+        ("a photo of the {}.", "An apple", "a photo of the apple."),
+        ("a photo of a {}.", "aardvark", "a photo of a aardvark."),
+    ],
+)
+def test_captions_of_class_names(template, name, caption):
+    from vitax.pipelines.captions import caption_of
+
+    assert caption_of(template, name) == caption
+
+
+def test_special_tokens_that_a_user_types_are_text():
+    vocab = train_bpe(["a text with [SEP] in it"], 300)
+    ids = vocab.encode("a [SEP] b [PAD] c [CLS] [MASK]")
+    assert not {vocab.pad, vocab.begin, vocab.end, vocab.mask} & set(ids)
+    assert vocab.decode(ids) == "a [SEP] b [PAD] c [CLS] [MASK]"
+
+
+def test_a_pair_with_an_empty_side_is_told(tmp_path, caplog):
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.en").write_text("one\n\nthree\n")
+        (tmp_path / f"{split}.de").write_text("eins\nzwei\ndrei\n")
+    opened("bitext", name="bitext", path=str(tmp_path), length=16, vocab_size=300)
+    assert caplog.text.count("1 of 3 pairs are left out because a side is empty (line 2)") == 2

@@ -151,7 +151,7 @@ def test_nested_hidden_and_foreign_files(image_folder, rng):
                 (f / "test" / "dusk").mkdir()
                 or ((f / "test" / "night" / "00.png").rename(f / "test" / "dusk" / "0.png") and f)
             ),
-            "holds classes that .* does not: dusk",
+            "holds classes that .* does not have: 'dusk'",
         ),
     ],
 )

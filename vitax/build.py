@@ -16,7 +16,6 @@ from jax.sharding import Mesh
 
 from vitax import sections
 from vitax.config import call, did_you_mean, steps
-from vitax.data.folder import labelled_images
 from vitax.data.loader import Loader, Transform
 from vitax.data.source import Source, Splits
 from vitax.errors import UserError
@@ -29,11 +28,10 @@ from vitax.schema import Config
 from vitax.sections import Average, Evals, Logging, Saving, Top
 from vitax.tasks import TASKS, Task
 from vitax.training.evaluate import Evaluator, mean_metrics
-from vitax.training.optim import Schedule, frozen_mask, make_optimizer
+from vitax.training.optim import frozen_mask, make_optimizer
+from vitax.training.schedule import Schedule
 from vitax.training.session import Plan
 from vitax.training.step import TrainState, first_state, make_init, make_step
-
-CLASSIFIES = ("classification", "token_pruning")  # objectives whose test is a folder of labelled images
 
 
 class Run(NamedTuple):
@@ -109,16 +107,7 @@ def build(
     plan = build_plan(config, in_steps)
     curve = call(sections.schedule, "optim", config["optim"], top.batch_size, plan.total, in_steps)
     init, step, shapes = _training(config, top, task, mesh, batch, curve, ema_decay)
-    given = _given(config, top, evals, task, model, pipeline, mesh)
-    evaluations = build_evaluations(config, given)
-    _check_best(evals, task, shapes, batch, mesh, evaluations)
-    test = {"test": together(mean_metrics(task, given.test.once, mesh, top.seed), evaluations)}
-    validation = {}
-    if (held := pipeline.splits.validation) is not None:
-        split = pipeline._replace(splits=pipeline.splits._replace(test=held))
-        other = _given(config, top, evals, task, model, split, mesh)
-        means = mean_metrics(task, other.test.once, mesh, top.seed)
-        validation = {"val": together(means, build_evaluations(config, other))}
+    during, final = _evaluators(config, top, evals, task, model, pipeline, mesh, shapes, batch)
     return Run(
         mesh=mesh,
         family=config["model"]["name"],
@@ -134,8 +123,8 @@ def build(
         step=step,
         abstract_batch=batch,
         shapes=shapes,
-        evaluators=validation or test,
-        final=test if validation else {},
+        evaluators=during,
+        final=final,
         evals=evals,
         saving=saving,
         logging=call(Logging, "log", config["log"]),
@@ -157,24 +146,6 @@ def open_pipeline(config: Config, folder: Path | None = None) -> Pipeline:
     if tokenizers and config["data"].get("tokenizer") == "":
         config = {**config, "data": {**config["data"], "tokenizer": str(tokenizers[0])}}
     return kind_of(config).open(functools.partial(call_data, config))
-
-
-def evaluated_pipeline(config: Config, former: Config, record: dict[str, Any]) -> Pipeline | None:
-    """All labelled images of a folder that is evaluated in place of a run's own data; None = data as in training.
-
-    Args:
-        config: resolved config, whose config.data names the folder.
-        former: config of the run.
-        record: metadata from a checkpoint of the run, with its class names.
-    """
-    data, names = config["data"], record.get("class_names")
-    another = (data["name"], data.get("path")) != (former["data"]["name"], former["data"].get("path"))
-    if not (another and data["name"] == "folder" and names and config["task"]["name"] in CLASSIFIES):
-        return None
-    reader = read_pipeline(config, record)
-    source = call_data(config, labelled_images, names, reader.spec.channels)
-    splits = Splits(source, source, f"all images of {data['path']}")
-    return Pipeline(splits, reader.transform, reader, "images", f"{len(names):,} classes")
 
 
 def read_pipeline(config: Config, record: dict[str, Any]) -> Reader:
@@ -258,6 +229,24 @@ def _training(config: Config, top: Top, task: Task, mesh: Mesh, batch: Any, curv
     shapes = _shapes(lambda v: first_state(v, optimizer, bool(ema_decay)), mesh, variables)
     _shapes(step, mesh, shapes, batch)  # fails if the parts do not fit together, before they are compiled
     return init, step, shapes
+
+
+def _evaluators(
+    config: Config, top: Top, evals: Evals, task: Task, model: nn.Module, pipeline: Pipeline, mesh: Mesh, *example: Any
+) -> tuple[dict[str, Evaluator], dict[str, Evaluator]]:
+    """The evaluators that run during training, and those that run at its end; see `Run`."""
+
+    def of(splits: Splits) -> tuple[Evaluator, list[Evaluation]]:
+        given = _given(config, top, evals, task, model, pipeline._replace(splits=splits), mesh)
+        extra = build_evaluations(config, given)
+        return together(mean_metrics(task, given.test.once, mesh, top.seed), extra), extra
+
+    test, extra = of(pipeline.splits)
+    shapes, batch = example
+    _check_best(evals, task, shapes, batch, mesh, extra)
+    if (held := pipeline.splits.validation) is None:
+        return {"test": test}, {}
+    return {"val": of(pipeline.splits._replace(test=held))[0]}, {"test": test}
 
 
 def _given(config: Config, top: Top, evals: Evals, task: Task, model: nn.Module, pipeline: Pipeline, mesh: Mesh):

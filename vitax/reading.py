@@ -6,10 +6,14 @@ import flax.linen as nn
 
 from vitax import build
 from vitax.config import call
-from vitax.pipelines import KINDS, Reader
+from vitax.data.folder import labelled_images
+from vitax.data.source import Splits
+from vitax.pipelines import KINDS, Pipeline, Reader
 from vitax.schema import Config
 from vitax.sections import Average, Evals, Top
 from vitax.tasks import Task
+
+CLASSIFIES = ("classification", "token_pruning")  # objectives whose test is a folder of labelled images
 
 
 class Reading(NamedTuple):
@@ -88,3 +92,18 @@ def reads_images(config: Config) -> bool:
 def num_folds(config: Config) -> int:
     """The number of folds for cross-validation; 0 if there are none."""
     return config["data"].get("num_folds", 0)
+
+
+def evaluated_pipeline(config: Config, former: Config, record: dict[str, Any]) -> Pipeline | None:
+    """All labelled images of a folder that is evaluated in place of a run's own data; None = data as in training.
+
+    ``former`` is the config of the run, and ``record`` the metadata from a checkpoint of it.
+    """
+    data, names = config["data"], record.get("class_names")
+    another = (data["name"], data.get("path")) != (former["data"]["name"], former["data"].get("path"))
+    if not (another and data["name"] == "folder" and names and config["task"]["name"] in CLASSIFIES):
+        return None
+    reader = build.read_pipeline(config, record)
+    source = build.call_data(config, labelled_images, names, reader.spec.channels)
+    splits = Splits(source, source, f"all images of {data['path']}")
+    return Pipeline(splits, reader.transform, reader, "images", f"{len(names):,} classes")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from vitax.data.source import Cached, Source
 from vitax.errors import UserError
-from vitax.training.optim import Schedule, make_schedule, scaled_learning_rate
+from vitax.training.schedule import Schedule, make_schedule, scaled_learning_rate
 
 
 class Top(NamedTuple):

@@ -17,7 +17,7 @@ from vitax.data.digits import digits
 from vitax.data.folder import folder
 from vitax.data.image_files import images
 from vitax.data.photos import photos
-from vitax.data.source import Splits
+from vitax.data.source import Splits, check_classes
 from vitax.data.tfds import UnknownDataSet, tfds
 from vitax.errors import UserError
 
@@ -45,7 +45,9 @@ def open_source(
     """
     known = {**SOURCES, **others}
     try:
-        return known[name](**arguments) if name in known else tfds(name, **arguments)
+        splits = known[name](**arguments) if name in known else tfds(name, **arguments)
+        check_classes(splits)
+        return splits
     except UnknownDataSet as error:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""

@@ -37,6 +37,8 @@ def arrays(*, path: str, train: str, test: str, test_fraction: float, channels: 
             if name not in contents:
                 raise UserError(f"{path} holds the arrays {', '.join(contents)}; {name} is missing")
         images, labels = contents[f"{split}_images"], contents[f"{split}_labels"]
+        if not len(images):
+            raise UserError(f"{path}: {split}_images holds no images")
         if images.ndim != 4 or images.dtype != np.uint8 or images.shape[-1] != channels:
             raise UserError(
                 f"{path}: {split}_images is {images.dtype} {images.shape}, not uint8 (n, height, width, {channels})"

@@ -1,18 +1,22 @@
 """Images with captions: from a table of files and texts, or from tar files in the layout of WebDataset."""
 
+import logging
 import os
 import tarfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vitax.data.decode import EXTENSIONS, decode_image
+from vitax.data.decode import EXTENSIONS, decode_image, tell_aside
 from vitax.data.source import Splits
 from vitax.data.tables import has_column, read_rows, table_of, text_in
+from vitax.data.textfile import not_utf8
 from vitax.errors import UserError
 
+LOGGER = logging.getLogger("vitax")
 IMAGE_COLUMNS = ("image", "filepath", "file_name", "path")
 CAPTION_COLUMNS = ("caption", "text", "title")
 TABLE_LAYOUT = (
@@ -50,26 +54,20 @@ class CaptionedTars:
     """Pairs of an image and a caption in tar files.
 
     The headers are read once. Each pair is then read at its place in its file, so reading the pairs in order
-    (``data.shuffle_window``) reads the files from one end to the other.
+    (``data.shuffle_window``) reads the files from one end to the other. An image without a caption, a caption without
+    an image, and a pair that the end of a truncated file cuts are unreadable examples, as broken images are.
     """
 
     def __init__(self, files: Sequence[str], channels: int):
         self.files, self.channels = list(files), channels
         self.class_names, self.labels = (), None
         self.keys: list[str] = []
-        places, lone = [], []
+        places, aside = [], Counter[str]()
         for number, file in enumerate(self.files):
-            for key, parts in _members(file).items():
-                if len(parts) < 2:
-                    lone.append(f"{file}: {key}.{'txt' if 'caption' in parts else 'jpg'}")
-                    continue
-                places.append((number, *parts["image"], *parts["caption"]))
+            for key, parts in members(file, aside).items():
+                places.append((number, *parts.get("image", (-1, 0)), *parts.get("caption", (-1, 0))))
                 self.keys.append(key)
-        if lone:
-            raise UserError(
-                f"{len(lone)} images without a caption, or captions without an image: {', '.join(lone[:3])}; "
-                f"add the missing files, or remove these; {TAR_LAYOUT}"
-            )
+        tell_aside(f"{len(self.files)} tar files such as {self.files[0]}", aside)
         self.places = np.asarray(places, np.int64).reshape(-1, 5)  # tar, and offset and size of image and caption
 
     def __len__(self) -> int:
@@ -77,35 +75,86 @@ class CaptionedTars:
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         number, image, image_size, _, _ = self.places[i].tolist()
-        data = _read(self.files[number], image, image_size)
-        return {"image": decode_image(data, self.channels), "caption": self.caption(i)}
+        if image < 0:
+            raise ValueError("a caption without an image")
+        caption = self.caption(i)
+        return {"image": decode_image(_read(self.files[number], image, image_size), self.channels), "caption": caption}
 
     def name(self, i: int) -> str:
         return f"{self.files[self.places[i, 0]]}:{self.keys[i]}"
 
     def caption(self, i: int) -> str:
+        """The caption of pair i.
+
+        Raises:
+            ValueError: there is none, or it is not UTF-8 text.
+        """
         number, _, _, text, size = self.places[i].tolist()
+        if text < 0:
+            raise ValueError("an image without a caption")
         data = _read(self.files[number], text, size)
-        return data.decode("utf-8-sig", errors="replace").strip()
+        if problem := not_utf8(data):
+            raise ValueError(f"its caption {problem}")
+        return data.decode("utf-8-sig").strip()
 
 
-def _members(file: str) -> dict[str, dict[str, tuple[int, int]]]:
-    """The members of a tar file as {key: {"image" or "caption": (offset, size)}}, in the order of the file."""
-    members: dict[str, dict[str, tuple[int, int]]] = {}
+def members(file: str, aside: Counter[str]) -> dict[str, dict[str, tuple[int, int]]]:
+    """The members of a tar file as {key: {"image" or "caption": (offset, size)}}, in the order of the file.
+
+    As in WebDataset, the key ends at the first dot: "a.seg.png" is another part of the example "a". Where that gives no
+    image or caption, it ends at the last dot, so that "photo.1.jpg" and "photo.1.txt" are a pair.
+
+    Args:
+        file: path of the tar file.
+        aside: counter of the extensions of further members, to which those of this file are added.
+
+    Raises:
+        UserError: the file is not a tar file, or has two images or two captions of one key.
+    """
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    later: list[tuple[str, str, str, tuple[int, int]]] = []
+    end = os.path.getsize(file)
     try:
         with tarfile.open(file, "r:") as archive:
             for member in archive:
                 folder, name = os.path.split(member.name)
-                stem, _, extensions = name.partition(".")  # as in WebDataset, the key ends at the first dot
-                key, extension = os.path.join(folder, stem), f".{extensions.lower()}"
-                kind = "caption" if extension == ".txt" else "image" if extension in EXTENSIONS else None
-                if member.isfile() and kind and stem:
-                    if kind in members.get(key, {}):
-                        raise UserError(f"{file} holds two files of the kind {kind!r} for {key}; {TAR_LAYOUT}")
-                    members.setdefault(key, {})[kind] = (member.offset_data, member.size)
+                if not member.isfile() or name[:1] == ".":
+                    continue
+                stem, _, extensions = name.partition(".")
+                kind = _kind(f".{extensions.lower()}")
+                place = (member.offset_data, member.size)
+                if kind:
+                    _add(found, file, os.path.join(folder, stem), kind, place)
+                else:
+                    longer, extension = os.path.splitext(name)
+                    later.append((os.path.join(folder, longer), _kind(extension.lower()), extension.lower(), place))
     except (tarfile.TarError, OSError) as error:
-        raise UserError(f"{file} cannot be read as a tar file: {error}; {TAR_LAYOUT}") from error
-    return members
+        if not found and not later:
+            raise UserError(f"{file} cannot be read as a tar file: {error}; {TAR_LAYOUT}") from error
+        LOGGER.warning("%s is truncated, or damaged after %d examples: %s", file, len(found), error)
+    kinds: dict[str, set[str]] = {}
+    for key, kind, _, _ in later:
+        kinds.setdefault(key, set()).add(kind)
+    for key, kind, extension, place in later:
+        if kinds[key] >= {"image", "caption"} and kind:
+            _add(found, file, key, kind, place)
+        else:
+            aside[extension or "without extension"] += 1
+    for parts in found.values():
+        for kind in [kind for kind, (offset, size) in parts.items() if offset + size > end]:
+            LOGGER.warning("%s is truncated: it ends inside its last member", file)
+            del parts[kind]
+    return found
+
+
+def _kind(extension: str) -> str:
+    return "caption" if extension == ".txt" else "image" if extension in EXTENSIONS else ""
+
+
+def _add(found: dict[str, dict[str, tuple[int, int]]], file: str, key: str, kind: str, place: tuple[int, int]) -> None:
+    if kind in found.setdefault(key, {}):
+        raise UserError(f"{file} holds two files of the kind {kind!r} for {key}; {TAR_LAYOUT}")
+    found[key][kind] = place
 
 
 def _read(file: str, offset: int, size: int) -> bytes:

@@ -2,12 +2,14 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from vitax.data.holdout import equal_shares, stratified_folds
+from vitax.errors import UserError
 
 
 class Source(Protocol):
@@ -62,6 +64,30 @@ def identity(source: Source) -> dict[str, Any]:
     for i in range(0, len(source), max(1, len(source) // 1_000_000)):
         digest.update(os.fsencode(source.name(i)) + b"\0")
     return {"examples": len(source), "classes": list(source.class_names), "names": digest.hexdigest()}
+
+
+def check_classes(splits: Splits) -> None:
+    """Checks the classes of labelled data, whatever they come from.
+
+    Raises:
+        UserError: there is only one class, two classes have the same name, or a class has no training example.
+    """
+    names, labels = list(splits.train.class_names), splits.train.labels
+    if not names:
+        return
+    if len(names) < 2:
+        raise UserError(f"{splits.origin} has only one class, {names[0]!r}, but at least two are needed")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise UserError(f"{splits.origin} has several classes with the name {twice[0]!r}")
+    if labels is None:
+        return
+    counts = np.bincount(labels, minlength=len(names))
+    if missing := [names[k] for k in range(len(names)) if not counts[k]]:
+        more = f" and {len(missing) - 3:,} more" if len(missing) > 3 else ""
+        raise UserError(
+            f"{splits.origin}: of {len(names):,} classes, {len(missing):,} have no training example "
+            f"({', '.join(map(repr, missing[:3]))}{more}); labels have to be numbered from 0 without gaps"
+        )
 
 
 class Arrays:

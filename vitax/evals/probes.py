@@ -21,6 +21,7 @@ def probes(given: Given, *, knn: int = 0, shots: tuple[int, ...] = (), draws: in
 
     Raises:
         ValueError: a number is out of its range, the images have no labels, or the model is distilled.
+        UserError: there are fewer training images than ``knn``, or fewer of a class than ``shots``.
     """
     if knn < 0 or draws < 1 or any(n < 1 for n in shots):
         raise ValueError(f"knn={knn}, shots={shots} and draws={draws} must be positive (knn=0 is off)")
@@ -31,6 +32,7 @@ def probes(given: Given, *, knn: int = 0, shots: tuple[int, ...] = (), draws: in
         raise ValueError("knn and shots need labelled images")
     if getattr(given.model, "distillation_token", False):
         raise ValueError("knn and shots need one feature per image; a distilled model has two")
+    _check_sizes(given, knn, shots)
     predict = choose(given.task, "features")
 
     def extract(variables: Variables, loader) -> tuple[np.ndarray, np.ndarray]:
@@ -53,6 +55,25 @@ def probes(given: Given, *, knn: int = 0, shots: tuple[int, ...] = (), draws: in
     return Evaluation(names, run)
 
 
+def _check_sizes(given: Given, knn: int, shots: tuple[int, ...]) -> None:
+    """Raises an error where a metric would keep the name of a setting that the data do not allow."""
+    labels = given.splits.train.labels
+    if knn > len(given.splits.train):
+        raise UserError(
+            f"config.evals.knn={knn} is more than the {len(given.splits.train):,} training images; lower it, or "
+            "switch it off with 0"
+        )
+    if labels is None or not shots:
+        return
+    names, counts = given.splits.train.class_names, np.bincount(labels)
+    few = [k for k in range(len(counts)) if 0 < counts[k] < max(shots)]
+    if few:
+        raise UserError(
+            f"config.evals.shots={shots}: the class {names[few[0]]!r} has {counts[few[0]]} training images, fewer than "
+            f"{max(shots)}; lower it, or switch it off with ()"
+        )
+
+
 def knn_accuracy(
     train: np.ndarray,
     train_labels: np.ndarray,
@@ -67,13 +88,13 @@ def knn_accuracy(
     Args:
         train, test: [n, D] features of length 1.
         train_labels, test_labels: [n] int.
-        k: number of neighbours; at most all training examples are used.
+        k: number of neighbours, at most the number of training examples.
         classes: number of classes.
         temperature: a neighbour's vote has the weight exp(cosine / temperature).
     """
     from sklearn.neighbors import NearestNeighbors  # the import takes a second, so it is delayed until it is needed
 
-    search = NearestNeighbors(n_neighbors=min(k, len(train)), algorithm="brute").fit(train)
+    search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(train)
     distance, index = search.kneighbors(test)
     cosine = 1 - np.square(distance) / 2  # because the vectors have length 1
     votes = np.zeros((len(test), classes))

@@ -1,6 +1,9 @@
 """Images with captions, or labelled images, whose captions are made from their class names."""
 
-from collections.abc import Sequence
+import contextlib
+import logging
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
 from vitax.pipelines.texts import LEARN_FROM
 from vitax.specs import PairSpec, TextSpec
 
+LOGGER = logging.getLogger("vitax")
 PAD = 0  # as in CLIP, whatever token that is: a text is read at its end token, which does not see later tokens
 CAPTIONED = {"table": table, "tars": tars}
 
@@ -84,15 +88,33 @@ class Captioner:
         return example
 
 
+def caption_of(template: str, name: str) -> str:
+    """The caption that a template makes of a class name, such as "golden_retriever" or "a dog".
+
+    Underscores become spaces, and a name's article is left out where the template has one before it.
+    """
+    words = " ".join(name.replace("_", " ").split())
+    if re.search(r"\b(a|an|the) \{\}", template):
+        words = re.sub(r"^(a|an|the) (?=\S)", "", words, flags=re.IGNORECASE)
+    return template.replace("{}", words)
+
+
 def prompts(
     vocab: Vocabulary, names: Sequence[str], templates: Sequence[str], length: int, truncate: bool
 ) -> np.ndarray:
     """Token ids [templates, classes, L] of the captions that templates make from class names."""
     rows = []
     for template in templates:
-        texts = [template.replace("{}", name) for name in names]
+        texts = [caption_of(template, name) for name in names]
         rows.append([framed(vocab, vocab.encode(text), length, truncate, text, PAD) for text in texts])
     return np.asarray(rows, np.int32)
+
+
+def _captions(source: Any, index: Iterable[int]) -> Iterator[str]:
+    """The captions of a source that can be read; the others are counted when their examples are."""
+    for i in index:
+        with contextlib.suppress(ValueError):
+            yield source.caption(i)
 
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
@@ -132,7 +154,14 @@ def open_captions(take: Take) -> Pipeline:
     splits: Splits = take(open_splits, image.channels, CAPTIONED)
     names = list(splits.train.class_names)
     if names:
-        prompt_texts = [template.replace("{}", name) for template in knobs["templates"] for name in names]
+        if all(re.fullmatch(r"n\d{8}", name) for name in names):
+            LOGGER.warning(
+                "the classes of %s are numbers of WordNet, such as %s: captions made of them mean nothing; give the "
+                "folders the names of the classes",
+                splits.origin,
+                names[0],
+            )
+        prompt_texts = [caption_of(template, name) for template in knobs["templates"] for name in names]
         vocab = take(vocabulary, lambda: prompt_texts)
     else:
         if not isinstance(splits.train, CaptionedFiles | CaptionedTars):
@@ -141,12 +170,12 @@ def open_captions(take: Take) -> Pipeline:
                 "'tars' or 'folder'"
             )
         stride = max(1, len(splits.train) // LEARN_FROM)
-        texts = lambda: (splits.train.caption(i) for i in range(0, len(splits.train), stride))
+        texts = lambda: _captions(splits.train, range(0, len(splits.train), stride))
         vocab = take(vocabulary, texts)
         length, truncate = knobs["length"], knobs["truncate"]
         captioned: Any
         for captioned in (splits.train, splits.test):
-            sample = [captioned.caption(i) for i in range(min(len(captioned), 20_000))]
+            sample = list(_captions(captioned, range(min(len(captioned), 20_000))))
             check_lengths(vocab, sample, length, truncate, 0.01, f"captions of {splits.origin}")
         splits = Splits.of((Encoded(s, vocab, length, truncate) for s in splits[:2]), splits.origin)
     record = {"class_names": names, "tokenizer": vocab.to_json()}

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import jax
 
-from vitax import rundir
-from vitax.build import Run, build, evaluated_pipeline
+from vitax import reading, rundir
+from vitax.build import Run, build
 from vitax.config import differences, from_json, to_json
 from vitax.errors import UserError
 from vitax.monitoring.log import LOGGER, say
@@ -26,7 +26,7 @@ def evaluate_run(config: Config, path: Path, which: str = "best") -> dict[str, f
         UserError: the run or the checkpoint does not exist, or the data do not fit the run.
     """
     saved = open_saved(path)
-    run = build(config, path, evaluated_pipeline(config, rundir.read_config(path), saved.meta))
+    run = build(config, path, reading.evaluated_pipeline(config, rundir.read_config(path), saved.meta))
     variables = saved.variables(which, run.mesh, {"params": run.shapes.params, **run.shapes.collections})
     _check_data(saved, run)
     results = evaluate_all({**run.evaluators, **run.final}, variables.plain, variables.averaged)

@@ -1,25 +1,24 @@
-"""Optimizers, schedules, and rules that pick parameters by their path.
+"""Optimizers, and rules that pick parameters by their path.
 
 A parameter's path is its keys joined by "/", ``block3/mlp/dense1/kernel`` for example; patterns are regular
 expressions searched for anywhere in it.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from vitax.errors import UserError
+from vitax.training.schedule import Schedule
 
 Params = Any
-Schedule = Callable[[jax.Array], jax.Array]
 
 # Parameters without weight decay: biases, norm scales, tokens and positions.
-NO_DECAY = r"(bias|scale|_token)$|pos_embed"
+NO_DECAY = r"(bias|scale|_tokens?)$|pos_embed"
 
 # AdamW: arXiv:1711.05101; Lion: arXiv:2302.06675; LARS: arXiv:1708.03888.
 OPTIMIZERS = {
@@ -61,6 +60,14 @@ def matching(params: Params, pattern: str, option: str) -> Params:
     return matches
 
 
+# Blocks, by their paths: of a stack, of stages, of groups.
+BLOCK = re.compile(r"(?:(?:group|stage)(\d+)[/_])?block(\d+)/")
+# What comes before the first block of a tower.
+FIRST = re.compile(
+    r"(patch|pos|word|segment|source|target)_embed|embed/|\w+_tokens?$|norm_first/|patch_norm/|conv_first/|(conv|norm)[123]/"
+)
+
+
 def decay_mask(params: Params) -> Params:
     """A tree of bools: True where weight decay applies, for all parameters that do not match NO_DECAY."""
     return jax.tree.map(lambda path: not re.search(NO_DECAY, path), paths(params))
@@ -69,104 +76,48 @@ def decay_mask(params: Params) -> Params:
 def layer_factors(params: Params, decay: float) -> Params:
     """Learning-rate factor of each parameter for layer-wise decay (Clark et al. 2020, arXiv:2003.10555).
 
-    The factor is ``decay ** (depth + 1 - layer)``, where the embeddings are layer 0, ``block{i}`` is layer i + 1 and
-    everything after the blocks is layer depth + 1 (as in arXiv:2106.08254 and arXiv:2111.06377).
+    The factor is ``decay ** (depth + 1 - layer)``, where the embeddings are layer 0, the blocks are layers 1 to depth in
+    the order of computation, and everything after the blocks is layer depth + 1 (as in arXiv:2106.08254 and
+    arXiv:2111.06377). Each of several towers has its own depth; a decoder continues the layers of its encoder; stages and
+    groups follow one another.
 
     Raises:
         UserError: there are no blocks, or a parameter is between two blocks and so in no layer.
     """
     all_paths = jax.tree.leaves(paths(params))
-    blocks = [int(match[1]) for path in all_paths if (match := re.search(r"block(\d+)/", path))]
-    if not blocks:
-        raise UserError("optim.layer_decay is set, but no parameter path contains 'block<number>/'")
-    depth = max(blocks) + 1
-
     between = [path for path in all_paths if re.search(r"(merge|downsample)\d+/", path)]
     if between:
         raise UserError(
             f"optim.layer_decay has no layer for {between[0]}, which is between two blocks; use optim.lr_factors"
         )
+    blocks: dict[str, set[tuple[int, int]]] = {}  # {tower: (stage, number) of its blocks}
+    for path in all_paths:
+        if match := BLOCK.search(path):
+            blocks.setdefault(path[: match.start()], set()).add((int(match[1] or 0), int(match[2])))
+    if not blocks:
+        raise UserError("optim.layer_decay is set, but no parameter path contains 'block<number>/'")
+    # In a tower of convolutions in stages, positions belong to the pooling after them.
+    staged = {tower: any(path.startswith(f"{tower}stage") for path in all_paths) for tower in blocks}
+    before = len(blocks["encoder/"]) if blocks.keys() >= {"encoder/", "decoder/"} else 0
+    extra = any(path.startswith("decoder/") and FIRST.match(path[len("decoder/") :]) for path in all_paths)
 
     def factor(path: str) -> float:
-        if match := re.search(r"block(\d+)/", path):
-            layer = int(match[1]) + 1
+        tower = next((tower for tower in blocks if tower and path.startswith(tower)), "")
+        known, rest = sorted(blocks.get(tower, ())), path.removeprefix(tower)
+        # The layers before this tower, and those that follow it: of an encoder and its decoder.
+        start = before + extra if before and tower == "decoder/" else 0
+        depth = before + extra + len(blocks["decoder/"]) if before else len(known)
+        if match := BLOCK.search(path):
+            layer = start + known.index((int(match[1] or 0), int(match[2]))) + 1
+        elif match := re.match(r"(group|stage)(\d+)/", rest):  # the convolution at the end of a group
+            layer = start + sum(stage <= int(match[2]) for stage, _ in known)
+        elif FIRST.match(rest) and not (staged.get(tower) and rest.startswith("pos_embed")):
+            layer = start
         else:
-            layer = 0 if re.match(r"(patch|pos|word|segment)_embed|embed/|\w+_token$", path) else depth + 1
+            layer = before if before and tower == "encoder/" else depth + 1
         return decay ** (depth + 1 - layer)
 
     return jax.tree.map(factor, paths(params))
-
-
-def scaled_learning_rate(learning_rate: float, rule: str, batch_size: int) -> float:
-    """Peak learning rate for a batch size.
-
-    Args:
-        learning_rate: peak learning rate for a batch of 256.
-        rule: "none", "linear" (times batch_size / 256, arXiv:1706.02677) or "sqrt" (times the square root of that).
-        batch_size: number of examples per update.
-
-    Raises:
-        UserError: the rule is unknown.
-    """
-    powers = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
-    if rule not in powers:
-        raise UserError(f"optim.lr_scaling={rule!r} is unknown; choose one of {', '.join(powers)}")
-    return learning_rate * (batch_size / 256) ** powers[rule]
-
-
-def make_schedule(
-    kind: str, peak: float, total: int, warmup: int, final: float = 0.0, milestones: tuple[float, ...] = ()
-) -> Schedule:
-    """Learning rate of update number 0, 1, ...: a linear warm-up from 0, then the chosen curve.
-
-    Args:
-        kind: "cosine" (arXiv:1608.03983) or "linear", both down to ``final`` at ``total``; "inverse_sqrt",
-            peak * sqrt(warmup / step) (arXiv:1706.03762, section 5.3); "constant"; or "step", which halves the rate
-            at each of the ``milestones``.
-        peak: learning rate at the end of the warm-up.
-        total: number of steps of the run.
-        warmup: number of steps of the warm-up, less than ``total``.
-        final: learning rate at the end of "cosine" and "linear".
-        milestones: ascending shares of the run, between 0 and 1, for "step".
-
-    Raises:
-        UserError: the kind is unknown, the warm-up is as long as the run, or the milestones are not ascending shares.
-    """
-    if not 0 <= warmup < total:
-        raise UserError(
-            f"the warm-up takes {warmup} of {total} steps; make it shorter than the run, for example with "
-            f'--config.optim.warmup="{total // 10} steps"'
-        )
-
-    def after(step: jax.Array) -> jax.Array:
-        progress = jnp.clip((step - warmup) / (total - warmup), 0, 1)
-        if kind == "cosine":
-            return final + (peak - final) * 0.5 * (1 + jnp.cos(jnp.pi * progress))
-        if kind == "linear":
-            return final + (peak - final) * (1 - progress)
-        if kind == "inverse_sqrt":
-            return peak * jnp.sqrt(max(1, warmup) / jnp.maximum(step, max(1, warmup)))
-        if kind == "step":
-            passed = step[..., None] >= jnp.asarray(milestones or (2.0,)) * total
-            return peak * 0.5 ** passed.sum(-1)
-        return jnp.asarray(peak)
-
-    kinds = ("cosine", "linear", "inverse_sqrt", "constant", "step")
-    rising = list(milestones) == sorted(milestones) and all(0 < m < 1 for m in milestones)
-    if (kind == "step") != bool(milestones) or not rising:
-        raise UserError(
-            f"optim.milestones={milestones}: optim.schedule='step', and no other, needs ascending shares of the run, "
-            "for example (0.5, 0.75)"
-        )
-    if kind not in kinds:
-        raise UserError(f"optim.schedule={kind!r} is unknown; choose one of {', '.join(kinds)}")
-
-    def schedule(step: jax.Array) -> jax.Array:
-        step = jnp.asarray(step, jnp.float32)
-        # (step + 1): the first update already has an effect, and the last update of the warm-up is at the peak.
-        return jnp.where(step < warmup, peak * (step + 1) / max(1, warmup), after(step))
-
-    return schedule
 
 
 def make_optimizer(

@@ -24,7 +24,7 @@ from vitax.tasks.task import Batch, Variables
 from vitax.training.checkpoint import Checkpoints
 from vitax.training.evaluate import Evaluator, evaluate_all
 from vitax.training.health import Check
-from vitax.training.optim import Schedule
+from vitax.training.schedule import Schedule
 from vitax.training.sharding import prefetch
 from vitax.training.step import Compiled, TrainState, parameter_paths
 

@@ -170,7 +170,8 @@ def make_step(
         accumulate: number of micro-batches per update; must divide the batch size.
         ema_decay: decay of the moving average, see `moving_average`; 0 = none.
         frozen: tree of bools like the parameters; where True, no gradient is computed. None = nothing is frozen.
-        skip: whether to leave everything but ``step`` unchanged if the loss, a gradient or an update is not finite.
+        skip: whether to leave everything but ``step``, and the schedule, which follows it, unchanged if the loss, a
+            gradient or an update is not finite.
     """
 
     gradients = make_gradients(task, frozen)
@@ -188,11 +189,17 @@ def make_step(
         health = Health(_norms(state.params), loss, _norms(grads), _norms(updates))
         if skip:
             good = jnp.isfinite(jnp.stack([x.sum() for x in health[1:]])).all()
-            old_state = state._replace(step=new_state.step)
+            old_state = state._replace(step=new_state.step, opt_state=_scheduled(state.opt_state, opt_state))
             new_state = jax.tree.map(lambda new, old: jnp.where(good, new, old), new_state, old_state)
         return new_state, StepMetrics(aux.metrics, health)
 
     return step
+
+
+def _scheduled(old: Any, new: Any) -> Any:
+    """An old state of an optimizer with the new counter of its schedule: a skipped step takes its time all the same."""
+    schedules = lambda state: isinstance(state, optax.ScaleByScheduleState)
+    return jax.tree.map(lambda a, b: b if schedules(b) else a, old, new, is_leaf=schedules)
 
 
 def _norms(tree: Any) -> jax.Array:
