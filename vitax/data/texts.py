@@ -52,8 +52,8 @@ class Lines:
         text = data.decode("utf-8").lstrip("\ufeff").rstrip("\r")
         return f"{text}\n" if self.last[i] else text
 
-    def in_pieces(self, limit: int) -> "Lines":
-        """The same text with each line of more than ``limit`` bytes in pieces of half of that, cut at spaces.
+    def in_pieces(self, limit: int, size: int) -> "Lines":
+        """The same text with each line of more than ``limit`` bytes in pieces of up to ``size`` bytes, cut at spaces.
 
         An example begins at a piece then, and reads on into the next ones, so that no part of a long line is out of
         reach, and none is read whole for each example.
@@ -61,7 +61,7 @@ class Lines:
         long = np.flatnonzero(self.ends - self.starts > limit)
         if not len(long):
             return self
-        cuts = {int(i): self._cuts(int(i), limit // 2) for i in long}
+        cuts = {int(i): self._cuts(int(i), size) for i in long}
         counts = np.ones(len(self.starts), np.int64)
         counts[long] = [len(cuts[int(i)]) for i in long]
         pieces = copy.copy(self)
@@ -143,7 +143,7 @@ class Memory:
         """Line i with the newline at its end."""
         return f"{self.lines[i]}\n"
 
-    def in_pieces(self, limit: int) -> "Memory":
+    def in_pieces(self, limit: int, size: int) -> "Memory":
         """Itself: the texts that are built in have short lines."""
         return self
 
@@ -169,9 +169,9 @@ class Part:
         """Line i with its indentation and the newline at its end."""
         return self.whole.raw(int(self.index[i]))
 
-    def in_pieces(self, limit: int) -> "Part":
+    def in_pieces(self, limit: int, size: int) -> "Part":
         """The same documents with long lines in pieces, see `Lines.in_pieces`."""
-        return Part(self.whole.in_pieces(limit), self.keep)
+        return Part(self.whole.in_pieces(limit, size), self.keep)
 
     def name(self, i: int) -> str:
         return self.whole.name(int(self.index[i]))

@@ -219,8 +219,10 @@ def open_text(take: Take) -> Pipeline:
     """
     length, pairs, newlines = take(passages)
     splits: Any = take(open_texts)  # whose sources hold lines, not examples
-    # A token has some four bytes: a line that is longer than an example begins several of them.
-    splits = splits._replace(train=splits.train.in_pieces(4 * length), test=splits.test.in_pieces(4 * length))
+    # A token has some four bytes: a line that is longer than an example begins several of them. Where a piece has more
+    # tokens than an example, training draws its place; a test draws nothing, and its pieces have few bytes.
+    train, test = splits.train.in_pieces(4 * length, 2 * length), splits.test.in_pieces(4 * length, length - 3)
+    splits = splits._replace(train=train, test=test)
 
     def texts() -> Iterator[str]:
         stride = max(1, len(splits.train) // LEARN_FROM)

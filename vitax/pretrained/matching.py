@@ -62,6 +62,8 @@ def from_tensors(
         values = tuple(tensors[name] for name in present)
         try:
             arrays = rule.load(values)
+        except UserError:
+            raise
         except ValueError as error:
             shapes = ", ".join(f"{name} {list(tensors[name].shape)}" for name in present)
             raise UserError(
