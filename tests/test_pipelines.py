@@ -499,7 +499,7 @@ def test_every_token_of_a_long_line_is_in_reach(tmp_path):
     pipeline = opened("texts", **data, sentence_pairs=False)
     vocab = from_json(pipeline.reader.record["tokenizer"])
     seen = set()
-    for _ in range(25):  # epochs
+    for _ in range(100):  # epochs
         for transform, split in (
             (pipeline.augment, pipeline.splits.train),
             (pipeline.reader.transform, pipeline.splits.test),

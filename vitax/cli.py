@@ -1,5 +1,6 @@
 """The command line, as far as all commands share it. A command is a table of flags and a function; see `Command`."""
 
+import errno
 import io
 import logging
 import os
@@ -240,6 +241,12 @@ def exit_code(command: Callable[[], int | None], *, debug: bool) -> int:
         return 130
     except BrokenPipeError:
         return _without_reader()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            traceback.print_exc()
+            return 1
+        print(f"error: {str(error.filename)[:80]}... is too long for a path", file=sys.stderr)
+        return 2
     except Exception:  # a bug in vitax: a report of it needs the traceback
         traceback.print_exc()
         return 1

@@ -25,6 +25,7 @@ from vitax import __version__
 from vitax.backend import start_jax
 from vitax.build import Run, build
 from vitax.cli import Arguments, Command, Flag
+from vitax.config import differences, from_json, to_json
 from vitax.config_file import load_config
 from vitax.data.source import identity
 from vitax.environment import hardware, versions
@@ -36,7 +37,7 @@ from vitax.monitoring.log import say
 from vitax.monitoring.signals import Stop
 from vitax.report.summary import finish, report_on
 from vitax.resolve import resolve
-from vitax.rundir import RECIPE, TOKENIZER, RunFolder, locate, write_json, write_text
+from vitax.rundir import RECIPE, TOKENIZER, RunFolder, locate, read_config, write_json, write_text
 from vitax.runs.evaluate import evaluate_run
 from vitax.runs.init_from import initial_variables
 from vitax.schema import Config
@@ -126,6 +127,8 @@ def train_run(
         description = describe(prepared.run, spec, folder.path)
         say(description + prepared.weights_report)
         compiled = compiled_step(prepared.run)
+        if folder.continuing and (extended := extension(folder.path, config)):
+            say(extended)
         folder.begin(config)
         with log.to_file(folder.path / "log.txt"):
             log.LOGGER.info("%s\n%s\n%s%s", " ".join(sys.argv), versions(), description, prepared.weights_report)
@@ -158,6 +161,13 @@ def prepare(config: Config, folder: RunFolder | None = None) -> Prepared:
         return Prepared(config, run, None, "")
     variables, report = initial_variables(run)
     return Prepared(config, run, variables, f"\nweights  {run.top.init_from}: {report}")
+
+
+def extension(folder: Path, config: Config) -> str:
+    """What another duration means for the run in a folder; "" if it is the same."""
+    changes = differences(resolve(read_config(folder)), from_json(to_json(config)))
+    line = next((line for line in changes if line.startswith("duration")), "")
+    return f"{line}: from here on, the learning rate follows the schedule of the new length" if line else ""
 
 
 def compiled_step(run: Run) -> Compiled:

@@ -41,8 +41,8 @@ WRITTEN = (
 TOKENIZER = "tokenizer.json"
 RECIPE = "recipe.json"  # the config file that the run began with, and its values before any of them was changed
 LOCK = ".lock"
-# Keys that may differ between two starts of one run, because they do not change the computation.
-MAY_CHANGE = ("mesh.", "log.", "on_nan", "checkpoint.", "data.threads", "data.workers", "data.cache_gib")
+# Keys that may differ between two starts of one run: they do not change the computation, or say so (`extension`).
+MAY_CHANGE = ("duration", "mesh.", "log.", "on_nan", "checkpoint.", "data.threads", "data.workers", "data.cache_gib")
 
 
 class RunFolder:

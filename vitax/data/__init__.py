@@ -30,6 +30,17 @@ SOURCES: dict[str, Callable[..., Splits]] = {
 }
 
 
+# Names of sources of other kinds of data, for messages.
+ELSEWHERE = {
+    "tars": "images with captions",
+    "table": "images with captions, or of labelled texts",
+    "text": "running text",
+    "topics": "texts",
+    "bitext": "translations",
+    "number_names": "translations",
+}
+
+
 def open_source(
     name: str, others: Mapping[str, Callable[..., Splits]] = MappingProxyType({}), **arguments: Any
 ) -> Splits:
@@ -49,6 +60,10 @@ def open_source(
         check_classes(splits)
         return splits
     except UnknownDataSet as error:
+        if name in ELSEWHERE:
+            raise UserError(
+                f"data.name={name!r} is a source of {ELSEWHERE[name]}; this task needs labelled images"
+            ) from error
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise UserError(f"data.name={name!r} is not one of {', '.join(known)}{hint}, and {error}") from error

@@ -70,7 +70,7 @@ def folder(*, path: str, train: str, test: str, test_fraction: float, channels: 
     test_root = split_folder(root, test, ("test", "testing", "val", "valid", "validation"))
     class_names, train_paths, train_labels = _scan(train_root, layout)
     if train_root == root or test_root is None:
-        keep, held = holdout(train_labels, test_fraction)
+        keep, held = holdout(train_labels, test_fraction, names=class_names)
         paths = np.asarray(train_paths, dtype=object)
         return Splits(
             ImageFiles(paths[keep], train_labels[keep], class_names, channels),

@@ -1,9 +1,13 @@
 """Splits of one set of labelled examples, the same every time."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
-def holdout(labels: np.ndarray, fraction: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def holdout(
+    labels: np.ndarray, fraction: float, seed: int = 0, names: Sequence[str] = ()
+) -> tuple[np.ndarray, np.ndarray]:
     """Holds back a share of every class.
 
     Args:
@@ -11,6 +15,7 @@ def holdout(labels: np.ndarray, fraction: float, seed: int = 0) -> tuple[np.ndar
         fraction: share in (0, 1); ``round(fraction * size)`` examples of each class are held back, but at least one
             is held back and at least one stays.
         seed: seed of the permutation; the split is a pure function of the arguments.
+        names: names of the classes, for the message.
 
     Returns:
         Indices that stay and indices that are held back, both ascending.
@@ -26,7 +31,7 @@ def holdout(labels: np.ndarray, fraction: float, seed: int = 0) -> tuple[np.ndar
         members = np.flatnonzero(labels == label)
         if len(members) < 2:
             raise ValueError(
-                f"class number {label} has {len(members)} example, but two are needed to hold one back; "
+                f"class {repr(names[label]) if names else f'number {label}'} has {len(members)} example, but two are needed to hold one back; "
                 "add examples, or give a test split of your own"
             )
         count = min(max(1, round(fraction * len(members))), len(members) - 1)

@@ -64,7 +64,7 @@ def sentence_table(*, path: str, train: str, test: str, test_fraction: float) ->
     numbers = np.asarray([names.index(label) for label in labels], np.int32)
     test_file = files.get(test)
     if test_file is None:
-        keep, held = holdout(numbers, test_fraction)
+        keep, held = holdout(numbers, test_fraction, names=names)
         parts = [Sentences([texts[i] for i in index], numbers[index], names, str(train_file)) for index in (keep, held)]
         return Splits.of(parts, f"{train_file}, {test_fraction:.0%} of every class held back for the test")
     test_texts, test_labels = _read(test_file)

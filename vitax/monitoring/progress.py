@@ -10,7 +10,10 @@ from vitax.monitoring.log import STARVED, say
 
 
 class Progress:
-    """A progress bar on a terminal, otherwise a plain line every 10 seconds or more. Only the first process prints.
+    """A progress bar on a terminal, otherwise plain lines. Only the first process prints.
+
+    Lines with numbers of the log come at most every 10 seconds; without such a line, one tells the step after half a
+    minute.
 
     Args:
         total: number of steps of the run.
@@ -46,6 +49,11 @@ class Progress:
                 f"step {step:,}/{self.total:,}  loss {loss:.4f}  {rate:,.0f} {self.unit}/s  "
                 f"ETA {duration(left)}{starved}"
             )
+
+        elif self.first and time.monotonic() - self.printed > 30:
+            self.printed = time.monotonic()
+            left = (self.printed - self.began) / (step - self.start) * (self.total - step)
+            say(f"step {step:,}/{self.total:,}  ETA {duration(left)}")
 
     def close(self) -> None:
         if self.bar is not None:

@@ -2,13 +2,11 @@
 
 import contextlib
 import logging
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
+from typing import Any
 
 LOGGER = logging.getLogger("vitax")
 
@@ -21,7 +19,7 @@ class Events:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.writer: EventsWriter | None = None
+        self.writer: Any = None
         self.purge: int | None = None
         self.failing = False
 
@@ -31,6 +29,10 @@ class Events:
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         now = time.time()
+        with _without_torch():
+            from tensorboardX.event_file_writer import EventsWriter
+            from tensorboardX.proto.event_pb2 import Event, SessionLog
+            from tensorboardX.proto.summary_pb2 import Summary
         try:
             if self.writer is None:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -54,3 +56,20 @@ class Events:
             with contextlib.suppress(OSError):
                 self.writer.close()
             self.writer = None
+
+
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+    """A context in which torch cannot be imported: tensorboardX would import it if it is there, and never use it here.
+
+    That takes seconds and hundreds of megabytes.
+    """
+    modules: dict[str, Any] = sys.modules
+    absent = "torch" not in modules
+    if absent:
+        modules["torch"] = None
+    try:
+        yield
+    finally:
+        if absent:
+            del modules["torch"]

@@ -1,5 +1,6 @@
 """Images restored by a restoration model."""
 
+import logging
 import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from PIL import Image
 
 from vitax.data.decode import write_png
 from vitax.data.degrade import degrade
@@ -15,6 +17,7 @@ from vitax.pipelines import Pipeline
 from vitax.prediction.images import read_images
 from vitax.prediction.trained import TrainedRun
 
+LOGGER = logging.getLogger("vitax")
 OVERLAP = 16  # pixels that neighbouring tiles share
 
 
@@ -34,6 +37,8 @@ def restore_images(run: TrainedRun, images: Iterable[Any], *, tile: int = 0) -> 
         if isinstance(example, Exception):
             yield {"file": file, "error": str(example)}
             continue
+        if lost := _lost(file):
+            LOGGER.warning("%s: %s", file, lost)
         try:
             restored = restore(
                 lambda x: apply(run.variables, x), example["image"], run.model, tile=tile, overlap=overlap
@@ -43,6 +48,18 @@ def restore_images(run: TrainedRun, images: Iterable[Any], *, tile: int = 0) -> 
             continue
         height, width, _ = restored.shape
         yield {"file": file, "image": restored, "height": height, "width": width}
+
+
+def _lost(file: str) -> str:
+    """What of an image file is not restored; "" = nothing, or the image is no file."""
+    try:
+        with Image.open(file) as image:
+            mode, clear = image.mode, "transparency" in image.info
+    except Exception:
+        return ""
+    if mode in ("RGBA", "LA", "PA", "RGBa", "La") or clear:
+        return "its transparency is left out"
+    return "its 16 bits become 8" if mode.startswith("I") else ""
 
 
 def example_damaged(pipeline: Pipeline, path: Path) -> str:

@@ -14,7 +14,7 @@ from vitax.cli import Arguments, Command, Flag
 from vitax.errors import UserError
 from vitax.monitoring import log
 from vitax.report.comparison import comparison
-from vitax.report.run_report import report
+from vitax.report.run_report import MISSING, report
 
 FLAGS = (
     Flag("out", "", "file; empty: RUN/report.html, or comparison.html"),
@@ -22,8 +22,8 @@ FLAGS = (
 )
 
 
-def run(arguments: Arguments) -> None:
-    """Writes the page, and prints where it is.
+def run(arguments: Arguments) -> int:
+    """Writes the page, and prints where it is; the exit code is 1 if a part of the page could not be made.
 
     Raises:
         UserError: no run was named, or the page cannot be written.
@@ -45,6 +45,7 @@ def run(arguments: Arguments) -> None:
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error}") from error
     print(out)
+    return 1 if MISSING in content else 0
 
 
 COMMAND = Command(__doc__, FLAGS, run, config="none", positional=True)

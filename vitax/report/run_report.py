@@ -24,6 +24,7 @@ from vitax.report.images import classified, matched, pruned, reconstructed, rest
 from vitax.report.texts import classified_texts, continuations, guessed, translated
 from vitax.resolve import resolve
 
+MISSING = "could not be made"
 LOGGER = logging.getLogger("vitax")
 
 # (run, source of the test split, how many examples) -> what makes each thing that is shown.
@@ -139,7 +140,7 @@ def _missing(what: str, error: Exception) -> str:
     """The section that stands where something could not be made."""
     reason = f"{type(error).__name__}: {error}"
     LOGGER.warning("%s of the report could not be made: %s", what, reason, exc_info=not isinstance(error, UserError))
-    return page.section("Missing", page.paragraph(page.text(f"Here {what} could not be made: {reason}")))
+    return page.section("Missing", page.paragraph(page.text(f"Here {what} {MISSING}: {reason}")))
 
 
 def _configuration(run: Path, config: dict[str, Any]) -> str:
