@@ -127,3 +127,27 @@ def test_wrong_images_and_fields_are_refused(key):
     refused("upsampler 'nearest_conv' has no scale 3", SwinIR(upsampler="nearest_conv", scale=3), 1, 16, 16, 3)
     refused("residual '2conv' is unknown", SwinIR(residual="2conv"), 1, 16, 16, 3)
     refused("depths .* and num_heads .* differ", Swin(depths=(2, 2)), 1, 32, 32, 3)
+
+
+@pytest.mark.parametrize("pad_first", [True, False])
+def test_a_shifted_block_does_not_look_around_the_edge(rng, pad_first):
+    """After the roll, a window holds the first and the last rows of the map; without the mask they would meet."""
+    block = windows.WindowBlock(num_heads=2, window=(4, 4), shift=(2, 2), mlp_width=8, pad_first=pad_first)
+    x = rng.normal(size=(1, 8, 8, 6)).astype(np.float32)
+    variables = variables_of(block, (x,))
+    changed = x.copy()
+    changed[0, :2, :2] += 1.0
+    moved = np.abs(run(block, variables, changed) - run(block, variables, x)).max(-1)[0]
+    assert moved[:2, :2].min() > 1e-3
+    moved[:2, :2] = 0
+    assert moved.max() < 1e-6
+
+
+def test_timm_shifts_a_map_before_it_is_padded(rng):
+    """The two orders agree where nothing is padded, and put the padding in other places elsewhere."""
+    for side, equal in ((8, True), (7, False)):
+        x = rng.normal(size=(1, side, side, 6)).astype(np.float32)
+        blocks = [windows.WindowBlock(2, (4, 4), (2, 2), 8, pad_first=first) for first in (True, False)]
+        variables = variables_of(blocks[0], (x,))
+        a, b = (run(block, variables, x) for block in blocks)
+        assert np.allclose(a, b, atol=1e-6) == equal
