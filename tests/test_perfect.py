@@ -4,6 +4,7 @@ the score of chance."""
 import unicodedata
 from types import SimpleNamespace
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +16,8 @@ from vitax.evals import pairs, restoration, translations
 from vitax.evals.evaluation import Given
 from vitax.evals.probes import probes
 from vitax.mesh import make_mesh
-from vitax.tasks import Task
+from vitax.specs import ImageSpec, TextSpec
+from vitax.tasks import TASKS, Task
 from vitax.training.evaluate import mean_metrics
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -202,3 +204,43 @@ def test_accuracy_counts_valid_rows_alone():
     )
     task = Task(None, loss, None)
     assert mean_metrics(task, batches, make_mesh(jax.devices()[:1]))({})["accuracy"] == 1
+
+
+class Table(nn.Module):
+    """Logits that are parameters: whatever the images or texts, the same for all."""
+
+    num_classes: int = 4
+    shape: tuple[int, ...] = (4,)
+
+    @nn.compact
+    def __call__(self, *inputs, train=False, **more):
+        logits = self.param("logits", nn.initializers.normal(2.0), self.shape)
+        rows = jnp.broadcast_to(logits, (len(inputs[0]), *self.shape))
+        return rows[:, : inputs[1].shape[1]] if len(inputs) > 1 else rows
+
+
+@pytest.mark.parametrize("name", ["classification", "translation"])
+def test_labels_are_smoothed_in_training_and_never_in_evaluation(name):
+    """The smoothed loss is (1 - s) times the plain one plus s times the mean over all classes or words."""
+    if name == "classification":
+        model, spec = Table(), ImageSpec((8, 8), 3, (0.5,) * 3, (0.5,) * 3)
+        batch = {"image": jnp.zeros((6, 8, 8, 3), jnp.uint8), "label": jnp.array([0, 1, 2, 3, 0, 1])}
+        words = batch["label"]
+    else:
+        model, spec = Table(shape=(5, 30)), TextSpec(6, 30, 0, 1, 2, 3)
+        target = jnp.array([[1, 7, 8, 9, 2, 0]] * 4)
+        batch = {"source": target, "target": target}
+        words = target[:, 1:]
+    batch["valid"] = jnp.ones(len(words), bool)
+    make = TASKS[name].factory
+    tasks = {s: make(model, spec, label_smoothing=s) for s in (0.0, 0.2)}
+    variables = tasks[0.0].init(jax.random.key(0), batch)
+    loss = lambda s, train: float(tasks[s].loss(variables, batch, jax.random.key(1), train)[0])
+    assert loss(0.0, False) == loss(0.2, False) == pytest.approx(loss(0.0, True))
+    log_p = jax.nn.log_softmax(variables["params"]["logits"])
+    if name == "classification":
+        uniform = -log_p.mean()
+    else:
+        counted = np.asarray(words[0] != 0)
+        uniform = -log_p.mean(-1)[counted].mean()
+    assert loss(0.2, True) == pytest.approx(0.8 * loss(0.0, True) + 0.2 * float(uniform), rel=1e-5)
