@@ -4,6 +4,9 @@ pip install torch timm transformers open_clip_torch      (not part of vitax's re
 pytest tests/test_peers.py
 """
 
+import itertools
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -401,3 +404,19 @@ def test_names_of_dinat_of_hugging_face(tmp_path, monkeypatch):
     back = pretrained.to_tensors(model, variables, report.format)
     for name, value in weights(peer).items():
         assert np.array_equal(back[name], value), name
+
+
+@pytest.mark.parametrize("group", ["files", "images", "texts", "clip", "options", "names"])
+def test_constellations(group, monkeypatch):
+    """Every seventh one of experiments/conformance: equal, or refused in a sentence; never wrong, never a traceback."""
+    for package in ("timm", "transformers", "open_clip"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "experiments" / "conformance"))
+    import constellations
+    import measure
+
+    rows = [measure.judged(one) for one in itertools.islice(constellations.GROUPS[group](), 0, None, 7)]
+    wrong = [row for row in rows if row["outcome"] not in ("equal", "refused")]
+    assert len(rows) >= 5
+    assert any(row["outcome"] == "equal" for row in rows)
+    assert not wrong, wrong

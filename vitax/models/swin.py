@@ -165,6 +165,17 @@ class Swin(nn.Module):
         rows, columns = (min(self.window, side) for side in self._map_of(stage))
         return (rows, columns) if self.timm_windows else (min(rows, columns),) * 2
 
+    def same_windows(self) -> bool:
+        """True if ``timm_windows`` makes no difference at the image size of the model."""
+        other = self.clone(timm_windows=not self.timm_windows)
+        for stage in range(len(self.depths)):
+            grid = self._map_of(stage)
+            window, shift = self._window(stage, grid, odd=True)
+            padded = any(side % w for side, w in zip(grid, window, strict=True))
+            if (window, shift) != other._window(stage, grid, odd=True) or (padded and any(shift)):
+                return False
+        return True
+
     def _map_of(self, stage: int) -> tuple[int, int]:
         """Rows and columns of the map of a stage, at the image size of the model."""
         stride = self.patch_size * 2**stage

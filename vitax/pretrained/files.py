@@ -268,6 +268,9 @@ def write(path: str | Path, tensors: Mapping[str, np.ndarray], metadata: dict[st
     contiguous = {name: np.asarray(value, order="C") for name, value in tensors.items()}
     try:
         safetensors.numpy.save_file(contiguous, temporary, metadata=metadata)
+        written = safetensors.numpy.load_file(temporary)
+        if different := [n for n, x in contiguous.items() if n not in written or written[n].tobytes() != x.tobytes()]:
+            raise OSError(f"{different[0]} on disk differs from what was to be written")
         temporary.replace(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError(f"{path} cannot be written: {error}") from error

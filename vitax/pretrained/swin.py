@@ -146,8 +146,18 @@ def _embedding_rules(model: Swin, patch: str, norm: str, positions: str) -> Rule
     return rules + r.one(positions, "pos_embed/grid", channels_last, lambda x: x.transpose(2, 0, 1)[None])
 
 
+def _check_windows(model: Swin, timm: bool) -> None:
+    """Raises an error if the code that reads these names would compute with other windows than the model."""
+    if model.timm_windows != timm and not model.same_windows():
+        raise UserError(
+            f"timm_windows={model.timm_windows}: at image_size={model.image_size} the code that has these names computes "
+            "with other windows and shifts; choose a size whose maps the windows divide"
+        )
+
+
 def official_rules(model: Swin) -> Rules:
     """Rules for the official code's tensors."""
+    _check_windows(model, timm=False)
     rules = _embedding_rules(model, "patch_embed.proj", "patch_embed.norm", "absolute_pos_embed")
     rules += _rules(model, r.timm_block, "layers.{stage}.blocks.{block}", "attn", "layers.{before}.downsample")
     if model.pyramid:
@@ -159,6 +169,7 @@ def official_rules(model: Swin) -> Rules:
 
 def timm_rules(model: Swin) -> Rules:
     """Rules for timm's tensors."""
+    _check_windows(model, timm=True)
     rules = _embedding_rules(model, "patch_embed.proj", "patch_embed.norm", "absolute_pos_embed")
     rules += _rules(model, r.timm_block, "layers.{stage}.blocks.{block}", "attn", "layers.{stage}.downsample")
     rules += r.norm("norm", "norm")
@@ -187,6 +198,7 @@ def hugging_face_block(theirs: str, ours: str, qkv_bias: bool) -> Rules:
 
 def hugging_face_rules(model: Swin) -> Rules:
     """Rules for Hugging Face's tensors."""
+    _check_windows(model, timm=False)
     embed = "swin.embeddings"
     rules = _embedding_rules(
         model, f"{embed}.patch_embeddings.projection", f"{embed}.norm", f"{embed}.position_embeddings"

@@ -152,6 +152,7 @@ def _check(source: _Weights, run: Run, family: str, path: Path, of_run: bool) ->
         _check_fields(source.model, _part(run.model, source.family, family), path)
     else:
         _check_told(source.report.told, _part(run.model, source.family, family), path)
+    _check_windows(source.model, run.model, path)
     if family == "dynamic_vit" and getattr(source.model, "pooling", "token") != "token":
         raise UserError(
             f"config.init_from={path} holds a model with pooling={source.model.pooling!r}; DynamicViT needs one with "
@@ -203,6 +204,16 @@ def _check_told(told: dict[str, Any], here: dict[str, Any], path: Path) -> None:
         raise UserError(
             f"config.init_from={path}: the config.json beside the weights says {differences}; "
             f"set {flags}, or the weights would mean something else"
+        )
+
+
+def _check_windows(source: nn.Module, model: nn.Module, path: Path) -> None:
+    """Rejects weights of a Swin that was trained with other windows and shifts than the model has."""
+    theirs = getattr(source, "timm_windows", None)
+    if theirs is not None and theirs != model.timm_windows and not model.same_windows():
+        raise UserError(
+            f"config.init_from={path} was trained with the windows of {'timm' if theirs else 'the official code'}, which "
+            f"are others at this image size: set --config.model.timm_windows={theirs}"
         )
 
 
