@@ -90,8 +90,22 @@ def test_images_that_are_not_here_are_planned_with(capsys):
     # 17.58 GMACs forward (Dosovitskiy et al., timm), thrice that for a step: without the first layer's input gradient.
     per_image = float(told.split("step (")[1].split()[0])
     assert per_image == pytest.approx(3 * 2 * 17.58e9, rel=0.01)
-    with pytest.raises(UserError, match="texts need their tokenizer"):
-        placeholder.placeholder_pipeline(resolve(config_file.load_config("configs/bert_base.py")), 10, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("bert_base", 111_000_000),
+        ("clip_vit_b32", 152_000_000),
+        ("transformer_base", 65_000_000),
+        ("swinir_light_x2", 9e5),
+    ],
+)
+def test_texts_and_pairs_that_are_not_here_are_planned_with(name, parameters):
+    config = resolve(config_file.load_config(f"configs/{name}.py"))
+    run = build.build(config, None, placeholder.placeholder_pipeline(config, 400_000_000, 10))
+    count = sum(x.size for x in jax.tree.leaves(run.shapes.params))
+    assert count == pytest.approx(parameters, rel=0.1)
 
 
 def test_the_smallest_change_that_fits_is_found(capsys):

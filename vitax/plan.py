@@ -38,7 +38,7 @@ FLAGS = (
     Flag("topology", "", "plan for TPUs that are elsewhere: v5e:4x4, v5p:2x2x2, ..."),
     Flag("memory", "", "memory of one device: 40GiB, 80GB, ..."),
     Flag("step_seconds", 0.0, "measured seconds of a step, to compute the time of the run"),
-    Flag("examples", 0, "number of training images, if the data are not on this machine"),
+    Flag("examples", 0, "number of training examples, if the data are not on this machine"),
     Flag("classes", 1000, "number of classes of these images"),
     Flag("compile", True, "whether to compile the step; otherwise only count"),
 )

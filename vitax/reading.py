@@ -84,9 +84,14 @@ def best_of(config: Config) -> Evals:
     return call(Evals, "evals", config["evals"])
 
 
-def reads_images(config: Config) -> bool:
-    """True if an example of a run is an image of a fixed size, and nothing else."""
-    return build.kind_of(config) is KINDS["images"]
+def has_classes(config: Config) -> bool:
+    """True if the examples of a run have labels."""
+    return build.kind_of(config) in (KINDS["images"], KINDS["sentences"])
+
+
+def has_texts(config: Config) -> bool:
+    """True if the examples of a run have texts, which need a tokenizer."""
+    return "tokenizer" in config["data"]
 
 
 def num_folds(config: Config) -> int:

@@ -116,6 +116,14 @@ def train_bpe(texts: Iterable[str], vocab_size: int, lowercase: bool = False) ->
     return Vocabulary(tokenizer)
 
 
+def placeholder_vocabulary(size: int) -> Vocabulary:
+    """A vocabulary of ``size`` tokens that mean nothing, with the special tokens; for plans without data."""
+    words = {word: number for number, word in enumerate((*SPECIAL, *map(str, range(max(0, size - len(SPECIAL))))))}
+    tokenizer = tokenizers.Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
+    return Vocabulary(tokenizer)
+
+
 def load_vocabulary(path: str, lowercase: bool = True) -> Vocabulary:
     """Loads a ``tokenizer.json`` of the tokenizers library, or a WordPiece ``vocab.txt`` of BERT.
 

@@ -1,13 +1,14 @@
-"""Placeholder images, for plans and timings without data."""
+"""Placeholder examples, for plans and timings without data."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from vitax import build
 from vitax.data.source import Splits
+from vitax.data.tokens import Vocabulary, load_vocabulary, placeholder_vocabulary
 from vitax.errors import UserError
 from vitax.pipelines import Pipeline
-from vitax.reading import reads_images
+from vitax.reading import has_classes, has_texts
 from vitax.schema import Config
 
 
@@ -34,24 +35,48 @@ class Blank:
         return str(i)
 
 
+class Unchanged:
+    """A transform that leaves examples as they are, with the settings of another transform, which evaluations read."""
+
+    def __init__(self, transform: Any):
+        self.__dict__.update(vars(transform) if hasattr(transform, "__dict__") else {})
+
+    def __call__(self, example: dict[str, Any], rng: Any) -> dict[str, Any]:
+        return example
+
+
 def placeholder_pipeline(config: Config, examples: int, classes: int) -> Pipeline:
-    """The pipeline that `vitax.build.open_pipeline` would return for images, but without any images.
+    """The pipeline that `vitax.build.open_pipeline` would return, but without any data.
 
     Args:
         config: resolved config of the run.
         examples: number of examples.
-        classes: number of classes.
+        classes: number of classes, for data that have them.
 
     Raises:
-        UserError: the run takes no images, or a number is less than 1.
+        UserError: a number is less than 1.
     """
-    if not reads_images(config):
-        raise UserError("--examples replaces images only; texts need their tokenizer: give data")
     if min(examples, classes) < 1:
         raise UserError(f"--examples={examples} and --classes={classes} must be at least 1")
-    names = [str(k) for k in range(classes)]
-    reader = build.read_pipeline(config, {"class_names": names})
+    names = [str(k) for k in range(classes)] if has_classes(config) else []
+    record: dict[str, Any] = {"class_names": names, "pairs": False}
+    if has_texts(config):
+        record["tokenizer"] = build.call_data(config, stand_in).to_json()
+    reader = build.read_pipeline(config, record)
     source = Blank(reader.blank, examples, names)
-    reader = reader._replace(transform=lambda example, rng: example)
-    splits = Splits(source, source, f"{examples:,} placeholder images")
-    return Pipeline(splits, reader.transform, reader, "images", f"{classes:,} classes")
+    reader = reader._replace(transform=Unchanged(reader.transform))
+    splits = Splits(source, source, f"{examples:,} placeholder examples")
+    return Pipeline(splits, reader.transform, reader, "examples", f"{len(names):,} classes")
+
+
+def stand_in(*, tokenizer: str = "", vocab_size: int = 8000, lowercase: bool = False) -> Vocabulary:
+    """The tokenizer of a run or, if it would be trained, one with as many tokens that mean nothing.
+
+    Args:
+        tokenizer: path of a tokenizer.json or vocab.txt; "" = it would be trained.
+        vocab_size: number of tokens.
+        lowercase: as in `vitax.data.tokens.vocabulary`.
+    """
+    if tokenizer:
+        return load_vocabulary(tokenizer, lowercase)
+    return placeholder_vocabulary(vocab_size)
