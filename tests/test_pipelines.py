@@ -439,24 +439,32 @@ def test_pieces_of_jpeg_begin_anywhere_in_its_blocks(tmp_path, rng):
     assert edges.max() < 2 * edges.mean()  # blocks that always begin at 0 would stand out at 8
 
 
-def test_tars_with_dots_lone_members_and_a_truncated_end(tmp_path, caplog):
+def test_tars_with_dots_lone_members_and_a_truncated_end(tmp_path, caplog, monkeypatch):
     from collections import Counter
 
-    from vitax.data.captions import CaptionedTars, members
+    from vitax.data.captions import CaptionedTars
+    from vitax.data.tar_index import indexed
 
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     write_tar(
         tmp_path / "a.tar",
         [("photo.1.png", jpeg(1)), ("photo.1.txt", b"one"), ("b.png", jpeg(2)), ("b.txt", b"two")]
         + [("b.seg.png", jpeg(3)), ("b.json", b"{}"), ("c.txt", "caf\u00e9".encode("latin-1")), ("c.png", jpeg(4))],
     )
     aside = Counter()
-    found = members(str(tmp_path / "a.tar"), aside)
+    found = indexed(str(tmp_path / "a.tar"), aside)
     assert {key: sorted(parts) for key, parts in found.items()} == {
         "photo.1": ["caption", "image"],
         "b": ["caption", "image"],
         "c": ["caption", "image"],
     }
     assert aside == {".png": 1, ".json": 1}
+    monkeypatch.setattr("tarfile.open", None)  # the second time, the index tells the same
+    again = Counter()
+    assert indexed(str(tmp_path / "a.tar"), again) == found
+    assert again == aside
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     source = CaptionedTars([str(tmp_path / "a.tar")], 3)
     with pytest.raises(ValueError, match="its caption is not UTF-8 text"):
         source[source.keys.index("c")]
@@ -499,13 +507,13 @@ def test_every_token_of_a_long_line_is_in_reach(tmp_path):
     pipeline = opened("texts", **data, sentence_pairs=False)
     vocab = from_json(pipeline.reader.record["tokenizer"])
     seen = set()
-    for _ in range(100):  # epochs
+    for epoch in range(40):
         for transform, split in (
             (pipeline.augment, pipeline.splits.train),
             (pipeline.reader.transform, pipeline.splits.test),
         ):
             for i in range(len(split)):
-                row = transform(split[i], np.random.default_rng(len(seen) + i))["tokens"]
+                row = transform(split[i], np.random.default_rng(1000 * epoch + i))["tokens"]
                 seen |= set(vocab.tokenizer.decode(row.tolist(), skip_special_tokens=True).split())
     assert set(words) <= seen
     longest = max(len(pipeline.splits.train.lines[i]) for i in range(len(pipeline.splits.train)))
@@ -557,3 +565,13 @@ def test_a_pair_with_an_empty_side_is_told(tmp_path, caplog):
         (tmp_path / f"{split}.de").write_text("eins\nzwei\ndrei\n")
     opened("bitext", name="bitext", path=str(tmp_path), length=16, vocab_size=300)
     assert caplog.text.count("1 of 3 pairs are left out because a side is empty (line 2)") == 2
+
+
+def test_names_of_classes_in_captions_come_from_a_file(tmp_path):
+    from vitax.pipelines.captions import names_in_captions
+
+    (tmp_path / "names.txt").write_text("n02123045\ttabby cat\n")
+    assert names_in_captions(["n02123045", "dog"], str(tmp_path / "names.txt")) == ["tabby cat", "dog"]
+    (tmp_path / "names.txt").write_text("n02123045 tabby cat\n")
+    with pytest.raises(UserError, match="line 1 is not CLASS<TAB>NAME"):
+        names_in_captions(["n02123045", "dog"], str(tmp_path / "names.txt"))

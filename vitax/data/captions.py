@@ -2,7 +2,6 @@
 
 import logging
 import os
-import tarfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from vitax.data.decode import EXTENSIONS, decode_image, tell_aside
+from vitax.data.decode import decode_image, tell_aside
 from vitax.data.source import Splits
 from vitax.data.tables import has_column, read_rows, table_of, text_in
+from vitax.data.tar_index import TAR_LAYOUT, indexed
 from vitax.data.textfile import not_utf8
 from vitax.errors import UserError
 
@@ -22,10 +22,6 @@ CAPTION_COLUMNS = ("caption", "text", "title")
 TABLE_LAYOUT = (
     "expected a .csv, .tsv or .jsonl with a column 'image' (a path, relative to the table) and a column 'caption', "
     "as FILE, or as DIR/train.csv and DIR/test.csv"
-)
-TAR_LAYOUT = (
-    "expected tar files with pairs KEY.jpg and KEY.txt next to each other, as FILE.tar, as DIR/*.tar, or as "
-    "DIR/train/*.tar and DIR/test/*.tar"
 )
 
 
@@ -64,10 +60,10 @@ class CaptionedTars:
         self.keys: list[str] = []
         places, aside = [], Counter[str]()
         for number, file in enumerate(self.files):
-            for key, parts in members(file, aside).items():
+            for key, parts in indexed(file, aside).items():
                 places.append((number, *parts.get("image", (-1, 0)), *parts.get("caption", (-1, 0))))
                 self.keys.append(key)
-        tell_aside(f"{len(self.files)} tar files such as {self.files[0]}", aside)
+        tell_aside(f"{len(self.files)} tar files such as {', '.join(self.files[:1])}", aside)
         self.places = np.asarray(places, np.int64).reshape(-1, 5)  # tar, and offset and size of image and caption
 
     def __len__(self) -> int:
@@ -96,65 +92,6 @@ class CaptionedTars:
         if problem := not_utf8(data):
             raise ValueError(f"its caption {problem}")
         return data.decode("utf-8-sig").strip()
-
-
-def members(file: str, aside: Counter[str]) -> dict[str, dict[str, tuple[int, int]]]:
-    """The members of a tar file as {key: {"image" or "caption": (offset, size)}}, in the order of the file.
-
-    As in WebDataset, the key ends at the first dot: "a.seg.png" is another part of the example "a". Where that gives no
-    image or caption, it ends at the last dot, so that "photo.1.jpg" and "photo.1.txt" are a pair.
-
-    Args:
-        file: path of the tar file.
-        aside: counter of the extensions of further members, to which those of this file are added.
-
-    Raises:
-        UserError: the file is not a tar file, or has two images or two captions of one key.
-    """
-    found: dict[str, dict[str, tuple[int, int]]] = {}
-    later: list[tuple[str, str, str, tuple[int, int]]] = []
-    end = os.path.getsize(file)
-    try:
-        with tarfile.open(file, "r:") as archive:
-            for member in archive:
-                folder, name = os.path.split(member.name)
-                if not member.isfile() or name[:1] == ".":
-                    continue
-                stem, _, extensions = name.partition(".")
-                kind = _kind(f".{extensions.lower()}")
-                place = (member.offset_data, member.size)
-                if kind:
-                    _add(found, file, os.path.join(folder, stem), kind, place)
-                else:
-                    longer, extension = os.path.splitext(name)
-                    later.append((os.path.join(folder, longer), _kind(extension.lower()), extension.lower(), place))
-    except (tarfile.TarError, OSError) as error:
-        if not found and not later:
-            raise UserError(f"{file} cannot be read as a tar file: {error}; {TAR_LAYOUT}") from error
-        LOGGER.warning("%s is truncated, or damaged after %d examples: %s", file, len(found), error)
-    kinds: dict[str, set[str]] = {}
-    for key, kind, _, _ in later:
-        kinds.setdefault(key, set()).add(kind)
-    for key, kind, extension, place in later:
-        if kinds[key] >= {"image", "caption"} and kind:
-            _add(found, file, key, kind, place)
-        else:
-            aside[extension or "without extension"] += 1
-    for parts in found.values():
-        for kind in [kind for kind, (offset, size) in parts.items() if offset + size > end]:
-            LOGGER.warning("%s is truncated: it ends inside its last member", file)
-            del parts[kind]
-    return found
-
-
-def _kind(extension: str) -> str:
-    return "caption" if extension == ".txt" else "image" if extension in EXTENSIONS else ""
-
-
-def _add(found: dict[str, dict[str, tuple[int, int]]], file: str, key: str, kind: str, place: tuple[int, int]) -> None:
-    if kind in found.setdefault(key, {}):
-        raise UserError(f"{file} holds two files of the kind {kind!r} for {key}; {TAR_LAYOUT}")
-    found[key][kind] = place
 
 
 def _read(file: str, offset: int, size: int) -> bytes:

@@ -4,12 +4,14 @@ import contextlib
 import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vitax.data.captions import CaptionedFiles, CaptionedTars, table, tars
 from vitax.data.source import Splits
+from vitax.data.textfile import read_text
 from vitax.data.tokens import Vocabulary, check_lengths, framed, from_json, vocabulary
 from vitax.data.transforms import Chain, eval_transform, train_transform
 from vitax.errors import UserError
@@ -24,7 +26,11 @@ CAPTIONED = {"table": table, "tars": tars}
 
 
 def captions(
-    *, length: int = 77, truncate: bool = False, templates: tuple[str, ...] = ("a photo of a {}.",)
+    *,
+    length: int = 77,
+    truncate: bool = False,
+    templates: tuple[str, ...] = ("a photo of a {}.",),
+    caption_names: str = "",
 ) -> dict[str, Any]:
     """Settings for making and cutting captions.
 
@@ -33,6 +39,8 @@ def captions(
         truncate: cut longer captions instead of rejecting them.
         templates: captions of labelled images, with "{}" in place of the class name; one is drawn at random each time,
             and tests use the first. They are also the prompts of zero-shot classification.
+        caption_names: path of a text file with a line ``CLASS<TAB>NAME`` for each class whose name in captions is
+            another one than that of its folder, such as ``n02123045<TAB>tabby cat``; "" = the names of the folders.
 
     Raises:
         ValueError: ``length`` leaves no room for a word, or a template has no place for the class name.
@@ -41,7 +49,7 @@ def captions(
         raise ValueError(f"length={length} leaves no room for a word between begin and end")
     if not templates or any("{}" not in template for template in templates):
         raise ValueError(f"templates={templates} must have '{{}}' where the class name goes")
-    return dict(length=length, truncate=truncate, templates=templates)
+    return dict(length=length, truncate=truncate, templates=templates, caption_names=caption_names)
 
 
 class Encoded:
@@ -99,6 +107,26 @@ def caption_of(template: str, name: str) -> str:
     return template.replace("{}", words)
 
 
+def names_in_captions(names: Sequence[str], file: str) -> list[str]:
+    """The names of classes in captions, see `captions`.
+
+    Raises:
+        UserError: the file cannot be read, or has a line without a tab or with an unknown class.
+    """
+    if not file:
+        return list(names)
+    spoken = dict.fromkeys(names, "")
+    for number, line in enumerate(read_text(Path(file).expanduser()).splitlines(), 1):
+        name, tab, words = line.partition("\t")
+        if line.strip() and (not tab or name.strip() not in spoken):
+            raise UserError(
+                f"{file}: line {number} is not CLASS<TAB>NAME with one of the classes {', '.join(names[:5])}..."
+            )
+        if tab:
+            spoken[name.strip()] = words.strip()
+    return [words or name for name, words in spoken.items()]
+
+
 def prompts(
     vocab: Vocabulary, names: Sequence[str], templates: Sequence[str], length: int, truncate: bool
 ) -> np.ndarray:
@@ -135,7 +163,8 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
         "tokens": np.full(text.length, PAD, np.int32),
         "label": np.int32(0),
     }
-    names = record["class_names"]
+    names = record.get("caption_names", record["class_names"])
+    knobs = {key: value for key, value in knobs.items() if key != "caption_names"}
     try:
         tokens = prompts(vocab, names, **knobs) if names else None
     except ValueError as error:
@@ -152,16 +181,18 @@ def open_captions(take: Take) -> Pipeline:
     """
     image, knobs = take(image_spec), take(captions)
     splits: Splits = take(open_splits, image.channels, CAPTIONED)
-    names = list(splits.train.class_names)
+    names, record = list(splits.train.class_names), {}
     if names:
-        if all(re.fullmatch(r"n\d{8}", name) for name in names):
+        spoken = names_in_captions(names, knobs["caption_names"])
+        if all(re.fullmatch(r"n\d{8}", name) for name in spoken):
             LOGGER.warning(
-                "the classes of %s are numbers of WordNet, such as %s: captions made of them mean nothing; give the "
-                "folders the names of the classes",
+                "the classes of %s are numbers of WordNet, such as %s: captions made of them mean nothing; name them in "
+                "a file, config.data.caption_names",
                 splits.origin,
-                names[0],
+                spoken[0],
             )
-        prompt_texts = [caption_of(template, name) for template in knobs["templates"] for name in names]
+        record["caption_names"] = spoken
+        prompt_texts = [caption_of(template, name) for template in knobs["templates"] for name in spoken]
         vocab = take(vocabulary, lambda: prompt_texts)
     else:
         if not isinstance(splits.train, CaptionedFiles | CaptionedTars):
@@ -178,7 +209,7 @@ def open_captions(take: Take) -> Pipeline:
             sample = list(_captions(captioned, range(min(len(captioned), 20_000))))
             check_lengths(vocab, sample, length, truncate, 0.01, f"captions of {splits.origin}")
         splits = Splits.of((Encoded(s, vocab, length, truncate) for s in splits[:2]), splits.origin)
-    record = {"class_names": names, "tokenizer": vocab.to_json()}
+    record |= {"class_names": names, "tokenizer": vocab.to_json()}
     reader = read(take, record)
     augment = take(train_transform, image.image_size, image.mean, image.std)
     height, width = image.image_size

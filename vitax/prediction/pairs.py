@@ -53,11 +53,12 @@ def label_weights(run: TrainedRun, labels: str) -> tuple[list[str], np.ndarray]:
         UserError: there are fewer than two classes.
     """
     names = [name.strip() for name in labels.split(",") if name.strip()]
+    spoken = names or run.reader.record.get("caption_names") or run.reader.record["class_names"]
     names = names or run.reader.record["class_names"]
     if len(names) < 2:
         raise UserError('name at least two classes: --labels="a dog, a cat"')
     spec, vocab = run.reader.spec, from_json(run.reader.record["tokenizer"])
-    tokens = prompts(vocab, names, spec.templates, spec.text.length, truncate=True)  # [templates, classes, L]
+    tokens = prompts(vocab, spoken, spec.templates, spec.text.length, truncate=True)  # [templates, classes, L]
     encode = text_encoder(run.task)
     texts = np.stack([encode_texts(encode, run.variables, run.reader.blank, t) for t in tokens])
     return names, class_weights(texts)
