@@ -37,7 +37,7 @@ from vitax.monitoring.log import say
 from vitax.monitoring.signals import Stop
 from vitax.report.summary import finish, report_on
 from vitax.resolve import resolve
-from vitax.rundir import RECIPE, TOKENIZER, RunFolder, locate, read_config, write_json, write_text
+from vitax.rundir import RECIPE, TOKENIZER, WEIGHTS, RunFolder, locate, read_config, write_json, write_text
 from vitax.runs.evaluate import evaluate_run
 from vitax.runs.init_from import initial_variables
 from vitax.schema import Config
@@ -179,7 +179,9 @@ def compiled_step(run: Run) -> Compiled:
 
 
 def write_origin(prepared: Prepared, spec: str, folder: RunFolder) -> None:
-    """Writes the origin of a run: the config file it began with, and its tokenizer."""
+    """Writes the origin of a run: the config file it began with, its tokenizer, and how its weights were read."""
+    if prepared.weights_report:
+        write_text(folder.path / WEIGHTS, prepared.weights_report.strip() + "\n")
     if spec and not folder.continuing:
         write_json(folder.path / RECIPE, {"spec": spec, "config": resolve(load_config(spec))})
     if tokenizer := prepared.run.pipeline.reader.record.get("tokenizer"):

@@ -35,10 +35,11 @@ WRITTEN = (
     "report.html",
     "summary.json",
     "tensorboard",
+    "weights.txt",
     "tokenizer.json",
     "config.json",  # last, so that a half-cleared folder is still the folder of a run
 )
-TOKENIZER = "tokenizer.json"
+TOKENIZER, WEIGHTS = "tokenizer.json", "weights.txt"
 RECIPE = "recipe.json"  # the config file that the run began with, and its values before any of them was changed
 LOCK = ".lock"
 # Keys that may differ between two starts of one run: they do not change the computation, or say so (`extension`).

@@ -65,6 +65,9 @@ def report(run: Path, examples: int, source: Source | None = None) -> str:
     ]
     if examples:
         parts += _exhibits(run, config, examples, source)
+    if (run / rundir.WEIGHTS).is_file():
+        lines = (run / rundir.WEIGHTS).read_text(encoding="utf-8").splitlines()
+        parts.append(page.section("Weights it started from", *(page.paragraph(page.text(line)) for line in lines)))
     parts.append(_configuration(run, config))
     return page.document(run.resolve().name, *parts)
 
