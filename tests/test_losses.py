@@ -145,3 +145,16 @@ def test_a_clipped_scale_comes_back():
         value, pull = jax.vjp(lambda x: losses.clipped(x, 1.0, 3.0), jnp.float32(x))
         assert float(value) == min(max(x, 1.0), 3.0)
         assert float(pull(jnp.float32(gradient))[0]) == (gradient if passes else 0.0)
+
+
+def test_the_keep_ratio_and_the_divergence_by_hand():
+    keep = jnp.array(
+        [[[1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]], [[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]]]
+    )  # [2, 2, 4]
+    each = losses.keep_ratio(keep, (0.5, 0.75), per_batch=False)
+    np.testing.assert_allclose(each, [(0.0 + 0.25**2) / 2, (0.25**2 + 0.75**2) / 2], rtol=1e-6)
+    batch = losses.keep_ratio(keep, (0.5, 0.75), per_batch=True)
+    np.testing.assert_allclose(batch, [(0.125**2 + 0.25**2) / 2] * 2, rtol=1e-6)
+    p, q = np.array([[0.2, 0.3, 0.5]]), np.array([[0.4, 0.4, 0.2]])
+    expected = (p * np.log(p / q)).sum(-1)
+    np.testing.assert_allclose(losses.kl_divergence(jnp.log(q), jnp.log(p)), expected, rtol=1e-5)

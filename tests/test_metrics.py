@@ -1,5 +1,6 @@
 import chex
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from vitax import metrics
@@ -33,3 +34,11 @@ def test_a_model_that_says_nothing_scores_chance_not_certainty():
 def test_k_outside_the_classes_is_refused():
     with pytest.raises(ValueError, match="k=4"):
         metrics.top_k(jnp.zeros((1, 3)), jnp.zeros(1, int), 4)
+
+
+def test_psnr_and_perplexity_by_hand():
+    chex.assert_trees_all_close(metrics.psnr(jnp.array([1.0, 0.01, 1e-4, 0.0])), jnp.array([0.0, 20.0, 40.0, 120.0]))
+    assert metrics.reported("test/perplexity", 6.0, 3.0) == pytest.approx(np.exp(2.0))
+    assert metrics.reported("test/loss", 6.0, 3.0) == 2.0
+    assert np.isnan(metrics.reported("test/loss", 0.0, 0.0))
+    assert metrics.reported("test/perplexity", 1e9, 1.0) == pytest.approx(np.exp(700.0))
