@@ -85,3 +85,48 @@ def test_floating_point_images_are_refused():
     image = Image.fromarray(np.zeros((4, 4), np.float32))
     with pytest.raises(ValueError, match="8 or 16 bits"):
         decode_image(encoded(image, "TIFF"))
+
+
+def test_one_odd_tag_beside_a_good_picture_does_not_matter(picture):
+    """An x-resolution of a type that Pillow cannot write again; the orientation is read alone."""
+    import struct
+
+    tags = [(0x0112, 3, 1, struct.pack("<HH", 6, 0)), (0x011A, 10, 1, struct.pack("<I", 38))]
+    ifd = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHI", *tag[:3]) + tag[3] for tag in tags)
+    exif = b"Exif\x00\x00" + b"II*\x00" + struct.pack("<I", 8) + ifd + struct.pack("<I", 0) + struct.pack("<ii", 72, 0)
+    out = decode_image(encoded(Image.fromarray(picture), "PNG", exif=exif))
+    np.testing.assert_array_equal(out, np.rot90(picture, -1))
+
+
+def test_an_error_of_any_kind_is_a_damaged_image(monkeypatch, picture):
+    import struct
+
+    def broken(*_):
+        raise struct.error("unpack requires 4 bytes")
+
+    data = encoded(Image.fromarray(picture))
+    monkeypatch.setattr("vitax.data.decode.to_array", broken)
+    with pytest.raises(ValueError, match="error: unpack requires 4 bytes"):
+        decode_image(data)
+
+
+def test_a_huge_jpeg_is_decoded_smaller_and_other_huge_files_are_refused(monkeypatch):
+    image = Image.fromarray(np.full((64, 96, 3), 120, np.uint8))
+    monkeypatch.setattr("vitax.data.decode.MAX_PIXELS", 2000)
+    assert decode_image(encoded(image, "JPEG")).shape in {(32, 48, 3), (16, 24, 3)}
+    with pytest.raises(ValueError, match="96x64 is above 2,000 pixels"):
+        decode_image(encoded(image, "PNG"))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "pointer of Git LFS"),
+        (b"<!DOCTYPE html><html></html>", "a web page"),
+        (b"", "it is empty"),
+        (b"\x00\x00\x00\x18ftypheic" + bytes(20), "HEIC photo: pip install pillow-heif"),
+    ],
+)
+def test_what_is_no_image_is_named(data, message):
+    with pytest.raises(ValueError, match=message):
+        decode_image(data)

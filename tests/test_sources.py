@@ -204,3 +204,73 @@ def test_fewer_examples_are_exactly_as_many_with_every_class(count, rng):
         assert np.abs(sizes - np.bincount(labels) * count / 100).max() <= 1
     with pytest.raises(ValueError, match=r"must lie in 10..100"):
         equal_shares(labels, 9)
+
+
+def test_images_of_every_kind_are_found_and_the_rest_is_counted(tmp_path, caplog):
+    from PIL import Image
+
+    for name in ("a", "b"):
+        (tmp_path / name / "@eaDir").mkdir(parents=True)
+        for file in ("1.jfif", "2.JPE", "3.tga", "4.png", "@eaDir/thumb.jpg"):
+            kind = "JPEG" if file.lower().endswith(("jfif", "jpe", "jpg")) else None
+            Image.new("RGB", (8, 8)).save(tmp_path / name / file, kind)
+        for file in ("x.heic", "y.xyz", "Thumbs.db"):
+            (tmp_path / name / file).write_bytes(b"?")
+    splits = opened("folder", tmp_path)
+    assert len(splits.train) + len(splits.test) == 8
+    assert splits.train.class_names == ("a", "b")
+    (line,) = [record.message for record in caplog.records if "left aside" in record.message]
+    assert "2 .xyz" in line
+
+
+def test_names_that_look_alike(tmp_path, caplog):
+    """The same letters in other code points are one class; capitals make two, which is told."""
+    import unicodedata
+
+    for split in ("train", "test"):
+        for name in ("caf\u00e9", "Tea", "tea"):
+            form = "NFD" if split == "test" else "NFC"
+            path = tmp_path / split / unicodedata.normalize(form, name)
+            path.mkdir(parents=True)
+            for i in range(2):
+                write_image(path / f"{i}.png", np.full((8, 8, 3), i, np.uint8))
+    splits = opened("folder", tmp_path)
+    assert splits.test.class_names == splits.train.class_names == ("Tea", "caf\u00e9", "tea")
+    assert len(splits.test) == 6
+    assert "'Tea' and 'tea' are different classes" in caplog.text
+    (tmp_path / "train" / unicodedata.normalize("NFD", "caf\u00e9")).mkdir()
+    with pytest.raises(UserError, match="two folders that are both 'caf\u00e9', with other code points"):
+        opened("folder", tmp_path)
+
+
+def test_a_file_name_that_is_no_text(tmp_path):
+    import os
+
+    for name in (b"a", b"b"):
+        os.makedirs(os.fsencode(tmp_path) + b"/" + name)
+        for i in (b"1", b"2", b"3"):
+            write_image(tmp_path / name.decode() / "x.png", np.zeros((8, 8, 3), np.uint8))
+            os.rename(
+                tmp_path / name.decode() / "x.png", os.fsencode(tmp_path) + b"/" + name + b"/caf\xe9" + i + b".png"
+            )
+    splits = opened("folder", tmp_path)
+    assert source.identity(splits.train)["examples"] == len(splits.train)
+    assert splits.train[0]["image"].shape[-1] == 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "message"),
+    [
+        ([1, 2, 3, 1, 2, 3], None, "of 4 classes, 1 have no training example \\('0'\\)"),
+        ([0, 1000, 0, 1000, 0, 1000], None, "of 1,001 classes, 999 have no training example"),
+        ([0, 0, 0, 0, 0, 0], None, "only one class, '0'"),
+        ([0, 1, 0, 1, 0, 1], ["a", "a"], "several classes with the name 'a'"),
+    ],
+)
+def test_labels_of_arrays_are_checked_as_those_of_folders(tmp_path, labels, names, message):
+    images = np.zeros((6, 8, 8, 3), np.uint8)
+    more = {} if names is None else {"class_names": np.array(names)}
+    arrays = dict(train_images=images, train_labels=np.array(labels), test_images=images, test_labels=np.array(labels))
+    np.savez(tmp_path / "d.npz", **arrays, **more)
+    with pytest.raises(UserError, match=message):
+        opened("arrays", tmp_path / "d.npz")

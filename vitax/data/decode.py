@@ -3,7 +3,6 @@
 import contextlib
 import io
 import logging
-import math
 import os
 from collections import Counter
 from typing import IO
@@ -83,11 +82,10 @@ def to_array(image: Image.Image, channels: int) -> np.ndarray:
         ValueError: above MAX_PIXELS, or values without a known range.
     """
     if image.width * image.height > MAX_PIXELS:
-        size, factor = image.size, math.sqrt(image.width * image.height / MAX_PIXELS)
         # Decoders of JPEG can give a half, a quarter or an eighth; others leave the size as it is.
-        image.draft(None, (math.floor(size[0] / factor), math.floor(size[1] / factor)))
-        if image.width * image.height > MAX_PIXELS:
-            image.draft(None, (size[0] // 8, size[1] // 8))
+        width, height = image.size
+        scale = next((s for s in (2, 4, 8) if width * height <= MAX_PIXELS * s * s), 8)
+        image.draft(None, (max(1, width // scale), max(1, height // scale)))
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(f"{image.width}x{image.height} is above {MAX_PIXELS:,} pixels; make it smaller")
     method = UPRIGHT.get(orientation(image))

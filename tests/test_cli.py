@@ -1,0 +1,36 @@
+"""Paths and streams of the command line."""
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+from vitax import cli, predict
+
+
+def test_the_home_folder_is_known_in_every_flag_that_is_a_path():
+    arguments = predict.COMMAND.parse(["predict", "--workdir=~/runs/a", "--out=~/b", "~/c.png", "./~d.png"])
+    home = str(Path.home())
+    assert arguments.flags["workdir"] == f"{home}/runs/a"
+    assert arguments.flags["out"] == f"{home}/b"
+    assert arguments.positional == [f"{home}/c.png", "./~d.png"]
+
+
+def test_a_path_that_is_too_long_is_a_sentence(capsys):
+    def command():
+        raise OSError(errno.ENAMETOOLONG, "File name too long", "x" * 300)
+
+    assert cli.exit_code(command, debug=False) == 2
+    assert capsys.readouterr().err == f"error: {'x' * 80}... is too long for a path\n"
+
+
+def test_a_reader_that_goes_away_ends_a_command_without_a_word():
+    code = (
+        "import sys; from vitax import cli; from vitax.predict import print_rows; "
+        "cli.exit_with(lambda: print_rows({'n': n} for n in range(100000)), debug=False)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as command:
+        assert command.stdout.readline() == b'{"n": 0}\n'
+        command.stdout.close()
+        assert command.stderr.read() == b""
+    assert command.returncode == 128 + 13
