@@ -1,5 +1,6 @@
 """Model, objective and reader of a run, built from its config without its data; and a short outline of the run."""
 
+import os
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -105,10 +106,11 @@ def evaluated_pipeline(config: Config, former: Config, record: dict[str, Any]) -
     ``former`` is the config of the run, and ``record`` the metadata from a checkpoint of it.
     """
     data, names = config["data"], record.get("class_names")
-    another = (data["name"], data.get("path")) != (former["data"]["name"], former["data"].get("path"))
+    place = lambda section: (section["name"], os.path.realpath(os.path.expanduser(section.get("path") or "")))
+    another = place(data) != place(former["data"])
     if not (another and data["name"] == "folder" and names and config["task"]["name"] in CLASSIFIES):
         return None
     reader = build.read_pipeline(config, record)
-    source = build.call_data(config, labelled_images, names, reader.spec.channels)
-    splits = Splits(source, source, f"all images of {data['path']}")
+    source, root = build.call_data(config, labelled_images, names, reader.spec.channels)
+    splits = Splits(source, source, f"all images of {root}")
     return Pipeline(splits, reader.transform, reader, "images", f"{len(names):,} classes")

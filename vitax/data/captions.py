@@ -153,7 +153,7 @@ def _read_table(file: Path) -> list[tuple[str, str]]:
     for number, row in enumerate(rows, 1):
         path, texts = str(file.parent / text_in(file, number, row, image)), row.get(caption)
         # A list of captions is one pair for each.
-        each = [{caption: text} for text in texts] if isinstance(texts, list) else [row]
+        each = [{caption: text} for text in texts] if isinstance(texts, list) and texts else [row]
         pairs += [(path, text_in(file, number, one, caption)) for one in each]
     if missing := sorted({path for path, _ in pairs if not os.path.isfile(path)}):
         raise UserError(

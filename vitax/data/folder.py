@@ -89,8 +89,10 @@ def folder(*, path: str, train: str, test: str, test_fraction: float, channels: 
     )
 
 
-def labelled_images(class_names: Sequence[str], channels: int, *, path: str, test: str = "test") -> ImageFiles:
-    """All images below ``path/test/<class>`` or, without a folder for the test, below ``path/<class>``.
+def labelled_images(
+    class_names: Sequence[str], channels: int, *, path: str, test: str = "test"
+) -> tuple[ImageFiles, Path]:
+    """All images below ``path/test/<class>`` or, without a folder for the test, ``path/<class>``, and that folder.
 
     Args:
         class_names: classes of a model; the images may have fewer.
@@ -107,7 +109,7 @@ def labelled_images(class_names: Sequence[str], channels: int, *, path: str, tes
     aliases = ("test", "testing", *VALIDATION)
     layout = f"expected DIR/<class>/*.jpg or DIR/test/<class>/*.jpg ({KNOWN})"
     found = split_folder(root, test, aliases) or root
-    return _among([*class_names], "the model", channels, layout, found)
+    return _among([*class_names], "the model", channels, layout, found), found
 
 
 def _among(class_names: list[str], owner: str, channels: int, layout: str, root: Path) -> ImageFiles:

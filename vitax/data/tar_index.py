@@ -13,6 +13,7 @@ from vitax.data.decode import EXTENSIONS
 from vitax.errors import UserError
 
 LOGGER = logging.getLogger("vitax")
+RULES = 1  # version of the rules by which members are paired; older indices are not used
 Members = dict[str, dict[str, tuple[int, int]]]
 TAR_LAYOUT = (
     "expected tar files with pairs KEY.jpg and KEY.txt next to each other, as FILE.tar, as DIR/*.tar, or as "
@@ -27,8 +28,8 @@ def indexed(file: str, aside: Counter[str]) -> Members:
     user's cache; where that cannot be written, the headers are read each time.
     """
     stat = os.stat(file)
-    name = f"{os.path.abspath(file)} {stat.st_size} {stat.st_mtime_ns} {sorted(EXTENSIONS)}"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vitax" / "tars"
+    name = f"{RULES} {os.path.abspath(file)} {stat.st_size} {stat.st_mtime_ns} {sorted(EXTENSIONS)}"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "vitax" / "tars"
     path = cache / f"{hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()}.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         stored = json.loads(path.read_text(encoding="utf-8"))

@@ -121,5 +121,7 @@ def _ranks(scores: np.ndarray, correct: np.ndarray) -> np.ndarray:
         scores: [queries, results].
         correct: [queries, results] bool, at least one True in each row.
     """
+    if not np.isfinite(scores).all():  # every comparison with NaN is false: a broken model would score 100 %
+        return np.full(len(scores), scores.shape[1])
     best = np.where(correct, scores, -np.inf).max(axis=1, keepdims=True)
     return ((scores >= best) & ~correct).sum(axis=1)

@@ -31,15 +31,12 @@ def bleu(given: Given, *, bleu: bool = True, bleu_tokenizer: str = "", chrf: boo
         chrf: measure chrF too, which works on characters.
 
     Raises:
-        UserError: sacreBLEU does not have the tokenizer.
+        UserError: the tokenizer cannot be used.
     """
     if not bleu:
         return None
     vocab = from_json(given.reader.record["tokenizer"])
-    tokenizer = bleu_tokenizer or tokenizer_for(given.reader.record.get("target", ""))
-    if tokenizer not in sacrebleu.BLEU.TOKENIZERS:
-        known = ", ".join(sacrebleu.BLEU.TOKENIZERS)
-        raise UserError(f"config.evals.bleu_tokenizer={tokenizer!r} is none of sacreBLEU's: {known}")
+    tokenizer = chosen_tokenizer(bleu_tokenizer, given.reader.record.get("target", ""))
     predict = choose(given.task, "tokens")
     source: Any = given.splits.test  # `vitax.pipelines.bitext.Encoded`
     said: set[str] = set()
@@ -77,6 +74,25 @@ def bleu(given: Given, *, bleu: bool = True, bleu_tokenizer: str = "", chrf: boo
         return scores
 
     return Evaluation(("bleu", "exact", *(("chrf",) if chrf else ())), run)
+
+
+def chosen_tokenizer(requested: str, language: str) -> str:
+    """The tokenizer that was requested or, if none was, the one for the language; it is tried at once.
+
+    Raises:
+        UserError: sacreBLEU does not have the requested one, or it needs something that is not installed.
+    """
+    name = requested or tokenizer_for(language)
+    if name not in sacrebleu.BLEU.TOKENIZERS:
+        known = ", ".join(sacrebleu.BLEU.TOKENIZERS)
+        raise UserError(f"config.evals.bleu_tokenizer={name!r} is none of sacreBLEU's: {known}")
+    try:
+        sacrebleu.BLEU(tokenize=name)
+    except Exception as error:  # a package or a model of this tokenizer is missing
+        if requested:
+            raise UserError(f"config.evals.bleu_tokenizer={name!r} cannot be used: {error}") from error
+        return "char"
+    return name
 
 
 def tokenizer_for(language: str) -> str:

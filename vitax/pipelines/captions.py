@@ -117,13 +117,14 @@ def names_in_captions(names: Sequence[str], file: str) -> list[str]:
         return list(names)
     spoken = dict.fromkeys(names, "")
     for number, line in enumerate(read_text(Path(file).expanduser()).splitlines(), 1):
-        name, tab, words = line.partition("\t")
-        if line.strip() and (not tab or name.strip() not in spoken):
+        if not line.strip():
+            continue
+        name, _, words = (part.strip() for part in line.partition("\t"))
+        if not words or spoken.get(name, "?"):
             raise UserError(
-                f"{file}: line {number} is not CLASS<TAB>NAME with one of the classes {', '.join(names[:5])}..."
+                f"{file}: line {number} is not CLASS<TAB>NAME with one of the classes {', '.join(names[:5])}..., each once"
             )
-        if tab:
-            spoken[name.strip()] = words.strip()
+        spoken[name] = words
     return [words or name for name, words in spoken.items()]
 
 

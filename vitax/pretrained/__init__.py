@@ -10,7 +10,7 @@ is run.
 """
 
 from vitax.pretrained.adapt import adapt, paths
-from vitax.pretrained.convert import IMPLIED, NOT_IN_FILES, Loaded, load, load_into, save, to_tensors
+from vitax.pretrained.convert import IMPLIED, NOT_IN_FILES, Loaded, load, load_into, save, settled, to_tensors
 from vitax.pretrained.formats import FORMATS, family_of, recognise
 from vitax.pretrained.report import Report
 
@@ -27,5 +27,6 @@ __all__ = [
     "paths",
     "recognise",
     "save",
+    "settled",
     "to_tensors",
 ]

@@ -115,34 +115,55 @@ def load(
         UserError: the file cannot be read, has no known format, does not record a necessary field, does not fit, or
             contradicts a given field.
     """
-    allow_missing, allow_unexpected = patterns(allow_missing), patterns(allow_unexpected)
     contents = files.Contents(dict(source)) if isinstance(source, Mapping) else files.read(source, entry)
-    tensors = {name: np.asarray(value) for name, value in contents.tensors.items()}
+    tensors = {name: files.plain(np.asarray(value)) for name, value in contents.tensors.items()}
     kind, tensors, prefix = stripped(tensors, format, family)
     renamed = kind.renamed(tensors)
     module = MODELS[kind.family].module
     known = set(module.__dataclass_fields__) - {"parent", "name"}
     fields = _checked(fields, known, module)
     told = {} if isinstance(source, Mapping) else config_fields(files.read_config(source, kind.name), kind.name)
-    if not (told or format) and (doubt := kind.doubt(renamed)):
-        raise UserError(f"{doubt}; put the config.json of these weights beside them, or give format={kind.name!r}")
-    given = {**(otherwise or {}), **fields, **told}
+    if not (told or format):
+        _check_doubt(kind, renamed)
+    usual = {key: value for key, value in (otherwise or {}).items() if key not in kind.tells}
+    given = {**usual, **fields, **told}
     with fitting(kind):
         stored = kind.fields(renamed, given)
-    _check_told(told, stored, fields, module)
+    _check_told(told, stored, fields, module, (*SHAPED, *kind.tells))
     # The file's sizes decide which tensors exist; the requested sizes are applied afterwards.
     sizes = {key: stored[key] for key in SIZES if key in stored}
     base = stored | {key: value for key, value in given.items() if key in known} | sizes
     with fitting(kind):
         native, model = module(**base), module(**(base | fields))
-        variables, report = from_tensors(kind, native, renamed, allow_missing, allow_unexpected)
+        allowed = patterns(allow_missing), patterns(allow_unexpected)
+        variables, report = from_tensors(kind, native, renamed, *allowed)
         if model != native:
             channels = image_channels(native, kind.family, variables)
             variables = adapt(variables, model, kind.family, report, channels=channels)
     report.entry, report.other_entries, report.prefix = contents.entry, contents.others, prefix
-    report.told = {key: value for key, value in told.items() if key in known and key in (*NOT_IN_FILES, "pooling")}
-    _note_fields(report, kind, model, stored, given)
+    _note_fields(report, kind, model, stored, given, told)
     return Loaded(model, variables, report)
+
+
+def _check_doubt(kind: Format, tensors: Tensors) -> None:
+    """Raises an error for weights without a config that may belong to another model with the same names."""
+    with fitting(kind):
+        doubt = kind.doubt(tensors)
+    if doubt:
+        raise UserError(f"{doubt}; put the config.json of these weights beside them, or give format={kind.name!r}")
+
+
+def settled(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields with the values that empty ones stand for: those of the other tower or stack."""
+    full = dict(fields)
+    for key, other in (
+        ("text_activation", "activation"),
+        ("text_norm_epsilon", "norm_epsilon"),
+        ("decoder_heads", "num_heads"),
+    ):
+        if key in full and not full[key] and other in full:
+            full[key] = full[other]
+    return full
 
 
 def _checked(fields: dict[str, Any], known: set[str], module: Any) -> dict[str, Any]:
@@ -157,31 +178,43 @@ def _checked(fields: dict[str, Any], known: set[str], module: Any) -> dict[str, 
     return {key: pair(value) if key == "image_size" else value for key, value in fields.items()}
 
 
-def _check_told(told: Mapping[str, Any], stored: Mapping[str, Any], fields: Mapping[str, Any], module: Any) -> None:
+def _check_told(
+    told: Mapping[str, Any], stored: Mapping[str, Any], fields: Mapping[str, Any], module: Any, shaped: Sequence[str]
+) -> None:
     """Compares the fields that the tensors show, that config.json tells, and that the caller gives.
 
     Raises:
         UserError: they contradict one another, or the model has no such field.
     """
-    for key, value in told.items():
+    asked, largest = settled(fields), stored.get("vocab_size", 0) - 1
+    for key, value in settled(told).items():
         if key not in module.__dataclass_fields__ and value != IMPLIED.get(key, value):
             raise UserError(f"config.json says {key}={value!r}; {module.__name__} of vitax has {IMPLIED[key]!r} only")
         shown = key in stored and key not in (*NOT_IN_FILES, "pooling")
         if shown and not (stored[key] == value or (key == "mlp_ratio" and abs(stored[key] - value) < 0.05)):
             raise UserError(f"config.json says {key}={value!r}, but the tensors have {stored[key]!r}")
-        if key not in SIZES and key in fields and fields[key] != value:
+        same = key == "end_token" and {asked.get(key), value} == {-1, largest}  # two names of one token
+        if key not in SIZES and key in asked and asked[key] != value and not same:
             raise UserError(
-                f"{key}={fields[key]!r} contradicts the config.json beside the weights, which says {value!r}"
+                f"{key}={asked[key]!r} contradicts the config.json beside the weights, which says {value!r}"
             )
-    for key in SHAPED:
+    for key in shaped:
         if key in fields and key in stored and stored[key] != fields[key]:
             raise UserError(f"{key}={fields[key]!r} contradicts the file, which has {stored[key]!r}")
 
 
 def _note_fields(
-    report: Report, kind: Format, model: nn.Module, own: Mapping[str, Any], given: Mapping[str, Any]
+    report: Report,
+    kind: Format,
+    model: nn.Module,
+    own: Mapping[str, Any],
+    given: Mapping[str, Any],
+    told: Mapping[str, Any],
 ) -> None:
-    """Records fields that neither the file nor the caller gave, and fields that the caller set to unusual values."""
+    """Records fields that config.json tells and the tensors do not show; fields that neither the file nor the caller gave, and fields that the caller set to unusual values."""
+    for key, value in told.items():
+        if hasattr(model, key) and key in (*NOT_IN_FILES, "pooling") and (key != "image_size" or own.get(key) == value):
+            report.told[key] = value
     for key in set(NOT_IN_FILES) - {"image_size"}:
         if not hasattr(model, key) or key in report.told:
             continue

@@ -102,7 +102,7 @@ def read(path: str | Path, entry: str = "") -> Contents:
         raise UserError(f"{path} cannot be read: {error}") from error
     if not contents.tensors:
         raise UserError(f"{path} holds no tensors")
-    tensors = {name: _plain(value) for name, value in contents.tensors.items()}
+    tensors = {name: plain(value) for name, value in contents.tensors.items()}
     if broken := [name for name, x in tensors.items() if x.dtype.kind == "f" and not np.isfinite(x).all()]:
         more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
         raise UserError(f"{path} holds numbers that are not finite (NaN or infinity) in {', '.join(broken[:3])}{more}")
@@ -111,7 +111,10 @@ def read(path: str | Path, entry: str = "") -> Contents:
 
 def _read_index(path: Path, entry: str) -> Contents:
     """The tensors of all files that an index lists, each from the file in which it has to be."""
-    listed = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+    index = json.loads(path.read_text(encoding="utf-8"))
+    listed = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(listed, dict) or not all(isinstance(file, str) for file in listed.values()):
+        raise Refused("it has no weight_map from tensors to files")
     tensors: Tensors = {}
     for name in sorted(set(listed.values())):
         if not (path.parent / name).is_file():
@@ -130,14 +133,21 @@ def _read(path: Path, entry: str) -> Contents:
     if path.suffix == ".npz":
         if start[:2] != b"PK":
             raise Refused(f"it is not an .npz file, which would be a zip file{seems(start)}")
-        return Contents(_read_npz(path))
+        return _whole(_read_npz(path), entry)
     if path.suffix == ".safetensors":
         if told := seems(start):
             raise Refused(f"it is not a .safetensors file{told}")
-        return Contents(_read_safetensors(path))
+        return _whole(_read_safetensors(path), entry)
     if start[:2] == b"PK" or start[:1] == b"\x80":
         return flatten(read_torch(path), entry)
     raise Refused(f"it is no file of PyTorch, .npz or .safetensors{seems(start)}")
+
+
+def _whole(tensors: Tensors, entry: str) -> Contents:
+    """The contents of a kind of file that has no entries."""
+    if entry:
+        raise Refused(f"entry={entry!r}: only training checkpoints of PyTorch have entries, and this is none")
+    return Contents(tensors)
 
 
 def _read_npz(path: Path) -> Tensors:
@@ -177,7 +187,7 @@ def flatten(found: Any, entry: str = "", depth: int = 0) -> Contents:
     if depth > MAX_DEPTH:
         raise Refused("its dictionaries are nested too deeply")
     if isinstance(found, Record):
-        return Contents(_attributes(found, "", set()))
+        return _whole(_attributes(found, "", set()), entry)
     if isinstance(found, Inert):
         raise Refused(f"it holds {found.made_by}, a whole object; save its state_dict() instead")
     if not isinstance(found, Mapping):
@@ -225,7 +235,8 @@ def _attributes(module: Record, prefix: str, seen: set[int]) -> Tensors:
     return tensors
 
 
-def _plain(value: np.ndarray) -> np.ndarray:
+def plain(value: np.ndarray) -> np.ndarray:
+    """An array with half precision as float32."""
     # An .npz file stores bfloat16 as V2, without its name.
     value = value.view(ml_dtypes.bfloat16) if value.dtype == np.dtype("V2") else value
     return value.astype(np.float32) if value.dtype in HALF else value

@@ -50,15 +50,15 @@ def from_tensors(
     """
     report, flat, used = Report(kind.name), {}, set()
     missing = []
-    for name, value in tensors.items():
-        if value.dtype.kind != "f" and not re.search(kind.ignore, name):
-            raise UserError(f"{name} is of type {value.dtype}; parameters are floating-point numbers")
     for rule in kind.rules(model):
         present = [name for name in rule.theirs if name in tensors]
         if set(rule.theirs) - set(present) - set(rule.optional):
             missing += rule.ours
             continue
         used |= set(present)
+        for name in present:
+            if tensors[name].dtype.kind != "f":
+                raise UserError(f"{name} is of type {tensors[name].dtype}; parameters are floating-point numbers")
         values = tuple(tensors[name] for name in present)
         try:
             arrays = rule.load(values)

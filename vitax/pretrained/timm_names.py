@@ -99,7 +99,7 @@ HEADS = {
 OTHER_HEADS = {"vit_base_patch16_gap_224": 16}
 SWIN = """
     swin_base_patch4_window7_224 swin_base_patch4_window12_384 swin_large_patch4_window7_224
-    swin_large_patch4_window12_384 swin_s3_base_224 swin_s3_small_224 swin_s3_tiny_224 swin_small_patch4_window7_224
+    swin_large_patch4_window12_384 swin_s3_small_224 swin_small_patch4_window7_224
     swin_tiny_patch4_window7_224
 """
 MIXER = "mixer_b16_224 mixer_b32_224 mixer_l16_224 mixer_l32_224 mixer_s16_224 mixer_s32_224"

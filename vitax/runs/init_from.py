@@ -151,7 +151,8 @@ def _check(source: _Weights, run: Run, family: str, path: Path, of_run: bool) ->
     if of_run:
         _check_fields(source.model, _part(run.model, source.family, family), path)
     else:
-        _check_told(source.report.told, _part(run.model, source.family, family), path)
+        tells = {key: getattr(source.model, key) for key in pretrained.FORMATS[source.report.format].tells}
+        _check_told({**source.report.told, **tells}, run, source, family, path)
     _check_windows(source.model, run.model, path)
     if family == "dynamic_vit" and getattr(source.model, "pooling", "token") != "token":
         raise UserError(
@@ -190,19 +191,32 @@ def _check_fields(there: nn.Module, here: dict[str, Any], path: Path) -> None:
             )
 
 
-def _check_told(told: dict[str, Any], here: dict[str, Any], path: Path) -> None:
-    """Rejects fields that differ from those that the config.json beside a file of weights tells; names all of them."""
-    other = {}
-    for key, value in told.items():
+def _check_told(told: dict[str, Any], run: Run, source: _Weights, family: str, path: Path) -> None:
+    """Rejects fields that differ from those that a file or its config.json tells; names all of them."""
+    tower = (source.family, family) == ("vit", "clip")
+    here = pretrained.settled(_part(run.model, source.family, family))
+    other, fixed = {}, []
+    for key, value in pretrained.settled(told).items():
         new = here.get(key)
         new = pretrained.IMPLIED.get(key) if new is None else new
-        if new is not None and new != value and key not in ("image_size", "pooling"):
-            other[key] = (value, new)
+        same = key == "end_token" and value in (-1, new) and new in (value, getattr(run.model, "vocab_size", 0) - 1)
+        if new is None or new == value or same or key in ("image_size", "pooling"):
+            continue
+        name = "image_heads" if tower and key == "num_heads" else key
+        if name not in type(run.model).__dataclass_fields__ or (tower and key != "num_heads") or key == "end_token":
+            fixed.append(f"{key}={value!r} (this model: {new!r})")
+        else:
+            other[name] = (value, new)
+    if fixed:
+        raise UserError(
+            f"config.init_from={path}: the weights are for {', '.join(fixed)}, which cannot be chosen here: "
+            "they would mean something else"
+        )
     if other:
         differences = ", ".join(f"{key}={old!r} (this run: {new!r})" for key, (old, new) in other.items())
         flags = " ".join(f"--config.model.{key}={old}" for key, (old, _) in other.items())
         raise UserError(
-            f"config.init_from={path}: the config.json beside the weights says {differences}; "
+            f"config.init_from={path}: the file, or the config.json beside it, says {differences}; "
             f"set {flags}, or the weights would mean something else"
         )
 

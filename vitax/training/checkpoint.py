@@ -148,7 +148,6 @@ class Checkpoints:
                 for old in set(self.manager.all_steps()) - self._kept(self.manager.all_steps()):
                     self.manager.delete(old)
             else:
-                self.values.pop(step, None)
                 self._set_aside([step])
         return self.problem
 
@@ -156,7 +155,8 @@ class Checkpoints:
         """Renames damaged checkpoints to ``STEP.damaged``, so that their steps can be saved again."""
         for step in steps if jax.process_index() == 0 else ():
             shutil.rmtree(self.folder / f"{step}.damaged", ignore_errors=True)
-            (self.folder / str(step)).rename(self.folder / f"{step}.damaged")
+            with contextlib.suppress(OSError):  # other hosts wait for this one
+                (self.folder / str(step)).rename(self.folder / f"{step}.damaged")
         all_hosts(True)
         self.manager.reload()
 
@@ -179,7 +179,8 @@ class Checkpoints:
         """
         full = "No space left" in str(error)
         cause = f"no space left on the disk of {self.folder}" if full else reason(error)
-        self.problem = f"checkpoint {self.saving} could not be saved: {cause}"
+        self.problem, self.unread = f"checkpoint {self.saving} could not be saved: {cause}", None
+        self.values.pop(-1 if self.saving is None else self.saving, None)
         LOGGER.warning(self.problem)
         for _ in range(3):  # each thread of the manager raises once
             with contextlib.suppress(Exception):

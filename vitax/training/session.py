@@ -287,7 +287,7 @@ def _begin(
         nothing = {"window": {}, "metrics": {}, "corrupt": [], "skipped": [0, 0], "unwritten": []}
         return 0, state, {**nothing, "seconds": 0, "pending": False}
     start, saved, arrays = newest
-    if saved["data"] != inputs.identity:
+    if saved["data"] != {key: value for key, value in inputs.identity.items() if key in saved["data"]}:
         raise UserError(
             f"the data are not those of checkpoint {start}: {_changes(saved['data'], inputs.identity)}; "
             "restore the former data, or start another run"
