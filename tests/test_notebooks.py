@@ -33,7 +33,7 @@ def test_a_notebook_runs(path):
     for cell in again.cells:
         if cell.cell_type == "code":
             cell.outputs = []
-            cell.source = re.sub(r'(duration=)"\d+ epochs"', r'\1"2 epochs"', cell.source)
+            cell.source = re.sub(r'(duration=)"\d+ epochs"', r'\1"5 epochs"', cell.source)
             cell.source = re.sub(r'(warmup=)"\d+ epochs"', r'\1"1 epochs"', cell.source)
     NotebookClient(again, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}).execute()
     assert pictures(saved) == pictures(again) > 0
