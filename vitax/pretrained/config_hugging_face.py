@@ -153,7 +153,7 @@ def hugging_face_fields(config: Config, format_name: str) -> dict[str, Any]:
     if name is None:
         if not kinds:  # some other file with that name: nothing in it is about these weights
             return {}
-        name = sorted(kinds)[-1]
+        name = sorted(kinds)[0]  # "vit" before "vit_mae"
     if name not in kinds:
         known = ", ".join((*HUGGING_FACE, "clip"))
         raise UserError(
