@@ -5,7 +5,7 @@
     python experiments/conformance/measure.py clip options   some groups: files, images, texts, clip, options, names
 
 Counts: equal (largest difference up to 2e-5 of the largest value); refused, with the sentence; wrong; traceback.
-Writes experiments/results/conformance.csv, or the file of ``--out``.
+Writes experiments/conformance/results.csv, or the file of ``--out``.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from constellations import GROUPS, Constellation
 from vitax import pretrained
 from vitax.errors import UserError
 
-RESULTS = Path(__file__).parent.parent / "results" / "conformance.csv"
+RESULTS = Path(__file__).parent / "results.csv"
 ALLOWED = 2e-5
 
 

@@ -4,7 +4,7 @@
     python experiments/reliability/mutants.py --count 40 losses masking
 
 A fault is a swapped operator, comparison or branch, or another constant. The tests are those of the file that the fault
-is in; a fault that survives them is printed with its line. Writes experiments/results/mutants.csv, or ``--out``.
+is in; a fault that survives them is printed with its line. Writes experiments/reliability/mutants.csv, or ``--out``.
 """
 
 import argparse
@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="parts of file names; none = all")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--parallel", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=ROOT / "experiments" / "results" / "mutants.csv")
+    parser.add_argument("--out", type=Path, default=ROOT / "experiments" / "reliability" / "mutants.csv")
     options = parser.parse_args()
     everything = []
     for file in TARGETS:
