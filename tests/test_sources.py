@@ -224,7 +224,7 @@ def test_images_of_every_kind_are_found_and_the_rest_is_counted(tmp_path, caplog
 
 
 def test_names_that_look_alike(tmp_path, caplog):
-    """The same letters in other code points are one class; capitals make two, which is told."""
+    """Names that differ in code points only are one class; names that differ in capitals are two, and a warning says so."""
     import unicodedata
 
     for split in ("train", "test"):

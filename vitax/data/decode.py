@@ -64,11 +64,9 @@ def decode_image(data: bytes, channels: int = 3) -> np.ndarray:
         with Image.open(io.BytesIO(data)) as image:
             return to_array(image, channels)
     except UnidentifiedImageError as error:
-        told = seems(data[:256])
-        raise ValueError(f"not an image{told}" if told else "not an image, or damaged at its beginning") from error
-    except (ValueError, OSError):
-        raise
-    except MemoryError:
+        kind = seems(data[:256])
+        raise ValueError(f"not an image{kind}" if kind else "not an image, or damaged at its beginning") from error
+    except (ValueError, OSError, MemoryError):
         raise
     # Pillow's decoders raise nearly anything for damaged data: SyntaxError, struct.error, IndexError, KeyError...
     except Exception as error:

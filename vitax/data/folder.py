@@ -108,8 +108,8 @@ def labelled_images(
         raise UserError(f"data.path {path} is not a folder")
     aliases = ("test", "testing", *VALIDATION)
     layout = f"expected DIR/<class>/*.jpg or DIR/test/<class>/*.jpg ({KNOWN})"
-    found = split_folder(root, test, aliases) or root
-    return _among([*class_names], "the model", channels, layout, found), found
+    images_root = split_folder(root, test, aliases) or root
+    return _among([*class_names], "the model", channels, layout, images_root), images_root
 
 
 def _among(class_names: list[str], owner: str, channels: int, layout: str, root: Path) -> ImageFiles:

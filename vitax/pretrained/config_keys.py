@@ -1,8 +1,8 @@
 """Keys of a config.json beside a file of weights: what they mean for our models, and how an object of them is read.
 
-Much that changes a model's numbers leaves no tensor: activation, epsilon, pooling, causality, number of heads. Each key
-is either a field of our model, or has one value that our model computes, or cannot change a number. Any other key, and
-any other value, is refused by name.
+Activation, epsilon, pooling, causality and the number of heads change a model's numbers and leave no tensor. Each key is
+a field of our model, or has one value that our model computes, or cannot change a number. Any other value is refused by
+name, and so is any other key, unless it is false, null or empty: such a key is taken for an option that is off.
 """
 
 import re

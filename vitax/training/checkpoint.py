@@ -49,9 +49,7 @@ class Checkpoints:
         self.best_metric, self.mode, self.keep, self.read_only = best, mode, keep, read_only
         self.saving: int | None = None  # the step that is being written
         self.problem = ""  # of the newest save, "" = none
-        self.unread: tuple[int, dict[str, Any]] | None = (
-            None  # step and abstract arrays of a save that is not read back
-        )
+        self.unread: tuple[int, dict[str, Any]] | None = None  # step and abstract arrays of a save to read back
         self.values_read = False  # whether the values of a checkpoint have been read back
         self.alias = Alias(self.folder)
         if not read_only:
