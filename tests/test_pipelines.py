@@ -12,7 +12,7 @@ from PIL import Image
 
 from vitax.config import call, complete
 from vitax.data.loader import Loader
-from vitax.data.source import chosen
+from vitax.data.source import folded, reduced
 from vitax.data.tokens import from_json, train_bpe
 from vitax.errors import UserError
 from vitax.pipelines import KINDS
@@ -194,16 +194,16 @@ def test_single_passages_end_where_their_document_ends(tmp_path):
     vocab = from_json(pipeline.reader.record["tokenizer"])
     lines = pipeline.splits.train.lines
     rng = np.random.default_rng(0)
-    last = pipeline.augment({"line": 11}, rng)["tokens"]
+    last = pipeline.augment(pipeline.splits.train[11], rng)["tokens"]
     assert vocab.decode(last[1:]) == lines[11]
     assert (last == vocab.end).sum() == 1
-    full = pipeline.augment({"line": 0}, rng)["tokens"]
+    full = pipeline.augment(pipeline.splits.train[0], rng)["tokens"]
     assert (full != vocab.pad).all()
     assert (full == vocab.end).sum() == 0
 
 
 def test_text_files_of_any_shape(tmp_path):
-    from vitax.data.texts import Lines
+    from vitax.data.lines import Lines
 
     (tmp_path / "a.txt").write_bytes(b"one\r\n\r\ntwo\nthree")
     (tmp_path / "b.txt").write_bytes(b"")
@@ -311,18 +311,18 @@ def test_folds_test_each_example_once_and_keep_the_shares():
     whole = pipeline.splits
     seen = []
     for fold in range(5):
-        part = chosen(whole, fold=fold, num_folds=5)
+        part = folded(whole, fold=fold, num_folds=5)
         assert len(part.train) + len(part.test) == len(whole.train)
         counts = np.bincount(part.test.labels)
         assert counts.max() - counts.min() <= 3
         seen += [part.test.name(i) for i in range(len(part.test))]
     assert sorted(seen) == sorted(whole.train.name(i) for i in range(len(whole.train)))
-    few = chosen(whole, train_examples=100)
+    few = reduced(whole, train_examples=100)
     assert len(few.train) == pytest.approx(100, abs=5)
     assert np.bincount(few.train.labels).min() >= 9
     assert few.test is whole.test
     with pytest.raises(ValueError, match=r"fold=5 must lie in 0..4"):
-        chosen(whole, fold=5, num_folds=5)
+        folded(whole, fold=5, num_folds=5)
 
 
 def test_bpe_is_the_same_each_time_and_gives_back_every_text():
@@ -530,7 +530,6 @@ def test_a_language_model_keeps_newlines_and_indentation(tmp_path):
         texts = []
         for split in (pipeline.splits.train, pipeline.splits.test):
             transform = pipeline.reader.transform
-            transform.lines = split.lines
             texts += [vocab.tokenizer.decode(transform(split[i], None)["tokens"].tolist()) for i in range(len(split))]
         assert any(expected in text for text in texts), texts
 
@@ -575,3 +574,89 @@ def test_names_of_classes_in_captions_come_from_a_file(tmp_path):
     (tmp_path / "names.txt").write_text("n02123045 tabby cat\n")
     with pytest.raises(UserError, match="line 1 is not CLASS<TAB>NAME"):
         names_in_captions(["n02123045", "dog"], str(tmp_path / "names.txt"))
+
+
+def names_of(source):
+    return [source.name(i) for i in range(len(source))]
+
+
+def write_texts(root, split, n):
+    (root / f"{split}.en").write_text("".join(f"{split} number {i}\n" for i in range(n)))
+    (root / f"{split}.de").write_text("".join(f"{split} Zahl {i}\n" for i in range(n)))
+    rows = [f"{split} text {i},{'ab'[i % 2]}\n" for i in range(n)]
+    (root / f"{split}.csv").write_text("text,label\n" + "".join(rows))
+    lines = "\n\n".join(f"{split} says {i}" for i in range(n))
+    (root / f"{split}.txt").write_text(lines + "\n")
+    for i in range(n):
+        (root / split).mkdir(exist_ok=True)
+        (root / split / f"{i}.png").write_bytes(jpeg(3 * i, (40, 40)))
+
+
+KINDS_OF_TEXT = {
+    "bitext": dict(name="bitext", length=32, vocab_size=400),
+    "sentences": dict(name="table", length=32, vocab_size=400),
+    "texts": dict(name="text", length=32, vocab_size=400, sentence_pairs=False),
+    "restoration": dict(name="images", patch=16, scale=2),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_TEXT)
+def test_every_kind_of_data_holds_out_a_validation_part(kind, tmp_path):
+    """A share of the training split, the same each time; what is learned from and what is tested stay apart."""
+    for split, n in (("train", 40), ("test", 6)):
+        write_texts(tmp_path, split, n)
+    data = dict(path=str(tmp_path), **KINDS_OF_TEXT[kind])
+    plain, held = (opened(kind, **data, validation=share).splits for share in ("", "25%"))
+    assert plain.validation is None
+    assert "25" in held.origin
+    assert names_of(held.test) == names_of(plain.test)
+    assert len(held.validation) == 10
+    assert sorted(names_of(held.train) + names_of(held.validation)) == sorted(names_of(plain.train))
+    assert names_of(opened(kind, **data, validation="25%").splits.validation) == names_of(held.validation)
+    for share in ("0%", "100%"):
+        with pytest.raises(UserError, match="must lie between 0% and 100%"):
+            opened(kind, **data, validation=share)
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_TEXT)
+def test_a_validation_split_beside_the_others_is_found_by_its_name(kind, tmp_path):
+    for split, n in (("train", 20), ("test", 6), ("extra", 5)):
+        write_texts(tmp_path, split, n)
+    data = dict(path=str(tmp_path), **KINDS_OF_TEXT[kind])
+    named = opened(kind, **data, validation="extra").splits
+    assert len(named.validation) == 5
+    assert (len(named.train), len(named.test)) == (20, 6)
+    with pytest.raises(UserError, match=r"no |does not have|holds no"):
+        opened(kind, **data, validation="elsewhere")
+    if kind == "restoration":
+        return
+    write_texts(tmp_path, "dev", 4)
+    found = opened(kind, **data).splits
+    assert len(found.validation) == 4
+    assert "dev" in found.origin
+    with pytest.raises(UserError, match="has a validation split; leave it empty"):
+        opened(kind, **data, validation="10%")
+
+
+def test_a_validation_part_of_captions_shares_no_image(tmp_path):
+    rows = [{"image": f"{i // 5}.png", "caption": f"caption {i}"} for i in range(50)]
+    write_table(tmp_path, rows, "train.csv")
+    write_table(tmp_path, [{"image": "x.png", "caption": "one"}], "test.csv")
+    data = dict(name="table", path=str(tmp_path), length=32, vocab_size=400, **IMAGE)
+    splits = opened("captions", **data, validation="20%").splits
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (40, 10, 1)
+    assert not set(names_of(splits.train)) & set(names_of(splits.validation))
+
+
+def test_passages_of_a_validation_part_are_its_own(tmp_path):
+    """A text that is one document is cut: its beginning is learned from, its end chooses the best."""
+    (tmp_path / "train.txt").write_text("".join(f"line {i} of the training\n" for i in range(100)))
+    (tmp_path / "test.txt").write_text("".join(f"line {i} of the test\n" for i in range(9)))
+    data = dict(name="text", path=str(tmp_path), length=64, vocab_size=300, sentence_pairs=False)
+    pipeline = opened("texts", **data, validation="10%")
+    splits, vocab = pipeline.splits, from_json(pipeline.reader.record["tokenizer"])
+    batch = next(Loader(splits.validation, pipeline.reader.transform, 10).once())
+    text = vocab.tokenizer.decode(batch["tokens"][0].tolist())
+    assert text.startswith(" line 90 of the training\n line 91")
+    learned = [pipeline.augment(splits.train[i], np.random.default_rng(0))["tokens"] for i in range(90)]
+    assert not any("line 9" in vocab.tokenizer.decode(row.tolist())[3:] for row in learned[20:])

@@ -151,6 +151,7 @@ def examine(config: Config, workdir: Path) -> Iterator[Finding]:
         return
     splits = pipeline.splits
     counts = f"{len(splits.train):,} train, {len(splits.test):,} test"
+    counts += f", {len(splits.validation):,} validation" if splits.validation is not None else ""
     yield Finding(True, f"data: {splits.origin}: {counts}, {pipeline.about}")
     try:
         planned = build.build(config, None, pipeline)
@@ -177,7 +178,7 @@ def memory_for(planned: build.Run, state: int) -> Finding:
     """Check that cached examples and a copy of the state, ``state`` bytes, fit into the memory of this machine."""
     loader = planned.train
     budget = loader.source.budget if isinstance(loader.source, Cached) else 0
-    cache = 2 * max(1, loader.workers) * budget  # for the training split and the test split
+    cache = len(planned.pipeline.splits.sources()) * max(1, loader.workers) * budget
     available = available_memory()
     text = f"memory: up to {(cache + state) / GIB:.1f} GiB for cached examples and a copy of the state"
     if available is None:

@@ -265,12 +265,14 @@ def describe(run: Run, spec: str, path: Path) -> str:
     """A readable summary of the run that is about to start."""
     pipeline, machine = run.pipeline, hardware()
     splits = pipeline.splits
+    names = ("train", "test", "validation")
+    counts = ", ".join(f"{len(s):,} {name}" for name, s in zip(names, splits.sources(), strict=False))
     parameters = sum(x.size for x in jax.tree.leaves(run.shapes.params))
     mesh = " x ".join(f"{axis}={size}" for axis, size in run.mesh.shape.items())
     return f"""\
 vitax {__version__}  {spec or path}
 model    {type(run.model).__name__}, {parameters:,} parameters, {run.model.dtype.__name__}
-data     {splits.origin}: {len(splits.train):,} train, {len(splits.test):,} test, {pipeline.about}
+data     {splits.origin}: {counts}, {pipeline.about}
 devices  {machine["devices"]} x {machine["device"]} as {mesh}
 steps    {run.plan.total:,} of batch {run.top.batch_size:,} ({run.top.duration})
 workdir  {path}"""

@@ -9,12 +9,13 @@ import numpy as np
 from vitax.data.source import Splits
 from vitax.data.textfile import read_text
 from vitax.data.tfds import UnknownDataSet, open_builder
+from vitax.data.validation import NAMES as VALIDATION
 from vitax.errors import UserError
 
 LOGGER = logging.getLogger("vitax")
 LAYOUT = (
-    "expected DIR/train.SOURCE and DIR/train.TARGET (such as train.en and train.de; .gz files are read too), and the "
-    "same for the test"
+    "expected DIR/train.SOURCE and DIR/train.TARGET (such as train.en and train.de; .gz files are read too), the same for "
+    "test and, to choose the best checkpoint by, for val"
 )
 
 
@@ -74,35 +75,48 @@ def bitext_files(*, path: str, train: str, test: str, source: str, target: str) 
     root = Path(path).expanduser()
     if not path or not root.is_dir():
         raise UserError(f"data.path={path!r} is not a folder; {LAYOUT}")
-    parts = []
-    for split in (train, test):
-        files = [_find(root, split, language) for language in (source, target)]
-        sides = [_read(file) for file in files]
-        if len(sides[0]) != len(sides[1]):
-            raise UserError(
-                f"{files[0]} has {len(sides[0]):,} lines but {files[1]} has {len(sides[1]):,}, so they are not "
-                "parallel; line n of one file must be the translation of line n of the other"
-            )
-        pairs = [(a, b) for a, b in zip(*sides, strict=True) if a and b]
-        if len(pairs) < len(sides[0]):
-            empty = [n for n, (a, b) in enumerate(zip(*sides, strict=True), 1) if not (a and b)]
-            LOGGER.warning(
-                "%s and %s: %s of %s pairs are left out because a side is empty (line %s)",
-                *files,
-                f"{len(empty):,}",
-                f"{len(sides[0]):,}",
-                ", ".join(map(str, empty[:5])),
-            )
-        if not pairs:
-            raise UserError(f"{files[0]} and {files[1]} hold no pair of non-empty lines; {LAYOUT}")
-        parts.append(Pairs(pairs, str(files[0])))
-    return Splits.of(parts, f"{path}, {source} to {target}")
+    validation = next((name for name in VALIDATION if name != test and _file(root, name, source)), None)
+    splits = [train, test] if validation is None else [train, test, validation]
+    sources = [_parallel(*(_find(root, split, language) for language in (source, target))) for split in splits]
+    origin = f"{path}, {source} to {target}" + (f", the best by {validation!r}" if validation else "")
+    return Splits(sources[0], sources[1], origin, *sources[2:])
+
+
+def _parallel(*files: Path) -> Pairs:
+    """The pairs of lines of two files; pairs with an empty side are left out, aloud.
+
+    Raises:
+        UserError: the files differ in their numbers of lines, or hold no pair.
+    """
+    sides = [_read(file) for file in files]
+    if len(sides[0]) != len(sides[1]):
+        raise UserError(
+            f"{files[0]} has {len(sides[0]):,} lines but {files[1]} has {len(sides[1]):,}, so they are not "
+            "parallel; line n of one file must be the translation of line n of the other"
+        )
+    pairs = [(a, b) for a, b in zip(*sides, strict=True) if a and b]
+    if len(pairs) < len(sides[0]):
+        empty = [n for n, (a, b) in enumerate(zip(*sides, strict=True), 1) if not (a and b)]
+        LOGGER.warning(
+            "%s and %s: %s of %s pairs are left out because a side is empty (line %s)",
+            *files,
+            f"{len(empty):,}",
+            f"{len(sides[0]):,}",
+            ", ".join(map(str, empty[:5])),
+        )
+    if not pairs:
+        raise UserError(f"{files[0]} and {files[1]} hold no pair of non-empty lines; {LAYOUT}")
+    return Pairs(pairs, str(files[0]))
+
+
+def _file(root: Path, split: str, language: str) -> Path | None:
+    files = (root / name for name in (f"{split}.{language}", f"{split}.{language}.gz"))
+    return next((file for file in files if file.is_file()), None)
 
 
 def _find(root: Path, split: str, language: str) -> Path:
-    for name in (f"{split}.{language}", f"{split}.{language}.gz"):
-        if (root / name).is_file():
-            return root / name
+    if file := _file(root, split, language):
+        return file
     existing = ", ".join(sorted(entry.name for entry in root.iterdir())[:8]) or "nothing"
     raise UserError(
         f"{root} holds no {split}.{language} (it holds {existing}); {LAYOUT}; name the splits with data.train and "
@@ -145,7 +159,7 @@ def number_names(*, path: str, train: str, test: str, source: str, target: str) 
 
     Args:
         path: must be empty, because the data are generated.
-        train, test: names of the splits, used in the names of the examples.
+        train, test: not used.
         source, target: language codes of num2words ("en", "de", "fr", ...), or "digits".
 
     Raises:
@@ -166,7 +180,7 @@ def number_names(*, path: str, train: str, test: str, source: str, target: str) 
         return str(number) if language == "digits" else num2words(number, lang=language)
 
     pairs = [(say(number, source), say(number, target)) for number in numbers]
-    parts = [Pairs(part, f"number_names/{split}") for split, part in ((train, pairs[:-400]), (test, pairs[-400:]))]
+    parts = [Pairs(part, f"number_names/{split}") for split, part in (("train", pairs[:-400]), ("test", pairs[-400:]))]
     return Splits.of(parts, f"names of numbers below a million, {source} to {target}")
 
 

@@ -11,9 +11,11 @@ import numpy as np
 
 from vitax.data.decode import decode_image, tell_aside
 from vitax.data.source import Splits
-from vitax.data.tables import has_column, read_rows, table_of, text_in
+from vitax.data.tables import has_column, read_rows, tables_of, text_in
 from vitax.data.tar_index import TAR_LAYOUT, indexed
 from vitax.data.textfile import not_utf8
+from vitax.data.validation import NAMES as VALIDATION
+from vitax.data.validation import drawn
 from vitax.errors import UserError
 
 LOGGER = logging.getLogger("vitax")
@@ -21,7 +23,7 @@ IMAGE_COLUMNS = ("image", "filepath", "file_name", "path")
 CAPTION_COLUMNS = ("caption", "text", "title")
 TABLE_LAYOUT = (
     "expected a .csv, .tsv or .jsonl with a column 'image' (a path, relative to the table) and a column 'caption', "
-    "as FILE, or as DIR/train.csv and DIR/test.csv"
+    "as FILE, or as DIR/train.csv and DIR/test.csv (and DIR/val.csv)"
 )
 
 
@@ -44,6 +46,21 @@ class CaptionedFiles:
 
     def caption(self, i: int) -> str:
         return self.captions[i]
+
+    def held_back(self, share: float) -> tuple["CaptionedFiles", "CaptionedFiles"]:
+        """What remains if a share of the images is held back, and what is held back.
+
+        Images are drawn, not rows, so that no caption of a held image is learned from.
+
+        Raises:
+            ValueError: there are fewer than two images.
+        """
+        images = sorted(set(self.paths))
+        held = {images[i] for i in drawn(len(images), share)[1]}
+        rows = list(zip(self.paths, self.captions, strict=True))
+        parts = ([row for row in rows if (row[0] in held) == inside] for inside in (False, True))
+        learned, tested = (_captioned(part, self.channels) for part in parts)
+        return learned, tested
 
 
 class CaptionedTars:
@@ -93,6 +110,17 @@ class CaptionedTars:
             raise ValueError(f"its caption {problem}")
         return data.decode("utf-8-sig").strip()
 
+    def held_back(self, share: float) -> tuple["CaptionedTars", "CaptionedTars"]:
+        """What remains if a share of the pairs, the last ones, is held back, and what is held back.
+
+        Raises:
+            ValueError: there are fewer than two pairs.
+        """
+        if len(self) < 2:
+            raise ValueError(f"there are {len(self)} pairs, but two are needed to hold one back")
+        count = min(max(1, round(share * len(self))), len(self) - 1)
+        return _part(self, slice(0, len(self) - count)), _part(self, slice(-count, None))
+
 
 def _read(file: str, offset: int, size: int) -> bytes:
     with open(file, "rb") as stream:  # opened for each read, because threads must not share a position
@@ -118,23 +146,24 @@ def table(*, path: str, train: str, test: str, test_fraction: float, channels: i
         UserError: there is no table, it has other columns, an image or a caption is missing, or it has only one image.
     """
     root = Path(path).expanduser()
-    files = {split: table_of(root, split) for split in (train, test)} if root.is_dir() else {}
-    if not path or not (root.is_file() or files.get(train)):
+    train_file, test_file, validation_file = tables_of(root, train, test) if root.is_dir() else (root, None, None)
+    if not path or train_file is None or not train_file.is_file():
         raise UserError(f"data.path={path!r} holds no table; {TABLE_LAYOUT}")
-    train_rows = _read_table(files.get(train) or root)
-    if test_table := files.get(test):
-        parts, origin = (train_rows, _read_table(test_table)), f"{files[train]} and {files[test]}"
+    learned = _captioned(_read_table(train_file), channels)
+    if test_file:
+        splits = Splits(learned, _captioned(_read_table(test_file), channels), f"{train_file} and {test_file}")
     else:
-        # The split is by image, not by row, so that no caption of a test image is learned from.
-        images = sorted({image for image, _ in train_rows})
-        order = np.random.default_rng(0).permutation(len(images))
-        held = {images[i] for i in order[: max(1, round(test_fraction * len(images)))]}
-        learned, tested = ([row for row in train_rows if (row[0] in held) == in_test] for in_test in (False, True))
-        parts = learned, tested
-        origin = f"{files.get(train) or root}, {test_fraction:.0%} of the images held back for the test"
-        if not parts[0]:
-            raise UserError(f"{path} names one image, but at least two are needed; {TABLE_LAYOUT}")
-    return Splits.of((_captioned(rows, channels) for rows in parts), origin)
+        try:
+            origin = f"{train_file}, {test_fraction:.0%} of the images held back for the test"
+            splits = Splits.of(learned.held_back(test_fraction), origin)
+        except ValueError as error:
+            raise UserError(f"{path} names one image, but at least two are needed; {TABLE_LAYOUT}") from error
+    if validation_file is None:
+        return splits
+    return splits._replace(
+        validation=_captioned(_read_table(validation_file), channels),
+        origin=f"{splits.origin}, the best by {validation_file}",
+    )
 
 
 def _read_table(file: Path) -> list[tuple[str, str]]:
@@ -181,7 +210,8 @@ def tars(*, path: str, train: str, test: str, test_fraction: float, channels: in
         UserError: there are no tar files, or they cannot be read or have no pairs.
     """
     root = Path(path).expanduser()
-    parts = [sorted(map(str, (root / split).glob("*.tar"))) for split in (train, test)]
+    found = lambda split: sorted(map(str, (root / split).glob("*.tar")))
+    parts = [found(train), found(test)]
     if not path or not root.exists():
         raise UserError(f"data.path={path!r} does not exist; {TAR_LAYOUT}")
     if not all(parts):
@@ -192,14 +222,18 @@ def tars(*, path: str, train: str, test: str, test_fraction: float, channels: in
         parts = [files[: len(files) - held], files[len(files) - held :]]
     sources = [CaptionedTars(files, channels) for files in parts if files]
     if len(sources) == 1:  # the last pairs of the only file are for the test
-        whole = sources[0]
-        if len(whole) < 2:
-            raise UserError(f"{path} holds {len(whole)} pairs, but at least two are needed; {TAR_LAYOUT}")
-        held = max(1, round(test_fraction * len(whole)))
-        sources = [_part(whole, slice(0, len(whole) - held)), _part(whole, slice(-held, None))]
+        try:
+            sources = list(sources[0].held_back(test_fraction))
+        except ValueError as error:
+            raise UserError(f"{path}: {error}; {TAR_LAYOUT}") from error
     if not all(len(source) for source in sources):
         raise UserError(f"{path} holds tar files without pairs; {TAR_LAYOUT}")
-    return Splits.of(sources, f"tar files of {path}")
+    splits = Splits.of(sources, f"tar files of {path}")
+    validation = next((files for name in VALIDATION if name != test and (files := found(name))), None)
+    if validation is None:
+        return splits
+    origin = f"{splits.origin}, the best by {Path(validation[0]).parent}"
+    return splits._replace(validation=CaptionedTars(validation, channels), origin=origin)
 
 
 def _part(whole: CaptionedTars, which: slice) -> CaptionedTars:

@@ -14,10 +14,10 @@ import numpy as np
 from vitax.data.decode import KNOWN, decode_image, find_images, tell_aside, visible
 from vitax.data.holdout import holdout
 from vitax.data.source import Splits
+from vitax.data.validation import NAMES as VALIDATION
 from vitax.errors import UserError
 
 LOGGER = logging.getLogger("vitax")
-VALIDATION = ("val", "valid", "validation")
 # A class folder with one of these names means that the layout was misunderstood.
 SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
@@ -67,7 +67,7 @@ def folder(*, path: str, train: str, test: str, test_fraction: float, channels: 
         raise UserError(f"data.path {path} is not a folder; {layout}")
 
     train_root = split_folder(root, train, ("train", "training")) or root
-    test_root = split_folder(root, test, ("test", "testing", "val", "valid", "validation"))
+    test_root = split_folder(root, test, ("test", "testing", *VALIDATION))
     class_names, train_paths, train_labels = _scan(train_root, layout)
     if train_root == root or test_root is None:
         keep, held = holdout(train_labels, test_fraction, names=class_names)

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from vitax.data.holdout import holdout
+from vitax.data.prose import sentences, topic_texts
 from vitax.data.source import Splits
-from vitax.data.tables import has_column, label_in, read_rows, table_of, text_in
-from vitax.data.texts import sentences, topic_texts
+from vitax.data.tables import has_column, label_in, read_rows, tables_of, text_in
 from vitax.errors import UserError
 
 LOGGER = logging.getLogger("vitax")
 LAYOUT = (
     "expected a .csv, .tsv or .jsonl with the columns 'text', 'label' and, for pairs, 'text_pair', as FILE, or as "
-    "DIR/train.csv and DIR/test.csv"
+    "DIR/train.csv and DIR/test.csv (and DIR/val.csv)"
 )
 
 
@@ -53,34 +53,52 @@ def sentence_table(*, path: str, train: str, test: str, test_fraction: float) ->
     root = Path(path).expanduser()
     if not path or not root.exists():
         raise UserError(f"data.path={path!r} does not exist; {LAYOUT}")
-    files = {split: table_of(root, split) for split in (train, test)} if root.is_dir() else {}
-    train_file = files.get(train) or (root if root.is_file() else None)
+    train_file, test_file, validation_file = tables_of(root, train, test) if root.is_dir() else (root, None, None)
     if train_file is None:
         raise UserError(f"{path} holds no {train}.csv, .tsv or .jsonl; {LAYOUT}")
     texts, labels = _read(train_file)
     names = sorted(set(labels))
     if len(names) < 2:
         raise UserError(f"{train_file} has only one class, {names[0]!r}, but at least two are needed; {LAYOUT}")
-    numbers = np.asarray([names.index(label) for label in labels], np.int32)
-    test_file = files.get(test)
+    learned = _sentences(train_file, texts, labels, names)
     if test_file is None:
-        keep, held = holdout(numbers, test_fraction, names=names)
-        parts = [Sentences([texts[i] for i in index], numbers[index], names, str(train_file)) for index in (keep, held)]
-        return Splits.of(parts, f"{train_file}, {test_fraction:.0%} of every class held back for the test")
-    test_texts, test_labels = _read(test_file)
-    if unknown := sorted(set(test_labels) - set(names)):
+        keep, held = holdout(learned.labels, test_fraction, names=names)
+        splits = Splits.of(
+            (
+                Sentences([texts[i] for i in index], learned.labels[index], names, str(train_file))
+                for index in (keep, held)
+            ),
+            f"{train_file}, {test_fraction:.0%} of every class held back for the test",
+        )
+    else:
+        splits = Splits(learned, _matching(test_file, learned), f"{train_file} and {test_file}")
+    if validation_file is None:
+        return splits
+    return splits._replace(
+        validation=_matching(validation_file, learned), origin=f"{splits.origin}, the best by {validation_file}"
+    )
+
+
+def _sentences(file: Path, texts: Sequence[tuple[str, ...]], labels: Sequence[str], names: Sequence[str]) -> Sentences:
+    numbers = {name: number for number, name in enumerate(names)}
+    return Sentences(texts, np.asarray([numbers[label] for label in labels], np.int32), names, str(file))
+
+
+def _matching(file: Path, learned: Sentences) -> Sentences:
+    """The texts of another table, with the classes of the training split.
+
+    Raises:
+        UserError: it has other classes, or only one of the tables has pairs of texts.
+    """
+    texts, labels = _read(file)
+    if unknown := sorted(set(labels) - set(learned.class_names)):
         raise UserError(
-            f"{test_file} holds classes that {train_file} does not: {', '.join(unknown[:5])}; "
+            f"{file} holds classes that {learned.origin} does not: {', '.join(unknown[:5])}; "
             "remove these rows, or add texts of these classes to the training table"
         )
-    if len(texts[0]) != len(test_texts[0]):
-        raise UserError(f"either both or neither of {train_file} and {test_file} must have a column 'text_pair'")
-    test_numbers = np.asarray([names.index(label) for label in test_labels], np.int32)
-    return Splits(
-        Sentences(texts, numbers, names, str(train_file)),
-        Sentences(test_texts, test_numbers, names, str(test_file)),
-        f"{train_file} and {test_file}",
-    )
+    if len(learned.texts[0]) != len(texts[0]):
+        raise UserError(f"either both or neither of {learned.origin} and {file} must have a column 'text_pair'")
+    return _sentences(file, texts, labels, learned.class_names)
 
 
 def _read(file: Path) -> tuple[list[tuple[str, ...]], list[str]]:
@@ -107,7 +125,7 @@ def topic_sentences(*, path: str, train: str, test: str, test_fraction: float) -
 
     Args:
         path: must be empty, because the data are built in.
-        train, test: names of the splits, used in the names of the examples.
+        train, test: not used.
         test_fraction: share of every class that is held back.
 
     Raises:
@@ -127,7 +145,7 @@ def topic_sentences(*, path: str, train: str, test: str, test_fraction: float) -
     labels = np.repeat(np.arange(len(names)), [len(unique[name]) for name in names]).astype(np.int32)
     parts = [
         Sentences([texts[i] for i in indices], labels[indices], names, f"topics/{split}")
-        for split, indices in zip((train, test), holdout(labels, test_fraction), strict=True)
+        for split, indices in zip(("train", "test"), holdout(labels, test_fraction), strict=True)
     ]
     return Splits.of(parts, "sentences of ten chapters in pydoc_data.topics")
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -53,6 +53,15 @@ class Splits(NamedTuple):
         """The splits of two sources, the first one for training."""
         train, test = parts
         return cls(train, test, origin)
+
+    def sources(self) -> tuple[Source, ...]:
+        """The sources that there are, the training split first."""
+        return (self.train, self.test) if self.validation is None else (self.train, self.test, self.validation)
+
+    def map(self, function: Callable[[Any], Source]) -> "Splits":
+        """The splits with a function applied to each source."""
+        train, test, *validation = map(function, self.sources())
+        return Splits(train, test, self.origin, *validation)
 
 
 def identity(source: Source) -> dict[str, Any]:
@@ -161,41 +170,52 @@ class Subset:
         return self.source.name(int(self.index[i]))
 
 
-def chosen(splits: Splits, *, fold: int = 0, num_folds: int = 0, train_examples: int = 0) -> Splits:
-    """Splits for cross-validation, or for training on fewer examples, taken from the training split.
-
-    Cross-validation tests on a part of the training split and leaves the test split unused.
+def folded(splits: Splits, *, fold: int = 0, num_folds: int = 0) -> Splits:
+    """Splits for cross-validation: it tests on a part of the training split, and leaves the test split unused.
 
     Args:
-        splits: the training and the test split.
+        splits: the splits of a dataset.
         fold: number of the fold to test on, 0..num_folds-1; the other folds are learned from.
         num_folds: number of folds, over which each class is spread evenly; 0 = no cross-validation.
+
+    Raises:
+        ValueError: the data have no labels, or the fold is out of its range.
+    """
+    if not num_folds:
+        if fold:
+            raise ValueError(f"fold={fold} needs num_folds")
+        return splits
+    parts = stratified_folds(_labels(splits, "num_folds"), num_folds)
+    if not 0 <= fold < num_folds:
+        raise ValueError(f"fold={fold} must lie in 0..{num_folds - 1}")
+    rest = np.sort(np.concatenate([part for i, part in enumerate(parts) if i != fold]))
+    return splits._replace(
+        train=Subset(splits.train, rest),
+        test=Subset(splits.train, parts[fold]),
+        origin=f"fold {fold} of {num_folds} of the training split of {splits.origin}",
+    )
+
+
+def reduced(splits: Splits, *, train_examples: int = 0) -> Splits:
+    """Splits with fewer training examples.
+
+    Args:
+        splits: the splits of a dataset.
         train_examples: number of examples to learn from, with an equal share of every class; 0 = all.
 
     Raises:
-        ValueError: the data have no labels, or the fold or the number of examples is out of its range.
+        ValueError: the data have no labels, or the number is out of its range.
     """
-    labels = splits.train.labels
-    if (num_folds or train_examples) and labels is None:
-        raise ValueError("num_folds and train_examples need labels, which these data do not have or do not list")
-    if fold and not num_folds:
-        raise ValueError(f"fold={fold} needs num_folds")
-    if num_folds:
-        if not 0 <= fold < num_folds:
-            raise ValueError(f"fold={fold} must lie in 0..{num_folds - 1}")
-        parts = stratified_folds(np.asarray(labels), num_folds)
-        rest = np.sort(np.concatenate([part for i, part in enumerate(parts) if i != fold]))
-        splits = Splits(
-            Subset(splits.train, rest),
-            Subset(splits.train, parts[fold]),
-            f"fold {fold} of {num_folds} of the training split of {splits.origin}",
-        )
-    if train_examples:
-        count = len(splits.train)
-        if not 0 < train_examples <= count:
-            raise ValueError(f"train_examples={train_examples} must lie in 1..{count}")
-        labels = np.asarray(splits.train.labels)
-        index = equal_shares(labels, train_examples)
-        origin = f"{splits.origin}, {len(index)} training examples"
-        splits = splits._replace(train=Subset(splits.train, index), origin=origin)
-    return splits
+    if not train_examples:
+        return splits
+    labels, count = _labels(splits, "train_examples"), len(splits.train)
+    if not 0 < train_examples <= count:
+        raise ValueError(f"train_examples={train_examples} must lie in 1..{count}")
+    index = equal_shares(labels, train_examples)
+    return splits._replace(train=Subset(splits.train, index), origin=f"{splits.origin}, {len(index)} training examples")
+
+
+def _labels(splits: Splits, key: str) -> np.ndarray:
+    if splits.train.labels is None:
+        raise ValueError(f"{key} needs labels, which these data do not have or do not list")
+    return np.asarray(splits.train.labels)

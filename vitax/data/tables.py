@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vitax.data.textfile import read_text
+from vitax.data.validation import NAMES as VALIDATION
 from vitax.errors import UserError
 
 EXTENSIONS = (".csv", ".tsv", ".jsonl")
@@ -19,6 +20,18 @@ def table_of(folder: Path, split: str) -> Path | None:
     """The table of a split in a folder, or None if there is no such table."""
     files = (folder / f"{split}{extension}" for extension in EXTENSIONS)
     return next((file for file in files if file.is_file()), None)
+
+
+def tables_of(folder: Path, train: str, test: str) -> tuple[Path | None, Path | None, Path | None]:
+    """The tables of the training, the test and the validation split in a folder; None for those that it lacks.
+
+    Without a table named "test", one with a usual name of a validation split (val, dev) is that of the test.
+    """
+    validation = next((file for name in VALIDATION if (file := table_of(folder, name))), None)
+    tested = table_of(folder, test)
+    if tested is None and test == "test":
+        tested = validation
+    return table_of(folder, train), tested, None if validation == tested else validation
 
 
 def read_rows(file: Path) -> list[Row]:

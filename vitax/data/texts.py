@@ -1,162 +1,35 @@
 """Running text: documents made of lines, which are read from their files on demand."""
 
-import copy
-import mmap
-from collections.abc import Sequence
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vitax.data.lines import Lines, Memory
+from vitax.data.prose import sentences, topic_texts
 from vitax.data.source import Splits
-from vitax.data.textfile import check_utf8
+from vitax.data.validation import NAMES as VALIDATION
+from vitax.data.validation import drawn
 from vitax.errors import UserError
 
 LAYOUT = (
     "expected text files with one sentence or paragraph per line and an empty line between documents, as FILE.txt, "
-    "as DIR/*.txt, or as DIR/train*.txt and DIR/test*.txt"
+    "as DIR/*.txt, or as DIR/train*.txt and DIR/test*.txt (and DIR/val*.txt)"
 )
 
 
-class Lines:
-    """The lines of text files, by number; only their positions are kept in memory (24 bytes per line).
+class Part:
+    """Some lines of a text: whole documents or, if the text is one document, its beginning or its end.
 
     Args:
-        files: paths of UTF-8 files; an empty line ends a document, and so does the end of a file.
-
-    Attributes:
-        document: [n] int32, number of the document of each line; ascending.
+        whole: the text.
+        keep: [n] bool, whether a line belongs to the part.
     """
-
-    def __init__(self, files: Sequence[str]):
-        self.class_names, self.labels, self.files = (), None, list(files)
-        self.maps: dict[int, mmap.mmap] = {}
-        indexes = [_index(file) for file in self.files]
-        first = np.cumsum([0] + [int(d[-1]) + 1 if len(d) else 0 for _, _, d in indexes])
-        self.starts, self.ends = (np.concatenate([f[i] for f in indexes]) for i in (0, 1))
-        self.last = np.ones(len(self.starts), bool)  # whether an entry is the end of its line
-        self.file = np.repeat(np.arange(len(indexes), dtype=np.int32), [len(f[0]) for f in indexes])
-        self.document = np.concatenate([d + start for (_, _, d), start in zip(indexes, first, strict=False)]).astype(
-            np.int32
-        )
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def __getitem__(self, i: int) -> str:
-        return self.raw(i).strip()
-
-    def raw(self, i: int) -> str:
-        """Line i with its indentation and the newline at its end."""
-        data = self._map(int(self.file[i]))[self.starts[i] : self.ends[i]]
-        text = data.decode("utf-8").lstrip("\ufeff").rstrip("\r")
-        return f"{text}\n" if self.last[i] else text
-
-    def in_pieces(self, limit: int, size: int) -> "Lines":
-        """The same text with each line of more than ``limit`` bytes in pieces of up to ``size`` bytes, cut at spaces.
-
-        An example begins at a piece then, and reads on into the next ones, so that no part of a long line is out of
-        reach, and none is read whole for each example.
-        """
-        long = np.flatnonzero(self.ends - self.starts > limit)
-        if not len(long):
-            return self
-        cuts = {int(i): self._cuts(int(i), size) for i in long}
-        counts = np.ones(len(self.starts), np.int64)
-        counts[long] = [len(cuts[int(i)]) for i in long]
-        pieces = copy.copy(self)
-        pieces.maps = {}
-        pieces.starts, pieces.ends, pieces.file, pieces.document, pieces.last = (
-            np.repeat(x, counts) for x in (self.starts, self.ends, self.file, self.document, self.last)
-        )
-        first = np.cumsum(counts) - counts
-        for i, starts in cuts.items():
-            place = slice(first[i], first[i] + len(starts))
-            pieces.starts[place], pieces.ends[place] = starts, [*starts[1:], self.ends[i]]
-            pieces.last[first[i] : first[i] + len(starts) - 1] = False
-        return pieces
-
-    def _cuts(self, i: int, size: int) -> list[int]:
-        """Positions at which the pieces of a line begin: after a space or, if there is none, between two characters."""
-        data, place, end, starts = self._map(int(self.file[i])), int(self.starts[i]), int(self.ends[i]), []
-        while True:
-            starts.append(place)
-            if end - place <= size:
-                return starts
-            cut = data.rfind(b" ", place + 1, place + size) + 1
-            if not cut:
-                cut = place + size
-                while data[cut] & 0xC0 == 0x80:  # inside a character
-                    cut -= 1
-            place = cut
-
-    def _map(self, number: int) -> mmap.mmap:
-        if number not in self.maps:
-            with open(self.files[number], "rb") as stream:
-                self.maps[number] = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        return self.maps[number]
-
-    def name(self, i: int) -> str:
-        return f"{self.files[self.file[i]]}@{self.starts[i]}"
-
-    def __getstate__(self) -> dict:  # a memory map cannot be sent to worker processes
-        return {**self.__dict__, "maps": {}}
-
-
-def _index(file: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Begin, end and document of each line that is not empty; positions are in bytes, documents count from 0."""
-    if not Path(file).stat().st_size:
-        return (np.zeros(0, np.int64),) * 3
-    data = np.memmap(file, np.uint8, mode="r")
-    parts, step = ([], 1 << 26)  # one part at a time, because comparing a whole file would fill the memory
-    for begin in range(0, len(data), step):
-        parts.append(np.flatnonzero(data[begin : begin + step] == 10) + begin)
-    ends = np.concatenate(parts)
-    check_utf8(file, data, ends)
-    if not len(ends) or ends[-1] != len(data) - 1:
-        ends = np.append(ends, len(data))
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    blank = ends == starts
-    for i in np.flatnonzero((ends - starts <= 16) & ~blank):  # a few spaces, or a lone carriage return
-        blank[i] = not bytes(data[starts[i] : ends[i]]).strip()
-    document = np.cumsum(blank)[~blank]
-    _, document = np.unique(document, return_inverse=True)
-    return starts[~blank], ends[~blank], document
-
-
-class Memory:
-    """The lines of texts that are in memory: a list of documents, each a list of lines."""
-
-    def __init__(self, documents: Sequence[Sequence[str]], origin: str):
-        self.class_names, self.labels, self.origin = (), None, origin
-        self.lines = [line for document in documents for line in document]
-        sizes = [len(document) for document in documents]
-        self.document = np.repeat(np.arange(len(documents), dtype=np.int32), sizes)
-
-    def __len__(self) -> int:
-        return len(self.lines)
-
-    def __getitem__(self, i: int) -> str:
-        return self.lines[i]
-
-    def raw(self, i: int) -> str:
-        """Line i with the newline at its end."""
-        return f"{self.lines[i]}\n"
-
-    def in_pieces(self, limit: int, size: int) -> "Memory":
-        """Itself: the texts that are built in have short lines."""
-        return self
-
-    def name(self, i: int) -> str:
-        return f"{self.origin}:{self.lines[i]}"
-
-
-class Part:
-    """Some documents of a text."""
 
     def __init__(self, whole: Lines | Memory, keep: np.ndarray):
         self.whole, self.class_names, self.labels, self.keep = whole, (), None, keep
-        self.index = np.flatnonzero(keep[whole.document])
+        self.index = np.flatnonzero(keep)
         self.document = whole.document[self.index]
 
     def __len__(self) -> int:
@@ -170,35 +43,52 @@ class Part:
         return self.whole.raw(int(self.index[i]))
 
     def in_pieces(self, limit: int, size: int) -> "Part":
-        """The same documents with long lines in pieces, see `Lines.in_pieces`."""
-        return Part(self.whole.in_pieces(limit, size), self.keep)
+        """The same lines with long ones in pieces, see `Lines.in_pieces`."""
+        whole: Any = self.whole.in_pieces(limit, size)
+        return self if whole is self.whole else Part(whole, self.keep[whole.line])
 
     def name(self, i: int) -> str:
         return self.whole.name(int(self.index[i]))
 
 
+def held_back(text: Lines | Memory | Part, share: float) -> tuple[Part, Part]:
+    """What remains of a text if a share of its documents is held back, and what is held back.
+
+    At least one document is held back; of a text that is one document, the last lines are.
+
+    Raises:
+        ValueError: there are fewer than two lines.
+    """
+    if len(text) < 2:
+        raise ValueError(f"there are {len(text)} lines, but at least two are needed to hold one back")
+    documents = np.unique(text.document)
+    if len(documents) < 2:
+        held = np.arange(len(text)) >= len(text) - min(max(1, round(share * len(text))), len(text) - 1)
+    else:
+        held = np.isin(text.document, documents[drawn(len(documents), share)[1]])
+    whole, lines = (text.whole, text.index) if isinstance(text, Part) else (text, np.arange(len(text)))
+    parts = []
+    for chosen in (~held, held):
+        keep = np.zeros(len(whole), bool)
+        keep[lines[chosen]] = True
+        parts.append(Part(whole, keep))
+    return parts[0], parts[1]
+
+
 def split_documents(whole: Lines | Memory, fraction: float, origin: str) -> Splits:
-    """Holds back a share of the documents, at least one; a text of one document is cut in two.
+    """Holds back a share of the documents for the test, see `held_back`.
 
     Raises:
         UserError: ``fraction`` is not in (0, 1), or there are fewer than two lines.
     """
-    count = int(whole.document[-1]) + 1 if len(whole) else 0
     if not 0 < fraction < 1:
         raise UserError(f"config.data.test_fraction={fraction} must lie in (0, 1)")
-    if count < 2:
-        if len(whole) < 2:
-            raise UserError(f"{origin} holds {len(whole)} lines, but at least two are needed; {LAYOUT}")
-        cut = len(whole) - max(1, round(fraction * len(whole)))
-        whole.document = np.where(np.arange(len(whole)) < cut, 0, 1).astype(np.int32)
-        count = 2
-        held = np.array([False, True])
-    else:
-        held = np.zeros(count, bool)
-        order = np.random.default_rng(0).permutation(count)
-        held[order[: min(count - 1, max(1, round(fraction * count)))]] = True
-    description = f"{origin}, {int(held.sum())} of {count:,} documents held back for the test"
-    return Splits(Part(whole, ~held), Part(whole, held), description)
+    if len(whole) < 2:
+        raise UserError(f"{origin} holds {len(whole)} lines, but at least two are needed; {LAYOUT}")
+    train, test = held_back(whole, fraction)
+    count, tested = len(np.unique(whole.document)), len(np.unique(test.document))
+    held = f"{tested} of {count:,} documents" if count > 1 else "the end of the one document"
+    return Splits(train, test, f"{origin}, {held} held back for the test")
 
 
 def text_files(*, path: str, train: str, test: str, test_fraction: float) -> Splits:
@@ -216,13 +106,23 @@ def text_files(*, path: str, train: str, test: str, test_fraction: float) -> Spl
     if not path or not root.exists():
         raise UserError(f"data.path={path!r} does not exist; {LAYOUT}")
     if root.is_dir():
-        parts = [sorted(map(str, root.glob(f"{split}*.txt"))) for split in (train, test)]
-        if all(parts):
-            train_lines, test_lines = (Lines(files) for files in parts)
-            for split, lines in ((train, train_lines), (test, test_lines)):
-                if not len(lines):
+        found = {split: sorted(map(str, root.glob(f"{split}*.txt"))) for split in (train, test)}
+        for split in VALIDATION:  # not "values.txt"
+            matching = sorted(p for p in root.glob(f"{split}*.txt") if not re.match("[a-z]", p.stem[len(split) :]))
+            found.setdefault(split, list(map(str, matching)))
+        validation = next((split for split in VALIDATION if split != test and found[split]), None)
+        if not found[test] and test == "test" and validation:
+            test, validation = validation, None
+        if found[train] and found[test]:
+            splits = [train, test] if validation is None else [train, test, validation]
+            lines = [Lines(found[split]) for split in splits]
+            for split, part in zip(splits, lines, strict=True):
+                if not len(part):
                     raise UserError(f"the files {split}*.txt of {path} hold no text; {LAYOUT}")
-            return Splits(train_lines, test_lines, f"{len(parts[0])} text files of {path}")
+            origin = f"{len(found[train])} text files of {path}" + (
+                f", the best by {validation!r}" if validation else ""
+            )
+            return Splits(lines[0], lines[1], origin, *lines[2:])
         files = sorted(map(str, root.glob("*.txt")))
     else:
         files = [str(root)]
@@ -249,26 +149,6 @@ def topics(*, path: str, train: str, test: str, test_fraction: float) -> Splits:
     documents = [sentences(text) for text in topic_texts().values()]
     origin = "the language reference in pydoc_data.topics"
     return split_documents(Memory([d for d in documents if d], origin), test_fraction, origin)
-
-
-def topic_texts() -> dict[str, str]:
-    """The language reference that comes with Python, as {topic: text}."""
-    from pydoc_data.topics import topics as found
-
-    return dict(sorted(found.items()))
-
-
-def sentences(text: str) -> list[str]:
-    """The sentences of a text that are prose in paragraphs; code examples, tables and headlines are left out."""
-    prose = []
-    for paragraph in text.split("\n\n"):
-        words = " ".join(paragraph.split())
-        if paragraph.startswith("   ") or len(words) < 40 or "::=" in words or not words[0].isalpha():
-            continue
-        for sentence in words.replace(".  ", ". ").split(". "):
-            if len(sentence) > 20:
-                prose.append(sentence.rstrip(".") + ".")
-    return prose
 
 
 def number_lines(*, path: str, train: str, test: str, test_fraction: float) -> Splits:

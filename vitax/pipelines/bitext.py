@@ -8,12 +8,20 @@ import numpy as np
 from vitax.data.bitext import open_pairs
 from vitax.data.source import Source, Splits
 from vitax.data.tokens import Vocabulary, check_lengths, framed, from_json, vocabulary
+from vitax.data.validation import validated, with_named
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
 from vitax.pipelines.texts import LEARN_FROM, text_spec
 
 
 def open_bitext(
-    *, name: str, path: str = "", train: str = "train", test: str = "test", source: str = "en", target: str = "de"
+    *,
+    name: str,
+    path: str = "",
+    train: str = "train",
+    test: str = "test",
+    validation: str = "",
+    source: str = "en",
+    target: str = "de",
 ) -> Splits:
     """Opens the sources of pairs.
 
@@ -21,10 +29,11 @@ def open_bitext(
         name: "bitext" for your own files, "number_names", or the name of a TFDS dataset.
         path: path of the folder with the files, or TFDS's data_dir.
         train, test: names of the splits.
+        validation: see `vitax.data.validation.validated`.
         source, target: languages, with which the names of the files end.
     """
-    arguments = dict(path=path, train=train, test=test, source=source, target=target)
-    return open_pairs(name, **arguments)
+    options = dict(path=path, train=train, source=source, target=target)
+    return with_named(lambda test: open_pairs(name, test=test, **options), test, validation)
 
 
 def translation_length(*, length: int, truncate: bool = False) -> tuple[int, bool]:
@@ -90,21 +99,20 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
 def open_translation(take: Take) -> Pipeline:
     """Opens texts with their translations; see `vitax.pipelines.pipeline.Kind`."""
     length, truncate = take(translation_length)
-    splits = take(open_bitext)
+    splits = take(validated, take(open_bitext))
 
     def texts() -> Iterator[str]:
         for i in range(0, len(splits.train), max(1, len(splits.train) // LEARN_FROM)):
             yield from splits.train[i]
 
     vocab = take(vocabulary, texts)
-    for part, what in ((splits.train, "training"), (splits.test, "test")):
+    for part, what in zip(splits.sources(), ("training", "test", "validation"), strict=False):
         sample = [text for i in range(min(len(part), 10_000)) for text in part[i]]
         check_lengths(vocab, sample, length, truncate, 0.01, f"{what} texts of {splits.origin}")
     target = take(target_language)
     reader = read(take, {"class_names": [], "tokenizer": vocab.to_json(), "target": target})
-    encoded = [Encoded(part, vocab, length, truncate) for part in (splits.train, splits.test)]
     return Pipeline(
-        Splits.of(encoded, splits.origin),
+        splits.map(lambda part: Encoded(part, vocab, length, truncate)),
         reader.transform,
         reader,
         unit="pairs",
@@ -112,4 +120,5 @@ def open_translation(take: Take) -> Pipeline:
     )
 
 
-BITEXT = Kind((open_bitext, translation_length, vocabulary, target_language), open_translation, read)
+FUNCTIONS = (open_bitext, validated, translation_length, vocabulary, target_language)
+BITEXT = Kind(FUNCTIONS, open_translation, read)

@@ -14,6 +14,7 @@ from vitax.data.source import Splits
 from vitax.data.textfile import read_text
 from vitax.data.tokens import Vocabulary, check_lengths, framed, from_json, vocabulary
 from vitax.data.transforms import Chain, eval_transform, train_transform
+from vitax.data.validation import hold_out, validated
 from vitax.errors import UserError
 from vitax.pipelines.images import image_spec, open_splits
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
@@ -139,6 +140,13 @@ def prompts(
     return np.asarray(rows, np.int32)
 
 
+def held_back(source: Any, share: float) -> tuple[Any, Any]:
+    """What remains of a training source if a share is held back, and what is held back; see `validated`."""
+    if isinstance(source, CaptionedFiles | CaptionedTars):
+        return source.held_back(share)
+    return hold_out(source, share)
+
+
 def _captions(source: Any, index: Iterable[int]) -> Iterator[str]:
     """The captions of a source that can be read; the others are counted when their examples are."""
     for i in index:
@@ -181,7 +189,7 @@ def open_captions(take: Take) -> Pipeline:
         UserError: the data have neither captions nor class names, or too many captions are too long.
     """
     image, knobs = take(image_spec), take(captions)
-    splits: Splits = take(open_splits, image.channels, CAPTIONED)
+    splits: Splits = take(validated, take(open_splits, image.channels, CAPTIONED), held_back)
     names, record = list(splits.train.class_names), {}
     if names:
         spoken = names_in_captions(names, knobs["caption_names"])
@@ -206,10 +214,10 @@ def open_captions(take: Take) -> Pipeline:
         vocab = take(vocabulary, texts)
         length, truncate = knobs["length"], knobs["truncate"]
         captioned: Any
-        for captioned in (splits.train, splits.test):
+        for captioned in splits.sources():
             sample = list(_captions(captioned, range(min(len(captioned), 20_000))))
             check_lengths(vocab, sample, length, truncate, 0.01, f"captions of {splits.origin}")
-        splits = Splits.of((Encoded(s, vocab, length, truncate) for s in splits[:2]), splits.origin)
+        splits = splits.map(lambda source: Encoded(source, vocab, length, truncate))
     record |= {"class_names": names, "tokenizer": vocab.to_json()}
     reader = read(take, record)
     augment = take(train_transform, image.image_size, image.mean, image.std)
@@ -224,5 +232,5 @@ def open_captions(take: Take) -> Pipeline:
     )
 
 
-FUNCTIONS = (image_spec, open_splits, captions, vocabulary, train_transform, eval_transform)
+FUNCTIONS = (image_spec, open_splits, validated, captions, vocabulary, train_transform, eval_transform)
 CAPTIONS = Kind(FUNCTIONS, open_captions, read)

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from vitax.data import open_source
-from vitax.data.source import Splits, chosen
+from vitax.data.source import Splits, folded, reduced
 from vitax.data.transforms import eval_transform, train_transform
+from vitax.data.validation import validated, with_named
 from vitax.errors import UserError
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
 from vitax.specs import ImageSpec
@@ -50,9 +51,10 @@ def open_splits(
     path: str = "",
     train: str = "train",
     test: str = "test",
+    validation: str = "",
     test_fraction: float = 0.2,
 ) -> Splits:
-    """Opens the sources of the training and the test split; see `vitax.data`.
+    """Opens the sources of the splits; see `vitax.data`.
 
     Args:
         channels: 3 for RGB, 1 for grey.
@@ -60,9 +62,11 @@ def open_splits(
         name: a key of `vitax.data.SOURCES` ("folder", "digits", ...) or the name of a TFDS dataset.
         path: path of the folder or file, or TFDS's data_dir.
         train, test: names of the splits.
+        validation: see `vitax.data.validation.validated`.
         test_fraction: share of every class that is held back if the data have no test split.
     """
-    return open_source(name, others, path=path, train=train, test=test, test_fraction=test_fraction, channels=channels)
+    options = dict(path=path, train=train, test_fraction=test_fraction, channels=channels)
+    return with_named(lambda test: open_source(name, others, test=test, **options), test, validation)
 
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
@@ -76,7 +80,7 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
 def open_images(take: Take) -> Pipeline:
     """Opens images, labelled or not; see `vitax.pipelines.pipeline.Kind`."""
     images = take(image_spec)
-    splits = take(chosen, take(open_splits, images.channels))
+    splits = take(reduced, take(validated, take(folded, take(open_splits, images.channels))))
     record = {"class_names": list(splits.train.class_names), "preprocessing": images._asdict()}
     height, width = images.image_size
     return Pipeline(
@@ -88,4 +92,5 @@ def open_images(take: Take) -> Pipeline:
     )
 
 
-IMAGES = Kind((image_spec, open_splits, chosen, train_transform, eval_transform), open_images, read)
+FUNCTIONS = (image_spec, open_splits, folded, validated, reduced, train_transform, eval_transform)
+IMAGES = Kind(FUNCTIONS, open_images, read)

@@ -8,13 +8,21 @@ from vitax.data.degrade import DEGRADATIONS, degrade
 from vitax.data.image_files import images
 from vitax.data.photos import load_photos
 from vitax.data.source import Arrays, Splits
+from vitax.data.validation import validated, with_named
 from vitax.errors import UserError
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
 from vitax.specs import RestorationSpec
 
 
 def open_images(
-    channels: int, *, name: str, path: str = "", train: str = "train", test: str = "test", test_fraction: float = 0.1
+    channels: int,
+    *,
+    name: str,
+    path: str = "",
+    train: str = "train",
+    test: str = "test",
+    validation: str = "",
+    test_fraction: float = 0.1,
 ) -> Splits:
     """Opens the sources of undamaged images.
 
@@ -23,13 +31,15 @@ def open_images(
         name: "images" for your own images; "photos" for scikit-learn's two: one to learn from, one for the test.
         path: path of the folder with the images.
         train, test: names of the folders within it.
+        validation: see `vitax.data.validation.validated`.
         test_fraction: share of the images that is held back for the test if there is no test folder.
 
     Raises:
         UserError: the name is unknown, or a path is given for built-in data.
     """
     if name == "images":
-        return images(path=path, train=train, test=test, test_fraction=test_fraction, channels=channels)
+        options: Any = dict(path=path, train=train, test_fraction=test_fraction, channels=channels)
+        return with_named(lambda test: images(test=test, **options), test, validation)
     if name != "photos":
         raise UserError(f"data.name={name!r} is neither 'images' nor 'photos'")
     if path:
@@ -169,13 +179,13 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
 def open_restoration(take: Take) -> Pipeline:
     """Opens images to damage and restore; see `vitax.pipelines.pipeline.Kind`."""
     knobs = take(damage)
-    splits = take(open_images, knobs["channels"])
+    splits = take(validated, take(open_images, knobs["channels"]))
     times, side = knobs["patches_per_image"], knobs["patch"] * knobs["scale"]
     name = {"bicubic": f"1/{knobs['scale']} of the side"}.get(
         knobs["kind"], f"{knobs['kind']} {', '.join(f'{s:g}' for s in knobs['strength'])}"
     )
     return Pipeline(
-        Splits(Repeated(splits.train, times, side), Repeated(splits.test, 1, side), splits.origin),
+        splits.map(lambda source: Repeated(source, times if source is splits.train else 1, side)),
         Damaged(knobs, random=True),
         read(take, {"class_names": []}),
         unit="patches",
@@ -183,4 +193,4 @@ def open_restoration(take: Take) -> Pipeline:
     )
 
 
-RESTORATION = Kind((open_images, damage), open_restoration, read)
+RESTORATION = Kind((open_images, validated, damage), open_restoration, read)

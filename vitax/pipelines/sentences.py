@@ -5,16 +5,23 @@ from typing import Any
 
 import numpy as np
 
-from vitax.data.sentences import LABELLED, Sentences
-from vitax.data.source import Source, Splits, chosen
+from vitax.data.sentences import LABELLED
+from vitax.data.source import Source, Splits, folded, reduced
 from vitax.data.tokens import Vocabulary, check_lengths, from_json, vocabulary
+from vitax.data.validation import validated, with_named
 from vitax.errors import UserError
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
 from vitax.pipelines.texts import text_spec
 
 
 def open_sentences(
-    *, name: str, path: str = "", train: str = "train", test: str = "test", test_fraction: float = 0.2
+    *,
+    name: str,
+    path: str = "",
+    train: str = "train",
+    test: str = "test",
+    validation: str = "",
+    test_fraction: float = 0.2,
 ) -> Splits:
     """Opens the sources of labelled texts.
 
@@ -22,6 +29,7 @@ def open_sentences(
         name: "table" for your own data; "topics" is built in.
         path: path of a table, or of a folder with a table for each split.
         train, test: names of the tables.
+        validation: see `vitax.data.validation.validated`.
         test_fraction: share of every class that is held back for the test if there is no test table.
 
     Raises:
@@ -29,7 +37,8 @@ def open_sentences(
     """
     if name not in LABELLED:
         raise UserError(f"data.name={name!r} is not one of {', '.join(LABELLED)}")
-    return LABELLED[name](path=path, train=train, test=test, test_fraction=test_fraction)
+    options: Any = dict(path=path, train=train, test_fraction=test_fraction)
+    return with_named(lambda test: LABELLED[name](test=test, **options), test, validation)
 
 
 def text_length(*, length: int, truncate: bool = True) -> tuple[int, bool]:
@@ -121,18 +130,16 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
 def open_labelled(take: Take) -> Pipeline:
     """Opens labelled texts or pairs of texts; see `vitax.pipelines.pipeline.Kind`."""
     length, truncate = take(text_length)
-    splits = take(chosen, take(open_sentences))
-    sources: list[Sentences] = [splits.train, splits.test]
-    all_texts = [" ".join(s[i]["texts"]) for s in sources for i in range(len(s))]
+    splits = take(reduced, take(validated, take(folded, take(open_sentences))))
+    all_texts = [" ".join(s[i]["texts"]) for s in splits.sources() for i in range(len(s))]
     vocab = take(vocabulary, lambda: all_texts[: len(splits.train)])
     check_lengths(vocab, all_texts, length, truncate, 0.01, f"texts of {splits.origin}")
     names = list(splits.train.class_names)
     pairs = len(splits.train[0]["texts"]) > 1
     record = {"class_names": names, "tokenizer": vocab.to_json(), "pairs": pairs}
     reader = read(take, record)
-    encoded = [Encoded(source, vocab, length, truncate) for source in sources]
     return Pipeline(
-        Splits.of(encoded, splits.origin),
+        splits.map(lambda source: Encoded(source, vocab, length, truncate)),
         reader.transform,
         reader,
         unit="texts",
@@ -140,4 +147,5 @@ def open_labelled(take: Take) -> Pipeline:
     )
 
 
-SENTENCES = Kind((open_sentences, chosen, text_length, vocabulary), open_labelled, read)
+FUNCTIONS = (open_sentences, folded, validated, reduced, text_length, vocabulary)
+SENTENCES = Kind(FUNCTIONS, open_labelled, read)

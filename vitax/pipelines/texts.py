@@ -4,14 +4,15 @@ A passage for masked words comes with or without a second passage. An example be
 or stored.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from vitax.data.source import Splits
-from vitax.data.texts import TEXTS
+from vitax.data.texts import TEXTS, held_back
 from vitax.data.tokens import NAMES, Vocabulary, from_json, vocabulary
+from vitax.data.validation import validated, with_named
 from vitax.errors import UserError
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
 from vitax.specs import TextSpec
@@ -20,7 +21,13 @@ LEARN_FROM = 1_000_000  # a tokenizer is trained on evenly spaced lines, fewer t
 
 
 def open_texts(
-    *, name: str, path: str = "", train: str = "train", test: str = "test", test_fraction: float = 0.05
+    *,
+    name: str,
+    path: str = "",
+    train: str = "train",
+    test: str = "test",
+    validation: str = "",
+    test_fraction: float = 0.05,
 ) -> Splits:
     """Opens the sources of lines.
 
@@ -28,6 +35,7 @@ def open_texts(
         name: "text" for your own files; "topics" and "number_lines" are built in.
         path: path of a file or of a folder.
         train, test: prefixes of the names of the files.
+        validation: see `vitax.data.validation.validated`.
         test_fraction: share of the documents that is held back if there are no files for the test.
 
     Raises:
@@ -35,7 +43,8 @@ def open_texts(
     """
     if name not in TEXTS:
         raise UserError(f"data.name={name!r} is not one of {', '.join(TEXTS)}")
-    return TEXTS[name](path=path, train=train, test=test, test_fraction=test_fraction)
+    options: Any = dict(path=path, train=train, test_fraction=test_fraction)
+    return with_named(lambda test: TEXTS[name](test=test, **options), test, validation)
 
 
 def passages(*, length: int, sentence_pairs: bool = True, newlines: bool = True) -> tuple[int, bool, bool]:
@@ -60,21 +69,21 @@ def passages(*, length: int, sentence_pairs: bool = True, newlines: bool = True)
 class Starts:
     """The examples of a text; each line, or each piece of a long line, begins one."""
 
-    def __init__(self, lines: Any):
-        self.lines, self.class_names, self.labels = lines, (), None
+    def __init__(self, lines: Any, split: str):
+        self.lines, self.split, self.class_names, self.labels = lines, split, (), None
 
     def __len__(self) -> int:
         return len(self.lines)
 
     def __getitem__(self, i: int) -> dict[str, Any]:
-        return {"line": np.int64(i)}
+        return {"line": np.int64(i), "split": self.split}
 
     def name(self, i: int) -> str:
         return self.lines.name(i)
 
 
 class Passages:
-    """Transform of {"line"} to {"tokens" and "segments", each [L] int32, "next" int32}.
+    """Passages of a text: a line and a generator to {"tokens" and "segments", each [L] int32, "next" int32}.
 
     "next" is 1 if the second passage is from elsewhere.
 
@@ -91,8 +100,7 @@ class Passages:
         self.lines, self.vocab, self.length, self.pairs = lines, vocab, length, pairs
         self.newlines, self.random = newlines, random
 
-    def __call__(self, example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        line = int(example["line"])
+    def __call__(self, line: int, rng: np.random.Generator) -> dict[str, Any]:
         rng = rng if self.random else np.random.default_rng(line)
         if not self.pairs:
             return self._single(line, rng)
@@ -159,6 +167,20 @@ class Passages:
         return candidate
 
 
+class Cut:
+    """Transform of {"line", "split"} to the passage that begins at the line.
+
+    Args:
+        passages: {split: its passages}.
+    """
+
+    def __init__(self, passages: Mapping[str, Passages]):
+        self.passages = passages
+
+    def __call__(self, example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        return self.passages[example["split"]](int(example["line"]), rng)
+
+
 def _window(ids: list[int], size: int, rng: np.random.Generator) -> list[int]:
     """``size`` consecutive tokens, from a random place on; all tokens if there are not more."""
     if len(ids) <= size:
@@ -218,33 +240,33 @@ def open_text(take: Take) -> Pipeline:
         UserError: a split has no text.
     """
     length, pairs, newlines = take(passages)
-    splits: Any = take(open_texts)  # whose sources hold lines, not examples
+    splits: Any = take(validated, take(open_texts), held_back)  # whose sources hold lines, not examples
     # A token has some four bytes: a line that is longer than an example begins several of them. Where a piece has more
     # tokens than an example, training draws its place; a test draws nothing, and its pieces have few bytes.
-    train, test = splits.train.in_pieces(4 * length, 2 * length), splits.test.in_pieces(4 * length, length - 3)
-    splits = splits._replace(train=train, test=test)
-
-    def texts() -> Iterator[str]:
-        stride = max(1, len(splits.train) // LEARN_FROM)
-        line = splits.train.raw if newlines else splits.train.__getitem__
-        return (line(i) for i in range(0, len(splits.train), stride))
-
-    for split, lines in (("training", splits.train), ("test", splits.test)):
+    size = lambda lines: 2 * length if lines is splits.train else length - 3
+    pieces = splits.map(lambda lines: lines.in_pieces(4 * length, size(lines)))
+    names = dict(zip(("training", "test", "validation"), pieces.sources(), strict=False))
+    for split, lines in names.items():
         if not len(lines):
             raise UserError(f"the {split} split of {splits.origin} holds no text")
+
+    def texts() -> Iterator[str]:
+        train: Any = pieces.train
+        stride = max(1, len(train) // LEARN_FROM)
+        line = train.raw if newlines else train.__getitem__
+        return (line(i) for i in range(0, len(train), stride))
+
     vocab = take(vocabulary, texts)
+    passages_of = lambda lines, random: Passages(lines, vocab, length, pairs, newlines, random)
     reader = read(take, {"class_names": [], "tokenizer": vocab.to_json()})
-    transforms = [
-        Passages(lines, vocab, length, pairs, newlines, random)
-        for lines, random in ((splits.train, True), (splits.test, False))
-    ]
+    starts = [Starts(lines, split) for split, lines in names.items()]
     return Pipeline(
-        Splits(Starts(splits.train), Starts(splits.test), splits.origin),
-        transforms[0],
-        reader._replace(transform=transforms[1]),
+        Splits(starts[0], starts[1], splits.origin, *starts[2:]),
+        Cut({"training": passages_of(pieces.train, True)}),
+        reader._replace(transform=Cut({split: passages_of(lines, False) for split, lines in names.items()})),
         unit="texts",
         about=f"passages of {length} tokens from a vocabulary of {vocab.size:,}",
     )
 
 
-TEXT = Kind((open_texts, passages, vocabulary), open_text, read)
+TEXT = Kind((open_texts, validated, passages, vocabulary), open_text, read)

@@ -47,7 +47,7 @@ def finish(run: Run, path: Path, checkpoints: Checkpoints, outcome: Outcome) -> 
     checkpoints.close()
     say(f"\ndone: {step:,} steps in {duration(outcome.seconds)}; {one_line(results)}")
     if best is not None:
-        shared = "" if run.final else " (chosen by the split that it is measured on)"
+        shared = "" if run.final else " (chosen by the split that it is measured on; data.validation='10%' avoids this)"
         say(f"best: {name} {best_value:.4f} at step {best:,}{shared}")
     say(f"all of it lies in {path}: config.json metrics.jsonl summary.json checkpoints/ tensorboard/ log.txt")
     folder = shlex.quote(str(path))

@@ -1,0 +1,108 @@
+"""The validation split, by which the best checkpoint is chosen, so that the test has no part in the choice."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from vitax.data.holdout import holdout
+from vitax.data.source import Source, Splits, Subset
+from vitax.errors import UserError
+
+NAMES = ("val", "valid", "validation", "dev")  # usual names of a validation split
+
+# (a training source, share) -> (what remains to learn from, the validation source).
+HoldOut = Callable[[Any, float], tuple[Any, Any]]
+
+
+def share_of(validation: str) -> float | None:
+    """The share of the training split that ``validation`` stands for, such as "10%"; None = the name of a split.
+
+    Raises:
+        UserError: the share is not between 0 and 100 %.
+    """
+    if not (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", validation)):
+        return None
+    share = float(match[1]) / 100
+    if not 0 < share < 1:
+        raise UserError(f"config.data.validation={validation!r} must lie between 0% and 100%")
+    return share
+
+
+def with_named(open_splits: Callable[[str], Splits], test: str, validation: str) -> Splits:
+    """The splits of a dataset, with its validation split if ``validation`` is the name of one.
+
+    Args:
+        open_splits: function that opens the dataset with a given name of the test split.
+        test: name of the test split.
+        validation: name of the validation split; "" or a share = none is opened.
+
+    Raises:
+        UserError: the dataset does not have both splits.
+    """
+    splits = open_splits(test)
+    if not validation or share_of(validation) is not None:
+        return splits
+    other = open_splits(validation)
+    # An opener that does not find the split holds back a part of the training split.
+    found = len(other.train) == len(splits.train) and other.test.name(0) != splits.test.name(0)
+    if not found:
+        raise UserError(
+            f"config.data.validation={validation!r}: {splits.origin} does not have both this split and the test split "
+            f"{test!r}; name splits that it has, or a share of the training split, such as '10%'"
+        )
+    return splits._replace(validation=other.test, origin=f"{splits.origin}, the best by {validation!r}")
+
+
+def hold_out(source: Source, share: float) -> tuple[Source, Source]:
+    """Holds back a share of every class or, without labels, of all examples; at least one.
+
+    Raises:
+        ValueError: a class, or the source, has fewer than two examples.
+    """
+    if source.labels is not None:
+        kept, held = holdout(np.asarray(source.labels), share, names=source.class_names)
+    else:
+        kept, held = drawn(len(source), share)
+    return Subset(source, kept), Subset(source, held)
+
+
+def drawn(count: int, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Indices 0..count-1 that are kept, and those of a random share that are held back; both ascending.
+
+    Raises:
+        ValueError: ``count`` is less than 2.
+    """
+    if count < 2:
+        raise ValueError(f"there is {count} to learn from, but two are needed to hold one back")
+    order = np.random.default_rng(0).permutation(count)
+    held = min(max(1, round(share * count)), count - 1)
+    return np.sort(order[held:]), np.sort(order[:held])
+
+
+def validated(splits: Splits, hold_out: HoldOut = hold_out, *, validation: str = "") -> Splits:
+    """The splits, with a part of the training split held back for validation if ``validation`` is a share.
+
+    Args:
+        splits: the splits of a dataset.
+        hold_out: function that divides a training source.
+        validation: the split by which the best checkpoint is chosen; the test is then measured once, at the end. A
+            share of the training split, such as "10%", or the name of a split; "" = folders or files with a usual name
+            (val, valid, validation, dev), if they lie beside those of the test, and otherwise the test split itself.
+
+    Raises:
+        UserError: the training split cannot be divided, or the data have a validation split already.
+    """
+    if (share := share_of(validation)) is None:
+        return splits
+    if splits.validation is not None:
+        raise UserError(
+            f"config.data.validation={validation!r}: {splits.origin} has a validation split; leave it empty"
+        )
+    try:
+        train, held = hold_out(splits.train, share)
+    except ValueError as error:
+        raise UserError(f"config.data.validation={validation!r}: {splits.origin}: {error}") from error
+    origin = f"{splits.origin}, {share:.3g} of the training split held back to choose the best"
+    return Splits(train, splits.test, origin, held)
