@@ -24,6 +24,7 @@ from vitax import rundir
 from vitax.data.folder import folder
 from vitax.data.loader import Loader
 from vitax.errors import TrainingError, UserError
+from vitax.lock import Lock
 from vitax.monitoring.signals import Stop, Stopped
 from vitax.monitoring.watchdog import Watchdog
 from vitax.training import checkpoint, fingerprint, session
@@ -404,22 +405,22 @@ def test_a_log_that_cannot_be_written_waits(tmp_path, monkeypatch, whole):
 
 
 def test_a_folder_is_that_of_one_run_until_it_ends(tmp_path):
-    hold = "import sys; from pathlib import Path; from vitax.rundir import Lock\n"
+    hold = "import sys; from pathlib import Path; from vitax.lock import Lock\n"
     hold += "lock = Lock(Path(sys.argv[1])); lock.take(); print('held', flush=True); input()"
     line = [sys.executable, "-c", hold, str(tmp_path)]
     process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
     with pytest.raises(UserError, match=f"in use by process {process.pid} on "):
-        rundir.Lock(tmp_path).take()
+        Lock(tmp_path).take()
     process.kill()
     process.communicate()
-    lock = rundir.Lock(tmp_path)
+    lock = Lock(tmp_path)
     lock.take()
     assert str(os.getpid()) in (tmp_path / ".lock").read_text()
     with pytest.raises(UserError, match=f"in use by process {os.getpid()} on "):
-        rundir.Lock(tmp_path).take()
+        Lock(tmp_path).take()
     lock.release()
-    rundir.Lock(tmp_path).take()
+    Lock(tmp_path).take()
 
 
 def test_a_folder_that_was_made_for_a_run_that_never_began_is_removed(tmp_path):
@@ -437,7 +438,7 @@ def test_two_runs_that_start_in_one_second_have_two_folders(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(rundir.time, "strftime", lambda _: "20260101-000000")
     first = rundir.fresh("configs/vit_b16.py:demo")
-    first.mkdir(parents=True)
+    assert first.is_dir()
     assert first.name == "vit_b16-demo-20260101-000000"
     assert rundir.fresh("configs/vit_b16.py:demo").name == "vit_b16-demo-20260101-000000-2"
 
@@ -455,7 +456,7 @@ def test_a_read_only_folder_is_refused_before_anything_is_done(small_disk):
     remount = ["mount", "-o", "remount,ro", str(small_disk)]
     subprocess.run(remount, check=True)
     with pytest.raises(UserError, match="cannot be written: .*Read-only"):
-        rundir.Lock(small_disk / "run").take()
+        Lock(small_disk / "run").take()
     assert saved(small_disk / "run").meta(5)
 
 

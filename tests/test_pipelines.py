@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,7 +16,10 @@ from vitax.data.loader import Loader
 from vitax.data.source import folded, reduced
 from vitax.data.tokens import from_json, train_bpe
 from vitax.errors import UserError
+from vitax.models.fnet import FNet
+from vitax.models.transformer import LanguageModel
 from vitax.pipelines import KINDS
+from vitax.tasks import TASKS
 
 IMAGE = dict(image_size=(8, 8), mean=(0.5,) * 3, std=(0.5,) * 3, crop="center")
 
@@ -399,10 +403,40 @@ def test_tokenizers_from_elsewhere(tmp_path):
     (tmp_path / "vocab.txt").write_text("\n".join(words[:1] + words[2:]))
     with pytest.raises(UserError, match=r"cannot be read: it has no \[UNK\]"):
         opened("texts", **data)
-    nameless = json.loads(pipeline.reader.record["tokenizer"].replace("[PAD]", "[EMPTY]"))
+    nameless = json.loads(pipeline.reader.record["tokenizer"].replace("[SEP]", "[EMPTY]"))
     (tmp_path / "tokenizer.json").write_text(json.dumps(nameless))
-    with pytest.raises(UserError, match=r"no token for the pad of a text \(\[PAD\], <pad>"):
+    with pytest.raises(UserError, match=r"no token for the end of a text \(\[SEP\], </s>"):
         opened("texts", **data | dict(tokenizer=str(tmp_path / "tokenizer.json")))
+
+
+def test_a_tokenizer_without_a_token_for_padding_gives_the_numbers_of_one_that_has_it(tmp_path):
+    """GPT-2's way: one token begins and ends a text, and none fills it up. The end is learned, padding is not."""
+    (tmp_path / "t.txt").write_text(TEXT)
+    data = dict(name="text", path=str(tmp_path / "t.txt"), length=200, vocab_size=300, sentence_pairs=False)
+    own = json.loads(opened("texts", **data).reader.record["tokenizer"])
+    losses = []
+    for names in (
+        {"[CLS]": "<|endoftext|>", "[SEP]": "[SEP2]"},
+        {"[CLS]": "<|endoftext|>", "[SEP]": "[SEP2]", "[PAD]": "[EMPTY]"},
+    ):
+        text = json.dumps(own)
+        for old, new in names.items():
+            text = text.replace(f'"{old}"', f'"{new}"')
+        (tmp_path / "tokenizer.json").write_text(text)
+        pipeline = opened("texts", **data | dict(tokenizer=str(tmp_path / "tokenizer.json")))
+        spec = pipeline.reader.spec
+        assert spec.begin == spec.end == 2
+        model = LanguageModel(vocab_size=spec.vocab_size, width=16, depth=1, num_heads=2, mlp_width=16)
+        task = TASKS["language"].factory(model, spec)
+        batch = next(Loader(pipeline.splits.train, pipeline.augment, 4).train())
+        assert (batch["tokens"] == spec.pad).any()
+        variables = task.init(jax.random.key(0), batch)
+        loss, aux = task.loss(variables, batch, jax.random.key(0), False)
+        losses.append((float(loss), float(aux.metrics["loss"][1])))
+    assert losses[0] == losses[1]
+    fnet = FNet(heads="classes", vocab_size=300, width=16, depth=1, mlp_width=16)
+    with pytest.raises(ValueError, match="FNet mixes padding into the text, and the tokenizer has no token for it"):
+        TASKS["text_classification"].factory(fnet, spec)
 
 
 def test_a_mask_stands_for_a_word_with_its_space():
@@ -660,3 +694,13 @@ def test_passages_of_a_validation_part_are_its_own(tmp_path):
     assert text.startswith(" line 90 of the training\n line 91")
     learned = [pipeline.augment(splits.train[i], np.random.default_rng(0))["tokens"] for i in range(90)]
     assert not any("line 9" in vocab.tokenizer.decode(row.tolist())[3:] for row in learned[20:])
+
+
+def test_what_is_cut_off_is_said(tmp_path):
+    rows = "".join(f"{'word ' * n}end,{'ab'[n % 2]}\n" for n in range(100))
+    (tmp_path / "t.csv").write_text("text,label\n" + rows)
+    data = dict(name="table", path=str(tmp_path / "t.csv"), vocab_size=300)
+    assert "cut off" not in opened("sentences", **data, length=200).about
+    about = opened("sentences", **data, length=20).about
+    # Of n + 3 tokens, 20 stay: sum(max(0, n - 17)) / sum(n + 3) = 3403 / 5250
+    assert ", 65 % of the tokens are cut off" in about, about

@@ -10,7 +10,7 @@ Where things are
     schema, sections, resolve       which function takes which key of a config; all keys with their defaults
     config, docstrings              values and text of a config; meanings of arguments from docstrings
     build, reading                  the only readers of a config: config -> model, task, data, optimizer
-    rundir, runs/                   the folder of a run; runs opened, restored, started from other weights, evaluated
+    lock, rundir, runs/             the folder of a run and its lock; runs opened, restored, evaluated, started from weights
     losses, masking, augment,
     metrics, generate               pure functions: arrays in, arrays out
     nn/                             layers that more than one model uses

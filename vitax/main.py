@@ -122,7 +122,7 @@ def train_run(
         raise UserError(f"--host_timeout={host_timeout} must be at least 5 seconds")
     if jax.process_count() > 1 and (overwrite or not workdir):
         raise UserError("several hosts need one --workdir that all of them see, and no --overwrite")
-    with Stop() as stop, RunFolder.claim(locate(workdir, spec), config, overwrite) as folder:
+    with Stop() as stop, RunFolder.claim(locate(workdir, spec), config, overwrite, not workdir) as folder:
         prepared = prepare(config, folder)
         description = describe(prepared.run, spec, folder.path)
         say(description + prepared.weights_report)

@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import shutil
-import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import jax
 
 from vitax.config import differences, from_json, to_json
 from vitax.errors import UserError
+from vitax.lock import LOCK, Lock
 from vitax.resolve import of_older_run, resolve
 
 LOGGER = logging.getLogger("vitax")
@@ -41,7 +41,6 @@ WRITTEN = (
 )
 TOKENIZER, WEIGHTS = "tokenizer.json", "weights.txt"
 RECIPE = "recipe.json"  # the config file that the run began with, and its values before any of them was changed
-LOCK = ".lock"
 # Keys that may differ between two starts of one run: they do not change the computation, or say so (`extension`).
 MAY_CHANGE = ("duration", "mesh.", "log.", "on_nan", "checkpoint.", "data.threads", "data.workers", "data.cache_gib")
 
@@ -54,13 +53,15 @@ class RunFolder:
         continuing: whether the folder holds checkpoints that this run continues.
     """
 
-    def __init__(self, path: Path, overwrite: bool, lock: "Lock | None", made: list[Path]):
+    def __init__(self, path: Path, overwrite: bool, lock: Lock | None, made: list[Path]):
         self.path, self.overwrite, self.lock, self.made = path, overwrite, lock, made
         self.continuing = not overwrite and has_checkpoint(path)
         self.begun = False
 
     @classmethod
-    def claim(cls, path: Path, config: Mapping[str, Any], overwrite: bool = False) -> "RunFolder":
+    def claim(
+        cls, path: Path, config: Mapping[str, Any], overwrite: bool = False, created: bool = False
+    ) -> "RunFolder":
         """Claims a folder for a run with this config. Until `begin`, only a lock file is written.
 
         On several hosts, the first process claims it for all.
@@ -68,6 +69,7 @@ class RunFolder:
         Args:
             config: resolved config.
             overwrite: whether `begin` deletes an existing run in the folder.
+            created: whether the folder was created for this run; it is removed if the run never begins.
 
         Raises:
             UserError: the folder is in use, belongs to a run with another config, holds something that is not a run,
@@ -75,7 +77,7 @@ class RunFolder:
         """
         if jax.process_index() > 0:
             return cls(path, overwrite, None, [])
-        made = _make(path)
+        made = [*([path, path.parent] if created else []), *_make(path)]
         lock = Lock(path)
         try:
             lock.take()
@@ -118,60 +120,6 @@ class RunFolder:
         self.close()
 
 
-class Lock:
-    """A lock that allows one run at a time in a folder; the kernel releases it, however the process ends."""
-
-    def __init__(self, folder: Path):
-        self.path = folder / LOCK
-        self.file: int | None = None
-        self.made = False  # whether the file is new
-
-    def take(self) -> None:
-        """Takes the lock.
-
-        Raises:
-            UserError: another run, which the message names, holds the lock, or the folder cannot be written.
-        """
-        self.made = not self.path.exists()
-        try:
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise UserError(f"workdir {self.path.parent} cannot be written: {error}") from error
-        if not _locked(file, self.path):
-            owner = os.read(file, 1000).decode(errors="replace").strip()
-            os.close(file)
-            raise UserError(
-                f"workdir {self.path.parent} is in use by {owner or 'another run'}; end it, or choose another folder"
-            )
-        with contextlib.suppress(OSError):  # the owner's name is for messages only: a full disk must not end the run
-            os.truncate(file, 0)
-            os.write(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-        self.file = file
-
-    def release(self) -> None:
-        """Releases the lock, if it was taken."""
-        if self.file is not None:
-            os.close(self.file)
-            self.file = None
-
-
-def _locked(file: int, path: Path) -> bool:
-    """Locks an open file; returns False if another process holds the lock, or has removed the file meanwhile."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        LOGGER.warning("this system has no file locks: start only one run in %s", path.parent)
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.exists(path) and os.path.samestat(os.fstat(file), os.stat(path))
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        LOGGER.warning("%s cannot be locked (%s): start only one run in it", path, error)
-        return True
-
-
 def _make(folder: Path) -> list[Path]:
     """Creates a folder and the folders above it, and returns the new ones, the innermost first.
 
@@ -199,21 +147,34 @@ def _leave(lock: Lock, made: list[Path]) -> None:
 
 
 def fresh(spec: str) -> Path:
-    """runs/NAME-DATE for the config ``configs/NAME.py``, a folder that does not exist yet; NAME includes a variant."""
+    """Creates the folder runs/NAME-DATE for the config ``configs/NAME.py``; NAME includes a variant.
+
+    Of two processes that start in the same second, each gets a folder of its own.
+
+    Raises:
+        UserError: the folder cannot be created.
+    """
     file, _, variant = spec.partition(":")
     name = "-".join(part for part in (Path(file).stem, variant) if part)
     first = path = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     number = 2
-    while path.exists():  # two runs start in the same second
-        path, number = first.with_name(f"{first.name}-{number}"), number + 1
-    return path
+    try:
+        path.parent.mkdir(exist_ok=True)
+        while True:
+            try:
+                path.mkdir()
+                return path
+            except FileExistsError:
+                path, number = first.with_name(f"{first.name}-{number}"), number + 1
+    except OSError as error:
+        raise UserError(f"workdir {path} cannot be written: {error}") from error
 
 
 def locate(workdir: str, spec: str) -> Path:
-    """The folder that ``--workdir`` means, or a fresh one for the config.
+    """The folder that ``--workdir`` means, or a new one, which is created, for the config.
 
     Raises:
-        UserError: the folder is not on a file system of this machine.
+        UserError: the folder is not on a file system of this machine, or a new one cannot be created.
     """
     if "://" in workdir:
         raise UserError(f"--workdir={workdir}: only folders of this machine's file systems can be written")

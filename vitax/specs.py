@@ -27,7 +27,8 @@ class TextSpec(NamedTuple):
     Attributes:
         length: number of token ids in a row.
         vocab_size: number of different token ids.
-        pad, begin, end, mask: ids of the special tokens; -1 = the tokenizer has no such token.
+        pad, begin, end, mask: ids of the special tokens; -1 = the tokenizer has no such token. Rows are filled up
+            with ``pad``, even if it is -1.
         pairs: whether an example has two texts.
         truncate: whether a text that is too long is cut instead of rejected.
     """

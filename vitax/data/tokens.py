@@ -16,7 +16,7 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # padding is id 0
 # Names of the special tokens in our own tokenizers and in those of other projects.
 NAMES = {
     "pad": ("[PAD]", "<pad>", "<|pad|>"),
-    "begin": ("[CLS]", "<s>", "<|startoftext|>", "<|begin_of_text|>"),
+    "begin": ("[CLS]", "<s>", "<|startoftext|>", "<|begin_of_text|>", "<|endoftext|>"),  # GPT-2 has one for both ends
     "end": ("[SEP]", "</s>", "<|endoftext|>", "<|end_of_text|>"),
     "mask": ("[MASK]", "<mask>"),
 }
@@ -24,6 +24,8 @@ NAMES = {
 
 class Vocabulary:
     """A tokenizer with the ids of ``pad``, ``begin``, ``end``, ``mask`` and ``unknown``; -1 = no such token.
+
+    Rows are filled up with ``pad`` even if it is -1: masks then hide it as they hide any other padding.
 
     Args:
         tokenizer: tokenizer of the tokenizers library; it does not add special tokens, which the caller has to do.
@@ -204,22 +206,27 @@ def framed(vocab: Vocabulary, ids: Sequence[int], length: int, truncate: bool, t
 
 def check_lengths(
     vocab: Vocabulary, texts: Sequence[str], length: int, truncate: bool, allowed: float, what: str
-) -> None:
-    """Rejects data in which too many texts are too long, before the first step.
+) -> str:
+    """Rejects data in which too many texts are too long, before the first step; if they may be cut, says how much is.
 
     Args:
         vocab: vocabulary that encodes the texts.
         texts: texts to check; at most the first 20,000 are encoded.
         length: largest number of tokens of a text, special ones included.
-        truncate: texts that are too long are cut, so there is nothing to check.
+        truncate: texts that are too long are cut, so nothing is rejected.
         allowed: share of the texts that may be too long.
         what: description of the texts, for the error message.
+
+    Returns:
+        A remark such as ", 12 % of the tokens are cut off", measured on 2,000 of the texts; "" if none are.
 
     Raises:
         UserError: too many texts are too long; the message gives the longest.
     """
     if truncate:
-        return
+        sizes = [len(ids) + 2 for ids in vocab.encode_all([*texts[:: max(1, len(texts) // 2000)]])]
+        cut = sum(max(0, size - length) for size in sizes) / max(1, sum(sizes))
+        return f", {100 * cut:.2g} % of the tokens are cut off" if cut else ""
     sample = list(texts[:20_000])
     sizes = [len(ids) + 2 for ids in vocab.encode_all(sample)]
     too_long = [i for i, size in enumerate(sizes) if size > length]
@@ -230,3 +237,4 @@ def check_lengths(
             f"{len(too_long)} of {len(sample)} {what} have more than data.length={length} tokens, up to {sizes[longest]} "
             f"({short!r}); raise data.length (and the model's), or cut them with --config.data.truncate=True"
         )
+    return ""

@@ -104,5 +104,5 @@ def validated(splits: Splits, hold_out: HoldOut = hold_out, *, validation: str =
         train, held = hold_out(splits.train, share)
     except ValueError as error:
         raise UserError(f"config.data.validation={validation!r}: {splits.origin}: {error}") from error
-    origin = f"{splits.origin}, {share:.3g} of the training split held back to choose the best"
+    origin = f"{splits.origin}, {validation.strip()} of the training split held back to choose the best"
     return Splits(train, splits.test, origin, held)

@@ -5,6 +5,7 @@ Hybrids have attention in their last blocks (the paper's "top" layout).
 """
 
 import functools
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -125,6 +126,8 @@ class FNet(nn.Module):
     dropout: float = 0.1
     dtype: Dtype = jnp.float32
     remat: bool = False
+
+    mixes_padding: ClassVar[bool] = True  # Fourier mixing has no mask
 
     @nn.compact
     def __call__(

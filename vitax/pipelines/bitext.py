@@ -106,9 +106,10 @@ def open_translation(take: Take) -> Pipeline:
             yield from splits.train[i]
 
     vocab = take(vocabulary, texts)
+    remarks = []
     for part, what in zip(splits.sources(), ("training", "test", "validation"), strict=False):
         sample = [text for i in range(min(len(part), 10_000)) for text in part[i]]
-        check_lengths(vocab, sample, length, truncate, 0.01, f"{what} texts of {splits.origin}")
+        remarks += [check_lengths(vocab, sample, length, truncate, 0.01, f"{what} texts of {splits.origin}")]
     target = take(target_language)
     reader = read(take, {"class_names": [], "tokenizer": vocab.to_json(), "target": target})
     return Pipeline(
@@ -116,7 +117,7 @@ def open_translation(take: Take) -> Pipeline:
         reader.transform,
         reader,
         unit="pairs",
-        about=f"up to {length} tokens from a vocabulary of {vocab.size:,}",
+        about=f"up to {length} tokens from a vocabulary of {vocab.size:,}{remarks[0]}",
     )
 
 

@@ -191,6 +191,7 @@ def open_captions(take: Take) -> Pipeline:
     image, knobs = take(image_spec), take(captions)
     splits: Splits = take(validated, take(open_splits, image.channels, CAPTIONED), held_back)
     names, record = list(splits.train.class_names), {}
+    remarks = [""]
     if names:
         spoken = names_in_captions(names, knobs["caption_names"])
         if all(re.fullmatch(r"n\d{8}", name) for name in spoken):
@@ -216,7 +217,7 @@ def open_captions(take: Take) -> Pipeline:
         captioned: Any
         for captioned in splits.sources():
             sample = list(_captions(captioned, range(min(len(captioned), 20_000))))
-            check_lengths(vocab, sample, length, truncate, 0.01, f"captions of {splits.origin}")
+            remarks += [check_lengths(vocab, sample, length, truncate, 0.01, f"captions of {splits.origin}")]
         splits = splits.map(lambda source: Encoded(source, vocab, length, truncate))
     record |= {"class_names": names, "tokenizer": vocab.to_json()}
     reader = read(take, record)
@@ -228,7 +229,7 @@ def open_captions(take: Take) -> Pipeline:
         reader,
         unit="pairs",
         about=f"{height}x{width}x{image.channels}, captions of up to {knobs['length']} tokens from a vocabulary of "
-        f"{vocab.size:,}",
+        f"{vocab.size:,}{max(remarks)}",
     )
 
 

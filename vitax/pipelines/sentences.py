@@ -133,7 +133,7 @@ def open_labelled(take: Take) -> Pipeline:
     splits = take(reduced, take(validated, take(folded, take(open_sentences))))
     all_texts = [" ".join(s[i]["texts"]) for s in splits.sources() for i in range(len(s))]
     vocab = take(vocabulary, lambda: all_texts[: len(splits.train)])
-    check_lengths(vocab, all_texts, length, truncate, 0.01, f"texts of {splits.origin}")
+    cut = check_lengths(vocab, all_texts, length, truncate, 0.01, f"texts of {splits.origin}")
     names = list(splits.train.class_names)
     pairs = len(splits.train[0]["texts"]) > 1
     record = {"class_names": names, "tokenizer": vocab.to_json(), "pairs": pairs}
@@ -143,7 +143,7 @@ def open_labelled(take: Take) -> Pipeline:
         reader.transform,
         reader,
         unit="texts",
-        about=f"{len(names)} classes, up to {length} tokens from a vocabulary of {vocab.size:,}",
+        about=f"{len(names)} classes, up to {length} tokens from a vocabulary of {vocab.size:,}{cut}",
     )
 
 

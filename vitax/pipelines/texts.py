@@ -212,9 +212,9 @@ def text_spec(vocab: Vocabulary, length: int, pairs: bool = False, truncate: boo
         truncate: texts that are too long are cut.
 
     Raises:
-        UserError: the tokenizer has no token for the padding, the begin or the end of a text.
+        UserError: the tokenizer has no token for the begin or the end of a text.
     """
-    for kind in ("pad", "begin", "end"):
+    for kind in ("begin", "end"):
         if getattr(vocab, kind) < 0:
             raise UserError(
                 f"the tokenizer has no token for the {kind} of a text ({', '.join(NAMES[kind])}); choose another, or "

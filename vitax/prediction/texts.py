@@ -21,18 +21,19 @@ Encode = Callable[[str], dict[str, np.ndarray]]  # from a line to an example; ra
 
 
 def lines_of(files: Sequence[str]) -> Iterator[str]:
-    """The lines of text files, in order, empty ones too; without files, the lines of stdin as they arrive.
+    """The lines of text files, in order, empty ones too; without files, or with "-", the lines of stdin as they arrive.
 
     Raises:
         UserError: a file or stdin cannot be read.
     """
-    if not files:
+    if not files or [*files] == ["-"]:
         print("reading lines from stdin", file=sys.stderr)
         try:
             stream = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig")
             yield from (line.strip() for line in stream)
         except UnicodeDecodeError as error:
             raise UserError(f"stdin is not UTF-8 text: {error}") from error
+        return
     for name in files:
         yield from (line.strip() for line in read_text(name).removesuffix("\n").split("\n"))
 
@@ -71,7 +72,8 @@ def continue_text(run: TrainedRun, lines: Iterable[str]) -> Iterator[dict[str, A
 
     def encode(line: str) -> dict[str, np.ndarray]:
         tokens = framed(vocab, vocab.encode(line), length, False, line, vocab.pad)
-        return {**run.reader.blank, "tokens": np.where(tokens == vocab.end, vocab.pad, tokens)}
+        end = np.flatnonzero(tokens == vocab.end)[-1]  # the text goes on
+        return {**run.reader.blank, "tokens": np.where(np.arange(length) == end, vocab.pad, tokens)}
 
     for line, example, row in predictions(run, encoded(lines, encode)):
         if row is None:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from vitax import losses, masking, metrics
 from vitax.specs import TextSpec
 from vitax.tasks.task import Aux, Batch, Task, Variables
+from vitax.tasks.words import check_padding
 
 TOP = 5  # number of words that are predicted for each place
 
@@ -42,6 +43,7 @@ def masked_words(model: nn.Module, spec: TextSpec, *, mask_rate: float = 0.15, m
         raise ValueError("the tokenizer has no mask token; choose another")
     if not 0 < mask_rate < 1:
         raise ValueError(f"mask_rate={mask_rate} must lie in (0, 1)")
+    check_padding(model, spec)
     count = min(max_predictions, spec.length)
     special = jnp.asarray([[[spec.pad, spec.begin, spec.end]]])
 

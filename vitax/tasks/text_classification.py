@@ -6,6 +6,7 @@ import jax
 from vitax import losses, masking, metrics
 from vitax.specs import TextSpec
 from vitax.tasks.task import Aux, Batch, Task, Variables
+from vitax.tasks.words import check_padding
 
 
 def text_classification(model: nn.Module, spec: TextSpec, *, label_smoothing: float = 0.0) -> Task:
@@ -26,6 +27,7 @@ def text_classification(model: nn.Module, spec: TextSpec, *, label_smoothing: fl
         raise ValueError(f"model.heads={model.heads!r} has no classes; choose 'classes'")
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
+    check_padding(model, spec)
 
     def apply(variables: Variables, batch: Batch, **more):
         mask = masking.not_padding(batch["tokens"], spec.pad)

@@ -1,9 +1,24 @@
-"""The loss that objectives for next-word prediction share."""
+"""What objectives on words share."""
 
+import flax.linen as nn
 import jax
 
 from vitax import losses, metrics
+from vitax.specs import TextSpec
 from vitax.tasks.task import Aux
+
+
+def check_padding(model: nn.Module, spec: TextSpec) -> None:
+    """Rejects a model that mixes padding into its texts if the tokenizer has no token for the padding.
+
+    Raises:
+        ValueError: the model does, and there is no such token.
+    """
+    if spec.pad < 0 and getattr(model, "mixes_padding", False):
+        raise ValueError(
+            f"{type(model).__name__} mixes padding into the text, and the tokenizer has no token for it; choose a "
+            "tokenizer with [PAD] or <pad>"
+        )
 
 
 def next_words(logits: jax.Array, words: jax.Array, counted: jax.Array, smoothing: float) -> tuple[jax.Array, Aux]:
