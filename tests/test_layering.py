@@ -31,7 +31,7 @@ ALLOWED = {
     "nn": ("mesh", "masking"),
     "models": ("nn", "mesh", "macs", "masking"),
     "tasks": ("losses", "masking", "augment", "metrics", "generate", "specs", "nn.patches"),
-    "data": LEAVES,
+    "data": (*LEAVES, "specs"),
     "page": ("data.decode",),
     "pipelines": ("data", "specs", "errors"),
     "monitoring": ("metrics", "mesh", "errors"),

@@ -704,3 +704,43 @@ def test_what_is_cut_off_is_said(tmp_path):
     about = opened("sentences", **data, length=20).about
     # Of n + 3 tokens, 20 stay: sum(max(0, n - 17)) / sum(n + 3) = 3403 / 5250
     assert ", 65 % of the tokens are cut off" in about, about
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("images", dict(name="folder", test_fraction=0.5)),
+        ("captions", dict(name="table", test_fraction=0.5, length=32, vocab_size=300)),
+        ("captions", dict(name="tars", test_fraction=0.5, length=32, vocab_size=300)),
+        ("restoration", dict(name="images", test_fraction=0.5, patch=4, scale=2)),
+    ],
+)
+def test_the_greatest_number_of_pixels_is_a_key_of_every_source(kind, data, tmp_path):
+    """Above it, a JPEG is decoded smaller, and any other file is unreadable."""
+    pixels = Image.fromarray(np.full((64, 96, 3), 120, np.uint8))
+    with tarfile.open(tmp_path / "t.tar", "w") as tar:
+        for i in range(8):
+            name, ending = f"{i}", ("jpg", "png")[i % 2]
+            folder = tmp_path / "d" / ("a", "b")[i // 4]
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels.save(file := folder / f"{name}.{ending}")
+            tar.add(file, f"{name}.{ending}")
+            info = tarfile.TarInfo(f"{name}.txt")
+            info.size = 4
+            tar.addfile(info, io.BytesIO(b"grey"))
+    rows = [{"image": f"d/{'ab'[i // 4]}/{i}.{('jpg', 'png')[i % 2]}", "caption": "grey"} for i in range(8)]
+    (tmp_path / "t.csv").write_text("image,caption\n" + "".join(f"{r['image']},{r['caption']}\n" for r in rows))
+    path = {"table": "t.csv", "tars": "t.tar"}.get(data["name"], "d")
+    image = {} if kind == "restoration" else IMAGE
+    splits = opened(kind, **data, **image, path=str(tmp_path / path), max_pixels=2000).splits
+    seen = set()
+    for i in range(len(splits.train)):
+        if splits.train.name(i).endswith("jpg") or splits.train.name(i)[-1] in "0246":
+            seen.add(splits.train[i]["image"].shape[:2])
+        else:
+            with pytest.raises(ValueError, match="96x64 is above 2,000 pixels"):
+                splits.train[i]
+    assert seen
+    assert seen <= {(32, 48), (16, 24)}
+    with pytest.raises(UserError, match=r"max_pixels=0 must lie in 1\.\.178956970"):
+        opened(kind, **data, **image, path=str(tmp_path / path), max_pixels=0)

@@ -16,7 +16,6 @@ from vitax.prediction.images import image_files, read_images
 from vitax.prediction.texts import encoded, labelled_text, masked_text
 from vitax.prediction.trained import batch_size_for, predictions
 from vitax.runs.foreign import open_foreign
-from vitax.specs import channels_of
 from vitax.tasks import Variables
 
 
@@ -76,7 +75,7 @@ class Model:
         """
         items, single = self._items(inputs)
         if predictor_of(self.run.task_name).inputs is image_files:
-            examples = read_images(items, self.run.reader.blank, channels_of(self.run.reader.spec))
+            examples = read_images(items, self.run)
         else:
             encode = {"masked_words": masked_text, "text_classification": labelled_text}.get(self.run.task_name)
             if encode is None:

@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+MAX_PIXELS = 80_000_000  # a header may claim any size; decoding this many pixels takes about 1 GB
+PILLOWS_LIMIT = 178_956_970  # Pillow refuses to open larger images
+
 
 class ImageSpec(NamedTuple):
     """Images as a model sees them.
@@ -13,12 +16,14 @@ class ImageSpec(NamedTuple):
         channels: 3 = RGB, 1 = grey.
         mean: mean of each channel, on the scale 0..1.
         std: standard deviation of each channel, on the scale 0..1.
+        max_pixels: number of pixels up to which an image file is decoded as it is.
     """
 
     image_size: tuple[int, int]
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    max_pixels: int = MAX_PIXELS
 
 
 class TextSpec(NamedTuple):
@@ -64,11 +69,13 @@ class RestorationSpec(NamedTuple):
         patch: side of a training patch in the damaged image, in pixels.
         scale: factor by which the restored image is larger than the damaged one.
         channels: 3 = RGB, 1 = grey.
+        max_pixels: as in `ImageSpec`.
     """
 
     patch: int
     scale: int
     channels: int
+    max_pixels: int = MAX_PIXELS
 
 
 def channels_of(spec: ImageSpec | TextSpec | PairSpec | RestorationSpec) -> int:
@@ -76,3 +83,10 @@ def channels_of(spec: ImageSpec | TextSpec | PairSpec | RestorationSpec) -> int:
     if isinstance(spec, PairSpec):
         return spec.image.channels
     return 3 if isinstance(spec, TextSpec) else spec.channels
+
+
+def max_pixels_of(spec: ImageSpec | TextSpec | PairSpec | RestorationSpec) -> int:
+    """The largest number of pixels of an image file in a spec; for texts, where nothing uses it, the default."""
+    if isinstance(spec, PairSpec):
+        return spec.image.max_pixels
+    return MAX_PIXELS if isinstance(spec, TextSpec) else spec.max_pixels

@@ -6,9 +6,12 @@ import numpy as np
 
 from vitax.data.source import Arrays, Splits
 from vitax.errors import UserError
+from vitax.specs import MAX_PIXELS
 
 
-def arrays(*, path: str, train: str, test: str, test_fraction: float, channels: int) -> Splits:
+def arrays(
+    *, path: str, train: str, test: str, test_fraction: float, channels: int, max_pixels: int = MAX_PIXELS
+) -> Splits:
     """Opens labelled images in an .npz file.
 
     The file holds ``train_images`` [n, H, W, C] uint8, ``train_labels`` [n] int, counted from 0, the same two arrays
@@ -19,6 +22,7 @@ def arrays(*, path: str, train: str, test: str, test_fraction: float, channels: 
         train, test: prefixes of the names of the arrays.
         test_fraction: not used, because the file holds both splits.
         channels: number of channels C that the images must have.
+        max_pixels: not used, because nothing is decoded.
 
     Raises:
         UserError: the file does not exist, or its arrays are not as described above.

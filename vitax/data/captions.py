@@ -17,6 +17,7 @@ from vitax.data.textfile import not_utf8
 from vitax.data.validation import NAMES as VALIDATION
 from vitax.data.validation import drawn
 from vitax.errors import UserError
+from vitax.specs import MAX_PIXELS
 
 LOGGER = logging.getLogger("vitax")
 IMAGE_COLUMNS = ("image", "filepath", "file_name", "path")
@@ -30,8 +31,9 @@ TABLE_LAYOUT = (
 class CaptionedFiles:
     """Rows of a table: image files, which are read on demand, and their captions."""
 
-    def __init__(self, paths: Sequence[str], captions: Sequence[str], channels: int):
+    def __init__(self, paths: Sequence[str], captions: Sequence[str], channels: int, max_pixels: int = MAX_PIXELS):
         self.paths, self.captions, self.channels = list(paths), list(captions), channels
+        self.max_pixels = max_pixels
         self.class_names, self.labels = (), None
 
     def __len__(self) -> int:
@@ -39,7 +41,7 @@ class CaptionedFiles:
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         data = Path(self.paths[i]).read_bytes()
-        return {"image": decode_image(data, self.channels), "caption": self.captions[i]}
+        return {"image": decode_image(data, self.channels, self.max_pixels), "caption": self.captions[i]}
 
     def name(self, i: int) -> str:
         return self.paths[i]
@@ -59,7 +61,7 @@ class CaptionedFiles:
         held = {images[i] for i in drawn(len(images), share)[1]}
         rows = list(zip(self.paths, self.captions, strict=True))
         parts = ([row for row in rows if (row[0] in held) == inside] for inside in (False, True))
-        learned, tested = (_captioned(part, self.channels) for part in parts)
+        learned, tested = (_captioned(part, self.channels, self.max_pixels) for part in parts)
         return learned, tested
 
 
@@ -71,8 +73,8 @@ class CaptionedTars:
     an image, and a pair that the end of a truncated file cuts are unreadable examples, as broken images are.
     """
 
-    def __init__(self, files: Sequence[str], channels: int):
-        self.files, self.channels = list(files), channels
+    def __init__(self, files: Sequence[str], channels: int, max_pixels: int = MAX_PIXELS):
+        self.files, self.channels, self.max_pixels = list(files), channels, max_pixels
         self.class_names, self.labels = (), None
         self.keys: list[str] = []
         places, aside = [], Counter[str]()
@@ -91,7 +93,8 @@ class CaptionedTars:
         if image < 0:
             raise ValueError("a caption without an image")
         caption = self.caption(i)
-        return {"image": decode_image(_read(self.files[number], image, image_size), self.channels), "caption": caption}
+        data = _read(self.files[number], image, image_size)
+        return {"image": decode_image(data, self.channels, self.max_pixels), "caption": caption}
 
     def name(self, i: int) -> str:
         return f"{self.files[self.places[i, 0]]}:{self.keys[i]}"
@@ -128,12 +131,14 @@ def _read(file: str, offset: int, size: int) -> bytes:
         return stream.read(size)
 
 
-def _captioned(rows: Sequence[tuple[str, str]], channels: int) -> "CaptionedFiles":
+def _captioned(rows: Sequence[tuple[str, str]], *options: int) -> "CaptionedFiles":
     images, captions = zip(*rows, strict=True)
-    return CaptionedFiles(images, captions, channels)
+    return CaptionedFiles(images, captions, *options)
 
 
-def table(*, path: str, train: str, test: str, test_fraction: float, channels: int) -> Splits:
+def table(
+    *, path: str, train: str, test: str, test_fraction: float, channels: int, max_pixels: int = MAX_PIXELS
+) -> Splits:
     """Opens a table of image files and captions.
 
     Args:
@@ -141,6 +146,7 @@ def table(*, path: str, train: str, test: str, test_fraction: float, channels: i
         train, test: names of the tables in the folder, without extension.
         test_fraction: share of the images that is held back for the test if there is no test table; at least one image.
         channels: 3 for RGB, 1 for grey.
+        max_pixels: see `vitax.data.decode.decode_image`.
 
     Raises:
         UserError: there is no table, it has other columns, an image or a caption is missing, or it has only one image.
@@ -149,9 +155,11 @@ def table(*, path: str, train: str, test: str, test_fraction: float, channels: i
     train_file, test_file, validation_file = tables_of(root, train, test) if root.is_dir() else (root, None, None)
     if not path or train_file is None or not train_file.is_file():
         raise UserError(f"data.path={path!r} holds no table; {TABLE_LAYOUT}")
-    learned = _captioned(_read_table(train_file), channels)
+    learned = _captioned(_read_table(train_file), channels, max_pixels)
     if test_file:
-        splits = Splits(learned, _captioned(_read_table(test_file), channels), f"{train_file} and {test_file}")
+        splits = Splits(
+            learned, _captioned(_read_table(test_file), channels, max_pixels), f"{train_file} and {test_file}"
+        )
     else:
         try:
             origin = f"{train_file}, {test_fraction:.0%} of the images held back for the test"
@@ -161,7 +169,7 @@ def table(*, path: str, train: str, test: str, test_fraction: float, channels: i
     if validation_file is None:
         return splits
     return splits._replace(
-        validation=_captioned(_read_table(validation_file), channels),
+        validation=_captioned(_read_table(validation_file), channels, max_pixels),
         origin=f"{splits.origin}, the best by {validation_file}",
     )
 
@@ -194,7 +202,9 @@ def _read_table(file: Path) -> list[tuple[str, str]]:
     return pairs
 
 
-def tars(*, path: str, train: str, test: str, test_fraction: float, channels: int) -> Splits:
+def tars(
+    *, path: str, train: str, test: str, test_fraction: float, channels: int, max_pixels: int = MAX_PIXELS
+) -> Splits:
     """Opens tar files with pairs of an image and a caption.
 
     Without a folder of tar files for each split, ``test_fraction`` of the files, at least one, is held back. If there
@@ -205,6 +215,7 @@ def tars(*, path: str, train: str, test: str, test_fraction: float, channels: in
         train, test: names of the folders of the splits.
         test_fraction: share that is held back: the last files, or the last pairs of the only file.
         channels: 3 for RGB, 1 for grey.
+        max_pixels: see `vitax.data.decode.decode_image`.
 
     Raises:
         UserError: there are no tar files, or they cannot be read or have no pairs.
@@ -220,7 +231,7 @@ def tars(*, path: str, train: str, test: str, test_fraction: float, channels: in
             raise UserError(f"{path} holds no tar files; {TAR_LAYOUT}")
         held = max(1, round(test_fraction * len(files))) if len(files) > 1 else 0
         parts = [files[: len(files) - held], files[len(files) - held :]]
-    sources = [CaptionedTars(files, channels) for files in parts if files]
+    sources = [CaptionedTars(files, channels, max_pixels) for files in parts if files]
     if len(sources) == 1:  # the last pairs of the only file are for the test
         try:
             sources = list(sources[0].held_back(test_fraction))
@@ -233,10 +244,10 @@ def tars(*, path: str, train: str, test: str, test_fraction: float, channels: in
     if validation is None:
         return splits
     origin = f"{splits.origin}, the best by {Path(validation[0]).parent}"
-    return splits._replace(validation=CaptionedTars(validation, channels), origin=origin)
+    return splits._replace(validation=CaptionedTars(validation, channels, max_pixels), origin=origin)
 
 
 def _part(whole: CaptionedTars, which: slice) -> CaptionedTars:
-    part = CaptionedTars([], whole.channels)
+    part = CaptionedTars([], whole.channels, whole.max_pixels)
     part.files, part.places, part.keys = whole.files, whole.places[which], whole.keys[which]
     return part

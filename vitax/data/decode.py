@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from vitax.sniff import seems
+from vitax.specs import MAX_PIXELS
 
 LOGGER = logging.getLogger("vitax")
 with contextlib.suppress(ImportError):
@@ -24,7 +25,6 @@ EXTENSIONS = frozenset(
     extension for extension, kind in Image.registered_extensions().items() if kind in Image.OPEN.keys() - NOT_DECODED
 )
 KNOWN = ".jpg .png .webp .tif .gif .bmp and whatever else Pillow decodes"
-MAX_PIXELS = 80_000_000  # a header may claim any size; decoding this many pixels takes about 1 GB
 # Texts in a PNG are no part of the picture; Pillow's limit of 1 MB would refuse a picture for their sake.
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 ORIENTATION = 0x0112
@@ -41,28 +41,29 @@ UPRIGHT = {
 COPIES = {"@eadir", "__macosx", "#recycle", "$recycle.bin", "system volume information"}
 
 
-def decode_image(data: bytes, channels: int = 3) -> np.ndarray:
+def decode_image(data: bytes, channels: int = 3, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decodes the bytes of an image file and turns the image upright according to its EXIF tag.
 
     Grey, palette, RGBA (transparency is dropped, as in torchvision and timm), CMYK and 16-bit files are converted;
-    the first frame of an animation is used. A JPEG of more than MAX_PIXELS pixels is decoded at a half, a quarter or an
+    the first frame of an animation is used. A JPEG of more than ``max_pixels`` pixels is decoded at a half, a quarter or an
     eighth of its size.
 
     Args:
         data: content of the whole file.
         channels: 3 for RGB, 1 for grey.
+        max_pixels: greatest number of pixels to decode.
 
     Returns:
         [H, W, channels] uint8.
 
     Raises:
-        ValueError, OSError: the data are not an image, are damaged or have more than MAX_PIXELS pixels.
+        ValueError, OSError: the data are not an image, are damaged or have more than ``max_pixels`` pixels.
     """
     if channels not in (1, 3):
         raise ValueError(f"channels={channels} is neither 1 (grey) nor 3 (RGB)")
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return to_array(image, channels)
+            return to_array(image, channels, max_pixels)
     except UnidentifiedImageError as error:
         kind = seems(data[:256])
         raise ValueError(f"not an image{kind}" if kind else "not an image, or damaged at its beginning") from error
@@ -73,19 +74,21 @@ def decode_image(data: bytes, channels: int = 3) -> np.ndarray:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
-def to_array(image: Image.Image, channels: int) -> np.ndarray:
+def to_array(image: Image.Image, channels: int, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """An opened image as [H, W, channels] uint8, converted as `decode_image` does.
 
     Raises:
-        ValueError: above MAX_PIXELS, or values without a known range.
+        ValueError: more than ``max_pixels`` pixels, or values without a known range.
     """
-    if image.width * image.height > MAX_PIXELS:
+    if image.width * image.height > max_pixels:
         # Decoders of JPEG can give a half, a quarter or an eighth; others leave the size as it is.
         width, height = image.size
-        scale = next((s for s in (2, 4, 8) if width * height <= MAX_PIXELS * s * s), 8)
+        scale = next((s for s in (2, 4, 8) if width * height <= max_pixels * s * s), 8)
         image.draft(None, (max(1, width // scale), max(1, height // scale)))
-    if image.width * image.height > MAX_PIXELS:
-        raise ValueError(f"{image.width}x{image.height} is above {MAX_PIXELS:,} pixels; make it smaller")
+    if image.width * image.height > max_pixels:
+        raise ValueError(
+            f"{image.width}x{image.height} is above {max_pixels:,} pixels; make it smaller, or raise data.max_pixels"
+        )
     method = UPRIGHT.get(orientation(image))
     if method is not None:
         image = image.transpose(method)

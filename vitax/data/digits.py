@@ -5,9 +5,12 @@ import numpy as np
 from vitax.data.holdout import holdout
 from vitax.data.source import Arrays, Splits
 from vitax.errors import UserError
+from vitax.specs import MAX_PIXELS
 
 
-def digits(*, path: str, train: str, test: str, test_fraction: float, channels: int) -> Splits:
+def digits(
+    *, path: str, train: str, test: str, test_fraction: float, channels: int, max_pixels: int = MAX_PIXELS
+) -> Splits:
     """1,797 real handwritten digits, 8x8 grey (Alpaydin and Kaynak 1998), in ten classes.
 
     The digits have no official split: ``test_fraction`` of every class is held back, the same examples each time.
@@ -17,6 +20,7 @@ def digits(*, path: str, train: str, test: str, test_fraction: float, channels: 
         train, test: must be "train" and "test".
         test_fraction: share of every class that is held back.
         channels: 3 for RGB, 1 for grey.
+        max_pixels: not used, because nothing is decoded.
 
     Raises:
         UserError: a path is given, or a split that these data do not have.

@@ -4,11 +4,14 @@ import numpy as np
 
 from vitax.data.source import Arrays, Splits
 from vitax.errors import UserError
+from vitax.specs import MAX_PIXELS
 
 TILE = 32
 
 
-def photos(*, path: str, train: str, test: str, test_fraction: float, channels: int) -> Splits:
+def photos(
+    *, path: str, train: str, test: str, test_fraction: float, channels: int, max_pixels: int = MAX_PIXELS
+) -> Splits:
     """Tiles of 32x32 pixels of "china.jpg" and "flower.jpg" (427x640), in two classes.
 
     Every fifth tile is for the test. Test tiles directly adjoin training tiles, so the test is small and easy.
@@ -18,6 +21,7 @@ def photos(*, path: str, train: str, test: str, test_fraction: float, channels: 
         train, test: must be "train" and "test".
         test_fraction: not used.
         channels: 3 for RGB, 1 for grey.
+        max_pixels: not used, because nothing is decoded.
 
     Raises:
         UserError: a path is given, or a split that these data do not have.

@@ -89,7 +89,7 @@ def explained_images(
     chosen_methods = methods_for(map_methods, bool(names)) if map_methods or HEADS not in method else []
     score, traced, explain, heads = jax.jit(scores), None, {}, None
     rng = np.random.default_rng(0)  # test transforms draw no random numbers
-    for file, example in read_images(images, run.reader.blank, spec.channels):
+    for file, example in read_images(images, run):
         if isinstance(example, Exception):
             yield file, example
             continue

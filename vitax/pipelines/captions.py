@@ -189,7 +189,7 @@ def open_captions(take: Take) -> Pipeline:
         UserError: the data have neither captions nor class names, or too many captions are too long.
     """
     image, knobs = take(image_spec), take(captions)
-    splits: Splits = take(validated, take(open_splits, image.channels, CAPTIONED), held_back)
+    splits: Splits = take(validated, take(open_splits, image, CAPTIONED), held_back)
     names, record = list(splits.train.class_names), {}
     remarks = [""]
     if names:

@@ -12,11 +12,16 @@ from vitax.data.transforms import eval_transform, train_transform
 from vitax.data.validation import validated, with_named
 from vitax.errors import UserError
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
-from vitax.specs import ImageSpec
+from vitax.specs import MAX_PIXELS, PILLOWS_LIMIT, ImageSpec
 
 
 def image_spec(
-    *, image_size: tuple[int, ...], channels: int = 3, mean: tuple[float, ...], std: tuple[float, ...]
+    *,
+    image_size: tuple[int, ...],
+    channels: int = 3,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    max_pixels: int = MAX_PIXELS,
 ) -> ImageSpec:
     """Size, channels and normalisation of images.
 
@@ -24,10 +29,12 @@ def image_spec(
         image_size: (height, width) in pixels, or (side,).
         channels: 3 = RGB, 1 = grey; files of the other kind are converted.
         mean, std: mean and standard deviation of each channel, on the scale 0..1.
+        max_pixels: greatest number of pixels of an image file. A larger JPEG is decoded at a half to an eighth of its
+            size, and another large file is unreadable.
 
     Raises:
         UserError: ``image_size`` is not (height, width), or ``mean`` or ``std`` does not have one value for each
-            channel, or a value of ``std`` is not above 0.
+            channel, or a value of ``std`` is not above 0, or ``max_pixels`` is out of its range.
     """
     size = image_size * 2 if len(image_size) == 1 else image_size
     if len(size) != 2 or min(size) < 1:
@@ -40,11 +47,13 @@ def image_spec(
         raise UserError(f"config.data.channels={channels} is neither 3 (RGB) nor 1 (grey)")
     if min(std) <= 0:
         raise UserError(f"config.data.std={std} must be above 0")
-    return ImageSpec(size, channels, mean, std)
+    if not 1 <= max_pixels <= PILLOWS_LIMIT:
+        raise UserError(f"config.data.max_pixels={max_pixels} must lie in 1..{PILLOWS_LIMIT} (Pillow opens no more)")
+    return ImageSpec(size, channels, mean, std, max_pixels)
 
 
 def open_splits(
-    channels: int,
+    images: ImageSpec,
     others: Mapping[str, Callable[..., Splits]] = MappingProxyType({}),
     *,
     name: str,
@@ -57,7 +66,7 @@ def open_splits(
     """Opens the sources of the splits; see `vitax.data`.
 
     Args:
-        channels: 3 for RGB, 1 for grey.
+        images: description of the images.
         others: further openers, by name, that only this kind of data has.
         name: a key of `vitax.data.SOURCES` ("folder", "digits", ...) or the name of a TFDS dataset.
         path: path of the folder or file, or TFDS's data_dir.
@@ -65,7 +74,8 @@ def open_splits(
         validation: see `vitax.data.validation.validated`.
         test_fraction: share of every class that is held back if the data have no test split.
     """
-    options = dict(path=path, train=train, test_fraction=test_fraction, channels=channels)
+    options: Any = dict(path=path, train=train, test_fraction=test_fraction)
+    options |= dict(channels=images.channels, max_pixels=images.max_pixels)
     return with_named(lambda test: open_source(name, others, test=test, **options), test, validation)
 
 
@@ -80,8 +90,9 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
 def open_images(take: Take) -> Pipeline:
     """Opens images, labelled or not; see `vitax.pipelines.pipeline.Kind`."""
     images = take(image_spec)
-    splits = take(reduced, take(validated, take(folded, take(open_splits, images.channels))))
-    record = {"class_names": list(splits.train.class_names), "preprocessing": images._asdict()}
+    splits = take(reduced, take(validated, take(folded, take(open_splits, images))))
+    preprocessing = {key: value for key, value in images._asdict().items() if key != "max_pixels"}
+    record = {"class_names": list(splits.train.class_names), "preprocessing": preprocessing}
     height, width = images.image_size
     return Pipeline(
         splits,

@@ -11,11 +11,12 @@ from vitax.data.source import Arrays, Splits
 from vitax.data.validation import validated, with_named
 from vitax.errors import UserError
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
-from vitax.specs import RestorationSpec
+from vitax.specs import MAX_PIXELS, PILLOWS_LIMIT, RestorationSpec
 
 
 def open_images(
     channels: int,
+    max_pixels: int,
     *,
     name: str,
     path: str = "",
@@ -28,6 +29,7 @@ def open_images(
 
     Args:
         channels: 3 for RGB, 1 for grey.
+        max_pixels: see `vitax.data.decode.decode_image`.
         name: "images" for your own images; "photos" for scikit-learn's two: one to learn from, one for the test.
         path: path of the folder with the images.
         train, test: names of the folders within it.
@@ -38,7 +40,8 @@ def open_images(
         UserError: the name is unknown, or a path is given for built-in data.
     """
     if name == "images":
-        options: Any = dict(path=path, train=train, test_fraction=test_fraction, channels=channels)
+        options: Any = dict(path=path, train=train, test_fraction=test_fraction)
+        options |= dict(channels=channels, max_pixels=max_pixels)
         return with_named(lambda test: images(test=test, **options), test, validation)
     if name != "photos":
         raise UserError(f"data.name={name!r} is neither 'images' nor 'photos'")
@@ -62,6 +65,7 @@ def damage(
     scale: int = 1,
     strength: tuple[float, ...] = (),
     patches_per_image: int = 1,
+    max_pixels: int = MAX_PIXELS,
 ) -> dict[str, Any]:
     """Settings of the damage to the images.
 
@@ -73,6 +77,8 @@ def damage(
         strength: standard deviation of the noise on the scale 0..255, or JPEG quality; if there are several values, one
             is drawn for each patch, and tests use the first.
         patches_per_image: number of pieces that an epoch takes from each image.
+        max_pixels: greatest number of pixels of an image file. A larger JPEG is decoded at a half to an eighth of its
+            size, and another large file is unreadable.
 
     Raises:
         ValueError: the degradation is unknown, ``scale`` or ``strength`` does not fit it, or a value is out of range.
@@ -87,6 +93,8 @@ def damage(
         raise ValueError(f"strength={strength} must hold JPEG qualities in 1..100")
     if min((*strength, 1.0)) <= 0 or patch < 1 or patches_per_image < 1:
         raise ValueError(f"strength={strength}, patch={patch}, patches_per_image={patches_per_image} must be positive")
+    if not 1 <= max_pixels <= PILLOWS_LIMIT:
+        raise ValueError(f"max_pixels={max_pixels} must lie in 1..{PILLOWS_LIMIT} (Pillow opens no more)")
     return dict(
         patch=patch,
         channels=channels,
@@ -94,6 +102,7 @@ def damage(
         scale=scale,
         strength=strength or (0.0,),
         patches_per_image=patches_per_image,
+        max_pixels=max_pixels,
     )
 
 
@@ -172,14 +181,14 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
         "damaged": np.zeros((patch, patch, channels), np.float32),
         "image": np.zeros((patch * scale, patch * scale, channels), np.uint8),
     }
-    spec = RestorationSpec(patch, scale, channels)
+    spec = RestorationSpec(patch, scale, channels, knobs["max_pixels"])
     return Reader(spec, {}, Damaged(knobs, random=False), record, blank)
 
 
 def open_restoration(take: Take) -> Pipeline:
     """Opens images to damage and restore; see `vitax.pipelines.pipeline.Kind`."""
     knobs = take(damage)
-    splits = take(validated, take(open_images, knobs["channels"]))
+    splits = take(validated, take(open_images, knobs["channels"], knobs["max_pixels"]))
     times, side = knobs["patches_per_image"], knobs["patch"] * knobs["scale"]
     name = {"bicubic": f"1/{knobs['scale']} of the side"}.get(
         knobs["kind"], f"{knobs['kind']} {', '.join(f'{s:g}' for s in knobs['strength'])}"

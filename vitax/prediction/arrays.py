@@ -8,7 +8,6 @@ from vitax.errors import UserError
 from vitax.pipelines import Pipeline
 from vitax.prediction.images import example_image, read_images
 from vitax.prediction.trained import TrainedRun, predictions
-from vitax.specs import channels_of
 
 
 def predict_arrays(run: TrainedRun, images: Iterable[Any]) -> Iterator[dict[str, Any]]:
@@ -19,7 +18,7 @@ def predict_arrays(run: TrainedRun, images: Iterable[Any]) -> Iterator[dict[str,
     """
     if "image" not in run.reader.blank:
         raise UserError(f"{run.task_name} is an objective of texts without an entry in vitax.prediction.PREDICTORS")
-    examples = read_images(images, run.reader.blank, channels_of(run.reader.spec))
+    examples = read_images(images, run)
     for file, example, row in predictions(run, examples):
         if row is None:
             yield {"file": file, "error": str(example)}

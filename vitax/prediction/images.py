@@ -12,6 +12,7 @@ from vitax.data.decode import KNOWN, decode_image, find_images, to_array, write_
 from vitax.errors import UserError
 from vitax.pipelines import Pipeline
 from vitax.prediction.trained import TrainedRun, predictions
+from vitax.specs import channels_of, max_pixels_of
 
 
 def image_files(given: Sequence[str]) -> list[str]:
@@ -36,21 +37,27 @@ def image_files(given: Sequence[str]) -> list[str]:
     return files
 
 
-def read_images(images: Iterable[Any], blank: dict[str, Any], channels: int) -> Iterator[tuple[str, Any]]:
-    """(name, example), or (name, error), for each image; the other fields of an example are those of ``blank``.
+def read_images(
+    images: Iterable[Any], run: TrainedRun, blank: dict[str, Any] | None = None
+) -> Iterator[tuple[str, Any]]:
+    """(name, example), or (name, error), for each image; the other fields of an example are blank.
 
     Args:
         images: paths of files, arrays [H, W] or [H, W, C] uint8, or images of Pillow. An image that is not a file is
             named "image 0", "image 1", ...
+        run: the trained run, which defines channels and the greatest size.
+        blank: the other fields; None = those of a blank example of the run.
     """
+    spec = run.reader.spec
+    options, blank = (channels_of(spec), max_pixels_of(spec)), run.reader.blank if blank is None else blank
     for number, image in enumerate(images):
         name = str(image) if isinstance(image, str | Path) else f"image {number}"
         try:
             if isinstance(image, str | Path):
-                pixels = decode_image(Path(image).read_bytes(), channels)
+                pixels = decode_image(Path(image).read_bytes(), *options)
             else:
                 opened = Image.fromarray(np.squeeze(image)) if isinstance(image, np.ndarray) else image
-                pixels = to_array(opened, channels)
+                pixels = to_array(opened, *options)
             yield name, {**blank, "image": pixels}
         except (ValueError, TypeError, OSError) as error:
             yield name, error
@@ -64,7 +71,7 @@ def classify(run: TrainedRun, images: Iterable[Any], *, top: int = 5) -> Iterato
         images: see `read_images`.
         top: number of most probable classes to list in "top".
     """
-    examples = read_images(images, run.reader.blank, run.reader.spec.channels)
+    examples = read_images(images, run)
     names = run.reader.record["class_names"]
     for file, example, row in predictions(run, examples):
         if row is None:

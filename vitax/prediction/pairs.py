@@ -32,7 +32,7 @@ def zero_shot(run: TrainedRun, images: Iterable[Any], *, labels: str = "", top: 
         out = run.task.predict(variables, batch)
         return {"image": out["image"], "scale": out["scale"]}
 
-    examples = read_images(images, run.reader.blank, run.reader.spec.image.channels)
+    examples = read_images(images, run)
     for file, example, row in predictions(run, examples, jax.jit(predict)):
         if row is None:
             yield {"file": file, "error": str(example)}

@@ -16,7 +16,7 @@ def reconstruct(run: TrainedRun, images: Iterable[Any]) -> Iterator[dict[str, An
     side. "hidden" is the share of hidden patches, "squared_error" the mean over the hidden pixels, scaled to 0..1.
     """
     spec, patch = run.reader.spec, run.model.patch_size
-    for file, example, row in predictions(run, read_images(images, run.reader.blank, spec.channels)):
+    for file, example, row in predictions(run, read_images(images, run)):
         if row is None:
             yield {"file": file, "error": str(example)}
             continue

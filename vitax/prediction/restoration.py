@@ -33,7 +33,7 @@ def restore_images(run: TrainedRun, images: Iterable[Any], *, tile: int = 0) -> 
     """
     apply, tile = jax.jit(run.model.apply), tile or 8 * run.model.window
     overlap = min(OVERLAP, tile - 1)
-    for file, example in read_images(images, {}, run.model.channels):
+    for file, example in read_images(images, run, {}):
         if isinstance(example, Exception):
             yield {"file": file, "error": str(example)}
             continue
