@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vitax.models.nat import NAT
-from vitax.nn.attention import dot_product_attention
+from vitax.nn.dot_product import dot_product_attention
 from vitax.nn.neighborhood import neighborhood, neighborhood_attention
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

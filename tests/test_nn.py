@@ -1,11 +1,15 @@
+import math
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vitax import masking, mesh
 from vitax.mesh import platform
-from vitax.nn import attention, blocks, dense, patches, positions
+from vitax.models.fnet import fourier
+from vitax.nn import attention, blocks, dense, dot_product, fused, patches, positions
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -18,7 +22,7 @@ def softmax(x):
 def test_attention_against_numpy(rng):
     q, k, v = (rng.normal(size=(2, n, 3, 4)).astype(np.float32) for n in (5, 7, 7))
     bias = rng.normal(size=(1, 3, 5, 7)).astype(np.float32)
-    out, weights = attention.dot_product_attention(q, k, v, bias=bias)
+    out, weights = dot_product.dot_product_attention(q, k, v, bias=bias)
     scores = np.einsum("bnae,bmae->banm", q, k) / 2 + bias
     chex.assert_trees_all_close(weights, softmax(scores), rtol=1e-5)
     chex.assert_trees_all_close(out, np.einsum("banm,bmae->bnae", softmax(scores), v), rtol=1e-4, atol=1e-6)
@@ -27,7 +31,7 @@ def test_attention_against_numpy(rng):
 def test_what_is_masked_has_no_influence(rng):
     q, k, v = (jnp.asarray(rng.normal(size=(1, 4, 2, 3)), jnp.float32) for _ in range(3))
     causal = jnp.tril(jnp.ones((4, 4), bool))[None, None]
-    gradient = jax.jacobian(lambda v: attention.dot_product_attention(q, k, v, mask=causal)[0].sum((0, 2, 3)))(v).sum(
+    gradient = jax.jacobian(lambda v: dot_product.dot_product_attention(q, k, v, mask=causal)[0].sum((0, 2, 3)))(v).sum(
         (1, 3, 4)
     )  # [query, key]
     chex.assert_trees_all_equal(np.abs(gradient) > 0, np.asarray(causal[0, 0]))
@@ -35,7 +39,7 @@ def test_what_is_masked_has_no_influence(rng):
 
 def test_bfloat16_attention_keeps_its_softmax_in_float32(rng):
     q, k, v = (jnp.asarray(rng.normal(size=(1, 64, 1, 8)), jnp.bfloat16) for _ in range(3))
-    out, weights = attention.dot_product_attention(q, k, v)
+    out, weights = dot_product.dot_product_attention(q, k, v)
     assert (out.dtype, weights.dtype) == (jnp.bfloat16, jnp.float32)
     chex.assert_trees_all_close(weights.sum(-1), jnp.ones((1, 1, 64)), atol=1e-6)
 
@@ -108,7 +112,7 @@ def test_the_late_division_is_the_softmax_in_value_and_gradient(rng):
         total = lambda s, v: sum(jnp.sum(jnp.sin(3 * x)) for x in function(s, v))
         return function(scores, v), jax.grad(total, (0, 1))(scores, v)
 
-    chex.assert_trees_all_close(both(attention.attend_late), both(attention.attend), atol=1e-5)
+    chex.assert_trees_all_close(both(dot_product.attend_late), both(dot_product.attend), atol=1e-5)
 
 
 def test_a_flat_product_is_the_product_in_value_and_gradient(rng):
@@ -142,5 +146,197 @@ def test_the_form_for_cpus_is_chosen_by_the_devices_compiled_for(kind, late):
     q = jnp.ones((1, 4, 2, 8))
     with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((1,), ("data",), abstract_device=device)):
         assert platform() == kind
-        traced = str(jax.make_jaxpr(lambda q: attention.dot_product_attention(q, q, q))(q))
+        traced = str(jax.make_jaxpr(lambda q: dot_product.dot_product_attention(q, q, q))(q))
     assert ("attend_late" in traced) == late
+
+
+def attention_inputs(rng, shape, keys=None, dtype=jnp.float32):
+    *batch, n, heads, width = shape
+    sizes = (n, keys or n, keys or n)
+    return [jnp.asarray(rng.normal(size=(*batch, size, heads, width)), dtype) for size in sizes]
+
+
+MASKS = {
+    "nothing": lambda rng, b, n, m: {},
+    "causal": lambda rng, b, n, m: {"causal": True},
+    "lengths": lambda rng, b, n, m: {"mask": masking.Lengths(jnp.asarray(rng.integers(1, m + 1, b)))},
+    "causal_lengths": lambda rng, b, n, m: {
+        "causal": True,
+        "mask": masking.Lengths(jnp.asarray(rng.integers(1, m + 1, b))),
+    },
+    "mask": lambda rng, b, n, m: {"mask": jnp.asarray(rng.random((b, 1, n, m)) < 0.7).at[..., 0].set(True)},
+    "bias": lambda rng, b, n, m: {"bias": jnp.asarray(rng.normal(size=(1, 2, n, m)), jnp.float32)},
+}
+
+
+def value_and_gradients(function, arrays, options):
+    total = lambda *arrays: jnp.sin(3 * function(*arrays, **options)).sum()
+    return function(*arrays, **options), jax.grad(total, (0, 1, 2))(*arrays)
+
+
+@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize(("n", "m"), [(6, 6), (7, 7), (5, 8)])
+def test_what_is_handed_to_the_fused_kernel_is_the_same_attention(monkeypatch, rng, kind, n, m):
+    """Padded to even, with lengths, causal, or a bias; here the kernel is JAX's plain form of it."""
+    if "causal" in kind and n != m:
+        return
+    plain = jax.nn.dot_product_attention
+    calls = []
+
+    def without_cudnn(q, k, v, **options):
+        assert options.pop("implementation") == "cudnn"
+        assert q.shape[1] % 2 == k.shape[1] % 2 == 0
+        calls.append(options)
+        return plain(q, k, v, **options)
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", without_cudnn)
+    arrays = attention_inputs(rng, (3, n, 2, 8), m)
+    options = MASKS[kind](rng, 3, n, m)
+    whole = {"bias": None, "mask": None, "causal": False} | options
+    fused_form = value_and_gradients(fused.cudnn_attention, arrays, whole)
+    expected = lambda *arrays, **options: dot_product.dot_product_attention(*arrays, **options)[0]
+    chex.assert_trees_all_close(fused_form, value_and_gradients(expected, arrays, options), atol=2e-5)
+    assert calls
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+@pytest.mark.parametrize("n", [4, 9])
+def test_windows_become_heads_of_the_fused_kernel(monkeypatch, rng, n, shifted):
+    plain = jax.nn.dot_product_attention
+    monkeypatch.setattr(jax.nn, "dot_product_attention", lambda *a, implementation, **o: plain(*a, **o))
+    arrays = attention_inputs(rng, (2, 3, n, 2, 8))
+    bias = jnp.asarray(rng.normal(size=(1, 1, 2, n, n)), jnp.float32)
+    mask = (rng.random((1, 3, 1, n, n)) < 0.7) | np.eye(n, dtype=bool)
+    options = {"mask": mask if shifted else None, "causal": False}
+    expected = lambda *arrays, **options: dot_product.dot_product_attention(*arrays, **options)[0]
+
+    def both(function):
+        total = lambda bias, *arrays: jnp.sin(3 * function(*arrays, bias=bias, **options)).sum()
+        return function(*arrays, bias=bias, **options), jax.grad(total, (0, 1, 2, 3))(bias, *arrays)
+
+    chex.assert_trees_all_close(both(fused.cudnn_attention), both(expected), atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_chunks_of_queries_give_the_same_attention(monkeypatch, rng, kind):
+    monkeypatch.setattr(fused, "CHUNK", 4)
+    monkeypatch.setattr(dot_product, "LONG", 9)
+    arrays = attention_inputs(rng, (3, 10, 2, 8))
+    options = MASKS[kind](rng, 3, 10, 10)
+    expected = lambda *arrays, **options: dot_product.dot_product_attention(*arrays, **options)[0]
+    chunked = value_and_gradients(dot_product.attention_output, arrays, options)
+    chex.assert_trees_all_close(chunked, value_and_gradients(expected, arrays, options), atol=2e-5)
+
+
+def test_long_sequences_need_memory_linear_in_their_length():
+    def temporary(n):
+        q = jax.ShapeDtypeStruct((1, n, 4, 16), jnp.float32)
+        loss = lambda q: jnp.square(dot_product.attention_output(q, q, q)).sum()
+        return jax.jit(jax.grad(loss)).lower(q).compile().memory_analysis().temp_size_in_bytes
+
+    small, large = temporary(2048), temporary(4096)
+    assert large < 2.5 * small
+    assert large < 4096 * 4096 * 4 * 4 / 3
+
+
+def test_scores_of_16_bits_have_16_bit_products_in_the_backward_pass(rng):
+    q, k, v = attention_inputs(rng, (2, 6, 2, 8), dtype=jnp.bfloat16)
+    loss = lambda q, k, v: dot_product.dot_product_attention(q, k, v)[0].astype(jnp.float32).sum()
+    text = jax.jit(jax.grad(loss, (0, 1, 2))).lower(q, k, v).as_text()
+    products = [line for line in text.splitlines() if "dot_general" in line]
+    assert len(products) >= 5
+    inputs = [line.split(":")[-1].split("->")[0] for line in products]
+    assert not any("f32" in one.replace("bf16", "") for one in inputs), products
+    wide = value_and_gradients(
+        lambda *arrays: dot_product.dot_product_attention(*arrays)[0], [x.astype(jnp.float32) for x in (q, k, v)], {}
+    )
+    low = value_and_gradients(lambda *arrays: dot_product.dot_product_attention(*arrays)[0], (q, k, v), {})
+    chex.assert_trees_all_close(jax.tree.map(jnp.float32, low), wide, atol=0.1)
+
+
+def test_the_norm_of_16_bits_has_the_gradients_of_the_plain_one(rng):
+    x, gradient = (jnp.asarray(rng.normal(2, 1, (3, 5, 16)), jnp.bfloat16) for _ in range(2))
+    scale, bias = (jnp.asarray(rng.normal(size=16), jnp.float32) for _ in range(2))
+
+    def both(x):
+        norm = lambda x, scale, bias: blocks.layer_norm(x, scale, bias, epsilon=1e-6, dtype=x.dtype)
+        out, pull = jax.vjp(norm, x, scale, bias)
+        return out, pull(gradient.astype(x.dtype))
+
+    low, wide = both(x), both(x.astype(jnp.float32))
+    assert low[1][0].dtype == jnp.bfloat16
+    chex.assert_trees_all_close(jax.tree.map(jnp.float32, low), wide, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_projections_are_one_product_or_several_with_the_same_parameters(monkeypatch, rng, key, use_bias):
+    layer = dense.Projections(3, 8, use_bias, jax.nn.initializers.lecun_normal())
+    x = jnp.asarray(rng.normal(size=(2, 5, 6)), jnp.float32)
+    variables = layer.init(key, x)
+    assert variables["params"]["kernel"].shape == (6, 24)
+    together = layer.apply(variables, x)
+    monkeypatch.setattr(dense, "platform", lambda: "gpu")
+    chex.assert_trees_all_close(layer.apply(variables, x), together, atol=1e-6)
+    assert str(jax.make_jaxpr(layer.apply)(variables, x)).count("dot_general") == 3
+
+
+def test_an_odd_number_of_tokens_is_padded_once_before_the_projections(monkeypatch, rng, key):
+    """On a GPU, in 16 bits; the output is that of the plain form."""
+    plain = jax.nn.dot_product_attention
+    lengths = []
+
+    def without_cudnn(q, k, v, implementation, **options):
+        lengths.append(q.shape[1])
+        return plain(q, k, v, **options)
+
+    layer = attention.SelfAttention(2, dtype=jnp.bfloat16)
+    x = jnp.asarray(rng.normal(size=(2, 7, 16)), jnp.bfloat16)
+    variables = layer.init(key, x)
+    expected = layer.apply(variables, x)
+    monkeypatch.setattr(jax.nn, "dot_product_attention", without_cudnn)
+    monkeypatch.setattr(fused, "platform", lambda: "gpu")
+    out = layer.apply(variables, x)
+    assert lengths == [8]
+    chex.assert_trees_all_close(jnp.float32(out), jnp.float32(expected), atol=0.03)
+    _, state = layer.apply(variables, x, mutable="intermediates")  # who asks for the weights gets them
+    assert state["intermediates"]["weights"][0].shape == (2, 2, 7, 7)
+    assert lengths == [8]
+
+
+@pytest.mark.parametrize("axes", [{"data": 8}, {"data": 2, "fsdp": 4}, {"data": 1, "fsdp": 1}])
+def test_the_order_for_gpus_changes_no_value_and_gathers_nothing(monkeypatch, rng, axes):
+    devices = math.prod(axes.values())
+    grid = mesh.make_mesh(jax.devices()[:devices], **axes)
+    monkeypatch.setattr(mesh, "platform", lambda: "gpu")
+    x = jnp.asarray(rng.normal(size=(8, 3, 4)), jnp.float32)
+
+    def loss(x):
+        return jnp.sin(mesh.constrain_batch(jnp.cos(x))).sum()
+
+    with jax.set_mesh(grid):
+        x = jax.device_put(x, mesh.batch_sharding(grid))
+        compiled = jax.jit(jax.value_and_grad(loss)).lower(x).compile()
+        value, gradient = compiled(x)
+    assert "all-gather" not in compiled.as_text()
+    expected = jax.value_and_grad(lambda x: jnp.sin(jnp.cos(x)).sum())(np.asarray(x))
+    chex.assert_trees_all_close((value, gradient), expected, atol=1e-5)
+
+
+def test_each_device_transforms_its_own_rows(rng):
+    grid = mesh.make_mesh(jax.devices()[:4], data=2, fsdp=2)
+    x = jnp.asarray(rng.normal(size=(8, 4, 4)), jnp.float32)
+    with jax.set_mesh(grid):
+        x = jax.device_put(x, mesh.batch_sharding(grid))
+        compiled = jax.jit(lambda x: fourier(mesh.constrain_batch(x))).lower(x).compile()
+        out = compiled(x)
+    assert "all-gather" not in compiled.as_text()
+    chex.assert_trees_all_close(np.asarray(out), np.fft.fft2(np.asarray(x), axes=(1, 2)).real, atol=1e-4)
+
+
+def test_word_logits_of_16_bits_have_the_gradients_of_float32(rng):
+    x, table = (jnp.asarray(rng.normal(size=shape), jnp.bfloat16) for shape in ((2, 3, 8), (11, 8)))
+    loss = lambda x, table: jnp.sin(dense.word_logits(x, table)).sum()
+    assert dense.word_logits(x, table).dtype == jnp.float32
+    low = jax.value_and_grad(loss, (0, 1))(x, table)
+    wide = jax.value_and_grad(loss, (0, 1))(x.astype(jnp.float32), table.astype(jnp.float32))
+    chex.assert_trees_all_close(jax.tree.map(jnp.float32, low), wide, rtol=0.05, atol=0.1)

@@ -6,8 +6,9 @@ import jax
 import pytest
 
 from vitax import build, config_file, doctor, plan
+from vitax.config import changed
 from vitax.errors import UserError
-from vitax.planning import memory, placeholder
+from vitax.planning import depth, estimate, gpus, kernels, memory, placeholder, topology
 from vitax.resolve import resolve
 
 DEMO = "configs/vit_b16.py:demo"
@@ -62,8 +63,9 @@ def test_the_compiled_step_is_about_what_was_counted():
     run = build.build(demo(batch_size=256))
     found = memory.measure(run, compiling=True)
     counted = sum(found[:6])
-    assert 0.4 * counted < found.program < 1.5 * counted
-    kind, (count, size) = next(iter(found.collectives.items()))
+    assert 0.4 * counted < found.program.bytes < 1.5 * counted
+    assert found.total == found.program.bytes
+    kind, (count, size) = next(iter(found.program.collectives.items()))
     assert kind == "all-reduce"
     assert count >= 1
     assert size >= found.gradients  # of every device's part of the batch
@@ -107,15 +109,96 @@ def test_texts_and_pairs_that_are_not_here_are_planned_with(name):
 def test_the_smallest_change_that_fits_is_found(capsys):
     config = demo(batch_size=512)
     run = build.build(config)
+    planned = plan.Planned(config, None, topology.HERE, False, False)
     found = memory.measure(run, False)
     for n in (2, 4):
         limit = memory.measure(build.build(demo(batch_size=512, accumulate=n)), False).total
-        assert plan.search(config, run, None, None, limit, found, False) == 0
+        assert plan.search(planned, run, limit, found) == 0
         last = capsys.readouterr().out.splitlines()[-1]
         assert last.startswith("fits")
         assert last.endswith(f"with --config.accumulate={n}")
-    assert plan.search(config, run, None, None, 1000, found, False) == 1
+    assert plan.search(planned, run, 1000, found) == 1
     assert "no change that was tried fits" in capsys.readouterr().out
+
+
+MODULE = """
+HloModule jit_step, entry_computation_layout={()->f32[]}
+
+%fused (p0: bf16[4,8], p1: f32[64,8]) -> bf16[4,8] {
+  %p0 = bf16[4,8]{1,0} parameter(0)
+  %p1 = f32[64,8]{1,0} parameter(1)
+  %slice.1 = f32[4,8]{1,0} slice(f32[64,8]{1,0} %p1), slice={[0:4], [0:8]}
+  %c = bf16[4,8]{1,0} convert(f32[4,8]{1,0} %slice.1)
+  ROOT %add.1 = bf16[4,8]{1,0} add(bf16[4,8]{1,0} %p0, bf16[4,8]{1,0} %c)
+}
+
+%body (t: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %t = (s32[], f32[8]{0}) parameter(0)
+  %v = f32[8]{0} get-tuple-element((s32[], f32[8]{0}) %t), index=1
+  %copy.2 = f32[8]{0} copy(f32[8]{0} %v), metadata={op_name="jit(step)/while/body/copy"}
+  ROOT %r = (s32[], f32[8]{0}) tuple(f32[8]{0} %copy.2)
+}
+
+ENTRY %main (x: bf16[4,8], w: bf16[8,16], big: f32[64,8]) -> bf16[4,16] {
+  %x = bf16[4,8]{1,0} parameter(0)
+  %w = bf16[8,16]{1,0} parameter(1)
+  %big = f32[64,8]{1,0} parameter(2)
+  %f = bf16[4,8]{1,0} fusion(bf16[4,8]{1,0} %x, f32[64,8]{1,0} %big), kind=kLoop, calls=%fused, metadata={op_name="jit(step)/jvp(ViT)/block3/norm1/add"}
+  %dot.1 = (bf16[4,16]{1,0}, s8[1024]{0}) custom-call(bf16[4,8]{1,0} %f, bf16[8,16]{1,0} %w), custom_call_target="__cublas$lt$matmul", metadata={op_name="jit(step)/transpose(jvp(ViT))/block3/mlp/dense1/dot_general"}, backend_config={"gemm_backend_config":{"dot_dimension_numbers":{"lhs_contracting_dimensions":["1"],"rhs_contracting_dimensions":["0"]}}}
+  %q = bf16[2,6,3,8]{3,2,1,0} bitcast(bf16[4,8]{1,0} %x)
+  %a = (bf16[2,3,6,8]{3,1,2,0}, f32[2,3,6]{2,1,0}, u8[0]{0}) custom-call(bf16[2,6,3,8]{3,2,1,0} %q, bf16[2,6,3,8]{3,2,1,0} %q, bf16[2,6,3,8]{3,2,1,0} %q), custom_call_target="__cudnn$fmhaSoftmax"
+  %init = (s32[], f32[8]{0}) tuple(bf16[4,8]{1,0} %x)
+  %loop = (s32[], f32[8]{0}) while((s32[], f32[8]{0}) %init), condition=%cond, body=%body, backend_config={"known_trip_count":{"n":"5"}}
+  ROOT %g = bf16[4,16]{1,0} get-tuple-element((bf16[4,16]{1,0}, s8[1024]{0}) %dot.1), index=0
+}
+"""
+
+
+def test_kernels_are_read_from_a_program():
+    """Bytes and operations by hand: a fusion that slices, a product, fused attention, a loop."""
+    fusion, product, attention, copy = kernels.kernels(MODULE)
+    assert (fusion.kind, fusion.layer, fusion.backward) == ("elementwise", "ViT/block3/norm1", False)
+    assert fusion.bytes == 4 * 8 * 2 + 4 * 8 * 4 + 4 * 8 * 2  # x, the slice that it takes, and its result
+    assert (product.kind, product.layer, product.backward) == ("product", "ViT/block3/mlp/dense1", True)
+    assert product.flops == 2 * 4 * 8 * 16
+    assert product.bytes == 2 * (4 * 8 + 8 * 16 + 4 * 16)  # not its workspace
+    assert attention.kind == "attention"
+    assert attention.flops == 2 * 2 * 2 * 3 * 6 * 6 * 8
+    assert (copy.kind, copy.runs, copy.bytes) == ("copy", 5, 2 * 8 * 4)
+    h100 = gpus.GPUS["h100"]
+    found = estimate.estimated([fusion, product, attention, copy], h100)
+    assert found.traffic == sum(k.runs * k.bytes for k in (fusion, product, attention, copy))
+    assert found.seconds == pytest.approx(found.traffic / h100.bandwidth)  # so few products take no time
+    large = product._replace(flops=10**15)
+    assert estimate.seconds(large, h100) == pytest.approx(1e15 / h100.product16)
+    assert estimate.seconds(large._replace(wide=True), h100) == pytest.approx(1e15 / h100.product32)
+    assert found.by_layer["ViT/block/norm"] == pytest.approx(fusion.bytes / h100.bandwidth)
+
+
+def test_a_deep_model_is_extrapolated_from_two_shallow_ones():
+    config = demo(batch_size=64, model__depth=8)
+    made = lambda changes: build.build(changed(config, changes))
+    program, deep = depth.extrapolated(config, made, topology.HERE)
+    assert deep == {"model.depth": 8}
+    whole = memory.compiled_program(made({}))
+    assert program.bytes == pytest.approx(whole.bytes, rel=0.1)
+    kind = "all-reduce"
+    assert program.collectives[kind][1] == pytest.approx(whole.collectives[kind][1], rel=0.05)
+    assert depth.extrapolated(demo(model__depth=3), made, topology.HERE) is None
+
+
+@pytest.mark.parametrize("name", ["h100:0", "h100:x", "nothing:8", "b17"])
+def test_an_unknown_topology_is_refused(name):
+    with pytest.raises(UserError, match=r"such as h100:8|choose a100:8, h100:8, h200:8, or a TPU such as v5e:4x4"):
+        topology.of_topology(name)
+
+
+def test_the_targets_are_those_of_the_data_sheets():
+    for gpu in gpus.GPUS.values():
+        text = gpus.target(gpu)
+        assert f"core_count: {gpu.cores}" in text
+        assert gpu.product32 < gpu.product16 < 990e12
+    assert "major: 8" in gpus.target(gpus.GPUS["a100"])
 
 
 def told(findings, good):

@@ -8,7 +8,7 @@ from small import run, variables_of
 from vitax.models.swin import Swin
 from vitax.models.swinir import SIZES, SwinIR, pixel_shuffle, restore_tiled
 from vitax.nn import windows
-from vitax.nn.attention import dot_product_attention
+from vitax.nn.dot_product import dot_product_attention
 from vitax.nn.positions import RelativeBias
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -58,7 +58,7 @@ def test_one_window_without_shift_is_full_attention(rng):
     variables = variables_of(block, (x,))
     _, seen = run(block, variables, x, mutable="intermediates", capture_intermediates=True)
     seen = seen["intermediates"]
-    qkv = seen["attention"]["qkv"]["__call__"][0].reshape(2, 20, 3, 2, 3)
+    qkv = np.stack(seen["attention"]["qkv"]["__call__"][0], -2).reshape(2, 20, 3, 2, 3)
     _, weights = dot_product_attention(*jnp.moveaxis(qkv, 2, 0))
     chex.assert_trees_all_close(seen["attention"]["weights"][0][:, 0], weights, rtol=1e-5)
 

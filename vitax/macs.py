@@ -33,10 +33,23 @@ def _count(jaxpr: Any) -> int:
             kernel = equation.invars[1].aval.shape
             layout = equation.params["dimension_numbers"].rhs_spec  # (out, in, *space)
             total += out.size * math.prod(kernel[i] for i in layout[1:])
+        elif equation.primitive.name.startswith("dot_product_attention_"):
+            total += _fused_attention(equation)
         else:
             times = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
             total += times * sum(_count(inner) for inner in _inner(equation.params.values()))
     return total
+
+
+def _fused_attention(equation: Any) -> int:
+    """Multiply-accumulates of cuDNN's attention: two products, and four in the backward pass.
+
+    The kernel computes the scores a second time for the backward pass; as with recomputed activations, the unfused form
+    is what counts.
+    """
+    batch, n, heads, width = equation.invars[0].aval.shape
+    products = 4 if "bwd" in equation.primitive.name else 2
+    return products * batch * heads * n * equation.invars[1].aval.shape[1] * width
 
 
 def _inner(values: Any) -> list[Any]:

@@ -1,7 +1,26 @@
 """Masks of tokens, as pure functions; True = visible."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
+
+
+class Lengths(NamedTuple):
+    """The mask of texts that are followed by their padding, as numbers: fused attention needs no matrix then.
+
+    Attributes:
+        tokens: [B] int, number of tokens of each text.
+    """
+
+    tokens: jax.Array
+
+    def visible(self, size: int) -> jax.Array:
+        """[B, size] bool, True for the tokens."""
+        return jnp.arange(size)[None] < self.tokens[:, None]
+
+
+Mask = jax.Array | Lengths | None
 
 
 def random_masking(key: jax.Array, batch: int, tokens: int, ratio: float) -> tuple[jax.Array, jax.Array]:
@@ -93,6 +112,21 @@ def causal(length: int) -> jax.Array:
 def not_padding(tokens: jax.Array, pad: int) -> jax.Array:
     """[B, L] bool mask: True for every token except padding."""
     return tokens != pad
+
+
+def lengths(tokens: jax.Array, pad: int) -> Lengths:
+    """The number of tokens of each text [B, L], whose padding comes last."""
+    return Lengths((tokens != pad).sum(axis=-1))
+
+
+def visible(mask: Mask, size: int) -> jax.Array | None:
+    """The mask of texts of ``size`` tokens as an array, [B, size] bool; None = everything is visible."""
+    return mask.visible(size) if isinstance(mask, Lengths) else mask
+
+
+def of_keys(mask: Mask) -> Mask:
+    """A mask of texts, [B, L] bool or `Lengths`, as the mask of the keys of attention: [B, 1, 1, L] or `Lengths`."""
+    return mask if mask is None or isinstance(mask, Lengths) else mask[:, None, None, :]
 
 
 def same_segment(segments: jax.Array) -> jax.Array:

@@ -1,18 +1,21 @@
 """Prints the needs of a run before anything is allocated: parameters, FLOPs, steps, memory on each device.
 
     python -m vitax.plan --config=configs/vit_b16.py --devices=8 --memory=40GiB
+    python -m vitax.plan --config=configs/vit_b16.py --topology=h100:8 --examples=1281167
     python -m vitax.plan --config=configs/vit_l16.py --topology=v5e:4x4 --step_seconds=0.4
 
-The real step is compiled: for the devices of this machine, for N CPU devices (--devices=N), or for a TPU pod that is
-elsewhere (--topology; it needs libtpu, but no TPU). If the data are not on this machine, --examples and --classes stand
-in for a dataset of images. With --memory, the command looks for the smallest change that makes the run fit: more
+The real step is compiled: for the devices of this machine, for N CPU devices (--devices=N), or for devices that are
+elsewhere (--topology: GPUs such as a100:1, h100:8, h200:8 with the compiler of jax[cuda12], or a TPU pod with libtpu).
+For GPUs the time of a step is estimated too: each kernel takes the time of its memory traffic or of its products. With
+a topology, only a few blocks of a deep model are compiled, and the others are extrapolated; --whole compiles all. If the
+data are not on this machine, --examples and --classes stand in for a dataset. With --memory, the command looks for the smallest change that makes the run fit: more
 micro-batches, recomputation of activations, a training state that is split over the devices.
 """
 
-import os
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 
@@ -26,8 +29,11 @@ from vitax.monitoring import log
 from vitax.monitoring.log import say
 from vitax.monitoring.progress import duration
 from vitax.pipelines import Pipeline
-from vitax.planning.memory import StepMemory, measure
+from vitax.planning.depth import SHALLOW, extrapolated
+from vitax.planning.estimate import Estimate
+from vitax.planning.memory import StepMemory, compiled_program, measure
 from vitax.planning.placeholder import placeholder_pipeline
+from vitax.planning.topology import Target, of_topology
 from vitax.schema import Config
 
 GIB = 2**30
@@ -35,12 +41,13 @@ GIB = 2**30
 
 FLAGS = (
     Flag("devices", 0, "number of CPU devices to plan for; 0: the devices of this machine"),
-    Flag("topology", "", "plan for TPUs that are elsewhere: v5e:4x4, v5p:2x2x2, ..."),
+    Flag("topology", "", "plan for devices that are elsewhere: h100:1, h200:8, a100:8, v5e:4x4, v5p:2x2x2, ..."),
     Flag("memory", "", "memory of one device: 40GiB, 80GB, ..."),
     Flag("step_seconds", 0.0, "measured seconds of a step, to compute the time of the run"),
     Flag("examples", 0, "number of training examples, if the data are not on this machine"),
     Flag("classes", 1000, "number of classes of these images"),
     Flag("compile", True, "whether to compile the step; otherwise only count"),
+    Flag("whole", False, "with --topology, compile all blocks of a deep model instead of extrapolating"),
 )
 
 
@@ -60,18 +67,62 @@ def run(arguments: Arguments) -> int:
         jax.config.update("jax_num_cpu_devices", flags["devices"])
     start_jax()
     log.start_logging()
-    devices = described(topology) if topology else None
+    target = of_topology(topology)
     examples, classes = flags["examples"], flags["classes"]
     pipeline = placeholder_pipeline(config, examples, classes) if examples else None
-    built = build.build(config, None, pipeline, devices)
-    say(overview(built))
-    needs = measure(built, flags["compile"])
-    say(table(needs, flags["compile"], built, limit))
-    if flags["step_seconds"]:
-        say(hours(built, flags["step_seconds"]))
-    if limit and needs.total > limit:
-        return search(config, built, pipeline, devices, limit, needs, flags["compile"])
+    plan = Planned(config, pipeline, target, flags["compile"], bool(topology) and not flags["whole"])
+    with target.tracing():
+        built = plan.run_with({})
+        say(overview(built))
+        needs = plan.measure({}, built)
+        say(table(needs, built, limit))
+        if needs.program is not None and needs.program.estimate is not None:
+            say(expected(needs.program.estimate, built, target))
+        if flags["step_seconds"]:
+            say(hours(built, flags["step_seconds"]))
+        if limit and needs.total > limit:
+            return search(plan, built, limit, needs)
     return 0
+
+
+class Planned(NamedTuple):
+    """A plan: the config, and how its step is measured.
+
+    Attributes:
+        config: resolved config.
+        pipeline: placeholder for the data; None = the data of the config.
+        target: devices to compile for.
+        compiling: whether to compile; otherwise memory is only counted.
+        shallow: whether deep models are extrapolated from shallow ones.
+    """
+
+    config: Config
+    pipeline: Pipeline | None
+    target: Target
+    compiling: bool
+    shallow: bool
+
+    def run_with(self, changes: Mapping[str, Any]) -> build.Run:
+        return build.build(changed(self.config, changes), None, self.pipeline, self.target.devices)
+
+    def measure(self, changes: Mapping[str, Any], run: build.Run) -> StepMemory:
+        """The memory of the step of the run with these changes."""
+        if not self.compiling:
+            return measure(run)
+        began = time.monotonic()
+        found = None
+        if self.shallow:
+            other = self._replace(config=changed(self.config, changes))
+            found = extrapolated(other.config, other.run_with, self.target)
+        program, deep = found or (compiled_program(run, self.target), {})
+        parts = ", ".join(f"{key.removeprefix('model.')} {count}" for key, count in deep.items())
+        seconds = f"compile  {time.monotonic() - began:.0f} s"
+        say(
+            f"{seconds}, {SHALLOW} and {SHALLOW + 1} blocks, extrapolated to {parts} (--whole compiles all)"
+            if deep
+            else seconds
+        )
+        return measure(run)._replace(program=program)
 
 
 def in_bytes(text: str) -> int:
@@ -86,30 +137,6 @@ def in_bytes(text: str) -> int:
     if not matched or not float(matched[1]):
         raise UserError(f"--memory={text} is not a size; write 40GiB or 80GB")
     return round(float(matched[1]) * (1024 if matched[3] else 1000) ** ("kmgt".index(matched[2]) + 1))
-
-
-def described(topology: str) -> Sequence[jax.Device]:
-    """The devices of a TPU pod that is elsewhere.
-
-    Raises:
-        UserError: the topology is unknown, or libtpu is not installed.
-    """
-    from jax.experimental import topologies  # no public name yet
-
-    # There is no metadata server on this machine, and several plans at a time are allowed.
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-    os.environ.setdefault("TPU_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
-    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-    try:
-        return topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"--topology={topology}: {reason}; choose a name such as v5e:4x4, v5p:2x2x2, v6e:8x8, and install libtpu: "
-            'pip install "jax[tpu]"'
-        ) from error
 
 
 def overview(run: build.Run) -> str:
@@ -132,7 +159,7 @@ FLOPs    {flops:.3e} a step ({flops / run.top.batch_size:.3e} for one of the {un
          (matrix products and convolutions, 2 for a multiply-accumulate, forward and backward)"""
 
 
-def table(needs: StepMemory, compiling: bool, run: build.Run, limit: int) -> str:
+def table(needs: StepMemory, run: build.Run, limit: int) -> str:
     """Readable table of the bytes on each device."""
     lines = [
         f"{name:<22}{size(value)}"
@@ -146,14 +173,15 @@ def table(needs: StepMemory, compiling: bool, run: build.Run, limit: int) -> str
         )
     ]
     lines.append(f"{'sum':<22}{size(sum(needs[:6]))}")
-    if compiling:
+    if needs.program is not None:
         kind = run.mesh.devices.flat[0].device_kind
         lines.append(f"{'compiled step':<22}{size(needs.total)}, for {kind}")
         if kind == "cpu":
             lines.append("(compiled for CPU: another backend's program needs more or less; see docs/scale.md)")
     else:
         lines.append("(not compiled: an analysis only)")
-    for kind, (count, total) in needs.collectives.items():
+    collectives = {} if needs.program is None else needs.program.collectives
+    for kind, (count, total) in collectives.items():
         lines.append(f"{kind:<22}{size(total)} in {count} operations (one in a loop counts once)")
     if limit:
         word = "fits" if needs.total <= limit else "does not fit"
@@ -164,6 +192,22 @@ def table(needs: StepMemory, compiling: bool, run: build.Run, limit: int) -> str
 def size(count: int) -> str:
     """``  1.234 GiB`` or ``123.456 MiB``."""
     return f"{count / GIB:>9.3f} GiB" if count >= GIB else f"{count / 2**20:>9.3f} MiB"
+
+
+def expected(estimate: Estimate, run: build.Run, target: Target) -> str:
+    """Readable estimate of the time of a step and of the run, with the largest costs."""
+    assert target.gpu is not None
+    rate, step = run.top.batch_size / estimate.seconds, 1e3 * estimate.seconds
+    total = estimate.seconds * run.plan.total
+    per_hour = f"{total / 3600:,.1f} hours, {total / 3600 * run.mesh.size:,.1f} GPU-hours"
+    kinds = sorted(estimate.by_kind.items(), key=lambda item: -item[1])
+    layers = sorted(estimate.by_layer.items(), key=lambda item: -item[1])[:3]
+    share = estimate.flops / estimate.seconds / target.gpu.product16
+    return f"""\
+estimate {step:,.1f} ms a step, {rate:,.0f} {run.pipeline.unit}/s, {per_hour} (without evaluations; not measured on a GPU)
+         {", ".join(f"{name} {1e3 * value:,.1f} ms" for name, value in kinds if value > 5e-5)}
+         largest: {", ".join(f"{name} {1e3 * value:,.1f} ms" for name, value in layers)}
+         {estimate.traffic / 1e9:,.1f} GB of memory traffic, {estimate.kernels:,.0f} kernels, {share:.0%} of the rate of large products"""
 
 
 def hours(run: build.Run, step_seconds: float) -> str:
@@ -203,19 +247,10 @@ def candidates(run: build.Run, limit: int, needs: StepMemory) -> Iterator[dict[s
         yield from ({"accumulate": n, **change} for n in micro_batches[4:] for change in remat or [{}])
 
 
-def search(
-    config: Config,
-    run: build.Run,
-    pipeline: Pipeline | None,
-    devices: Sequence[jax.Device] | None,
-    limit: int,
-    needs: StepMemory,
-    compiling: bool,
-) -> int:
+def search(plan: Planned, run: build.Run, limit: int, needs: StepMemory) -> int:
     """Tries changes until one fits, and returns the exit code: 0, or 1 if none fits."""
     for changes in candidates(run, limit, needs):
-        other = build.build(changed(config, changes), None, pipeline, devices)
-        changed_needs = measure(other, compiling)
+        changed_needs = plan.measure(changes, plan.run_with(changes))
         options = " ".join(f"--config.{key}={value}" for key, value in changes.items())
         fits = changed_needs.total <= limit
         say(f"{'fits' if fits else 'no':<9}{size(changed_needs.total)} with {options}")

@@ -100,6 +100,18 @@ def num_folds(config: Config) -> int:
     return config["data"].get("num_folds", 0)
 
 
+def depths(config: Config) -> dict[str, int]:
+    """The depths in config.model that are numbers of equal blocks, {key: blocks}; {} = the model is not made so."""
+    model = config["model"]
+    if model["name"] == "dynamic_vit":  # each block keeps fewer tokens than those before it
+        return {}
+    return {
+        f"model.{key}": value
+        for key, value in model.items()
+        if (key == "depth" or key.endswith("_depth")) and key != "attention_depth" and isinstance(value, int)
+    }
+
+
 def evaluated_pipeline(config: Config, former: Config, record: dict[str, Any]) -> Pipeline | None:
     """All labelled images of a folder that is evaluated in place of a run's own data; None = data as in training.
 

@@ -21,7 +21,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from vitax.models import MODELS
-from vitax.nn.attention import dot_product_attention
+from vitax.nn.dot_product import dot_product_attention
 
 HERE = Path(__file__).parent
 

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax.typing import Dtype
 
+from vitax import masking
+from vitax.masking import Mask
 from vitax.mesh import constrain_batch
 from vitax.nn.blocks import Block
 from vitax.nn.text import TextEmbed, TextHeads
@@ -66,7 +68,7 @@ class BERT(nn.Module):
         tokens: jax.Array,
         *,
         segments: jax.Array | None = None,
-        mask: jax.Array | None = None,
+        mask: Mask = None,
         places: jax.Array | None = None,
         train: bool = False,
     ) -> dict[str, jax.Array]:
@@ -75,7 +77,7 @@ class BERT(nn.Module):
         Args:
             tokens: [B, L] int.
             segments: [B, L] int, the text to which each token belongs; None = all 0.
-            mask: [B, L] bool, True = token, False = padding, to which no token attends.
+            mask: [B, L] bool, True = token, False = padding, or `Lengths`, to which no token attends.
             places: [B, M] int, positions of the words to predict; None = all positions.
             train: True = dropout is active.
 
@@ -95,7 +97,7 @@ class BERT(nn.Module):
         )
         x = constrain_batch(embed(tokens, segments, train))
         self.sow("intermediates", "embedded", x)
-        visible = None if mask is None else mask[:, None, None, :]
+        visible = masking.of_keys(mask)
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         for i in range(self.depth):
             x = block(

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 from flax.typing import Dtype
 
-from vitax import masking
 from vitax.models.modified_resnet import ModifiedResNet
 from vitax.models.vit import ViT
 from vitax.nn.blocks import Block, LayerNorm
@@ -111,7 +110,6 @@ class TextTransformer(nn.Module):
         x = nn.Embed(self.vocab_size, d, embedding_init=normal(0.02), dtype=self.dtype, name="word_embed")(tokens)
         positions = self.param("pos_embed", normal(0.01), (self.context_length, d))
         x = x + positions[:length].astype(x.dtype)[None]
-        causal = masking.causal(length)[None, None]
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         for i in range(self.depth):
             x = block(
@@ -119,9 +117,10 @@ class TextTransformer(nn.Module):
                 mlp_width=4 * d,
                 activation=self.activation,
                 norm_epsilon=self.norm_epsilon,
+                causal=True,
                 dtype=self.dtype,
                 name=f"block{i}",
-            )(x, train, mask=causal)
+            )(x, train)
         x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
         self.sow("intermediates", "tokens", x)
         end = end_position(tokens, self.end_token)[:, None, None]

@@ -13,7 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax.typing import Dtype
 
-from vitax.mesh import constrain_batch
+from vitax import masking
+from vitax.masking import Mask
+from vitax.mesh import constrain_batch, on_each_device
 from vitax.nn.blocks import MLP, Block, LayerNorm
 from vitax.nn.dense import Dense
 from vitax.nn.patches import PatchEmbed
@@ -42,7 +44,7 @@ def fourier(x: jax.Array, method: str = "fft") -> jax.Array:
     """
     x = x.astype(jnp.float32)
     if method == "fft":
-        return jnp.fft.fft2(x, axes=(1, 2)).real
+        return on_each_device(lambda rows: jnp.fft.fft2(rows, axes=(1, 2)).real, x)
     if method != "matmul":
         raise ValueError(f"fourier {method!r} is unknown; choose 'fft' or 'matmul'")
 
@@ -135,7 +137,7 @@ class FNet(nn.Module):
         tokens: jax.Array,
         *,
         segments: jax.Array | None = None,
-        mask: jax.Array | None = None,
+        mask: Mask = None,
         places: jax.Array | None = None,
         train: bool = False,
     ) -> dict[str, jax.Array]:
@@ -144,7 +146,7 @@ class FNet(nn.Module):
         Args:
             tokens: [B, L] int; all texts must be padded to one length, because Fourier mixing includes padding.
             segments: [B, L] int, the text to which each token belongs; None = all 0.
-            mask: [B, L] bool, True = token, False = padding; only attention blocks use it.
+            mask: [B, L] bool, True = token, False = padding, or `Lengths`; only attention blocks use it.
             places: [B, M] int, positions of the words to predict; None = all positions.
             train: True = dropout is active.
         """
@@ -161,7 +163,7 @@ class FNet(nn.Module):
         )
         x = constrain_batch(embed(tokens, segments, train))
         self.sow("intermediates", "embedded", x)
-        visible = None if mask is None else mask[:, None, None, :]
+        visible = masking.of_keys(mask)
         shared = dict(
             mlp_width=self.mlp_width,
             activation=self.activation,

@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 from flax.typing import Dtype
 
+from vitax import masking
+from vitax.masking import Mask
 from vitax.mesh import constrain_batch
-from vitax.nn.dense import Dense
+from vitax.nn.dense import Dense, word_logits
 
 CELLS = {"gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell}
 SIZES = {
@@ -114,9 +116,10 @@ class RNNSeq2Seq(nn.Module):
         x = jnp.take(self.word_embed, tokens, axis=0).astype(self.dtype) * self.width**0.5
         return constrain_batch(self.drop(x, deterministic=not train))
 
-    def encode(self, source: jax.Array, source_mask: jax.Array | None = None, train: bool = False) -> jax.Array:
-        """Maps token ids [B, M] to the memory [B, M, D or 2D]; the mask is [B, M] bool, False = padding, at the end."""
+    def encode(self, source: jax.Array, source_mask: Mask = None, train: bool = False) -> jax.Array:
+        """Maps token ids [B, M] to the memory [B, M, D or 2D]; the mask is [B, M] bool, False = padding, at the end, or `Lengths`."""
         x = self._words(source, train)
+        source_mask = masking.visible(source_mask, source.shape[1])
         lengths = None if source_mask is None else source_mask.sum(axis=1)
         for layer in self.encoder:
             x = layer(x, seq_lengths=lengths)
@@ -126,9 +129,9 @@ class RNNSeq2Seq(nn.Module):
         self,
         target: jax.Array,
         memory: jax.Array,
-        source_mask: jax.Array | None = None,
+        source_mask: Mask = None,
         *,
-        target_mask: jax.Array | None = None,
+        target_mask: Mask = None,
         position: jax.Array | None = None,
         cache_length: int = 0,
         train: bool = False,
@@ -138,7 +141,7 @@ class RNNSeq2Seq(nn.Module):
         Args:
             target: [B, N] int.
             memory: [B, M, D or 2D] output of the encoder.
-            source_mask: [B, M] bool, False = padding.
+            source_mask: [B, M] bool, False = padding, or `Lengths`.
             target_mask: not used, because a recurrence does not need it.
             position: [] int; if given, the states are read from the collection "cache", once it holds them, and stored
                 there.
@@ -146,7 +149,8 @@ class RNNSeq2Seq(nn.Module):
             train: True = dropout is active.
         """
         del target_mask, cache_length
-        memory_mask = jnp.ones(memory.shape[:2], bool) if source_mask is None else source_mask
+        memory_mask = masking.visible(source_mask, memory.shape[1])
+        memory_mask = jnp.ones(memory.shape[:2], bool) if memory_mask is None else memory_mask
         if position is not None and self.has_variable("cache", "carry"):
             carry = self.get_variable("cache", "carry")
         else:
@@ -160,16 +164,15 @@ class RNNSeq2Seq(nn.Module):
         if position is not None:
             self.put_variable("cache", "carry", carry)
         x = self.drop(x, deterministic=not train)
-        words = self.word_embed.astype(x.dtype)
-        return jnp.einsum("bnd,vd->bnv", x, words, preferred_element_type=jnp.float32)
+        return word_logits(x, self.word_embed)
 
     def __call__(
         self,
         source: jax.Array,
         target: jax.Array,
         *,
-        source_mask: jax.Array | None = None,
-        target_mask: jax.Array | None = None,
+        source_mask: Mask = None,
+        target_mask: Mask = None,
         train: bool = False,
     ) -> jax.Array:
         """Maps source ids [B, M] and shifted target ids [B, N] to float32 logits [B, N, V] of the next token.
@@ -177,7 +180,7 @@ class RNNSeq2Seq(nn.Module):
         Args:
             source: [B, M] int.
             target: [B, N] int, shifted right.
-            source_mask: [B, M] bool, False = padding, at the end.
+            source_mask: [B, M] bool, False = padding, at the end, or `Lengths`.
             target_mask: not used, because a recurrence does not need it.
             train: True = dropout is active.
         """

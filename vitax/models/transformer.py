@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax.typing import Dtype
 
+from vitax.masking import Mask
 from vitax.mesh import constrain_batch
+from vitax.nn.dense import word_logits
 from vitax.nn.positions import sincos
 from vitax.nn.stacks import Decoder, Encoder
 
@@ -123,8 +125,8 @@ class Transformer(nn.Module):
         if self.logits_bias:
             self.bias = self.param("logits_bias", nn.initializers.zeros, (self.vocab_size,))
 
-    def encode(self, source: jax.Array, source_mask: jax.Array | None = None, train: bool = False) -> jax.Array:
-        """Maps token ids [B, M] to the memory [B, M, D]; the mask is [B, M] bool, False = padding."""
+    def encode(self, source: jax.Array, source_mask: Mask = None, train: bool = False) -> jax.Array:
+        """Maps token ids [B, M] to the memory [B, M, D]; the mask is [B, M] bool, False = padding, or `Lengths`."""
         x = _embed(self.source_embed, source, self.positions, None, 0, self.dtype, self.scale_embedding)
         x = self.drop(x, deterministic=not train)
         return self.encoder(constrain_batch(x), source_mask, train)
@@ -133,9 +135,9 @@ class Transformer(nn.Module):
         self,
         target: jax.Array,
         memory: jax.Array,
-        source_mask: jax.Array | None = None,
+        source_mask: Mask = None,
         *,
-        target_mask: jax.Array | None = None,
+        target_mask: Mask = None,
         position: jax.Array | None = None,
         cache_length: int = 0,
         train: bool = False,
@@ -145,8 +147,8 @@ class Transformer(nn.Module):
         Args:
             target: [B, N] int.
             memory: [B, M, D] output of the encoder.
-            source_mask: [B, M] bool, False = padding.
-            target_mask: [B, N] bool, False = padding.
+            source_mask: [B, M] bool, False = padding, or `Lengths`.
+            target_mask: [B, N] bool, False = padding, or `Lengths`.
             position: [] int; if given, N = 1, see `Decoder`; apply the model with ``mutable=["cache"]``.
             cache_length: number of positions in the cache.
             train: True = dropout is active.
@@ -163,7 +165,7 @@ class Transformer(nn.Module):
             cache_length=cache_length,
             train=train,
         )
-        logits = _logits(x, self.output_embed)
+        logits = word_logits(x, self.output_embed)
         return logits + self.bias[None, None] if self.logits_bias else logits
 
     def __call__(
@@ -171,8 +173,8 @@ class Transformer(nn.Module):
         source: jax.Array,
         target: jax.Array,
         *,
-        source_mask: jax.Array | None = None,
-        target_mask: jax.Array | None = None,
+        source_mask: Mask = None,
+        target_mask: Mask = None,
         train: bool = False,
     ) -> jax.Array:
         """Maps source ids [B, M] and shifted target ids [B, N] to float32 logits [B, N, V] of the next token.
@@ -180,8 +182,8 @@ class Transformer(nn.Module):
         Args:
             source: [B, M] int.
             target: [B, N] int, shifted right.
-            source_mask: [B, M] bool, False = padding.
-            target_mask: [B, N] bool, False = padding.
+            source_mask: [B, M] bool, False = padding, or `Lengths`.
+            target_mask: [B, N] bool, False = padding, or `Lengths`.
             train: True = dropout is active.
         """
         memory = self.encode(source, source_mask, train)
@@ -226,7 +228,7 @@ class LanguageModel(nn.Module):
         self,
         tokens: jax.Array,
         *,
-        mask: jax.Array | None = None,
+        mask: Mask = None,
         position: jax.Array | None = None,
         cache_length: int = 0,
         train: bool = False,
@@ -235,7 +237,7 @@ class LanguageModel(nn.Module):
 
         Args:
             tokens: [B, N] int.
-            mask: [B, N] bool, False = padding, to which no token attends.
+            mask: [B, N] bool, False = padding, to which no token attends, or `Lengths`.
             position: [] int; if given, N = 1, see `Decoder`.
             cache_length: number of positions in the cache.
             train: True = dropout is active.
@@ -259,10 +261,4 @@ class LanguageModel(nn.Module):
             name="decoder",
         )
         x = decoder(constrain_batch(x), mask=mask, position=position, cache_length=cache_length, train=train)
-        return _logits(x, table)
-
-
-def _logits(x: jax.Array, table: jax.Array) -> jax.Array:
-    """Maps [B, N, D] and the table [V, D] to logits [B, N, V] float32."""
-    words = table.astype(x.dtype)
-    return jnp.einsum("bnd,vd->bnv", x, words, preferred_element_type=jnp.float32)
+        return word_logits(x, table)

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention, multi-head self-attention and cross-attention, with or without a cache."""
+"""Multi-head self-attention and cross-attention, with or without a cache."""
 
 from collections.abc import Callable
 
@@ -7,80 +7,11 @@ import jax
 import jax.numpy as jnp
 from flax.typing import Dtype
 
-from vitax.mesh import constrain_batch, platform
-from vitax.nn.dense import Dense
-
-Softmax = Callable[[jax.Array], jax.Array]
-
-
-def dot_product_attention(
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
-    *,
-    bias: jax.Array | None = None,
-    mask: jax.Array | None = None,
-    softmax: Softmax | None = None,
-) -> tuple[jax.Array, jax.Array]:
-    """Attention of Vaswani et al. 2017 (arXiv:1706.03762), equation 1, with the softmax in float32.
-
-    Args:
-        q: [..., N, A, E] queries.
-        k: [..., M, A, E] keys.
-        v: [..., M, A, E] values.
-        bias: broadcastable to [..., A, N, M], added to the scaled scores.
-        mask: bool, broadcastable to [..., A, N, M], True = the query may attend to the key.
-        softmax: function from scores [..., A, N, M] to weights; None = `jax.nn.softmax`.
-
-    Returns:
-        out: [..., N, A, E] in the dtype of v.
-        weights: [..., A, N, M] float32.
-    """
-    scores = jnp.einsum("...nae,...mae->...anm", q, k, preferred_element_type=jnp.promote_types(q.dtype, jnp.float32))
-    # The scale multiplies the scores, not q, because some XLA:GPU versions drop it from the bias of a projection
-    # (openxla/xla#46110).
-    scores = scores * q.shape[-1] ** -0.5
-    lowest = jnp.finfo(scores.dtype).min
-    if bias is not None and mask is not None:
-        # Bias and mask, often the same for all examples, are combined first: one pass over the scores, not two.
-        bias, mask = jnp.where(mask, bias, lowest), None
-    if bias is not None:
-        scores = scores + bias
-    if mask is not None:
-        scores = jnp.where(mask, scores, lowest)
-    if softmax is not None:
-        weights = softmax(scores)
-        return _average(weights, v), weights
-    # The late division helps on CPUs only; accelerators fuse the whole softmax.
-    return (attend_late if platform() == "cpu" else attend)(scores, v)
-
-
-def attend(scores: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Output [..., N, A, E] and weights for float32 scores [..., A, N, M] and values [..., M, A, E]."""
-    weights = softmax(scores)
-    return _average(weights, v), weights
-
-
-@jax.jit
-def softmax(scores: jax.Array) -> jax.Array:
-    """Softmax over the last axis; a named function, because explanations recognise it by its name."""
-    return jax.nn.softmax(scores)
-
-
-@jax.jit
-def attend_late(scores: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The result of `attend`, but divided by the sum of the softmax only after the product with v.
-
-    The division, and the broadcast of its divisor, then have the shape [N, E] instead of [N, M].
-    """
-    exponentials = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
-    total = exponentials.sum(axis=-1)[..., None]
-    out = jnp.einsum("...anm,...mae->...ane", exponentials.astype(v.dtype), v)
-    return jnp.moveaxis((out / total).astype(v.dtype), -3, -2), exponentials / total
-
-
-def _average(weights: jax.Array, v: jax.Array) -> jax.Array:
-    return jnp.einsum("...anm,...mae->...nae", weights.astype(v.dtype), v)
+from vitax.masking import Lengths, Mask
+from vitax.mesh import constrain_batch
+from vitax.nn.dense import Dense, Projections
+from vitax.nn.dot_product import Softmax, attention_output, dot_product_attention
+from vitax.nn.fused import cudnn_fits
 
 
 def stacked(init: nn.initializers.Initializer, copies: int) -> nn.initializers.Initializer:
@@ -114,21 +45,21 @@ class _Attention(nn.Module):
     dtype: Dtype = jnp.float32
 
     def project(self, x: jax.Array, names: str) -> tuple[jax.Array, ...]:
-        """Projects [..., N, D] to one [..., N, A, E] for each letter of ``names``, all by one matrix product."""
-        *batch, width = x.shape
+        """Projects [..., N, D] to one [..., N, A, E] for each letter of ``names``."""
+        width, count = x.shape[-1], len(names)
         if self.num_heads < 1 or width % self.num_heads:
             raise ValueError(f"width {width} is not divisible by num_heads {self.num_heads}")
-        count = len(names)
-        dense = Dense(
-            count * width,
-            use_bias=self.qkv_bias,
-            dtype=self.dtype,
-            kernel_init=stacked(nn.initializers.xavier_uniform(), count),
-            name=names,
-        )
-        parts = dense(x).reshape(*batch, count, self.num_heads, width // self.num_heads)
+        init = stacked(nn.initializers.xavier_uniform(), count)
+        parts = Projections(count, width, self.qkv_bias, init, self.dtype, name=names)(x)
+        shape = (*x.shape[:-1], self.num_heads, width // self.num_heads)
         # The batch stays split inside the block too; otherwise split parameters would split heads and gather the batch.
-        return tuple(constrain_batch(part) for part in jnp.moveaxis(parts, -3, 0))
+        return tuple(constrain_batch(part.reshape(shape)) for part in parts)
+
+    def is_fused(self, x: jax.Array, softmax: Softmax | None, train: bool) -> bool:
+        """Whether cuDNN's kernel computes the attention of queries from x [..., N, D]: nobody asks for the weights."""
+        wanted = softmax is not None or (train and self.dropout) or self.is_mutable_collection("intermediates")
+        shape = (*x.shape[:-1], self.num_heads, x.shape[-1] // self.num_heads)
+        return not wanted and cudnn_fits(shape, self.dtype)
 
     def attend(
         self,
@@ -136,7 +67,8 @@ class _Attention(nn.Module):
         k: jax.Array,
         v: jax.Array,
         bias: jax.Array | None,
-        mask: jax.Array | None,
+        mask: Mask,
+        causal: bool,
         softmax: Softmax | None,
         train: bool,
     ) -> jax.Array:
@@ -144,8 +76,12 @@ class _Attention(nn.Module):
         if train and self.dropout:
             plain, drop = softmax or jax.nn.softmax, nn.Dropout(self.dropout, deterministic=False)
             softmax = lambda scores: drop(plain(scores))
-        out, weights = dot_product_attention(q, k, v, bias=bias, mask=mask, softmax=softmax)
-        self.sow("intermediates", "weights", weights)
+        options: dict = dict(bias=bias, mask=mask, causal=causal)
+        if softmax is None and not self.is_mutable_collection("intermediates"):
+            out = attention_output(q, k, v, **options)
+        else:
+            out, weights = dot_product_attention(q, k, v, softmax=softmax, **options)
+            self.sow("intermediates", "weights", weights)
         out = constrain_batch(out).reshape(*q.shape[:-2], -1)
         return Dense(
             self.out_width or out.shape[-1],
@@ -180,7 +116,8 @@ class SelfAttention(_Attention):
         train: bool = False,
         *,
         bias: jax.Array | None = None,
-        mask: jax.Array | None = None,
+        mask: Mask = None,
+        causal: bool = False,
         softmax: Softmax | None = None,
         position: jax.Array | None = None,
         cache_length: int = 0,
@@ -189,12 +126,18 @@ class SelfAttention(_Attention):
 
         Args:
             bias: broadcastable to [..., A, N, N], added to the scaled scores.
-            mask: bool, broadcastable to [..., A, N, N], True = the query may attend to the key; None with ``position``.
+            mask: see `dot_product_attention`; None with ``position``.
+            causal: a token attends to itself and the tokens before it only.
             softmax: function from scores to weights; None = `jax.nn.softmax`.
             position: [] int; if given, x is the single token [B, 1, D] at this position and attends to itself and the
                 tokens before it, whose keys and values are in the collection "cache".
             cache_length: number of positions in the cache.
         """
+        length = x.shape[-2]
+        if length % 2 and self.is_fused(x, softmax, train) and bias is None and not isinstance(mask, jax.Array):
+            # The kernel wants an even number of tokens: a hidden one is added here, where it costs nothing.
+            x = jnp.pad(x, [(0, int(axis == x.ndim - 2)) for axis in range(x.ndim)])
+            mask = Lengths(jnp.full(len(x), length)) if mask is None else mask
         q, k, v = self.project(x, "qkv")
         if self.qk_norm is not None:
             q, k = self.qk_norm(name="q_norm")(q), self.qk_norm(name="k_norm")(k)
@@ -209,8 +152,8 @@ class SelfAttention(_Attention):
             past_v = self.variable("cache", "v", jnp.zeros, shape, v.dtype)
             k = past_k.value = jax.lax.dynamic_update_slice(past_k.value, k, (0, position, 0, 0))
             v = past_v.value = jax.lax.dynamic_update_slice(past_v.value, v, (0, position, 0, 0))
-            mask = (jnp.arange(k.shape[1]) <= position)[None, None, None]
-        return self.attend(q, k, v, bias, mask, softmax, train)
+            mask, causal = (jnp.arange(k.shape[1]) <= position)[None, None, None], False
+        return self.attend(q, k, v, bias, mask, causal, softmax, train)[..., :length, :]
 
 
 class CrossAttention(_Attention):
@@ -232,13 +175,13 @@ class CrossAttention(_Attention):
         memory: jax.Array,
         train: bool = False,
         *,
-        mask: jax.Array | None = None,
+        mask: Mask = None,
         cached: bool = False,
     ) -> jax.Array:
         """Maps queries [B, N, D] and a memory [B, M, D] to [B, N, D].
 
         Args:
-            mask: bool, broadcastable to [B, A, N, M], True = the query may attend to the key.
+            mask: see `dot_product_attention`.
             cached: keys and values are computed once and kept in the collection "cache".
         """
         (q,) = self.project(x, "q")
@@ -248,4 +191,4 @@ class CrossAttention(_Attention):
             k, v = self.project(memory, "kv")
             if cached:
                 self.put_variable("cache", "memory", (k, v))
-        return self.attend(q, k, v, None, mask, None, train)
+        return self.attend(q, k, v, None, mask, False, None, train)

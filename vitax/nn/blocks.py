@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax.typing import Dtype
 
+from vitax.masking import Mask
 from vitax.mesh import constrain_batch
-from vitax.nn.attention import SelfAttention, Softmax
+from vitax.nn.attention import SelfAttention
 from vitax.nn.dense import Dense, wide
+from vitax.nn.dot_product import Softmax
 
 
 @jax.jit
@@ -103,10 +105,47 @@ def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, *, epsilon: floa
         epsilon: number that is added to the variance.
         dtype: dtype of the result.
     """
-    x, (scale, bias) = wide(x), (jnp.reshape(y, (1,) * (x.ndim - 1) + (-1,)) for y in (scale, bias))
+    norm = _norm_in_16_bits if x.dtype in (jnp.bfloat16, jnp.float16) else _norm
+    return norm(x, scale, bias, epsilon, dtype)
+
+
+def _norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, dtype: Dtype) -> jax.Array:
+    scale, bias = (jnp.reshape(y, (1,) * (x.ndim - 1) + (-1,)) for y in (scale, bias))
+    centred, inverse = _normalized(x, epsilon)
+    return (centred * (inverse * scale) + bias).astype(dtype)
+
+
+def _normalized(x: jax.Array, epsilon: float) -> tuple[jax.Array, jax.Array]:
+    """x - mean, and 1 / standard deviation [..., 1], in float32 or float64."""
+    x = wide(x)
     centred = x - x.mean(axis=-1, keepdims=True)
-    variance = jnp.square(centred).mean(axis=-1, keepdims=True)
-    return (centred * (jax.lax.rsqrt(variance + epsilon) * scale) + bias).astype(dtype)
+    return centred, jax.lax.rsqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + epsilon)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _norm_in_16_bits(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, dtype: Dtype) -> jax.Array:
+    """`_norm`, whose backward pass reads x, in 16 bits, and the gradient, and keeps no float32 array of that size."""
+    return _norm(x, scale, bias, epsilon, dtype)
+
+
+def _norm_forward(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, dtype: Dtype):
+    mean = wide(x).mean(axis=-1, keepdims=True)
+    inverse = jax.lax.rsqrt(jnp.square(wide(x) - mean).mean(axis=-1, keepdims=True) + epsilon)
+    mean, inverse = jax.lax.optimization_barrier((mean, inverse))
+    return _norm(x, scale, bias, epsilon, dtype), (x, scale, mean, inverse)
+
+
+def _norm_backward(epsilon: float, dtype: Dtype, kept: tuple[jax.Array, ...], gradient: jax.Array):
+    x, scale, mean, inverse = kept
+    normal, gradient = (wide(x) - mean) * inverse, gradient.astype(jnp.float32)
+    scaled = gradient * scale.reshape((1,) * (x.ndim - 1) + (-1,))
+    along = normal * (scaled * normal).mean(axis=-1, keepdims=True) + scaled.mean(axis=-1, keepdims=True)
+    axes = tuple(range(x.ndim - 1))
+    of_x = (inverse * (scaled - along)).astype(x.dtype)
+    return of_x, (gradient * normal).sum(axes).astype(scale.dtype), gradient.sum(axes).astype(scale.dtype)
+
+
+_norm_in_16_bits.defvjp(_norm_forward, _norm_backward)
 
 
 class LayerNorm(nn.Module):
@@ -172,6 +211,7 @@ class Block(nn.Module):
         layer_scale: initial value of a learned factor for each channel of a branch (Touvron et al. 2021,
             arXiv:2103.17239); 0 = no factors.
         qk_norm: layer norms of the queries and keys of each head.
+        causal: a token attends to itself and the tokens before it only.
         dtype: dtype of the computation; parameters are float32.
     """
 
@@ -188,6 +228,7 @@ class Block(nn.Module):
     drop_path: float = 0.0
     layer_scale: float = 0.0
     qk_norm: bool = False
+    causal: bool = False
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -197,14 +238,14 @@ class Block(nn.Module):
         train: bool = False,
         *,
         bias: jax.Array | None = None,
-        mask: jax.Array | None = None,
+        mask: Mask = None,
         softmax: Softmax | None = None,
     ) -> jax.Array:
         """Maps [B, N, D] to [B, N, D].
 
         Args:
             bias: broadcastable to [B, A, N, N], added to the scaled scores.
-            mask: bool, broadcastable to [B, A, N, N], True = the query may attend to the key.
+            mask: see `vitax.nn.dot_product.dot_product_attention`.
             softmax: function from scores to weights; None = `jax.nn.softmax`.
         """
         norm = functools.partial(LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
@@ -219,7 +260,7 @@ class Block(nn.Module):
             qk_norm=norm if self.qk_norm else None,
             name="attention",
         )
-        attend = lambda y: attention(y, train=train, bias=bias, mask=mask, softmax=softmax)
+        attend = lambda y: attention(y, train=train, bias=bias, mask=mask, causal=self.causal, softmax=softmax)
 
         def residual(x, branch, name):
             if self.layer_scale:

@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.typing import Dtype
 
 from vitax.mesh import platform
 
@@ -37,6 +38,74 @@ class Dense(nn.Dense):
     """
 
     dot_general: Callable[..., jax.Array] | None = product
+
+
+class Projections(nn.Module):
+    """Linear layers of the same input, whose kernels are stored side by side as one.
+
+    On CPUs they are one product. On GPUs they are a product each, because XLA would copy each part of a common result
+    to a place of its own, and the gradients of the parts into a common one.
+
+    Attributes:
+        count: number of layers.
+        width: width F of each output.
+        use_bias: whether they have biases.
+        kernel_init: initializer of the common kernel [D, count F].
+        dtype: dtype of the computation; parameters are float32.
+    """
+
+    count: int
+    width: int
+    use_bias: bool
+    kernel_init: nn.initializers.Initializer
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, ...]:
+        """Maps [..., D] to ``count`` arrays [..., F]."""
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.count * self.width))
+        bias = self.param("bias", nn.initializers.zeros, (self.count * self.width,)) if self.use_bias else None
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        dimensions = (((x.ndim - 1,), (0,)), ((), ()))
+
+        def layer(kernel: jax.Array, bias: jax.Array | None) -> jax.Array:
+            out = product(x, kernel, dimensions)
+            return out if bias is None else out + bias.reshape((1,) * (out.ndim - 1) + (-1,))
+
+        if platform() != "gpu":
+            parts = layer(kernel, bias).reshape(*x.shape[:-1], self.count, self.width)
+            return tuple(jnp.moveaxis(parts, -2, 0))
+        kernels = jnp.split(kernel, self.count, axis=1)
+        biases = [None] * self.count if bias is None else jnp.split(bias, self.count)
+        return tuple(map(layer, kernels, biases))
+
+
+def word_logits(x: jax.Array, table: jax.Array) -> jax.Array:
+    """Logits [..., V] float32 of words: products of hidden states [..., D] with the word table [V, D].
+
+    In 16 bits the products of the backward pass have 16-bit inputs too; otherwise the gradient of the logits, which is
+    float32, makes both of them products of float32.
+    """
+    table = table.astype(x.dtype)
+    return (_logits_in_16_bits if x.dtype in (jnp.bfloat16, jnp.float16) else _logits)(x, table)
+
+
+def _logits(x: jax.Array, table: jax.Array) -> jax.Array:
+    return jnp.einsum("...d,vd->...v", x, table, preferred_element_type=jnp.float32)
+
+
+@jax.custom_vjp
+def _logits_in_16_bits(x: jax.Array, table: jax.Array) -> jax.Array:
+    return _logits(x, table)
+
+
+def _logits_backward(kept: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, table = kept
+    gradient = gradient.astype(x.dtype)
+    return jnp.einsum("...v,vd->...d", gradient, table), jnp.einsum("...v,...d->vd", gradient, x)
+
+
+_logits_in_16_bits.defvjp(lambda x, table: (_logits(x, table), (x, table)), _logits_backward)
 
 
 def wide(x: jax.Array) -> jax.Array:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitax.mesh import constrain_batch
-from vitax.nn.attention import dot_product_attention
+from vitax.nn.dot_product import dot_product_attention
 
 
 def neighborhood(place: np.ndarray, length: np.ndarray | int, kernel: int) -> np.ndarray:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 
 from vitax import masking
+from vitax.masking import Mask
 from vitax.mesh import constrain_batch
 from vitax.nn.attention import CrossAttention, SelfAttention
 from vitax.nn.blocks import MLP, Block, LayerNorm
@@ -41,9 +42,9 @@ class Encoder(nn.Module):
     remat: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array | None = None, train: bool = False) -> jax.Array:
-        """Maps [B, N, D] to [B, N, D]; ``mask`` is [B, N] bool, False = padding, to which no token attends."""
-        visible = None if mask is None else mask[:, None, None, :]
+    def __call__(self, x: jax.Array, mask: Mask = None, train: bool = False) -> jax.Array:
+        """Maps [B, N, D] to [B, N, D]; ``mask`` is [B, N] bool or lengths; no token attends to padding."""
+        visible = masking.of_keys(mask)
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         for i in range(self.depth):
             x = block(
@@ -95,8 +96,8 @@ class DecoderBlock(nn.Module):
         train: bool,
         cache_length: int,
         memory: jax.Array | None,
-        mask: jax.Array | None,
-        memory_mask: jax.Array | None,
+        mask: Mask,
+        memory_mask: Mask,
         position: jax.Array | None,
     ) -> jax.Array:
         """Maps [B, N, D] to [B, N, D]; the other arguments are those of `Decoder`."""
@@ -110,18 +111,14 @@ class DecoderBlock(nn.Module):
             x = constrain_batch(x + nn.Dropout(self.dropout, deterministic=not train)(y))
             return x if self.norm_first else norm(x)
 
-        length = x.shape[1]
-        visible = masking.causal(length) if self.causal else jnp.ones((length, length), bool)
-        visible = visible[None, None]
-        if mask is not None:
-            visible = visible & mask[:, None, None, :]
-        if position is not None and mask is None:
-            visible = None  # the token attends to everything in the cache
         attend = SelfAttention(name="attention", **attention)
-        x = residual(x, "norm1", lambda y: attend(y, train, mask=visible, position=position, cache_length=cache_length))
+        options: dict = dict(mask=masking.of_keys(mask), causal=self.causal)
+        if position is not None:  # the token attends to everything in the cache
+            options |= dict(position=position, cache_length=cache_length)
+        x = residual(x, "norm1", lambda y: attend(y, train, **options))
         if memory is not None:
             cross_attend = CrossAttention(name="cross_attention", **attention)
-            memory_visible = None if memory_mask is None else memory_mask[:, None, None, :]
+            memory_visible = masking.of_keys(memory_mask)
             cached = position is not None
             x = residual(x, "norm_cross", lambda y: cross_attend(y, memory, train, mask=memory_visible, cached=cached))
         mlp = MLP(self.mlp_width, self.activation, dtype=self.dtype, name="mlp")
@@ -165,8 +162,8 @@ class Decoder(nn.Module):
         x: jax.Array,
         memory: jax.Array | None = None,
         *,
-        mask: jax.Array | None = None,
-        memory_mask: jax.Array | None = None,
+        mask: Mask = None,
+        memory_mask: Mask = None,
         position: jax.Array | None = None,
         cache_length: int = 0,
         train: bool = False,
@@ -175,8 +172,8 @@ class Decoder(nn.Module):
 
         Args:
             memory: [B, M, D] output of the encoder; None = a language model.
-            mask: [B, N] bool, False = padding, to which no token attends; None with ``position``.
-            memory_mask: [B, M] bool, False = padding, to which no token attends.
+            mask: [B, N] bool, False = padding, to which no token attends, or lengths; None with ``position``.
+            memory_mask: [B, M] bool, False = padding, to which no token attends, or lengths.
             position: [] int; if given, N = 1 and the token is at this position; the keys and values of the earlier
                 tokens are in the collection "cache".
             cache_length: number of positions in the cache.

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 
 from vitax.nn.blocks import ACTIVATIONS, LayerNorm, check_activation
-from vitax.nn.dense import Dense
+from vitax.nn.dense import Dense, word_logits
 
 INIT = nn.initializers.truncated_normal(0.02)
 
@@ -94,8 +94,7 @@ class MaskedWordHead(nn.Module):
         x = ACTIVATIONS[self.activation](x)
         x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
         bias = self.param("bias", nn.initializers.zeros, (words.shape[0],))
-        logits = jnp.einsum("bmd,vd->bmv", x, words.astype(x.dtype), preferred_element_type=jnp.float32)
-        return logits + bias[None, None]
+        return word_logits(x, words) + bias[None, None]
 
 
 class TextHeads(nn.Module):

@@ -3,14 +3,16 @@
 import math
 import re
 import sys
-import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 
 from vitax.build import Run
-from vitax.monitoring.log import say
-from vitax.training.step import abstract, compile_step
+from vitax.planning.estimate import Estimate, estimated
+from vitax.planning.kernels import kernels
+from vitax.planning.topology import HERE, Target
+from vitax.training.step import abstract, lower_step
 
 
 class StepMemory(NamedTuple):
@@ -23,8 +25,7 @@ class StepMemory(NamedTuple):
         gradients: the gradients; with micro-batches, also their sum.
         batch: the arrays of a batch.
         residuals: values that the backward pass reads, before the compiler; parameters that it reads are left out.
-        program: everything that the compiled step holds at once; None = not compiled.
-        collectives: exchanges of the devices in a step: {name: (their number, bytes of their results on each device)}.
+        program: the compiled step; None = not compiled.
     """
 
     params: int
@@ -33,33 +34,49 @@ class StepMemory(NamedTuple):
     gradients: int
     batch: int
     residuals: int
-    program: int | None
-    collectives: dict[str, tuple[int, int]]
+    program: "Program | None" = None
 
     @property
     def total(self) -> int:
-        counted = sum(self[:6])
-        return counted if self.program is None else self.program
+        return sum(self[:6]) if self.program is None else self.program.bytes
 
 
-def measure(run: Run, compiling: bool) -> StepMemory:
-    """The memory of a step on each device: counted and, if ``compiling``, of the compiled step."""
+class Program(NamedTuple):
+    """A compiled step, on each device.
+
+    Attributes:
+        bytes: everything that it holds at once.
+        temporaries: what it holds besides its arguments and results.
+        collectives: exchanges of the devices in a step: {name: (their number, bytes of their results)}.
+        estimate: its estimated time on a GPU; None = the devices are no GPUs.
+    """
+
+    bytes: int
+    temporaries: int
+    collectives: dict[str, tuple[int, int]]
+    estimate: Estimate | None = None
+
+    def extrapolated(self, others: Sequence[tuple["Program", int]]) -> "Program":
+        """This program plus, for each (other program, n), n times the difference of the other one from it."""
+        programs = [self, *(program for program, _ in others)]
+        mix = lambda values: (
+            values[0] + sum(n * (value - values[0]) for value, (_, n) in zip(values[1:], others, strict=True))
+        )
+        kinds = dict.fromkeys(kind for program in programs for kind in program.collectives)
+        exchanges = {kind: [program.collectives.get(kind, (0, 0)) for program in programs] for kind in kinds}
+        estimates = [(program.estimate, n) for program, n in others if program.estimate is not None]
+        return Program(
+            mix([program.bytes for program in programs]),
+            mix([program.temporaries for program in programs]),
+            {kind: (mix([a for a, _ in pairs]), mix([b for _, b in pairs])) for kind, pairs in exchanges.items()},
+            None if self.estimate is None else self.estimate.extrapolated(estimates),
+        )
+
+
+def measure(run: Run, compiling: bool = False) -> StepMemory:
+    """The memory of a step on each device: counted and, if ``compiling``, of the step compiled for its own devices."""
     state = abstract(run.shapes, run.mesh)
     trees = 1 if run.top.accumulate == 1 else 2  # the sum, and the gradients of a micro-batch
-    program, exchanged = None, {}
-    if compiling:
-        began = time.monotonic()
-        try:
-            compiled = compile_step(run.init, run.step, run.abstract_batch, run.mesh)
-            program = program_bytes(compiled.step)
-            exchanged = collectives(compiled.step.as_text())
-        except jax.errors.JaxRuntimeError as error:  # a TPU's compiler rejects a program that does not fit
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            match = re.search(r"([\d.]+)([KMGT])", str(error).split("RESOURCE_EXHAUSTED")[1])
-            units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-            program = round(float(match[1]) * units[match[2]]) if match else sys.maxsize
-        say(f"compile  {time.monotonic() - began:.0f} s")
     return StepMemory(
         params=shard_bytes((state.params, state.collections)),
         optimizer=shard_bytes(state.opt_state),
@@ -67,9 +84,26 @@ def measure(run: Run, compiling: bool) -> StepMemory:
         gradients=trees * shard_bytes(state.params),
         batch=shard_bytes(run.abstract_batch),
         residuals=residual_bytes(run),
-        program=program,
-        collectives=exchanged,
+        program=compiled_program(run) if compiling else None,
     )
+
+
+def compiled_program(run: Run, target: Target = HERE) -> Program:
+    """Compiles the step of a run for a target."""
+    try:
+        lowered = lower_step(run.step, abstract(run.shapes, run.mesh), run.abstract_batch, run.mesh)
+        compiled = lowered.compile(compiler_options=target.options or None)
+    except jax.errors.JaxRuntimeError as error:  # a TPU's compiler rejects a program that does not fit
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        match = re.search(r"([\d.]+)([KMGT])", str(error).split("RESOURCE_EXHAUSTED")[1])
+        units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+        needed = round(float(match[1]) * units[match[2]]) if match else sys.maxsize
+        return Program(needed, needed, {})
+    text = compiled.as_text()
+    estimate = None if target.gpu is None else estimated(kernels(text), target.gpu, run.mesh.size)
+    temporaries = compiled.memory_analysis().temp_size_in_bytes
+    return Program(program_bytes(compiled), temporaries, collectives(text), estimate)
 
 
 def program_bytes(program: Any) -> int:

@@ -65,7 +65,8 @@ def placeholder_pipeline(config: Config, examples: int, classes: int) -> Pipelin
     reader = build.read_pipeline(config, record)
     source = Blank(reader.blank, examples, names)
     reader = reader._replace(transform=Unchanged(reader.transform))
-    splits = Splits(source, source, f"{examples:,} placeholder examples")
+    test = Blank(reader.blank, min(examples, 10_000), names)  # evaluations prepare their test, and are not planned
+    splits = Splits(source, test, f"{examples:,} placeholder examples")
     return Pipeline(splits, reader.transform, reader, "examples", f"{len(names):,} classes")
 
 

@@ -35,7 +35,7 @@ def language(model: nn.Module, spec: TextSpec, *, label_smoothing: float = 0.0) 
     def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool):
         before, words = batch["tokens"][:, :-1], batch["tokens"][:, 1:]
         rngs = {"dropout": key} if train else None
-        mask = masking.not_padding(before, pad)
+        mask = masking.lengths(before, pad)
         logits = model.apply(variables, before, mask=mask, train=train, rngs=rngs)
         counted = masking.not_padding(words, pad) & batch["valid"][:, None]
         return next_words(logits, words, counted, label_smoothing if train else 0.0)

@@ -1,5 +1,7 @@
 """Prediction of masked words and of the next passage (Devlin et al. 2018, arXiv:1810.04805, section 3.1)."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -47,8 +49,8 @@ def masked_words(model: nn.Module, spec: TextSpec, *, mask_rate: float = 0.15, m
     count = min(max_predictions, spec.length)
     special = jnp.asarray([[[spec.pad, spec.begin, spec.end]]])
 
-    def inputs(batch: Batch) -> dict[str, jax.Array]:
-        return {"segments": batch["segments"], "mask": masking.not_padding(batch["tokens"], spec.pad)}
+    def inputs(batch: Batch) -> dict[str, Any]:
+        return {"segments": batch["segments"], "mask": masking.lengths(batch["tokens"], spec.pad)}
 
     def init(key: jax.Array, batch: Batch) -> Variables:
         return dict(model.init(key, batch["tokens"], **inputs(batch)))

@@ -30,7 +30,7 @@ def text_classification(model: nn.Module, spec: TextSpec, *, label_smoothing: fl
     check_padding(model, spec)
 
     def apply(variables: Variables, batch: Batch, **more):
-        mask = masking.not_padding(batch["tokens"], spec.pad)
+        mask = masking.lengths(batch["tokens"], spec.pad)
         return model.apply(variables, batch["tokens"], segments=batch["segments"], mask=mask, **more)
 
     def init(key: jax.Array, batch: Batch) -> Variables:

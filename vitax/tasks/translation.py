@@ -41,8 +41,8 @@ def translation(
             variables,
             source,
             target,
-            source_mask=masking.not_padding(source, pad),
-            target_mask=masking.not_padding(target, pad),
+            source_mask=masking.lengths(source, pad),
+            target_mask=masking.lengths(target, pad),
             **more,
         )
 
@@ -56,10 +56,10 @@ def translation(
         return next_words(logits, words, counted, label_smoothing if train else 0.0)
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
-        mask = masking.not_padding(batch["source"], pad)
+        mask = masking.lengths(batch["source"], pad)
         memory = model.apply(variables, batch["source"], mask, method="encode")
         rows = lambda x: jnp.repeat(x, beam, axis=0)
-        memory, mask = rows(memory), rows(mask)
+        memory, mask = rows(memory), jax.tree.map(rows, mask)
 
         def step(tokens, position, cache):
             logits, updated = model.apply(

@@ -233,14 +233,22 @@ def compile_step(init: Any, step: Any, batch: Any, mesh: Mesh) -> Compiled:
         batch: {name: `jax.ShapeDtypeStruct` with sharding} of the arrays of a batch.
         mesh: mesh to run on.
     """
-
-    def init_from_shapes() -> TrainState:
-        return init({name: jnp.zeros(x.shape, x.dtype) for name, x in batch.items()})
-
+    initial = from_shapes(init, batch)
     with jax.set_mesh(mesh):
-        state = abstract(jax.eval_shape(init_from_shapes), mesh)
+        state = abstract(jax.eval_shape(initial), mesh)
         shardings = jax.tree.map(lambda x: x.sharding, state)
         # Always under jit: fused and unfused arithmetic differ in the last bit.
-        compiled_init = jax.jit(init_from_shapes, out_shardings=shardings).lower().compile()
-        jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
-        return Compiled(compiled_init, jitted.lower(state, batch).compile(), state)
+        compiled_init = jax.jit(initial, out_shardings=shardings).lower().compile()
+        return Compiled(compiled_init, lower_step(step, state, batch, mesh).compile(), state)
+
+
+def from_shapes(init: Any, batch: Any) -> Callable[[], TrainState]:
+    """The initialisation as a function without arguments; ``init`` uses only the shapes of a batch."""
+    return lambda: init({name: jnp.zeros(x.shape, x.dtype) for name, x in batch.items()})
+
+
+def lower_step(step: Any, state: TrainState, batch: Any, mesh: Mesh) -> Any:
+    """The step, traced for an abstract state and batch on one mesh, and ready to be compiled."""
+    with jax.set_mesh(mesh):
+        shardings = jax.tree.map(lambda x: x.sharding, state)
+        return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)).lower(state, batch)

@@ -1,0 +1,127 @@
+"""Attention that never writes its weights to memory: cuDNN's kernel on GPUs, chunks of queries on any device.
+
+Each form is equal to `vitax.nn.dot_product.dot_product_attention` in value and gradient, up to rounding.
+"""
+
+import os
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax.typing import Dtype
+
+from vitax.masking import Lengths, Mask
+from vitax.mesh import platform
+
+LONG = 1024  # queries from which the weights are computed in chunks
+CHUNK = 256  # queries in a chunk
+LOWEST = -1e4  # bias of a hidden key; cuDNN subtracts two of them, so that it must not be near the largest number
+
+
+def cudnn_fits(shape: tuple[int, ...], dtype: Dtype) -> bool:
+    """Whether cuDNN's kernel can take queries: on a GPU, in 16 bits, more than one query.
+
+    VITAX_ATTENTION=plain in the environment switches the kernel off.
+
+    Args:
+        shape: (..., N, A, E), that of the queries.
+        dtype: their dtype.
+    """
+    if platform() != "gpu" or os.environ.get("VITAX_ATTENTION") == "plain" or dtype not in (jnp.bfloat16, jnp.float16):
+        return False
+    if jax.default_backend() == "gpu":  # otherwise this is a plan for a GPU that is elsewhere
+        capability = float(jax.local_devices()[0].compute_capability)
+        if capability < 8:
+            return False
+    return len(shape) in (4, 5) and shape[-3] > 1 and shape[-1] % 8 == 0 and shape[-1] <= 128
+
+
+def cudnn_attention(
+    q: jax.Array, k: jax.Array, v: jax.Array, *, bias: jax.Array | None, mask: Mask, causal: bool
+) -> jax.Array:
+    """Attention by cuDNN's fused kernel.
+
+    The kernel wants even numbers of tokens where a gradient is computed (with a bias; jax 0.10 asks for it always), so
+    a token is added and hidden. Windows become heads, because a bias may differ between heads, not between windows.
+
+    Args:
+        q: [B, N, A, E] or, in windows, [B, W, N, A, E].
+        k, v: the same with M tokens.
+        bias: broadcastable to [..., A, N, M].
+        mask: see `vitax.nn.dot_product.dot_product_attention`.
+        causal: a query sees the keys up to its own place.
+
+    Returns:
+        [B, N, A, E] or [B, W, N, A, E], in the dtype of v.
+    """
+    if q.ndim == 5:
+        return _windows(q, k, v, bias, mask, causal)
+    n, m, count = q.shape[1], k.shape[1], len(q)
+    q, k, v = (_even(x, 1) for x in (q, k, v))
+    options: dict = dict(is_causal=causal, implementation="cudnn")
+    if isinstance(mask, Lengths) or (mask is None and bias is None and (n % 2 or m % 2)):
+        # A text without a token, which fills up a batch, sees its first place: the kernel must see something.
+        keys = jnp.full(count, m) if mask is None else jnp.maximum(mask.tokens, 1)
+        options["key_value_seq_lengths"] = keys.astype(jnp.int32)
+        options["query_seq_lengths"] = jnp.full(count, n, jnp.int32)
+        mask = None
+    if bias is not None or mask is not None:
+        both = _joined(bias, mask, n, m, q.dtype)
+        pad = [(0, 0)] * (both.ndim - 2)
+        both = jnp.pad(both, (*pad, (0, 0), (0, m % 2)), constant_values=LOWEST)
+        options["bias"] = jnp.pad(both, (*pad, (0, n % 2), (0, 0)))
+    return jax.nn.dot_product_attention(q, k, v, **options)[:, :n]
+
+
+def _windows(q, k, v, bias, mask, causal) -> jax.Array:
+    """Attention in windows: [B, W, N, A, E], with the windows as further heads."""
+    b, w, n, a, e = q.shape
+    heads = lambda x: x.transpose(0, 2, 1, 3, 4).reshape(b, x.shape[2], w * a, e)
+    if bias is not None or mask is not None:
+        both = _joined(bias, mask, n, k.shape[2], q.dtype)  # [1, 1 or W, 1 or A, N, M]
+        both = jnp.broadcast_to(both, (len(both), w, a, *both.shape[-2:]))
+        bias, mask = both.reshape(len(both), w * a, *both.shape[-2:]), None
+    out = cudnn_attention(heads(q), heads(k), heads(v), bias=bias, mask=mask, causal=causal)
+    return out.reshape(b, n, w, a, e).transpose(0, 2, 1, 3, 4)
+
+
+def _joined(bias: jax.Array | None, mask: jax.Array | None, n: int, m: int, dtype) -> jax.Array:
+    """Bias and mask as one bias [..., N, M]."""
+    whole = jnp.zeros((), dtype) if bias is None else bias.astype(dtype)
+    if mask is not None:
+        whole = jnp.where(mask, whole, jnp.asarray(LOWEST, dtype))
+    return jnp.broadcast_to(whole, (*whole.shape[:-2], n, m))
+
+
+def _even(x: jax.Array, axis: int) -> jax.Array:
+    return jnp.pad(x, [(0, x.shape[axis] % 2 if i == axis else 0) for i in range(x.ndim)])
+
+
+def in_chunks(
+    attend: Callable[..., jax.Array], q: jax.Array, bias: jax.Array | None, mask: jax.Array | None
+) -> jax.Array:
+    """Attention in chunks of queries, whose weights are computed again in the backward pass: memory linear in N.
+
+    Args:
+        attend: function of a chunk of queries [..., C, A, E], its bias and its mask to its output [..., C, A, E].
+        q: [..., N, A, E] queries.
+        bias, mask: broadcastable to [..., A, N, M].
+    """
+    n = q.shape[-3]
+    count = -(-n // CHUNK)
+    cut = lambda x, axis: _cut(x, axis, n, count)
+    chunks = (cut(q, q.ndim - 3), *(None if x is None else cut(x, x.ndim - 2) for x in (bias, mask)))
+    # Only parts with an axis of queries are cut; the others are the same for all chunks.
+    out = jax.lax.map(
+        jax.checkpoint(lambda i: attend(*(x(i) if callable(x) else x for x in chunks))), jnp.arange(count)
+    )
+    out = jnp.moveaxis(out, 0, -4)  # [..., count, C, A, E]
+    return out.reshape(*q.shape[:-3], count * CHUNK, *out.shape[-2:])[..., :n, :, :]
+
+
+def _cut(x: jax.Array, axis: int, n: int, count: int):
+    """The function from the number of a chunk to its part of x; x itself if it is the same for all queries."""
+    if x.shape[axis] != n:
+        return x
+    x = jnp.pad(x, [(0, count * CHUNK - n if i == axis else 0) for i in range(x.ndim)])
+    return lambda i: jax.lax.dynamic_slice_in_dim(x, i * CHUNK, CHUNK, axis)
