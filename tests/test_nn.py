@@ -199,22 +199,32 @@ def test_what_is_handed_to_the_fused_kernel_is_the_same_attention(monkeypatch, r
     assert calls
 
 
-@pytest.mark.parametrize("shifted", [False, True])
+@pytest.mark.parametrize("kind", ["bias", "mask", "both", "nothing"])
 @pytest.mark.parametrize("n", [4, 9])
-def test_windows_become_heads_of_the_fused_kernel(monkeypatch, rng, n, shifted):
-    plain = jax.nn.dot_product_attention
-    monkeypatch.setattr(jax.nn, "dot_product_attention", lambda *a, implementation, **o: plain(*a, **o))
-    arrays = attention_inputs(rng, (2, 3, n, 2, 8))
-    bias = jnp.asarray(rng.normal(size=(1, 1, 2, n, n)), jnp.float32)
-    mask = (rng.random((1, 3, 1, n, n)) < 0.7) | np.eye(n, dtype=bool)
-    options = {"mask": mask if shifted else None, "causal": False}
-    expected = lambda *arrays, **options: dot_product.dot_product_attention(*arrays, **options)[0]
+def test_windows_become_heads_of_the_fused_kernel(monkeypatch, rng, key, n, kind):
+    plain, shapes = jax.nn.dot_product_attention, []
 
-    def both(function):
-        total = lambda bias, *arrays: jnp.sin(3 * function(*arrays, bias=bias, **options)).sum()
-        return function(*arrays, bias=bias, **options), jax.grad(total, (0, 1, 2, 3))(bias, *arrays)
+    def without_cudnn(q, k, v, implementation, **options):
+        shapes.append(q.shape)
+        return plain(q, k, v, **options)
 
-    chex.assert_trees_all_close(both(fused.cudnn_attention), both(expected), atol=2e-5)
+    layer = attention.SelfAttention(2, dtype=jnp.bfloat16)
+    x = jnp.asarray(rng.normal(size=(2, 3, n, 16)), jnp.bfloat16)
+    bias = jnp.asarray(rng.normal(size=(1, 1, 2, n, n)), jnp.float32) if kind in ("bias", "both") else None
+    mask = (rng.random((1, 3, 1, n, n)) < 0.7) | np.eye(n, dtype=bool) if kind in ("mask", "both") else None
+    variables = layer.init(key, x)
+
+    def both():
+        loss = lambda v, x, bias: jnp.sin(layer.apply(v, x, bias=bias, mask=mask).astype(jnp.float32)).sum()
+        arguments = (0, 1, 2) if bias is not None else (0, 1)
+        return layer.apply(variables, x, bias=bias, mask=mask), jax.grad(loss, arguments)(variables, x, bias)
+
+    expected = both()
+    monkeypatch.setattr(jax.nn, "dot_product_attention", without_cudnn)
+    monkeypatch.setattr(fused, "platform", lambda: "gpu")
+    low, wide = (jax.tree.map(jnp.float32, values) for values in (both(), expected))
+    assert shapes[0] == (2, n + n % 2, 3 * 2, 8)
+    chex.assert_trees_all_close(low, wide, rtol=0.1, atol=0.15)
 
 
 @pytest.mark.parametrize("kind", MASKS)

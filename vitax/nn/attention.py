@@ -11,7 +11,7 @@ from vitax.masking import Lengths, Mask
 from vitax.mesh import constrain_batch
 from vitax.nn.dense import Dense, Projections
 from vitax.nn.dot_product import Softmax, attention_output, dot_product_attention
-from vitax.nn.fused import cudnn_fits
+from vitax.nn.fused import bias_of_windows, cudnn_attention, cudnn_fits, with_hidden_token
 
 
 def stacked(init: nn.initializers.Initializer, copies: int) -> nn.initializers.Initializer:
@@ -58,8 +58,18 @@ class _Attention(nn.Module):
     def is_fused(self, x: jax.Array, softmax: Softmax | None, train: bool) -> bool:
         """Whether cuDNN's kernel computes the attention of queries from x [..., N, D]: nobody asks for the weights."""
         wanted = softmax is not None or (train and self.dropout) or self.is_mutable_collection("intermediates")
-        shape = (*x.shape[:-1], self.num_heads, x.shape[-1] // self.num_heads)
+        shape = (len(x), x.shape[-2], self.num_heads, x.shape[-1] // self.num_heads)
         return not wanted and cudnn_fits(shape, self.dtype)
+
+    def output(self, out: jax.Array) -> jax.Array:
+        """Maps the outputs of all heads, joined, [..., N, D] to [..., N, D]."""
+        return Dense(
+            self.out_width or out.shape[-1],
+            use_bias=self.out_bias,
+            dtype=self.dtype,
+            kernel_init=nn.initializers.xavier_uniform(),
+            name="out",
+        )(out)
 
     def attend(
         self,
@@ -82,14 +92,7 @@ class _Attention(nn.Module):
         else:
             out, weights = dot_product_attention(q, k, v, softmax=softmax, **options)
             self.sow("intermediates", "weights", weights)
-        out = constrain_batch(out).reshape(*q.shape[:-2], -1)
-        return Dense(
-            self.out_width or out.shape[-1],
-            use_bias=self.out_bias,
-            dtype=self.dtype,
-            kernel_init=nn.initializers.xavier_uniform(),
-            name="out",
-        )(out)
+        return self.output(constrain_batch(out).reshape(*q.shape[:-2], -1))
 
 
 class SelfAttention(_Attention):
@@ -133,11 +136,13 @@ class SelfAttention(_Attention):
                 tokens before it, whose keys and values are in the collection "cache".
             cache_length: number of positions in the cache.
         """
-        length = x.shape[-2]
-        if length % 2 and self.is_fused(x, softmax, train) and bias is None and not isinstance(mask, jax.Array):
-            # The kernel wants an even number of tokens: a hidden one is added here, where it costs nothing.
+        length, fused = x.shape[-2], self.is_fused(x, softmax, train)
+        if length % 2 and fused:
+            # The kernel wants an even number of tokens: a hidden one is added here, where it costs least.
             x = jnp.pad(x, [(0, int(axis == x.ndim - 2)) for axis in range(x.ndim)])
-            mask = Lengths(jnp.full(len(x), length)) if mask is None else mask
+            bias, mask = with_hidden_token(bias, mask, length, len(x))
+        if fused and x.ndim == 4 and self.qk_norm is None:
+            return self.in_windows(x, bias, mask)[..., :length, :]
         q, k, v = self.project(x, "qkv")
         if self.qk_norm is not None:
             q, k = self.qk_norm(name="q_norm")(q), self.qk_norm(name="k_norm")(k)
@@ -154,6 +159,16 @@ class SelfAttention(_Attention):
             v = past_v.value = jax.lax.dynamic_update_slice(past_v.value, v, (0, position, 0, 0))
             mask, causal = (jnp.arange(k.shape[1]) <= position)[None, None, None], False
         return self.attend(q, k, v, bias, mask, causal, softmax, train)[..., :length, :]
+
+    def in_windows(self, x: jax.Array, bias: jax.Array | None, mask: Mask) -> jax.Array:
+        """Attention in windows [B, W, N, D] by the fused kernel, for which windows are further heads."""
+        b, w, n, d = x.shape
+        # With the windows next to the heads, no part has to be moved for the kernel.
+        q, k, v = (part.reshape(b, n, -1, part.shape[-1]) for part in self.project(x.swapaxes(1, 2), "qkv"))
+        if bias is not None or (mask is not None and not isinstance(mask, Lengths)):
+            bias, mask = bias_of_windows(bias, mask, w, self.num_heads, n, q.dtype), None
+        out = constrain_batch(cudnn_attention(q, k, v, bias=bias, mask=mask, causal=False))
+        return self.output(out.reshape(b, n, w, d)).swapaxes(1, 2)
 
 
 class CrossAttention(_Attention):

@@ -24,7 +24,7 @@ def cudnn_fits(shape: tuple[int, ...], dtype: Dtype) -> bool:
     VITAX_ATTENTION=plain in the environment switches the kernel off.
 
     Args:
-        shape: (..., N, A, E), that of the queries.
+        shape: (B, N, A, E), that of the queries.
         dtype: their dtype.
     """
     if platform() != "gpu" or os.environ.get("VITAX_ATTENTION") == "plain" or dtype not in (jnp.bfloat16, jnp.float16):
@@ -33,7 +33,7 @@ def cudnn_fits(shape: tuple[int, ...], dtype: Dtype) -> bool:
         capability = float(jax.local_devices()[0].compute_capability)
         if capability < 8:
             return False
-    return len(shape) in (4, 5) and shape[-3] > 1 and shape[-1] % 8 == 0 and shape[-1] <= 128
+    return len(shape) == 4 and shape[-3] > 1 and shape[-1] % 8 == 0 and shape[-1] <= 128
 
 
 def cudnn_attention(
@@ -42,20 +42,18 @@ def cudnn_attention(
     """Attention by cuDNN's fused kernel.
 
     The kernel wants even numbers of tokens where a gradient is computed (with a bias; jax 0.10 asks for it always), so
-    a token is added and hidden. Windows become heads, because a bias may differ between heads, not between windows.
+    a token is added and hidden.
 
     Args:
-        q: [B, N, A, E] or, in windows, [B, W, N, A, E].
-        k, v: the same with M tokens.
-        bias: broadcastable to [..., A, N, M].
+        q: [B, N, A, E].
+        k, v: [B, M, A, E].
+        bias: broadcastable to [B, A, N, M].
         mask: see `vitax.nn.dot_product.dot_product_attention`.
         causal: a query sees the keys up to its own place.
 
     Returns:
-        [B, N, A, E] or [B, W, N, A, E], in the dtype of v.
+        [B, N, A, E] in the dtype of v.
     """
-    if q.ndim == 5:
-        return _windows(q, k, v, bias, mask, causal)
     n, m, count = q.shape[1], k.shape[1], len(q)
     q, k, v = (_even(x, 1) for x in (q, k, v))
     options: dict = dict(is_causal=causal, implementation="cudnn")
@@ -65,24 +63,26 @@ def cudnn_attention(
         options["key_value_seq_lengths"] = keys.astype(jnp.int32)
         options["query_seq_lengths"] = jnp.full(count, n, jnp.int32)
         mask = None
+    assert not isinstance(mask, Lengths)
     if bias is not None or mask is not None:
-        both = _joined(bias, mask, n, m, q.dtype)
-        pad = [(0, 0)] * (both.ndim - 2)
-        both = jnp.pad(both, (*pad, (0, 0), (0, m % 2)), constant_values=LOWEST)
-        options["bias"] = jnp.pad(both, (*pad, (0, n % 2), (0, 0)))
+        options["bias"] = _padded(_joined(bias, mask, n, m, q.dtype), n % 2, m % 2, LOWEST)
     return jax.nn.dot_product_attention(q, k, v, **options)[:, :n]
 
 
-def _windows(q, k, v, bias, mask, causal) -> jax.Array:
-    """Attention in windows: [B, W, N, A, E], with the windows as further heads."""
-    b, w, n, a, e = q.shape
-    heads = lambda x: x.transpose(0, 2, 1, 3, 4).reshape(b, x.shape[2], w * a, e)
-    if bias is not None or mask is not None:
-        both = _joined(bias, mask, n, k.shape[2], q.dtype)  # [1, 1 or W, 1 or A, N, M]
-        both = jnp.broadcast_to(both, (len(both), w, a, *both.shape[-2:]))
-        bias, mask = both.reshape(len(both), w * a, *both.shape[-2:]), None
-    out = cudnn_attention(heads(q), heads(k), heads(v), bias=bias, mask=mask, causal=causal)
-    return out.reshape(b, n, w, a, e).transpose(0, 2, 1, 3, 4)
+def bias_of_windows(
+    bias: jax.Array | None, mask: Mask, windows: int, heads: int, tokens: int, dtype: Dtype
+) -> jax.Array:
+    """Bias [1, W A, N, N] for windows that have become heads: the bias may differ between heads, not between windows.
+
+    Args:
+        bias, mask: of tokens in windows, broadcastable to [1, W, A, N, N].
+        windows, heads, tokens: W, A and N.
+        dtype: dtype of the queries.
+    """
+    assert not isinstance(mask, Lengths)
+    both = _joined(bias, mask, tokens, tokens, dtype)
+    both = jnp.broadcast_to(both, (1, windows, heads, tokens, tokens))
+    return both.reshape(1, windows * heads, tokens, tokens)
 
 
 def _joined(bias: jax.Array | None, mask: jax.Array | None, n: int, m: int, dtype) -> jax.Array:
@@ -91,6 +91,29 @@ def _joined(bias: jax.Array | None, mask: jax.Array | None, n: int, m: int, dtyp
     if mask is not None:
         whole = jnp.where(mask, whole, jnp.asarray(LOWEST, dtype))
     return jnp.broadcast_to(whole, (*whole.shape[:-2], n, m))
+
+
+def _padded(x: jax.Array, queries: int, keys: int, hidden: float | bool) -> jax.Array:
+    """A bias or mask with further queries, whose outputs are dropped, and further keys, which are hidden."""
+    pad = [(0, 0)] * (x.ndim - 2)
+    x = jnp.pad(x, (*pad, (0, 0), (0, keys)), constant_values=hidden)
+    return jnp.pad(x, (*pad, (0, queries), (0, 0)))
+
+
+def with_hidden_token(bias: jax.Array | None, mask: Mask, length: int, batch: int) -> tuple[jax.Array | None, Mask]:
+    """Bias and mask of self-attention for one more token, which no other one sees.
+
+    Args:
+        bias, mask: those of ``length`` tokens, see `vitax.nn.dot_product.dot_product_attention`.
+        batch: number of examples.
+    """
+    if bias is not None:
+        bias = _padded(bias, int(bias.shape[-2] > 1), 1, LOWEST)
+    if mask is None and bias is None:
+        mask = Lengths(jnp.full(batch, length))
+    elif mask is not None and not isinstance(mask, Lengths):
+        mask = _padded(jnp.asarray(mask), int(mask.shape[-2] > 1), 1, False)
+    return bias, mask
 
 
 def _even(x: jax.Array, axis: int) -> jax.Array:
