@@ -22,12 +22,12 @@ SHALLOW = {
     "bert_base": (128, {"depth": 2}, 24.0),
     "clip_vit_b32": (512, {"image_depth": 2, "text_depth": 2}, 11.0),
     "mixer_b16": (256, {"depth": 2}, 10.0),
-    "swin_t": (256, {"depths": (2, 2, 2, 2)}, 31.0),
-    "nat_t": (256, {"depths": (1, 1, 2, 1)}, 26.0),
+    "swin_t": (256, {"depths": (2, 2, 2, 2)}, 27.0),
+    "nat_t": (256, {"depths": (1, 1, 2, 1)}, 14.0),
     "fnet_base": (128, {"depth": 2}, 21.0),
     "lm_small": (32, {"depth": 2}, 40.0),
 }
-FUSED = ("vit_b16", "mae_b16_pretrain", "bert_base", "clip_vit_b32", "swin_t", "lm_small")
+FUSED = ("vit_b16", "mae_b16_pretrain", "bert_base", "clip_vit_b32", "swin_t", "nat_t", "lm_small")
 GATHERED = 20e6  # bytes; positions and the like, but no activation
 
 

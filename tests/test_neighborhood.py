@@ -95,3 +95,29 @@ def test_maps_that_are_too_small_are_refused_or_padded(key):
         neighborhood_attention(x, x, x, kernel=3, dilation=2)
     model = NAT(num_classes=2, width=8, depths=(1,), num_heads=(2,), kernel=7)
     assert jax.eval_shape(lambda: model.init_with_output(key, jnp.zeros((1, 12, 16, 3)))[0]).shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "dilation"), [((9, 7), 3, 1), ((10, 13), 5, 1), ((7, 7), 7, 1), ((9, 8), 3, 2)]
+)
+def test_tiles_become_heads_of_the_fused_kernel(monkeypatch, rng, size, kernel, dilation):
+    """The same attention in value and gradient; here the kernel is JAX's plain form of it."""
+    plain, calls = jax.nn.dot_product_attention, []
+
+    def without_cudnn(q, k, v, implementation, **options):
+        calls.append(q.shape)
+        return plain(q, k, v, **options)
+
+    q, k, v = (jnp.asarray(rng.normal(size=(2, *size, 2, 8)), jnp.float32) for _ in range(3))
+    table = jnp.asarray(rng.normal(size=(2, 2 * kernel - 1, 2 * kernel - 1)), jnp.float32)
+
+    def both():
+        attend = lambda *arrays: neighborhood_attention(*arrays, kernel=kernel, dilation=dilation)
+        loss = lambda *arrays: jnp.sin(attend(*arrays)).sum()
+        return attend(q, k, v, table), jax.grad(loss, (0, 1, 2, 3))(q, k, v, table)
+
+    expected = both()
+    monkeypatch.setattr(jax.nn, "dot_product_attention", without_cudnn)
+    monkeypatch.setattr("vitax.nn.neighborhood.cudnn_fits", lambda *_: True)
+    chex.assert_trees_all_close(both(), expected, atol=3e-5)
+    assert calls

@@ -16,7 +16,7 @@ from flax.typing import Dtype
 from vitax.mesh import constrain_batch
 from vitax.nn.attention import stacked
 from vitax.nn.blocks import MLP, DropPath, LayerNorm, drop_path_rates
-from vitax.nn.dense import Dense
+from vitax.nn.dense import Dense, Projections
 from vitax.nn.neighborhood import neighborhood_attention
 
 _SMALL: dict[str, Any] = dict(width=96, depths=(3, 4, 18, 5), num_heads=(3, 6, 12, 24), mlp_ratio=2.0)
@@ -76,12 +76,11 @@ class NeighborhoodAttention(nn.Module):
         below, right = max(0, min_side - height), max(0, min_side - width)
         x = jnp.pad(x, ((0, 0), (0, below), (0, right), (0, 0)))
         xavier = nn.initializers.xavier_uniform()
-        qkv = Dense(3 * d, use_bias=self.qkv_bias, dtype=self.dtype, kernel_init=stacked(xavier, 3), name="qkv")(x)
-        qkv = qkv.reshape(*x.shape[:3], 3, self.num_heads, d // self.num_heads)
+        parts = Projections(3, d, self.qkv_bias, stacked(xavier, 3), self.dtype, name="qkv")(x)
         side = 2 * self.kernel - 1
         shape = (self.num_heads, side, side)
         table = self.param("relative_bias", nn.initializers.truncated_normal(0.02), shape)
-        q, k, v = jnp.moveaxis(qkv, 3, 0)
+        q, k, v = (part.reshape(*x.shape[:3], self.num_heads, d // self.num_heads) for part in parts)
         out = neighborhood_attention(q, k, v, table, kernel=self.kernel, dilation=self.dilation)
         out = out[:, :height, :width].reshape(-1, height, width, d)
         return Dense(d, dtype=self.dtype, kernel_init=xavier, name="out")(constrain_batch(out))

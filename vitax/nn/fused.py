@@ -65,7 +65,7 @@ def cudnn_attention(
         mask = None
     assert not isinstance(mask, Lengths)
     if bias is not None or mask is not None:
-        options["bias"] = _padded(_joined(bias, mask, n, m, q.dtype), n % 2, m % 2, LOWEST)
+        options["bias"] = _padded(joined(bias, mask, n, m, q.dtype), n % 2, m % 2, LOWEST)
     return jax.nn.dot_product_attention(q, k, v, **options)[:, :n]
 
 
@@ -80,12 +80,12 @@ def bias_of_windows(
         dtype: dtype of the queries.
     """
     assert not isinstance(mask, Lengths)
-    both = _joined(bias, mask, tokens, tokens, dtype)
+    both = joined(bias, mask, tokens, tokens, dtype)
     both = jnp.broadcast_to(both, (1, windows, heads, tokens, tokens))
     return both.reshape(1, windows * heads, tokens, tokens)
 
 
-def _joined(bias: jax.Array | None, mask: jax.Array | None, n: int, m: int, dtype) -> jax.Array:
+def joined(bias: jax.Array | None, mask: jax.Array | None, n: int, m: int, dtype) -> jax.Array:
     """Bias and mask as one bias [..., N, M]."""
     whole = jnp.zeros((), dtype) if bias is None else bias.astype(dtype)
     if mask is not None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from vitax.mesh import constrain_batch
 from vitax.nn.dot_product import dot_product_attention
+from vitax.nn.fused import cudnn_attention, cudnn_fits, joined
 
 
 def neighborhood(place: np.ndarray, length: np.ndarray | int, kernel: int) -> np.ndarray:
@@ -107,6 +108,8 @@ def neighborhood_attention(
             f"it must be at least {kernel * dilation} a side"
         )
     d, rows, columns = dilation, tiling(height, kernel, dilation), tiling(width, kernel, dilation)
+    if cudnn_fits((b, rows.tile * columns.tile, heads, e), q.dtype):
+        return fused_neighborhood_attention(q, k, v, table, rows, columns, dilation)
     count, tile = (len(rows.starts), len(columns.starts)), (rows.tile, columns.tile)
     tiles, queries, keys = math.prod(count), math.prod(tile), rows.span * columns.span
 
@@ -135,3 +138,49 @@ def neighborhood_attention(
     out = out.reshape(b, d, d, *count, *tile, heads, e).transpose(0, 3, 5, 1, 4, 6, 2, 7, 8)
     out = out.reshape(b, count[0] * tile[0] * d, count[1] * tile[1] * d, heads, e)
     return out[:, :height, :width]
+
+
+def fused_neighborhood_attention(
+    q: jax.Array, k: jax.Array, v: jax.Array, table: jax.Array | None, rows: Tiling, columns: Tiling, dilation: int
+) -> jax.Array:
+    """`neighborhood_attention` by the fused kernel, for which tiles are further heads, each with a bias of its own.
+
+    Args:
+        rows, columns: tilings of the two axes.
+    """
+    b, height, width, heads, e = q.shape
+    d, (m, n) = dilation, (-(-height // dilation), -(-width // dilation))
+    windows, queries, keys = (
+        len(rows.starts) * len(columns.starts) * d * d,
+        rows.tile * columns.tile,
+        rows.span * columns.span,
+    )
+
+    def deal(x):  # [B, H, W, A, E] -> [B, H/d, W/d, d*d, A, E]
+        x = jnp.pad(x, ((0, 0), (0, m * d - height), (0, n * d - width), (0, 0), (0, 0)))
+        x = x.reshape(b, m, d, n, d, heads, e).transpose(0, 1, 3, 2, 4, 5, 6)
+        return x.reshape(b, m, n, d * d, heads, e)
+
+    def blocks(x):  # [B, keys, tiles * d*d * A, E], the columns of tiles first
+        x = deal(x)
+        x = jnp.stack([x[:, s : s + rows.span] for s in rows.starts], 3)
+        x = jnp.stack([x[:, :, s : s + columns.span] for s in columns.starts], 3)
+        return x.reshape(b, keys, windows * heads, e)
+
+    (i, t), (j, s) = (len(rows.starts), rows.tile), (len(columns.starts), columns.tile)
+    x = jnp.pad(deal(q), ((0, 0), (0, i * t - m), (0, j * s - n), (0, 0), (0, 0), (0, 0)))
+    x = x.reshape(b, i, t, j, s, d * d, heads, e).transpose(0, 2, 4, 3, 1, 5, 6, 7)
+    visible = np.einsum("fitp,gjsq->jifgtspq", rows.visible, columns.visible)
+    visible = visible.reshape(1, j * i, d * d, 1, queries, keys)
+    bias = None
+    if table is not None:
+        bias = tile_bias(table, rows, columns).reshape(i, j, heads, queries, keys).swapaxes(0, 1)
+        bias = bias.reshape(1, j * i, 1, heads, queries, keys)
+    both = jnp.broadcast_to(joined(bias, visible, queries, keys, q.dtype), (1, j * i, d * d, heads, queries, keys))
+    both = both.reshape(1, windows * heads, queries, keys)
+    x = x.reshape(b, queries, windows * heads, e)
+    out = cudnn_attention(x, blocks(k), blocks(v), bias=both, mask=None, causal=False)
+
+    out = out.reshape(b, t, s, j, i, d * d, heads, e).transpose(0, 4, 1, 3, 2, 5, 6, 7)
+    out = out.reshape(b, i * t, j * s, d, d, heads, e).transpose(0, 1, 3, 2, 4, 5, 6)
+    return constrain_batch(out.reshape(b, i * t * d, j * s * d, heads, e)[:, :height, :width])
