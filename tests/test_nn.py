@@ -175,8 +175,8 @@ def value_and_gradients(function, arrays, options):
 
 
 @pytest.mark.parametrize("kind", MASKS)
-@pytest.mark.parametrize(("n", "m"), [(6, 6), (7, 7), (5, 8)])
-def test_what_is_handed_to_the_fused_kernel_is_the_same_attention(monkeypatch, rng, kind, n, m):
+@pytest.mark.parametrize(("n", "m", "e"), [(6, 6, 8), (7, 7, 10), (5, 8, 8)])
+def test_what_is_handed_to_the_fused_kernel_is_the_same_attention(monkeypatch, rng, kind, n, m, e):
     """Padded to even, with lengths, causal, or a bias; here the kernel is JAX's plain form of it."""
     if "causal" in kind and n != m:
         return
@@ -185,12 +185,12 @@ def test_what_is_handed_to_the_fused_kernel_is_the_same_attention(monkeypatch, r
 
     def without_cudnn(q, k, v, **options):
         assert options.pop("implementation") == "cudnn"
-        assert q.shape[1] % 2 == k.shape[1] % 2 == 0
+        assert q.shape[1] % 2 == k.shape[1] % 2 == q.shape[3] % 8 == 0
         calls.append(options)
         return plain(q, k, v, **options)
 
     monkeypatch.setattr(jax.nn, "dot_product_attention", without_cudnn)
-    arrays = attention_inputs(rng, (3, n, 2, 8), m)
+    arrays = attention_inputs(rng, (3, n, 2, e), m)
     options = MASKS[kind](rng, 3, n, m)
     whole = {"bias": None, "mask": None, "causal": False} | options
     fused_form = value_and_gradients(fused.cudnn_attention, arrays, whole)

@@ -35,8 +35,8 @@ class Row(NamedTuple):
         name: name of the model.
         config: name of a config file.
         batch: examples in a batch.
-        before: estimated milliseconds of the step before fused attention and the changes that came with it.
-        goal: milliseconds that the step should take.
+        before: estimated milliseconds of the step before fused attention and the changes that came with it; 0 = unknown.
+        goal: milliseconds that the step should take; 0 = none.
         changes: changes of the config.
     """
 
@@ -65,6 +65,16 @@ ROWS = {
         6.6,
         {"model.depths": (2, 2), "model.num_heads": (6, 6)},
     ),
+    "swinir16": Row(
+        "... in bfloat16",
+        "swinir_light_x2",
+        32,
+        0.0,
+        6.6,
+        {"model.depths": (2, 2), "model.num_heads": (6, 6), "model.dtype": "bfloat16"},
+    ),
+    "fnet": Row("FNet-base, 512 tokens", "fnet_base", 128, 0.0, 0.0, {}),
+    "dynamic_vit": Row("DynamicViT-S", "dynamic_vit_s", 256, 0.0, 0.0, {}),
 }
 
 
@@ -108,7 +118,7 @@ def main() -> None:
             "temporaries_gb": found.temporaries / 1e9,
         }
         numbers = " | ".join(f"{value:.1f}" for value in cells.values())
-        print(f"| {row.name} ({row.batch}) | {row.before} | {numbers} |", flush=True)
+        print(f"| {row.name} ({row.batch}) | {row.before or ''} | {numbers} |", flush=True)
         with open(arguments.json, "a", encoding="utf-8") as file:
             line = {"row": key, "topology": arguments.topology, "jax": jax.__version__, **cells}
             file.write(json.dumps({k: round(v, 2) if isinstance(v, float) else v for k, v in line.items()}) + "\n")

@@ -33,7 +33,7 @@ def cudnn_fits(shape: tuple[int, ...], dtype: Dtype) -> bool:
         capability = float(jax.local_devices()[0].compute_capability)
         if capability < 8:
             return False
-    return len(shape) == 4 and shape[-3] > 1 and shape[-1] % 8 == 0 and shape[-1] <= 128
+    return len(shape) == 4 and shape[-3] > 1 and shape[-1] <= 128
 
 
 def cudnn_attention(
@@ -42,7 +42,7 @@ def cudnn_attention(
     """Attention by cuDNN's fused kernel.
 
     The kernel wants even numbers of tokens where a gradient is computed (with a bias; jax 0.10 asks for it always), so
-    a token is added and hidden.
+    a token is added and hidden; and widths of heads that are multiples of 8, so zeros are added, which change no score.
 
     Args:
         q: [B, N, A, E].
@@ -54,9 +54,9 @@ def cudnn_attention(
     Returns:
         [B, N, A, E] in the dtype of v.
     """
-    n, m, count = q.shape[1], k.shape[1], len(q)
-    q, k, v = (_even(x, 1) for x in (q, k, v))
-    options: dict = dict(is_causal=causal, implementation="cudnn")
+    n, m, e, count = q.shape[1], k.shape[1], q.shape[3], len(q)
+    q, k, v = map(_fitting, (q, k, v))
+    options: dict = dict(scale=e**-0.5, is_causal=causal, implementation="cudnn")
     if isinstance(mask, Lengths) or (mask is None and bias is None and (n % 2 or m % 2)):
         # A text without a token, which fills up a batch, sees its first place: the kernel must see something.
         keys = jnp.full(count, m) if mask is None else jnp.maximum(mask.tokens, 1)
@@ -66,7 +66,7 @@ def cudnn_attention(
     assert not isinstance(mask, Lengths)
     if bias is not None or mask is not None:
         options["bias"] = _padded(joined(bias, mask, n, m, q.dtype), n % 2, m % 2, LOWEST)
-    return jax.nn.dot_product_attention(q, k, v, **options)[:, :n]
+    return jax.nn.dot_product_attention(q, k, v, **options)[:, :n, :, :e]
 
 
 def bias_of_windows(
@@ -116,8 +116,9 @@ def with_hidden_token(bias: jax.Array | None, mask: Mask, length: int, batch: in
     return bias, mask
 
 
-def _even(x: jax.Array, axis: int) -> jax.Array:
-    return jnp.pad(x, [(0, x.shape[axis] % 2 if i == axis else 0) for i in range(x.ndim)])
+def _fitting(x: jax.Array) -> jax.Array:
+    """[B, N, A, E] with N filled up to an even number and E to a multiple of 8."""
+    return jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, -x.shape[3] % 8)))
 
 
 def in_chunks(
