@@ -78,7 +78,7 @@ def pytest_collection_modifyitems(items):
         for definitions in item._fixtureinfo.name2fixturedefs.values():
             if definitions[-1].func.__module__ == item.module.__name__:
                 names |= used_by(definitions[-1].func, item.module)
-        if names & REST.keys():
+        if names & REST.keys() or item.get_closest_marker("aot"):
             item.add_marker(pytest.mark.rest)
         elif not names & COSTLY.keys():
             item.add_marker(pytest.mark.quick)
