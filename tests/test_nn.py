@@ -318,18 +318,20 @@ def test_the_order_for_gpus_changes_no_value_and_gathers_nothing(monkeypatch, rn
     devices = math.prod(axes.values())
     grid = mesh.make_mesh(jax.devices()[:devices], **axes)
     monkeypatch.setattr(mesh, "platform", lambda: "gpu")
-    x = jnp.asarray(rng.normal(size=(8, 3, 4)), jnp.float32)
+    x = jnp.asarray(rng.normal(size=(8, 3, 4)), jnp.bfloat16)
 
     def loss(x):
-        return jnp.sin(mesh.constrain_batch(jnp.cos(x))).sum()
+        return jnp.sin(mesh.constrain_batch(jnp.cos(x))).astype(jnp.float32).sum()
 
     with jax.set_mesh(grid):
         x = jax.device_put(x, mesh.batch_sharding(grid))
         compiled = jax.jit(jax.value_and_grad(loss)).lower(x).compile()
         value, gradient = compiled(x)
     assert "all-gather" not in compiled.as_text()
-    expected = jax.value_and_grad(lambda x: jnp.sin(jnp.cos(x)).sum())(np.asarray(x))
-    chex.assert_trees_all_close((value, gradient), expected, atol=1e-5)
+    expected = jax.value_and_grad(lambda x: jnp.sin(jnp.cos(x)).astype(jnp.float32).sum())(x)
+    chex.assert_trees_all_close(
+        jax.tree.map(jnp.float32, (value, gradient)), jax.tree.map(jnp.float32, expected), atol=0.02
+    )
 
 
 def test_each_device_transforms_its_own_rows(rng):

@@ -4,6 +4,7 @@ Each form is equal to `vitax.nn.dot_product.dot_product_attention` in value and 
 """
 
 import os
+import re
 from collections.abc import Callable
 
 import jax
@@ -30,8 +31,8 @@ def cudnn_fits(shape: tuple[int, ...], dtype: Dtype) -> bool:
     if platform() != "gpu" or os.environ.get("VITAX_ATTENTION") == "plain" or dtype not in (jnp.bfloat16, jnp.float16):
         return False
     if jax.default_backend() == "gpu":  # otherwise this is a plan for a GPU that is elsewhere
-        capability = float(jax.local_devices()[0].compute_capability)
-        if capability < 8:
+        capability = getattr(jax.local_devices()[0], "compute_capability", "")
+        if not re.fullmatch(r"\d+\.\d+", str(capability)) or float(capability) < 8:  # not of NVIDIA, or before Ampere
             return False
     return len(shape) == 4 and shape[-3] > 1 and shape[-1] <= 128
 
