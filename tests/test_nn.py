@@ -352,3 +352,20 @@ def test_word_logits_of_16_bits_have_the_gradients_of_float32(rng):
     low = jax.value_and_grad(loss, (0, 1))(x, table)
     wide = jax.value_and_grad(loss, (0, 1))(x.astype(jnp.float32), table.astype(jnp.float32))
     chex.assert_trees_all_close(jax.tree.map(jnp.float32, low), wide, rtol=0.05, atol=0.1)
+
+
+def test_a_mask_of_each_example_is_left_to_the_plain_form(monkeypatch, rng, key):
+    """The kernel takes a mask as a bias, and computes the gradient of a bias for one example only."""
+    monkeypatch.setattr(fused, "platform", lambda: "gpu")
+    layer = attention.SelfAttention(2, dtype=jnp.bfloat16)
+    x = jnp.asarray(rng.normal(size=(3, 6, 16)), jnp.bfloat16)
+    own = jnp.asarray(rng.random((3, 1, 1, 6)) < 0.7).at[..., 0].set(True)
+    variables = layer.init(key, x, mask=own)  # would fail, because there is no cuDNN here
+    layer.apply(variables, x, mask=own)
+    assert fused.cudnn_fits((3, 6, 2, 8), jnp.bfloat16, own[:1])
+    assert fused.cudnn_fits((3, 6, 2, 8), jnp.bfloat16, masking.Lengths(jnp.ones(3)))
+    assert not fused.cudnn_fits((3, 6, 2, 8), jnp.bfloat16, own)
+    assert not fused.cudnn_fits((3, 6, 2, 8), jnp.float32)
+    assert not fused.cudnn_fits((3, 1, 2, 8), jnp.bfloat16)
+    monkeypatch.setenv("VITAX_ATTENTION", "plain")
+    assert not fused.cudnn_fits((3, 6, 2, 8), jnp.bfloat16)

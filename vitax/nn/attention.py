@@ -55,11 +55,11 @@ class _Attention(nn.Module):
         # The batch stays split inside the block too; otherwise split parameters would split heads and gather the batch.
         return tuple(constrain_batch(part.reshape(shape)) for part in parts)
 
-    def is_fused(self, x: jax.Array, softmax: Softmax | None, train: bool) -> bool:
+    def is_fused(self, x: jax.Array, mask: Mask, softmax: Softmax | None, train: bool) -> bool:
         """Whether cuDNN's kernel computes the attention of queries from x [..., N, D]: nobody asks for the weights."""
         wanted = softmax is not None or (train and self.dropout) or self.is_mutable_collection("intermediates")
         shape = (len(x), x.shape[-2], self.num_heads, x.shape[-1] // self.num_heads)
-        return not wanted and cudnn_fits(shape, self.dtype)
+        return not wanted and cudnn_fits(shape, self.dtype, mask)
 
     def output(self, out: jax.Array) -> jax.Array:
         """Maps the outputs of all heads, joined, [..., N, D] to [..., N, D]."""
@@ -136,7 +136,7 @@ class SelfAttention(_Attention):
                 tokens before it, whose keys and values are in the collection "cache".
             cache_length: number of positions in the cache.
         """
-        length, fused = x.shape[-2], self.is_fused(x, softmax, train)
+        length, fused = x.shape[-2], self.is_fused(x, mask, softmax, train)
         if length % 2 and fused:
             # The kernel wants an even number of tokens: a hidden one is added here, where it costs least.
             x = jnp.pad(x, [(0, int(axis == x.ndim - 2)) for axis in range(x.ndim)])

@@ -19,7 +19,7 @@ CHUNK = 256  # queries in a chunk
 LOWEST = -1e4  # bias of a hidden key; cuDNN subtracts two of them, so that it must not be near the largest number
 
 
-def cudnn_fits(shape: tuple[int, ...], dtype: Dtype) -> bool:
+def cudnn_fits(shape: tuple[int, ...], dtype: Dtype, mask: Mask = None) -> bool:
     """Whether cuDNN's kernel can take queries: on a GPU, in 16 bits, more than one query.
 
     VITAX_ATTENTION=plain in the environment switches the kernel off.
@@ -27,6 +27,8 @@ def cudnn_fits(shape: tuple[int, ...], dtype: Dtype) -> bool:
     Args:
         shape: (B, N, A, E), that of the queries.
         dtype: their dtype.
+        mask: their mask; lengths, or an array that is the same for all examples, because the kernel takes a mask as a
+            bias, and computes the gradient of a bias for one example only.
     """
     if platform() != "gpu" or os.environ.get("VITAX_ATTENTION") == "plain" or dtype not in (jnp.bfloat16, jnp.float16):
         return False
@@ -34,7 +36,8 @@ def cudnn_fits(shape: tuple[int, ...], dtype: Dtype) -> bool:
         capability = getattr(jax.local_devices()[0], "compute_capability", "")
         if not re.fullmatch(r"\d+\.\d+", str(capability)) or float(capability) < 8:  # not of NVIDIA, or before Ampere
             return False
-    return len(shape) == 4 and shape[-3] > 1 and shape[-1] <= 128
+    shared = mask is None or isinstance(mask, Lengths) or mask.ndim < 4 or len(mask) == 1
+    return shared and len(shape) == 4 and shape[-3] > 1 and shape[-1] <= 128
 
 
 def cudnn_attention(
