@@ -1,6 +1,7 @@
 import math
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from vitax import masking, mesh
 from vitax.mesh import platform
 from vitax.models.fnet import fourier
-from vitax.nn import attention, blocks, dense, dot_product, fused, patches, positions
+from vitax.nn import attention, blocks, dense, dot_product, dropout, fused, patches, positions
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -369,3 +370,35 @@ def test_a_mask_of_each_example_is_left_to_the_plain_form(monkeypatch, rng, key)
     assert not fused.cudnn_fits((3, 1, 2, 8), jnp.bfloat16)
     monkeypatch.setenv("VITAX_ATTENTION", "plain")
     assert not fused.cudnn_fits((3, 6, 2, 8), jnp.bfloat16)
+
+
+@pytest.mark.parametrize(("rate", "bits"), [(0.1, 8), (0.2, 8), (0.5, 8), (0.04, 16), (0.001, 16)])
+def test_dropout_of_few_random_bits(monkeypatch, key, rate, bits):
+    """On GPUs: the rate within a fiftieth, the mean kept, the same numbers dropped in the backward pass."""
+    assert dropout.bits_for(rate) == bits
+    x = jnp.ones((64, 33, 129))
+    layer = dropout.Dropout(rate)
+    apply = lambda x, key: layer.apply({}, x, rngs={"dropout": key})
+    on_cpu = apply(x, key)
+    chex.assert_trees_all_close(on_cpu, nn.Dropout(rate, deterministic=False).apply({}, x, rngs={"dropout": key}))
+    monkeypatch.setattr(dropout, "platform", lambda: "gpu")
+    out = apply(x, key)
+    dropped = float((out == 0).mean())
+    spread = 5 * (rate * (1 - rate) / x.size) ** 0.5
+    assert abs(dropped - rate) < rate / 50 + spread
+    assert abs(float(out.mean()) - 1) < 5 * (rate / (1 - rate) / x.size) ** 0.5
+    gradient = jax.grad(lambda x: apply(x, key).sum())(x)
+    chex.assert_trees_all_close(gradient, out)
+    chex.assert_trees_all_equal(apply(x, key), out)
+    assert (apply(x, jax.random.key(9)) != out).any()
+    neighbours = np.asarray(out == 0, np.float64)  # numbers of one word are independent
+    for shift in (1, 2, 3):
+        together = (neighbours[..., shift:] * neighbours[..., :-shift]).mean()
+        assert abs(together - dropped**2) < 5 * dropped / x.size**0.5
+
+
+def test_dropout_without_a_rate_or_training_changes_nothing(key):
+    x = jnp.ones((3, 4))
+    assert dropout.Dropout(0.0).apply({}, x) is x
+    assert dropout.Dropout(0.5, deterministic=True).apply({}, x) is x
+    assert dropout.Dropout(0.5).apply({}, x, deterministic=True) is x

@@ -18,6 +18,7 @@ from vitax.masking import Mask
 from vitax.mesh import constrain_batch, on_each_device
 from vitax.nn.blocks import MLP, Block, LayerNorm
 from vitax.nn.dense import Dense
+from vitax.nn.dropout import Dropout
 from vitax.nn.patches import PatchEmbed
 from vitax.nn.positions import Positions
 from vitax.nn.text import TextEmbed, TextHeads
@@ -84,7 +85,7 @@ class FourierBlock(nn.Module):
         mixed = fourier(x, self.fourier).astype(x.dtype)
         x = constrain_batch(norm(name="norm1")(x + mixed))
         h = MLP(self.mlp_width, self.activation, dtype=self.dtype, name="mlp")(x, train)
-        h = nn.Dropout(self.dropout, deterministic=not train)(h)
+        h = Dropout(self.dropout, deterministic=not train)(h)
         return constrain_batch(norm(name="norm2")(x + h))
 
 

@@ -17,6 +17,7 @@ from vitax.mesh import constrain_batch
 from vitax.nn.attention import stacked
 from vitax.nn.blocks import MLP, DropPath, LayerNorm, drop_path_rates
 from vitax.nn.dense import Dense, Projections
+from vitax.nn.dropout import Dropout
 from vitax.nn.neighborhood import neighborhood_attention
 
 _SMALL: dict[str, Any] = dict(width=96, depths=(3, 4, 18, 5), num_heads=(3, 6, 12, 24), mlp_ratio=2.0)
@@ -124,7 +125,7 @@ class NeighborhoodBlock(nn.Module):
         )
 
         def residual(x, branch, name):
-            branch = nn.Dropout(self.dropout, deterministic=not train)(branch)
+            branch = Dropout(self.dropout, deterministic=not train)(branch)
             if self.layer_scale:
                 factor = nn.initializers.constant(self.layer_scale)
                 factor = self.param(f"{name}_scale", factor, (x.shape[-1],))

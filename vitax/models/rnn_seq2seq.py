@@ -14,6 +14,7 @@ from vitax import masking
 from vitax.masking import Mask
 from vitax.mesh import constrain_batch
 from vitax.nn.dense import Dense, word_logits
+from vitax.nn.dropout import Dropout
 
 CELLS = {"gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell}
 SIZES = {
@@ -110,7 +111,7 @@ class RNNSeq2Seq(nn.Module):
         self.decoder = scanned(self.width, self.depth, self.cell, self.dtype)
         init = nn.initializers.normal(self.width**-0.5)
         self.word_embed = self.param("word_embed", init, (self.vocab_size, self.width))
-        self.drop = nn.Dropout(self.dropout)
+        self.drop = Dropout(self.dropout)
 
     def _words(self, tokens: jax.Array, train: bool) -> jax.Array:
         x = jnp.take(self.word_embed, tokens, axis=0).astype(self.dtype) * self.width**0.5

@@ -14,6 +14,7 @@ from flax.typing import Dtype
 from vitax.masking import Mask
 from vitax.mesh import constrain_batch
 from vitax.nn.dense import word_logits
+from vitax.nn.dropout import Dropout
 from vitax.nn.positions import sincos
 from vitax.nn.stacks import Decoder, Encoder
 
@@ -114,7 +115,7 @@ class Transformer(nn.Module):
         self.encoder = Encoder(depth=self.encoder_depth, **stack)
         heads = self.decoder_heads or self.num_heads
         self.decoder = Decoder(depth=self.decoder_depth, **(stack | {"num_heads": heads}))
-        self.drop = nn.Dropout(self.dropout)
+        self.drop = Dropout(self.dropout)
         init, shape = nn.initializers.normal(self.width**-0.5), (self.vocab_size, self.width)
         if self.tied:
             self.source_embed = self.target_embed = self.output_embed = self.param("word_embed", init, shape)
@@ -245,7 +246,7 @@ class LanguageModel(nn.Module):
         init = nn.initializers.normal(self.width**-0.5)
         table = self.param("word_embed", init, (self.vocab_size, self.width))
         x = _embed(table, tokens, self.positions, position, cache_length, self.dtype)
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = Dropout(self.dropout, deterministic=not train)(x)
         decoder = Decoder(
             depth=self.depth,
             num_heads=self.num_heads,

@@ -24,6 +24,7 @@ from vitax.mesh import constrain_batch
 from vitax.nn.attention import CrossAttention
 from vitax.nn.blocks import MLP, Block, LayerNorm, drop_path_rates
 from vitax.nn.dense import Dense, wide
+from vitax.nn.dropout import Dropout
 from vitax.nn.patches import PatchEmbed
 from vitax.nn.positions import FIXED, LEARNED, PositionScheme, position_scheme
 
@@ -137,7 +138,7 @@ class ViT(nn.Module):
             prefix_index = jnp.broadcast_to(jnp.arange(before), (b, before))
             index = jnp.concatenate([prefix_index, keep + before], axis=1)  # [B, T+n]
             x, positions = jnp.take_along_axis(x, index[:, :, None], axis=1), positions._replace(index=index)
-        x = constrain_batch(nn.Dropout(self.dropout, deterministic=not train)(x))
+        x = constrain_batch(Dropout(self.dropout, deterministic=not train)(x))
         norm = functools.partial(LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
         if self.norm_first_tokens:
             x = norm(name="norm_first")(x)

@@ -11,6 +11,7 @@ from vitax.masking import Lengths, Mask
 from vitax.mesh import constrain_batch
 from vitax.nn.dense import Dense, Projections
 from vitax.nn.dot_product import Softmax, attention_output, dot_product_attention
+from vitax.nn.dropout import Dropout
 from vitax.nn.fused import bias_of_windows, cudnn_attention, cudnn_fits, with_hidden_token
 
 
@@ -84,7 +85,7 @@ class _Attention(nn.Module):
     ) -> jax.Array:
         """Maps queries [..., N, A, E] and keys and values [..., M, A, E] to [..., N, D]."""
         if train and self.dropout:
-            plain, drop = softmax or jax.nn.softmax, nn.Dropout(self.dropout, deterministic=False)
+            plain, drop = softmax or jax.nn.softmax, Dropout(self.dropout, deterministic=False)
             softmax = lambda scores: drop(plain(scores))
         options: dict = dict(bias=bias, mask=mask, causal=causal)
         if softmax is None and not self.is_mutable_collection("intermediates"):

@@ -14,6 +14,7 @@ from vitax.mesh import constrain_batch
 from vitax.nn.attention import SelfAttention
 from vitax.nn.dense import Dense, wide
 from vitax.nn.dot_product import Softmax
+from vitax.nn.dropout import Dropout
 
 
 @jax.jit
@@ -187,7 +188,7 @@ class MLP(nn.Module):
         dense = functools.partial(Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
         h = constrain_batch(dense(self.width, name="dense1")(x))  # [..., N, F]
         h = ACTIVATIONS[self.activation](h)
-        h = nn.Dropout(self.dropout, deterministic=not train)(h)
+        h = Dropout(self.dropout, deterministic=not train)(h)
         return dense(x.shape[-1], name="dense2")(h)
 
 
@@ -266,7 +267,7 @@ class Block(nn.Module):
             if self.layer_scale:
                 init = nn.initializers.constant(self.layer_scale)
                 branch = branch * self.param(name, init, (x.shape[-1],)).astype(branch.dtype)[None, None]
-            branch = nn.Dropout(self.dropout, deterministic=not train)(branch)
+            branch = Dropout(self.dropout, deterministic=not train)(branch)
             return constrain_batch(x + DropPath(self.drop_path)(branch, train))
 
         if self.norm_first:

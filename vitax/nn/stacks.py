@@ -10,6 +10,7 @@ from vitax.masking import Mask
 from vitax.mesh import constrain_batch
 from vitax.nn.attention import CrossAttention, SelfAttention
 from vitax.nn.blocks import MLP, Block, LayerNorm
+from vitax.nn.dropout import Dropout
 
 
 class Encoder(nn.Module):
@@ -108,7 +109,7 @@ class DecoderBlock(nn.Module):
         def residual(x, name, branch):
             norm = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name=name)
             y = branch(norm(x) if self.norm_first else x)
-            x = constrain_batch(x + nn.Dropout(self.dropout, deterministic=not train)(y))
+            x = constrain_batch(x + Dropout(self.dropout, deterministic=not train)(y))
             return x if self.norm_first else norm(x)
 
         attend = SelfAttention(name="attention", **attention)

@@ -7,6 +7,7 @@ from flax.typing import Dtype
 
 from vitax.nn.blocks import ACTIVATIONS, LayerNorm, check_activation
 from vitax.nn.dense import Dense, word_logits
+from vitax.nn.dropout import Dropout
 
 INIT = nn.initializers.truncated_normal(0.02)
 
@@ -42,7 +43,7 @@ class TextEmbed(nn.Module):
         self.norm = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype)
         if self.projection:
             self.dense = Dense(self.width, dtype=self.dtype, kernel_init=INIT)
-        self.drop = nn.Dropout(self.dropout)
+        self.drop = Dropout(self.dropout)
 
     def __call__(self, tokens: jax.Array, segments: jax.Array | None, train: bool = False) -> jax.Array:
         """Maps token ids [B, L] and segment ids [B, L] (None = 0 everywhere) to [B, L, D]."""
@@ -142,7 +143,7 @@ class TextHeads(nn.Module):
         if self.kind == "pretraining":
             out["next_logits"] = Dense(2, kernel_init=INIT, name="next")(pooled.astype(jnp.float32))
         if self.kind == "classes":
-            pooled = nn.Dropout(self.dropout, deterministic=not train)(pooled)
+            pooled = Dropout(self.dropout, deterministic=not train)(pooled)
             head = Dense(self.num_classes, kernel_init=INIT, name="head")
             out["logits"] = head(pooled.astype(jnp.float32))
         return out

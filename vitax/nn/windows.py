@@ -11,6 +11,7 @@ from flax.typing import Dtype
 from vitax.mesh import constrain_batch
 from vitax.nn.attention import SelfAttention
 from vitax.nn.blocks import MLP, DropPath, LayerNorm
+from vitax.nn.dropout import Dropout
 from vitax.nn.positions import RelativeBias
 
 Pair = tuple[int, int]
@@ -93,7 +94,7 @@ class WindowBlock(nn.Module):
         mlp = MLP(self.mlp_width, self.activation, self.dropout, self.dtype, name="mlp")
 
         def residual(x, branch):
-            branch = nn.Dropout(self.dropout, deterministic=not train)(branch)
+            branch = Dropout(self.dropout, deterministic=not train)(branch)
             return constrain_batch(x + DropPath(self.drop_path)(branch, train))
 
         x = residual(x, self._attend(norm(name="norm1")(x), train))
