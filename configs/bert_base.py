@@ -6,7 +6,7 @@ Adam corrects its bias, GELU is the exact one, no passage is made short on purpo
 every line begins a passage, and attention weights are not dropped (in the original, a tenth are;
 ``--config.model.attention_dropout=0.1``), so that fused attention can be used on GPUs, as MosaicBERT does. In the original, the first 90 % of the steps have length 128 and the rest 512; to do the
 same, train with ``data.length=128``, then continue with ``--config.init_from``.
-Hardware: batch 256 at length 512 in bfloat16 needs one accelerator with 80 GB.
+Hardware: batch 256 at length 512 in bfloat16 needs one accelerator with 80 GB (compiled for an H100: 45 GiB).
 
     python -m vitax.main --config=configs/bert_base.py --config.data.path=FILE.txt
     python -m vitax.main --config=configs/bert_base.py --config.data.path=DIR --config.data.tokenizer=vocab.txt

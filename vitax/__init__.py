@@ -29,7 +29,7 @@ Where things are
     explain/                        methods of explanation, pure; the table is ``vitax.explain.methods.METHODS``
     explanation/                    explanations of the predictions of a trained run
     report/, page                   a run on one page, or several compared; HTML
-    planning/                       bytes of a step, by counting and compiling; placeholder images
+    planning/                       bytes and estimated time of a step, here or on devices elsewhere; placeholder data
     mesh, backend, environment      devices; start-up of JAX; versions and hardware
     errors                          errors that end in a sentence
 
