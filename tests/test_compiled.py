@@ -2,11 +2,15 @@
 
 import importlib.util
 import re
+import sys
+from pathlib import Path
 
 import pytest
 
-from experiments.speed.compiled import program, weights_in_memory
 from vitax.planning.topology import of_topology
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "experiments" / "speed"))
+from compiled import program, weights_in_memory
 
 pytestmark = [
     pytest.mark.aot,
