@@ -172,7 +172,8 @@ MASKS = {
 
 def value_and_gradients(function, arrays, options):
     total = lambda *arrays: jnp.sin(3 * function(*arrays, **options)).sum()
-    return function(*arrays, **options), jax.grad(total, (0, 1, 2))(*arrays)
+    together = lambda *arrays: (function(*arrays, **options), jax.grad(total, (0, 1, 2))(*arrays))
+    return jax.jit(together)(*arrays)  # compiled once, not operation by operation
 
 
 @pytest.mark.parametrize("kind", MASKS)
@@ -218,7 +219,8 @@ def test_windows_become_heads_of_the_fused_kernel(monkeypatch, rng, key, n, kind
     def both():
         loss = lambda v, x, bias: jnp.sin(layer.apply(v, x, bias=bias, mask=mask).astype(jnp.float32)).sum()
         arguments = (0, 1, 2) if bias is not None else (0, 1)
-        return layer.apply(variables, x, bias=bias, mask=mask), jax.grad(loss, arguments)(variables, x, bias)
+        together = lambda *a: (layer.apply(a[0], a[1], bias=a[2], mask=mask), jax.grad(loss, arguments)(*a))
+        return jax.jit(together)(variables, x, bias)
 
     expected = both()
     monkeypatch.setattr(jax.nn, "dot_product_attention", without_cudnn)
