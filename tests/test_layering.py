@@ -101,6 +101,7 @@ ONLY = {  # third-party packages that may be imported in some places only
 # What has no public name yet: targets that are elsewhere, layouts, and what JAX asks about the GPU.
 WITHOUT_PUBLIC_NAMES = (
     "jax.experimental.topologies",
+    "jax.experimental.compilation_cache.compilation_cache",
     "jax.experimental.layout.Layout",
     "jax.experimental.layout.with_layout_constraint",
     "jax._src.cudnn.fused_attention_stablehlo",

@@ -3,8 +3,7 @@
 import contextlib
 import os
 import re
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -24,9 +23,15 @@ class Target(NamedTuple):
     devices: Sequence[jax.Device] | None = None
     gpu: GPU | None = None
 
-    def tracing(self) -> AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def tracing(self) -> Iterator[None]:
         """A context in which a run is built and compiled for these devices."""
-        return contextlib.nullcontext() if self.gpu is None else as_if_present(self.gpu)
+        with contextlib.ExitStack() as stack:
+            if self.devices is not None:
+                stack.enter_context(_without_cache())
+            if self.gpu is not None:
+                stack.enter_context(as_if_present(self.gpu))
+            yield
 
     @property
     def options(self) -> dict[str, Any]:
@@ -36,6 +41,21 @@ class Target(NamedTuple):
 
 
 HERE = Target()
+
+
+@contextlib.contextmanager
+def _without_cache() -> Iterator[None]:
+    """No cache of compiled programs: those for devices that are elsewhere can be written, and not be read again."""
+    from jax.experimental.compilation_cache import compilation_cache  # no public name yet
+
+    former = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()  # JAX looks at the setting once, until it is reset
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", former)
+        compilation_cache.reset_cache()
 
 
 def of_topology(topology: str) -> Target:
