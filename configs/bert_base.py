@@ -4,8 +4,9 @@ Recipe: Devlin et al. 2018, "BERT" (arXiv:1810.04805), appendix A.2 and the offi
 texts; GLUE test average 79.6 (base; the average of table 1). Not run in this project. Differences from the original:
 Adam corrects its bias, GELU is the exact one, no passage is made short on purpose (in the original, a tenth are),
 every line begins a passage, and attention weights are not dropped (in the original, a tenth are;
-``--config.model.attention_dropout=0.1``), so that fused attention can be used on GPUs, as MosaicBERT does. In the original, the first 90 % of the steps have length 128 and the rest 512; to do the
-same, train with ``data.length=128``, then continue with ``--config.init_from``.
+``--config.model.attention_dropout=0.1``), so that fused attention can be used on GPUs, as MosaicBERT does. In the
+original, the first 90 % of the steps have length 128 and the rest 512; to do the same, train with
+``data.length=128``, then continue with ``--config.init_from``.
 Hardware: batch 256 at length 512 in bfloat16 needs one accelerator with 80 GB (compiled for an H100: 45 GiB).
 
     python -m vitax.main --config=configs/bert_base.py --config.data.path=FILE.txt
