@@ -48,6 +48,7 @@ DEMOS = {
     "dynamic_vit_s": Demo("test/accuracy", 0.94, start="vit_l16"),
     "mae_b16_pretrain": Demo("test/knn_accuracy", 0.91),
     "mae_b16_finetune": Demo("test/accuracy", 0.92, start="mae_b16_pretrain"),
+    "finetune": Demo("test/accuracy", 0.90, start="mae_b16_pretrain"),
     "mae_b16_linprobe": Demo("test/accuracy", 0.85, start="mae_b16_pretrain"),
     "clip_vit_b32": Demo("test/zero_shot_accuracy", 0.90),
     "clip_rn50": Demo("test/zero_shot_accuracy", 0.94),

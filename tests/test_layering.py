@@ -48,7 +48,8 @@ ALLOWED = {
     "resolve": ("config", "errors", "models", "schema", "sections"),
     "lock": ("errors",),
     "rundir": ("config", "errors", "lock", "resolve"),
-    "cli": ("config", "config_file", "config_help", "errors", "resolve", "rundir"),
+    "adopt": ("config", "errors", "models", "pretrained", "rundir"),
+    "cli": ("adopt", "config", "config_file", "config_help", "errors", "resolve", "rundir"),
     "pretrained": ("models", "nn", "errors", "config", "sniff"),
     "pretrained.__main__": ("models", "errors", "cli", "pretrained"),
     "build": None,  # None: everything below it, see `test_rooms_have_floors`
@@ -82,6 +83,7 @@ ONLY = {  # third-party packages that may be imported in some places only
         "prediction",
         "explanation",
         "library",
+        "adopt",
     ),
     "safetensors": ("pretrained",),
     "packaging": ("doctor",),
@@ -172,11 +174,11 @@ def test_every_module_has_its_place_and_a_name_that_says_something():
     assert not {"utils", "util", "helpers", "common", "misc"} & {path.stem for path in files()}
 
 
-READERS = ("build", "reading", "resolve", "schema", "config", "config_file", "config_help")
+READERS = ("adopt", "build", "reading", "resolve", "schema", "config", "config_file", "config_help")
 
 
 def test_two_modules_read_the_values_of_a_config():
-    """`build` and `reading`, and those below that know no single key."""
+    """`build` and `reading`; `adopt`, which writes them; and those below that know no single key."""
     for path in files():
         if layer(path) in READERS or layer(path).startswith("pretrained"):
             continue  # a config.json of other projects is another thing

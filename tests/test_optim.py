@@ -209,3 +209,21 @@ def test_steps_halve_the_rate_at_shares_of_the_run():
             schedule.make_schedule("step", 1.0, 100, 0, milestones=bad)
     with pytest.raises(UserError, match="needs ascending shares"):
         schedule.make_schedule("cosine", 1.0, 100, 0, milestones=(0.5,))
+
+
+@pytest.mark.parametrize("family", ["swin", "nat"])
+def test_what_reduces_the_resolution_belongs_to_the_block_before_it(family):
+    model = MODELS[family].module(num_classes=3, width=16, depths=(2, 1, 1), num_heads=(1, 1, 1))
+    factors = named(optim.layer_factors(variable_shapes(model, family)["params"], 0.5))
+    between = "merge{}/reduction/kernel" if family == "swin" else "downsample{}/kernel"
+    for stage, block in enumerate((1, 2)):
+        assert factors[between.format(stage)] == factors[f"block{block}/norm1/scale"] == 0.5 ** (4 - block)
+    first = "patch_embed/projection/kernel" if family == "swin" else "tokenizer0/kernel"
+    assert (factors[first], factors["head/kernel"]) == (0.5**5, 1)
+
+
+def test_train_names_the_only_parameters_that_change(params):
+    frozen = named(optim.frozen_mask(params, train="head"))
+    assert {path for path, stays in frozen.items() if not stays} == {"head/kernel", "head/bias"}
+    with pytest.raises(UserError, match="optim.train: 'tail' matches no parameter"):
+        optim.frozen_mask(params, train="tail")

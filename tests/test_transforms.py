@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from vitax.data import randaugment, transforms
 
@@ -145,3 +146,9 @@ def test_a_chain_gives_the_same_shape_whatever_comes_in(rng):
 def test_unknown_crop_is_refused():
     with pytest.raises(ValueError, match=r"crop='corner' is unknown; choose one of random_res"):
         transforms.train_transform((8, 8), (0.5,), (0.5,), crop="corner")
+
+
+def test_a_test_fraction_of_zero_resizes_the_whole_image():
+    image = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
+    found = transforms.eval_transform((8, 8), test_crop_fraction=0.0)({"image": image}, np.random.default_rng(0))
+    assert np.array_equal(found["image"], np.asarray(Image.fromarray(image).resize((8, 8), Image.Resampling.BICUBIC)))

@@ -9,6 +9,7 @@ Where things are
     cli, config_file, config_help   the command line: flags, config files, the meaning of every key
     schema, sections, resolve       which function takes which key of a config; all keys with their defaults
     config, docstrings              values and text of a config; meanings of arguments from docstrings
+    adopt                           configs whose model and preprocessing come from the weights that they start from
     build, reading                  the only readers of a config: config -> model, task, data, optimizer
     lock, rundir, runs/             the folder of a run and its lock; runs opened, restored, evaluated, started from weights
     losses, masking, augment,

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from vitax.adopt import adopted
 from vitax.config import did_you_mean, flatten
 from vitax.config_file import load_config
 from vitax.config_help import key_meanings
@@ -139,7 +140,8 @@ class Command(NamedTuple):
     def _config(self, argv: list[str], spec: str, helping: bool) -> tuple[dict[str, Any] | None, list[str]]:
         """The resolved config before ``--config.key=value`` changes it, and the arguments that remain to be parsed."""
         if spec:
-            config = load_config(spec)
+            typed = {matched[1] for argument in argv if (matched := re.match(r"--?config\.([\w.]+)", argument))}
+            config = adopted(load_config(spec), {key: value_of(argv, f"config.{key}") for key in typed})
         elif workdir := value_of(argv, "workdir"):
             config = read_config(Path(workdir))
         elif helping:

@@ -119,7 +119,8 @@ def steps(name: str, duration: str, *, batch_size: int, examples: int) -> int:
 
     Args:
         name: name of the config key, for messages.
-        duration: a number and a unit: "300 epochs", "10000 steps", "1.5e9 examples"; "" or "0 steps" = 0.
+        duration: a number and a unit: "300 epochs", "10000 steps", "1.5e9 examples"; or the longer of two durations:
+            "10 epochs, at least 1000 steps"; "" or "0 steps" = 0.
         batch_size: examples per step.
         examples: number of examples in one epoch.
 
@@ -129,13 +130,16 @@ def steps(name: str, duration: str, *, batch_size: int, examples: int) -> int:
     Raises:
         UserError: the text is not a duration, or the duration is longer than 2^31 steps.
     """
+    if ", at least " in duration:
+        parts = duration.split(", at least ", 1)
+        return max(steps(name, part, batch_size=batch_size, examples=examples) for part in parts)
     matched = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e\d\d?)?)\s*(step|epoch|example)s?\s*", duration)
     if not duration:
         return 0
     if not matched:
         raise UserError(
             f"config.{name}={duration!r} is not a duration; write a number and a unit: "
-            "'300 epochs', '10000 steps' or '1e6 examples'"
+            "'300 epochs', '10000 steps', '1e6 examples' or '10 epochs, at least 1000 steps'"
         )
     per_unit = {"step": 1.0, "epoch": examples / batch_size, "example": 1 / batch_size}
     count = float(matched[1]) * per_unit[matched[2]]

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import jax
 
 from vitax import __version__
+from vitax.adopt import adopted
 from vitax.backend import start_jax
 from vitax.build import Run, build
 from vitax.cli import Arguments, Command, Flag
@@ -183,7 +184,8 @@ def write_origin(prepared: Prepared, spec: str, folder: RunFolder) -> None:
     if prepared.weights_report:
         write_text(folder.path / WEIGHTS, prepared.weights_report.strip() + "\n")
     if spec and not folder.continuing:
-        write_json(folder.path / RECIPE, {"spec": spec, "config": resolve(load_config(spec))})
+        recipe = adopted(load_config(spec), {"init_from": prepared.run.top.init_from})
+        write_json(folder.path / RECIPE, {"spec": spec, "config": resolve(recipe)})
     if tokenizer := prepared.run.pipeline.reader.record.get("tokenizer"):
         write_text(folder.path / TOKENIZER, tokenizer)
 

@@ -13,7 +13,8 @@ class Top(NamedTuple):
 
     Attributes:
         batch_size: examples per update, over all devices and hosts.
-        duration: length of the run: "300 epochs", "10000 steps" or "1e9 examples".
+        duration: length of the run: "300 epochs", "10000 steps", "1e9 examples", or the longer of two, "10 epochs, at
+            least 1000 steps".
         seed: seed of initialisation, data order, augmentation and dropout, 0..2^31-1.
         accumulate: micro-batches per update; the memory for activations shrinks by this factor.
         init_from: weights to start from: a file that `vitax.pretrained` reads, or the folder of a run; "" = random.

@@ -278,14 +278,17 @@ def eval_transform(image_size: Size, *, interpolation: str = "bicubic", test_cro
     Args:
         image_size: height and width of the results.
         interpolation: a key of INTERPOLATIONS.
-        test_crop_fraction: factor on the sides of the largest centred box that tests crop.
+        test_crop_fraction: factor on the sides of the largest centred box that tests crop; 0 = the whole image is
+            resized, whatever its shape, as many models of Hugging Face do.
 
     Raises:
-        ValueError: ``test_crop_fraction`` is not in (0, 1], or ``interpolation`` is unknown.
+        ValueError: ``test_crop_fraction`` is not in [0, 1], or ``interpolation`` is unknown.
     """
-    if not 0 < test_crop_fraction <= 1:
-        raise ValueError(f"test_crop_fraction={test_crop_fraction} must lie in (0, 1]")
+    if not 0 <= test_crop_fraction <= 1:
+        raise ValueError(f"test_crop_fraction={test_crop_fraction} must lie in [0, 1]")
     _check_interpolation(interpolation)
+    if not test_crop_fraction:
+        return Chain(fixed=(functools.partial(resize, size=image_size, interpolation=interpolation),))
     step = functools.partial(center_crop, size=image_size, fraction=test_crop_fraction, interpolation=interpolation)
     return Chain(fixed=(step,))
 

@@ -219,7 +219,8 @@ class CLIP(nn.Module):
     dtype: Dtype = jnp.float32
     remat: bool = False
 
-    def setup(self):
+    def image_vit(self) -> ViT:
+        """The image tower, where it is a ViT."""
         vit = dict(
             num_classes=0,
             image_size=self.image_size,
@@ -232,21 +233,20 @@ class CLIP(nn.Module):
             dtype=self.dtype,
             remat=self.remat,
         )
+        if self.image_tower == "plain_vit":
+            return ViT(pooling=self.image_pooling, class_token=self.image_pooling == "token", parent=None, **vit)
+        own = dict(patch_bias=False, norm_first_tokens=True, activation=self.activation, norm_epsilon=self.norm_epsilon)
+        return ViT(parent=None, **own, **vit)
+
+    def setup(self):
         if self.image_tower == "vit":
-            self.image = ViT(
-                patch_bias=False,
-                norm_first_tokens=True,
-                activation=self.activation,
-                norm_epsilon=self.norm_epsilon,
-                **vit,
-            )
+            self.image = self.image_vit()
             init = nn.initializers.normal(self.image_width**-0.5)
             self.image_projection = Dense(self.out_width, use_bias=False, dtype=self.dtype, kernel_init=init)
         elif self.image_tower == "plain_vit":
             if self.out_width != self.image_width:
                 raise ValueError(f"out_width {self.out_width} must equal image_width {self.image_width} for plain_vit")
-            token = self.image_pooling == "token"
-            self.image = ViT(pooling=self.image_pooling, class_token=token, **vit)
+            self.image = self.image_vit()
         elif self.image_tower == "resnet":
             self.image = ModifiedResNet(
                 out_width=self.out_width,

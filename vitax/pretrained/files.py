@@ -3,6 +3,7 @@
 No code from a file is run, and PyTorch is not needed. Half-precision numbers become float32.
 """
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -107,6 +108,15 @@ def read(path: str | Path, entry: str = "") -> Contents:
         more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
         raise UserError(f"{path} holds numbers that are not finite (NaN or infinity) in {', '.join(broken[:3])}{more}")
     return contents._replace(tensors=tensors)
+
+
+def names(path: str | Path, entry: str = "") -> list[str]:
+    """The names of the tensors of a file, read without its numbers if it is a .safetensors file; errors as for `read`."""
+    path = find(path)
+    if path.suffix == ".safetensors" and not entry:
+        with contextlib.suppress(OSError, safetensors.SafetensorError), safetensors.safe_open(path, "numpy") as file:
+            return list(file.keys())
+    return list(read(path, entry).tensors)
 
 
 def _read_index(path: Path, entry: str) -> Contents:

@@ -88,13 +88,13 @@ def named(name: str) -> Format:
     return FORMATS[name]
 
 
-def family_of(path: str | Path, families: Sequence[str], entry: str = "") -> str:
-    """The first of these families to which a file belongs.
+def family_of(path: str | Path, families: Sequence[str] = ("",), entry: str = "") -> str:
+    """The first of these families to which a file belongs; "" = any.
 
     Raises:
         UserError: the file cannot be read, or belongs to none of the families.
     """
-    names = list(files.read(path, entry).tensors)
+    names = files.names(path, entry)
     for family in families[:-1]:
         with contextlib.suppress(UserError):
             return recognise(names, family).family

@@ -19,6 +19,8 @@ def config_fields(config: Config, format_name: str) -> dict[str, Any]:
     Raises:
         UserError: the config describes other weights, or a model that vitax does not have.
     """
+    if not config:
+        return {}
     try:
         if "model_cfg" in config:
             return open_clip_fields(config, format_name)

@@ -25,6 +25,7 @@ class Preprocessing(NamedTuple):
         interpolation: "bicubic", "bilinear" or "nearest"; "" = not recorded.
         class_names: of the model's classes, in order; () = unknown.
         origin: the file that records it.
+        image_size: (height, width) of the result, in pixels; () = not recorded.
     """
 
     mean: tuple[float, ...]
@@ -33,6 +34,7 @@ class Preprocessing(NamedTuple):
     interpolation: str
     class_names: tuple[str, ...] = ()
     origin: str = ""
+    image_size: tuple[int, ...] = ()
 
 
 def read_preprocessing(path: str | Path, format_name: str = "") -> Preprocessing | None:
@@ -65,6 +67,42 @@ def read_preprocessing(path: str | Path, format_name: str = "") -> Preprocessing
     return None
 
 
+def chosen_preprocessing(
+    path: str | Path, format_name: str, chosen: Mapping[str, Any], option: str = ""
+) -> Preprocessing:
+    """The preprocessing that the files beside weights record; values given by hand fill in what they do not.
+
+    Args:
+        path: a file of weights, or a folder as a model hub has it.
+        format_name: of the weights, see `vitax.pretrained.FORMATS`.
+        chosen: values given by hand, by the names of `Preprocessing`.
+        option: what stands before those names where they are given, for messages.
+
+    Raises:
+        UserError: mean and standard deviation are unknown, or a given value contradicts the files.
+    """
+    recorded = read_preprocessing(path, format_name)
+    if recorded is None:
+        if missing := [key for key in ("mean", "std") if key not in chosen]:
+            example = ", ".join(f'{option}{key}="(0.5, 0.5, 0.5)"' for key in ("mean", "std"))
+            raise UserError(
+                f"no file beside {path} records how images are prepared: give {' and '.join(missing)}, such as {example} "
+                f"(the original ViT and Mixer, AugReg), or those of ImageNet, (0.485, 0.456, 0.406) and "
+                f"(0.229, 0.224, 0.225) (DeiT, Swin, MAE, NAT); also give {option}test_crop_fraction and "
+                f"{option}interpolation if they are not 0.875 and 'bicubic'"
+            )
+        return Preprocessing((), (), 0.875, "bicubic", origin="given by hand")._replace(**chosen)
+    for key, value in chosen.items():
+        if key != "image_size" and getattr(recorded, key) not in ((), "", value):
+            raise UserError(
+                f"{option}{key}={value} contradicts {recorded.origin}, which records {getattr(recorded, key)}"
+            )
+    preprocessing = recorded._replace(**chosen)
+    if not preprocessing.interpolation:
+        raise UserError(f"{recorded.origin} does not record how images are resized: give {option}interpolation")
+    return preprocessing
+
+
 def class_names(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The names of the classes in a config.json of Hugging Face or timm, in order; () = it has none."""
     if isinstance(labels := config.get("id2label"), Mapping):
@@ -83,7 +121,12 @@ def _hugging_face(config: Mapping[str, Any]) -> Preprocessing | None:
             raise UserError(f"{key} is false; vitax always does it")
     mean, std = tuple(config["image_mean"]), tuple(config["image_std"])
     interpolation = _resampling(config["resample"]) if config.get("resample") is not None else ""
-    return Preprocessing(mean, std, _hugging_face_crop(config), interpolation)
+    side = config.get("crop_size", config.get("size")) if config.get("do_center_crop") else config.get("size")
+    size = (side, side) if isinstance(side, int) else ()
+    if isinstance(side, Mapping):
+        shortest = side.get("shortest_edge", 0)
+        size = (side["height"], side["width"]) if "height" in side else (shortest, shortest)
+    return Preprocessing(mean, std, _hugging_face_crop(config), interpolation, image_size=size)
 
 
 def _hugging_face_crop(config: Mapping[str, Any]) -> float:
@@ -118,7 +161,9 @@ def _timm(config: Mapping[str, Any]) -> Preprocessing | None:
         if fraction != 1:
             raise UserError(f"crop_mode 'squash' with crop_pct {fraction} is not applied by vitax, only with 1")
         fraction = 0.0
-    return Preprocessing(tuple(settings["mean"]), tuple(settings["std"]), fraction, _resampling(interpolation))
+    size = tuple(settings.get("input_size", ())[1:])
+    mean, std = tuple(settings["mean"]), tuple(settings["std"])
+    return Preprocessing(mean, std, fraction, _resampling(interpolation), image_size=size)
 
 
 def _open_clip(config: Mapping[str, Any]) -> Preprocessing | None:

@@ -1,6 +1,5 @@
 """Weights of other projects, ready to predict: the parts of a trained run, without the folder of a run."""
 
-import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,12 +8,12 @@ import jax
 import numpy as np
 
 from vitax import augment, pretrained
-from vitax.data.transforms import Chain, eval_transform, resize
+from vitax.data.transforms import eval_transform
 from vitax.errors import UserError
 from vitax.models import MODELS
 from vitax.models.views import View
 from vitax.pipelines import Reader
-from vitax.pretrained.preprocessing import Preprocessing, read_preprocessing
+from vitax.pretrained.preprocessing import Preprocessing, chosen_preprocessing
 from vitax.specs import ImageSpec, RestorationSpec
 from vitax.tasks import TASKS, Batch, Task, Variables
 
@@ -65,51 +64,24 @@ def open_foreign(path: str | Path, **given: Any) -> ForeignModel:
         raise UserError(
             f"{path} holds a model of texts ({family}); vitax.load opens models of images: use vitax.pretrained.load"
         )
-    preprocessing = _preprocessing(path, loaded.report.format, chosen)
+    preprocessing = chosen_preprocessing(path, loaded.report.format, chosen)
     model, channels = loaded.model, len(preprocessing.mean)
-    spec = ImageSpec(tuple(model.image_size), channels, preprocessing.mean, preprocessing.std)
+    size = getattr(model, "image_size", preprocessing.image_size or (224, 224))
+    spec = ImageSpec(tuple(size), channels, preprocessing.mean, preprocessing.std)
     classes = getattr(model, "num_classes", 0)
     names = list(preprocessing.class_names) or [str(k) for k in range(classes)]
     if classes and len(names) != classes:
         raise UserError(f"{path} has {classes} classes, but there are {len(names)} class names: give class_names")
     blank = {"image": np.zeros((*spec.image_size, channels), np.uint8), "label": np.int32(0)}
     record = {"class_names": names if classes else []}
-    reader = Reader(spec, {}, _transform(spec.image_size, preprocessing), record, blank)
+    crop: dict[str, Any] = {key: getattr(preprocessing, key) for key in ("interpolation", "test_crop_fraction")}
+    reader = Reader(spec, {}, eval_transform(spec.image_size, **crop), record, blank)
     view = view_of(model)
     classifies = classes and view.has_classes
     task = TASKS["classification"].factory(model, spec) if classifies else _features(view, spec)
     report = f"{loaded.report}\npreprocessing {preprocessing._replace(class_names=())}"
     name = "classification" if classifies else FEATURES
     return ForeignModel(reader, family, model, name, task, loaded.variables, report)
-
-
-def _preprocessing(path: str | Path, format_name: str, chosen: dict[str, Any]) -> Preprocessing:
-    """The preprocessing that the files record; values given by hand fill in the rest."""
-    recorded = read_preprocessing(path, format_name)
-    if recorded is None:
-        if missing := [key for key in ("mean", "std") if key not in chosen]:
-            raise UserError(
-                f"no file beside {path} records how images are prepared: give {' and '.join(missing)}, such as "
-                "mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5); also give test_crop_fraction and interpolation if they are "
-                "not 0.875 and 'bicubic'"
-            )
-        default = Preprocessing((), (), 0.875, "bicubic", origin="given by hand")
-        return default._replace(**chosen)
-    for key, value in chosen.items():
-        if getattr(recorded, key) not in ((), "", value):
-            raise UserError(f"{key}={value} contradicts {recorded.origin}, which records {getattr(recorded, key)}")
-    preprocessing = recorded._replace(**chosen)
-    if not preprocessing.interpolation:
-        raise UserError(f"{recorded.origin} does not record how images are resized: give interpolation")
-    return preprocessing
-
-
-def _transform(size: tuple[int, int], preparing: Preprocessing) -> Chain:
-    if preparing.test_crop_fraction:
-        return eval_transform(
-            size, interpolation=preparing.interpolation, test_crop_fraction=preparing.test_crop_fraction
-        )
-    return Chain(fixed=(functools.partial(resize, size=size, interpolation=preparing.interpolation),))
 
 
 def _features(view: View, spec: ImageSpec) -> Task:

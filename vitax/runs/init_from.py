@@ -12,6 +12,7 @@ from vitax import pretrained, rundir
 from vitax.build import Run
 from vitax.errors import UserError
 from vitax.models import MODELS, variable_shapes
+from vitax.pretrained.preprocessing import read_preprocessing
 from vitax.runs.saved import open_saved
 from vitax.specs import channels_of
 from vitax.tasks import Variables
@@ -54,6 +55,16 @@ PASSAGES = {
         new=(r"params/fc_norm/",),
         skip=(r"params/norm/", r"params/cls_token", r"params/pos_embed/prefix"),
     ),
+    ("clip", "vit"): Passage(
+        # A classifier reads what the projection into the common space reads.
+        lambda params: params["image"],
+        "the image tower is taken, its projection and the text tower are left out",
+    ),
+    ("dynamic_vit", "vit"): Passage(
+        lambda params: params,
+        "the backbone is taken, the predictors are left out: the model is dense",
+        skip=(r"params/predictor\d+/",),
+    ),
     ("vit", "clip"): Passage(
         lambda params: {"image": _without_head(params)},
         "the image tower is taken from it, the text tower is new",
@@ -67,8 +78,8 @@ PASSAGES = {
     ("bert", "bert"): _OTHER_HEADS,
     ("fnet", "fnet"): _OTHER_HEADS,
 }
-# {family of the model: the other family that a file of weights may belong to}
-SOURCES = {here: there for there, here in PASSAGES if there != here}
+# {family of the model: the other families that a file of weights may belong to}
+SOURCES = {here: tuple(there for there, other in PASSAGES if other == here and there != here) for _, here in PASSAGES}
 
 
 def initial_variables(run: Run) -> tuple[Variables, str]:
@@ -104,6 +115,8 @@ def initial_variables(run: Run) -> tuple[Variables, str]:
         allow_missing=(*run.top.init_new, *allowed.new),
         allow_unexpected=(*run.top.init_skip, *allowed.skip),
     )
+    if not of_run and (told := _preprocessing(path, report.format, run)):
+        notes = (*notes, told)
     if teacher := run.shapes.collections.get("teacher"):
         fitted["teacher"] = _teacher(fitted["params"], teacher, report, path)
     return fitted, "\n".join((str(report), *notes))
@@ -118,9 +131,14 @@ class _Weights(NamedTuple):
 
 def _of_file(path: Path, family: str, run: Run) -> _Weights:
     """Weights of a file of the model's own family, or of a family that has a passage to it."""
-    source_family = pretrained.family_of(path, (family, SOURCES.get(family, family)))
+    others = SOURCES.get(family, ())
+    source_family = pretrained.family_of(path)
+    if source_family not in (family, *others):  # a file that fits two families
+        source_family = pretrained.family_of(path, (family, *others))
     known = MODELS[source_family].module.__dataclass_fields__
     part = {k: v for k, v in _part(run.model, source_family, family).items() if v is not None and k in known}
+    if (source_family, family) == ("mae", "vit"):  # its decoder, whose heads few files record, is left out
+        part["decoder_num_heads"] = 1
     fields = {key: part.pop(key) for key in ("image_size",) if key in part}
     if "pre_logits" in known:
         fields["pre_logits"] = getattr(run.model, "pre_logits", 0)
@@ -162,6 +180,29 @@ def _check(source: _Weights, run: Run, family: str, path: Path, of_run: bool) ->
     _check_vocabulary(source, run, path)
 
 
+def _preprocessing(path: Path, format_name: str, run: Run) -> str:
+    """A line with the preprocessing that the files beside weights record; "" = none, or no images.
+
+    Raises:
+        UserError: the run normalises images with another mean or standard deviation.
+    """
+    recorded, spec = read_preprocessing(path, format_name), run.pipeline.reader.spec
+    if recorded is None or not hasattr(spec, "mean"):
+        return ""
+    for key in ("mean", "std"):
+        theirs, ours = getattr(recorded, key), getattr(spec, key)
+        if len(theirs) == len(ours) and tuple(theirs) != tuple(ours):
+            raise UserError(
+                f"config.init_from={path}: {recorded.origin} records {key}={theirs}, this run has {ours}: set "
+                f'--config.data.{key}="{theirs}"'
+            )
+    crop = recorded.test_crop_fraction
+    return (
+        f"preprocessing mean={recorded.mean}, std={recorded.std}, test_crop_fraction={crop:g}, "
+        f"interpolation={recorded.interpolation or 'unknown'}: {recorded.origin}"
+    )
+
+
 def _teacher(params: Params, wanted: Params, report: pretrained.Report, path: Path) -> Params:
     """The parameters of the teacher, a copy of the student's, all of which must come from the weights."""
     if new := [name for name in report.remade if name.split("/")[1] in wanted]:
@@ -174,6 +215,9 @@ def _teacher(params: Params, wanted: Params, report: pretrained.Report, path: Pa
 
 def _part(model: nn.Module, there: str, here: str) -> dict[str, Any]:
     """The fields that weights do not reveal, of the part of the model that the weights are for."""
+    if (there, here) == ("clip", "vit"):
+        names = ("activation", "norm_epsilon", "image_size")
+        return {key: getattr(model, key) for key in names} | dict(image_heads=model.num_heads)
     if (there, here) == ("vit", "clip"):
         tower = dict(activation="gelu", norm_epsilon=1e-6, pooling=model.image_pooling)
         return tower | dict(num_heads=model.image_heads)

@@ -64,7 +64,7 @@ def matching(params: Params, pattern: str, option: str) -> Params:
 BLOCK = re.compile(r"(?:(?:group|stage)(\d+)[/_])?block(\d+)/")
 # What comes before the first block of a tower.
 FIRST = re.compile(
-    r"(patch|pos|word|segment|source|target)_embed|embed/|\w+_tokens?$|norm_first/|patch_norm/|conv_first/|(conv|norm)[123]/"
+    r"(patch|pos|word|segment|source|target)_embed|embed/|\w+_tokens?$|norm_first/|patch_norm/|tokenizer\d+/|conv_first/|(conv|norm)[123]/"
 )
 
 
@@ -79,17 +79,13 @@ def layer_factors(params: Params, decay: float) -> Params:
     The factor is ``decay ** (depth + 1 - layer)``, where the embeddings are layer 0, the blocks are layers 1 to depth in
     the order of computation, and everything after the blocks is layer depth + 1 (as in arXiv:2106.08254 and
     arXiv:2111.06377). Each of several towers has its own depth; a decoder continues the layers of its encoder; stages and
-    groups follow one another.
+    groups follow one another, and what reduces the resolution after a stage belongs to its last block (as in
+    arXiv:2111.09886).
 
     Raises:
-        UserError: there are no blocks, or a parameter is between two blocks and so in no layer.
+        UserError: there are no blocks.
     """
     all_paths = jax.tree.leaves(paths(params))
-    between = [path for path in all_paths if re.search(r"(merge|downsample)\d+/", path)]
-    if between:
-        raise UserError(
-            f"optim.layer_decay has no layer for {between[0]}, which is between two blocks; use optim.lr_factors"
-        )
     blocks: dict[str, set[tuple[int, int]]] = {}  # {tower: (stage, number) of its blocks}
     for path in all_paths:
         if match := BLOCK.search(path):
@@ -98,6 +94,7 @@ def layer_factors(params: Params, decay: float) -> Params:
         raise UserError("optim.layer_decay is set, but no parameter path contains 'block<number>/'")
     # In a tower of convolutions in stages, positions belong to the pooling after them.
     staged = {tower: any(path.startswith(f"{tower}stage") for path in all_paths) for tower in blocks}
+    ends = _ends_of_stages(params, all_paths)
     before = len(blocks["encoder/"]) if blocks.keys() >= {"encoder/", "decoder/"} else 0
     extra = any(path.startswith("decoder/") and FIRST.match(path[len("decoder/") :]) for path in all_paths)
 
@@ -109,8 +106,10 @@ def layer_factors(params: Params, decay: float) -> Params:
         depth = before + extra + len(blocks["decoder/"]) if before else len(known)
         if match := BLOCK.search(path):
             layer = start + known.index((int(match[1] or 0), int(match[2]))) + 1
-        elif match := re.match(r"(group|stage)(\d+)/", rest):  # the convolution at the end of a group
-            layer = start + sum(stage <= int(match[2]) for stage, _ in known)
+        elif match := re.match(r"(?:group|stage)(\d+)/", rest):  # the convolution at the end of a group
+            layer = start + sum(stage <= int(match[1]) for stage, _ in known)
+        elif match := re.match(r"(?:merge|downsample)(\d+)(?:_norm)?/", rest):
+            layer = ends[int(match[1])]
         elif FIRST.match(rest) and not (staged.get(tower) and rest.startswith("pos_embed")):
             layer = start
         else:
@@ -118,6 +117,13 @@ def layer_factors(params: Params, decay: float) -> Params:
         return decay ** (depth + 1 - layer)
 
     return jax.tree.map(factor, paths(params))
+
+
+def _ends_of_stages(params: Params, all_paths: list[str]) -> list[int]:
+    """For each stage of a pyramid, the number of blocks up to its end; each stage has a width of its own."""
+    shapes = dict(zip(all_paths, (x.shape for x in jax.tree.leaves(params)), strict=True))
+    widths = [shape[0] for path, shape in shapes.items() if re.fullmatch(r"block\d+/norm1/scale", path)]
+    return [sum(width <= stage for width in widths) for stage in sorted(set(widths))]
 
 
 def make_optimizer(
@@ -134,11 +140,12 @@ def make_optimizer(
     layer_decay: float = 1.0,
     lr_factors: Mapping[str, float] = MappingProxyType({}),
     freeze: tuple[str, ...] = (),
+    train: str = "",
 ) -> optax.GradientTransformation:
     """The whole update rule: clipping, optimizer, learning-rate factors, freezing.
 
     Args:
-        params: the parameters or their shapes; only paths are read.
+        params: the parameters or their shapes.
         schedule: step -> learning rate.
         name: a key of OPTIMIZERS.
         weight_decay: strength of weight decay, which is decoupled and multiplied by the learning rate (adamw, lion), or
@@ -151,6 +158,7 @@ def make_optimizer(
         layer_decay: decay of the learning rate per layer, see `layer_factors`; 1 = off.
         lr_factors: {pattern: factor of the learning rate}; a parameter that several patterns match gets the product.
         freeze: patterns of parameters that stay as they are.
+        train: pattern of the only parameters that change, such as "head" for a linear probe; "" = all.
 
     Raises:
         UserError: the name is unknown, a number is out of its range, or a pattern matches no parameter.
@@ -173,9 +181,9 @@ def make_optimizer(
     if any(factor != 1.0 for factor in jax.tree.leaves(factors)):
         parts.append(_scale(factors))
     rule = optax.chain(*parts)
-    if not freeze:
+    if not (freeze or train):
         return rule
-    frozen = frozen_mask(params, freeze=freeze)
+    frozen = frozen_mask(params, freeze=freeze, train=train)
     labels = jax.tree.map(lambda yes: "frozen" if yes else "trained", frozen)
     return optax.multi_transform({"trained": rule, "frozen": optax.set_to_zero()}, labels)
 
@@ -200,22 +208,25 @@ def rate_factors(params: Params, layer_decay: float, lr_factors: Mapping[str, fl
     return factors
 
 
-def frozen_mask(params: Params, *, freeze: tuple[str, ...] = ()) -> Params:
-    """A tree of bools: True where one of the patterns is found in the path.
+def frozen_mask(params: Params, *, freeze: tuple[str, ...] = (), train: str = "") -> Params:
+    """A tree of bools: True for the parameters that stay as they are.
 
     Args:
         params: the parameters or their shapes; only paths are read.
         freeze: patterns of the parameters to freeze.
+        train: pattern of the only parameters to train; "" = all.
 
     Raises:
         UserError: a pattern matches no parameter, or no parameter is left to be trained.
     """
     frozen = jax.tree.map(lambda _: False, params)
+    if train:
+        frozen = jax.tree.map(lambda trained: not trained, matching(params, train, "optim.train"))
     for pattern in freeze:
         matches = matching(params, pattern, "optim.freeze")
         frozen = jax.tree.map(lambda a, b: a or b, frozen, matches)
     if all(jax.tree.leaves(frozen)):
-        raise UserError(f"optim.freeze={freeze} leaves no parameter to be trained")
+        raise UserError(f"optim.freeze={freeze} and optim.train={train!r} leave no parameter to be trained")
     return frozen
 
 
