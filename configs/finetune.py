@@ -1,9 +1,9 @@
 """Fine-tuning of any published classifier or encoder on your own images or texts.
 
 The model and its preprocessing come from the weights: sizes, activation, mean and standard deviation, image size, crop
-and interpolation; for texts, the tokenizer. The recipe suits a few hundred to a few ten thousand examples: AdamW with a
-smaller rate for the layers near the input, light augmentation, and a tenth of the training examples held out to choose the
-best checkpoint. It is not that of any paper. It takes a ViT, DeiT, Swin, NAT, DiNAT or Mixer, the encoder of an MAE, the
+and interpolation; for texts, the tokenizer. The recipe is meant for a few hundred to some tens of thousands of
+examples: AdamW with a smaller rate for the layers near the input, light augmentation, and a tenth of the training examples
+held out to choose the best checkpoint. It comes from no paper, and was tried on the digits of :demo only. It takes a ViT, DeiT, Swin, NAT, DiNAT or Mixer, the encoder of an MAE, the
 image tower of a CLIP, the backbone of a DynamicViT; with :text, a BERT or an FNet.
 
     python -m vitax.main --config=configs/finetune.py --config.init_from=DIR/model.safetensors --config.data.path=IMAGES

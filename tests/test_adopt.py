@@ -11,6 +11,7 @@ from small import SMALL, run, variables_of
 from vitax import pretrained
 from vitax.adopt import adopted
 from vitax.build import build
+from vitax.config import flatten, literal, to_json
 from vitax.config_file import load_config
 from vitax.errors import UserError
 from vitax.resolve import resolve
@@ -63,10 +64,11 @@ def write(folder, small, changes, format):
 
 
 def typed(text):
-    return dict(part.split("=") for part in text.replace(", ", ",").split())
+    return {key: literal(value) for key, value in (part.split("=") for part in text.replace(", ", ",").split())}
 
 
 def started(path, photos, **given):
+    given = {key: literal(value) if isinstance(value, str) else value for key, value in given.items()}
     config = adopted(load_config(FINETUNE), {"init_from": str(path), **given})
     config["data"]["path"] = str(photos)
     config["init_from"] = str(path)
@@ -85,6 +87,8 @@ def test_every_family_that_classifies_starts_from_its_file(format, tmp_path, pho
     assert data["image_size"] == (16, 16)
     assert built.model.num_classes == 3
     assert "preprocessing mean=(0.1, 0.2, 0.3)" in report
+    recipe = adopted(load_config(FINETUNE), flatten(config))
+    assert resolve(recipe)["model"] == config["model"], "the recipe of the run is found again from its config"
     new = {path.split("/")[1] for path in pretrained.paths(found) if path not in pretrained.paths(variables)}
     assert new <= {"fc_norm", "head"} or small in ("mae", "clip")
     part = {"mae": "encoder", "clip": "image"}.get(small)
@@ -123,7 +127,7 @@ def test_what_contradicts_the_weights_is_refused_by_name(tmp_path, photos):
     with pytest.raises(
         UserError, match="holds a model of images, and this config is for texts: use configs/finetune.py"
     ):
-        adopted(load_config(f"{FINETUNE}:text"), {"init_from": str(tmp_path), "model.num_heads": "2"})
+        adopted(load_config(f"{FINETUNE}:text"), {"init_from": str(tmp_path), "model.num_heads": 2})
 
 
 def test_unknown_preprocessing_has_to_be_given(tmp_path, photos):
@@ -142,7 +146,7 @@ def test_texts_bring_their_tokenizer(tmp_path):
     pretrained.save(
         tmp_path / "model.safetensors", model, variables_of(model, SMALL["bert"].inputs), "Hugging Face BERT"
     )
-    given = {"init_from": str(tmp_path), "model.num_heads": "2"}
+    given = {"init_from": str(tmp_path), "model.num_heads": 2}
     with pytest.raises(UserError, match="neither tokenizer.json nor vocab.txt is beside"):
         adopted(load_config(f"{FINETUNE}:text"), given)
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n" + "\n".join("abcdefghijklmnopqrstuvwxy"))
@@ -163,3 +167,50 @@ def test_a_run_with_other_preprocessing_than_its_weights_is_refused(tmp_path, ph
         UserError, match="records mean=.0.1, 0.2, 0.3., this run has .0.5, 0.5, 0.5.: set --config.data"
     ):
         initial_variables(build(config))
+
+
+def test_a_tokenizer_config_is_understood_or_refused(tmp_path):
+    model = SMALL["bert"].replaced(heads="none")
+    pretrained.save(
+        tmp_path / "model.safetensors", model, variables_of(model, SMALL["bert"].inputs), "Hugging Face BERT"
+    )
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n")
+    given = {"init_from": str(tmp_path), "model.num_heads": 2}
+    for text, told in (
+        ("{", "is not JSON"),
+        ("[1]", "does not say whether texts are of lower case"),
+        ('{"do_lower_case": "no"}', "neither true nor false"),
+        ("{}", "set --config.data.lowercase=True"),
+    ):
+        (tmp_path / "tokenizer_config.json").write_text(text)
+        with pytest.raises(UserError, match=told):
+            adopted(load_config(f"{FINETUNE}:text"), given)
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": true}')
+    with pytest.raises(UserError, match="config.data.lowercase=False contradicts .*, which has True"):
+        adopted(load_config(f"{FINETUNE}:text"), {**given, "data.lowercase": False})
+
+
+STARTS = {"mae_b16_pretrain": "vit", "dynamic_vit_s": "vit", "clip_vit_b32": "vit", "clip_b16_lit": "vit"}
+STARTS |= {"mixer_b16": "mlp_mixer", "swin_t": "swin", "nat_t": "nat", "vit_b16": "vit", "fnet_image": "fnet_image"}
+STARTS |= {"bert_base": "bert", "fnet_base": "fnet", "fnet_hybrid": "fnet"}
+STARTS |= dict.fromkeys(("clip_rn50", "lm_small", "rnn_attention", "swinir_denoise", "transformer_base"), "")
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_the_run_of_every_demo_is_adopted_or_refused_by_name(name, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    trained = resolve(load_config(str(Path(FINETUNE).parent / f"{name}.py:demo")))
+    (tmp_path / "config.json").write_text(to_json(trained))
+    texts = STARTS[name] in ("bert", "fnet")
+    spec, given = FINETUNE + (":text" if texts else ""), {"init_from": str(tmp_path)}
+    if not STARTS[name]:
+        with pytest.raises(UserError, match="which vitax does not fine-tune as a classifier"):
+            adopted(load_config(spec), given)
+        return
+    config = resolve(adopted(load_config(spec), given))
+    assert config["model"]["name"] == STARTS[name]
+    key = "length" if texts else "mean"
+    assert config["data"][key] == trained["data"][key]
+    if not texts:
+        with pytest.raises(UserError, match="config.data.mean=.0.7,. contradicts"):
+            adopted(load_config(spec), {**given, "data.mean": (0.7,)})

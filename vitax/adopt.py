@@ -4,21 +4,17 @@ In such a config, ``model.name`` is "from_weights". What the weights, their conf
 replaces it before the config is resolved, so that the config of the run holds every value.
 """
 
-import ast
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 
 from vitax import pretrained
-from vitax.config import GIVEN_FIELDS, call
+from vitax.config import call, keys
 from vitax.errors import UserError
 from vitax.models import MODELS
-from vitax.models.clip import CLIP
-from vitax.models.mae import MAE
-from vitax.models.vit import ViT
 from vitax.pretrained import files
 from vitax.pretrained.preprocessing import Preprocessing, chosen_preprocessing
 from vitax.rundir import read_config
@@ -27,108 +23,135 @@ FROM_WEIGHTS = "from_weights"
 # Fields that training chooses: they do not change what the weights mean.
 FREE = ("dtype", "remat", "dropout", "attention_dropout", "hidden_dropout", "drop_path")
 # Fields that may differ from those of the weights: tables are interpolated, and the head is new.
-ADAPTED = ("window", "pooling", "norm_after_pooling", "head_norm")
-IMAGES = ("image_size", "channels", "mean", "std", "test_crop_fraction", "interpolation")
+ADAPTED = ("window", "pooling", "norm_after_pooling", "head_norm", "heads")
+# Keys of config.data that belong to weights. The sizes among them may be changed.
+OF_IMAGES = ("image_size", "channels", "mean", "std", "test_crop_fraction", "interpolation")
+OF_TEXTS = ("lowercase", "length")
+SIZES = ("image_size", "length")
 TEXTS = ("bert", "fnet")
+CLASSIFIERS = ("vit", "swin", "nat", "mlp_mixer", "fnet_image", *TEXTS)
 TOKENIZERS = ("tokenizer.json", "vocab.txt")
 
 
-class _Source(NamedTuple):
-    """A trained model: its family, its module, and the keys of config.data that belong to it."""
-
-    family: str
-    model: nn.Module
-    data: dict[str, Any]
-
-
-def adopted(config: Mapping[str, Any], typed: Mapping[str, str]) -> Mapping[str, Any]:
+def adopted(config: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[str, Any]:
     """The config with the model and the preprocessing of its weights; a config that names its model is unchanged.
 
     Args:
         config: the config of a config file.
-        typed: {key: text} of the keys that the command line sets, such as {"model.num_heads": "4"}. Keys that no file
-            records can be given so; other keys may not contradict what the weights record.
+        given: {key: value} of the keys that are set by hand, such as {"model.num_heads": 4}. They complete what no file
+            records, and may not contradict what the weights record.
 
     Raises:
-        UserError: no weights are named, they cannot be read, they are not those of a classifier, or a key contradicts
+        UserError: no weights are named, they cannot be read, vitax does not fine-tune such a model, or a key contradicts
             them.
     """
-    model = config.get("model")
+    model, data = config.get("model"), config.get("data", {})
     if not isinstance(model, Mapping) or model.get("name") != FROM_WEIGHTS:
         return config
-    start = typed.get("init_from", config.get("init_from", ""))
+    start = given.get("init_from", config.get("init_from", ""))
     if not start:
         raise UserError(
             "this config takes its model from the weights that it starts from: set --config.init_from to a file, or to "
             "the folder of a run"
         )
-    path, given = Path(start).expanduser(), {key: _value(text) for key, text in typed.items()}
-    for_texts = config["task"]["name"] == "text_classification"
-    source = (
-        _of_run(path) if (path / "checkpoints").is_dir() else _of_file(path, given, for_texts, dict(config["data"]))
-    )
-    if for_texts != (source.family in TEXTS):
-        kinds = ("texts", "images") if for_texts else ("images", "texts")
-        other = "configs/finetune.py" + ("" if for_texts else ":text")
+    path = Path(str(start)).expanduser()
+    run = read_config(path) if (path / "checkpoints").is_dir() else {}
+    family, trained, format_name = _of_run(run) if run else _of_file(path, _section("model", given))
+    name, fields = _classifier(family, trained, path)
+    texts = config["task"]["name"] == "text_classification"
+    if texts != (name in TEXTS):
+        kinds = ("texts", "images") if texts else ("images", "texts")
+        other = "configs/finetune.py" + ("" if texts else ":text")
         raise UserError(f"{path} holds a model of {kinds[1]}, and this config is for {kinds[0]}: use {other}")
-    name, fields = _classifier(source, path)
-    for key, value in {"name": name, **fields}.items():
-        if key not in ADAPTED and given.get(f"model.{key}", value) != value:
-            raise UserError(f"config.model.{key}={given[f'model.{key}']!r} contradicts {path}, which has {value!r}")
-    if given.get("model.size"):
-        raise UserError(f"config.model.size cannot be chosen: {path} has a size")
+    if run:
+        found = {key: run["data"][key] for key in (OF_TEXTS if texts else OF_IMAGES) if key in run["data"]}
+    elif texts:
+        found = _texts_beside(path, trained, _section("data", given), data["length"])
+    else:
+        found = _images_beside(path, trained, format_name, _section("data", given))
+    _check("model", {"name": name, "size": "", **fields}, given, path, ADAPTED)
+    _check("data", found, given, path, (*SIZES, "tokenizer"))
     own = {key: value for key, value in model.items() if key != "name"}
-    return {**config, "model": {"name": name, **fields, **own}, "data": {**config["data"], **source.data}}
+    return {**config, "model": {"name": name, **fields, **own}, "data": {**data, **found}}
 
 
-def _value(text: str) -> Any:
-    """The value of a flag: a Python literal if the text is one, otherwise the text itself."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return text
+def _section(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of one section, without its name."""
+    return {key.removeprefix(f"{name}."): value for key, value in given.items() if key.startswith(f"{name}.")}
 
 
-def _of_run(path: Path) -> _Source:
-    """The model and the preprocessing of a run; its tokenizer is found when the data are opened."""
-    config = read_config(path)
-    family, data = config["model"]["name"], config["data"]
+def _check(section: str, found: Mapping[str, Any], given: Mapping[str, Any], path: Path, free: tuple[str, ...]) -> None:
+    """Raises an error for a key that was set by hand and contradicts the weights; those in ``free`` may differ."""
+    for key, value in found.items():
+        if key == "size" and given.get("model.size"):
+            raise UserError(f"config.model.size cannot be chosen: {path} has a size")
+        by_hand = given.get(f"{section}.{key}", value)
+        if key not in free and by_hand != value:
+            raise UserError(f"config.{section}.{key}={by_hand!r} contradicts {path}, which has {value!r}")
+
+
+def _of_run(run: Mapping[str, Any]) -> tuple[str, nn.Module, str]:
+    """The family and the module of a run, from its config; as `_of_file`."""
+    family, data = run["model"]["name"], run["data"]
     module = MODELS[family].module
-    values = {key: value for key, value in config["model"].items() if key not in ("name", "size")}
-    known = {"image_size": data["image_size"]} if "image_size" in module.__dataclass_fields__ else {}
-    needed = {"vocab_size": 1} if "vocab_size" in module.__dataclass_fields__ else {}
-    model = call(module, "model", values, **known, **needed)
-    return _Source(family, model, {key: data[key] for key in (*IMAGES, "lowercase", "length") if key in data})
+    values = {key: value for key, value in run["model"].items() if key not in ("name", "size")}
+    of_data = {"image_size": data.get("image_size"), "vocab_size": 1}  # the number of tokens is not a key
+    known = {key: value for key, value in of_data.items() if value and key in module.__dataclass_fields__}
+    return family, call(module, "model", values, **known), ""
 
 
-def _of_file(path: Path, given: Mapping[str, Any], for_texts: bool, data: Mapping[str, Any]) -> _Source:
-    """The model of a file of weights, and the preprocessing that the files beside it record."""
+def _of_file(path: Path, given: Mapping[str, Any]) -> tuple[str, nn.Module, str]:
+    """The family, the module and the format of a file of weights, with the fields that were set by hand."""
     family = pretrained.family_of(path)
     renamed = {"num_heads": "image_heads"} if family == "clip" else {}
-    known = set(MODELS[family].module.__dataclass_fields__) - {*GIVEN_FIELDS, *FREE, *ADAPTED}
-    fields = {key.removeprefix("model."): value for key, value in given.items() if key.startswith("model.")}
-    fields = {renamed.get(key, key): value for key, value in fields.items()}
+    known = set(keys(MODELS[family].module)) - {*FREE, *ADAPTED}
+    fields = {renamed.get(key, key): value for key, value in given.items()}
     fields = {key: value for key, value in fields.items() if key in known}
     # Only the encoder of an MAE is taken: the number of its decoder's heads, which few files record, does not matter.
     loaded = pretrained.load(path, otherwise={"decoder_num_heads": 1} if family == "mae" else None, **fields)
-    chosen = {key.removeprefix("data."): value for key, value in given.items() if key.startswith("data.")}
+    return family, loaded.model, loaded.report.format
+
+
+def _classifier(family: str, model: Any, path: Path) -> tuple[str, dict[str, Any]]:
+    """The family and the fields, without those in FREE, of the classifier that starts from a model.
+
+    Raises:
+        UserError: vitax does not fine-tune such a model as a classifier.
+    """
+    changes: dict[str, Any] = {}
+    if family == "clip" and model.image_tower != "resnet":
+        family, model = "vit", model.image_vit()
+    elif family == "mae":
+        # As in the fine-tuning of the paper: the mean of the patches, and a new norm after it.
+        family, changes = "vit", dict(pooling="mean", norm_after_pooling=True)
+    elif family == "dynamic_vit":
+        family = "vit"
+    if family not in CLASSIFIERS:
+        what = "a CLIP with a ResNet" if family == "clip" else f"a model {family!r}"
+        raise UserError(f"{path} holds {what}, which vitax does not fine-tune as a classifier")
     if family in TEXTS:
-        if not for_texts:
-            return _Source(family, loaded.model, {})
-        return _Source(family, loaded.model, _of_texts(path, loaded.model, chosen, data))
-    if for_texts:
-        return _Source(family, loaded.model, {})
-    chosen = {key: value for key, value in chosen.items() if key in Preprocessing._fields and key in IMAGES}
-    recorded = chosen_preprocessing(path, loaded.report.format, chosen, "--config.data.")
-    size = tuple(getattr(loaded.model, "image_size", recorded.image_size or (224, 224)))
+        changes = dict(heads="classes")
+    names = [key for key in keys(MODELS[family].module) if key not in FREE]
+    return family, {key: getattr(model, key) for key in names if hasattr(model, key)} | changes
+
+
+def _images_beside(path: Path, model: nn.Module, format_name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of config.data that the files beside a model of images record, completed by hand."""
+    chosen = {key: value for key, value in given.items() if key in Preprocessing._fields and key in OF_IMAGES}
+    recorded = chosen_preprocessing(path, format_name, chosen, "--config.data.")
+    size = tuple(getattr(model, "image_size", recorded.image_size or (224, 224)))
     found = {key: getattr(recorded, key) for key in ("mean", "std", "test_crop_fraction", "interpolation")}
-    return _Source(family, loaded.model, dict(image_size=size, channels=len(recorded.mean), **found))
+    return dict(image_size=size, channels=len(recorded.mean), **found)
 
 
-def _of_texts(path: Path, model: nn.Module, chosen: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
-    """Tokenizer, lower case and length for the weights of a model of texts."""
-    found = {"length": min(data["length"], getattr(model, "max_length", data["length"]))}
-    if chosen.get("tokenizer"):
+def _texts_beside(path: Path, model: nn.Module, given: Mapping[str, Any], length: int) -> dict[str, Any]:
+    """The keys of config.data that the files beside a model of texts record, completed by hand.
+
+    Raises:
+        UserError: there is no tokenizer, or nothing records whether a vocab.txt is of lower case.
+    """
+    found: dict[str, Any] = {"length": min(length, getattr(model, "max_length", length))}
+    if given.get("tokenizer"):
         return found
     folder = files.find(path).parent
     name = next((name for name in TOKENIZERS if (folder / name).is_file()), "")
@@ -138,10 +161,9 @@ def _of_texts(path: Path, model: nn.Module, chosen: Mapping[str, Any], data: Map
             "weights"
         )
     found["tokenizer"] = str(folder / name)
-    settings = folder / "tokenizer_config.json"
-    if name == "vocab.txt" and settings.is_file():
-        found["lowercase"] = bool(json.loads(settings.read_text(encoding="utf-8")).get("do_lower_case", True))
-    elif name == "vocab.txt" and "lowercase" not in chosen:
+    if name == "vocab.txt" and (lowercase := _lowercase(folder / "tokenizer_config.json")) is not None:
+        found["lowercase"] = lowercase
+    elif name == "vocab.txt" and "lowercase" not in given:
         raise UserError(
             f"no tokenizer_config.json beside {path} records whether its vocab.txt is of lower case: set "
             "--config.data.lowercase=True for an uncased model, or False"
@@ -149,24 +171,19 @@ def _of_texts(path: Path, model: nn.Module, chosen: Mapping[str, Any], data: Map
     return found
 
 
-def _classifier(source: _Source, path: Path) -> tuple[str, dict[str, Any]]:
-    """The family and the fields of the classifier that starts from a model, without those in FREE."""
-    family, model = source.family, source.model
-    if isinstance(model, MAE):
-        shared = {key: getattr(model, key) for key in MAE.__dataclass_fields__ if key in ViT.__dataclass_fields__}
-        # As in the fine-tuning of the paper: the mean of the patches, and a new norm after it.
-        model = ViT(**{**shared, "pooling": "mean", "norm_after_pooling": True, "parent": None, "name": None})
-        family = "vit"
-    elif isinstance(model, CLIP) and model.image_tower != "resnet":
-        model, family = model.image_vit(), "vit"
-    elif family == "dynamic_vit":
-        shared = {key: getattr(model, key) for key in model.__dataclass_fields__ if key in ViT.__dataclass_fields__}
-        model, family = ViT(**{**shared, "parent": None, "name": None}), "vit"
-    if family not in ("vit", "swin", "nat", "mlp_mixer", "fnet_image", *TEXTS):
-        what = "a CLIP with a ResNet" if family == "clip" else f"a model {family!r}"
-        raise UserError(f"{path} holds {what}, which vitax does not fine-tune as a classifier")
-    skipped = (*GIVEN_FIELDS, *FREE)
-    fields = {key: getattr(model, key) for key in type(model).__dataclass_fields__ if key not in skipped}
-    if family in TEXTS:
-        fields["heads"] = "classes"
-    return family, fields
+def _lowercase(path: Path) -> bool | None:
+    """The do_lower_case of a tokenizer_config.json; None = it does not record it.
+
+    Raises:
+        UserError: the file is not a JSON object, or the value is neither true nor false.
+    """
+    if not path.is_file():
+        return None
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {error}") from error
+    lowercase = settings.get("do_lower_case") if isinstance(settings, dict) else ""
+    if lowercase is not None and not isinstance(lowercase, bool):
+        raise UserError(f"{path} does not say whether texts are of lower case: do_lower_case is neither true nor false")
+    return lowercase

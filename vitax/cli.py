@@ -15,7 +15,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from vitax.adopt import adopted
-from vitax.config import did_you_mean, flatten
+from vitax.config import did_you_mean, flatten, literal
 from vitax.config_file import load_config
 from vitax.config_help import key_meanings
 from vitax.errors import Interrupted, TrainingError, UserError
@@ -141,7 +141,7 @@ class Command(NamedTuple):
         """The resolved config before ``--config.key=value`` changes it, and the arguments that remain to be parsed."""
         if spec:
             typed = {matched[1] for argument in argv if (matched := re.match(r"--?config\.([\w.]+)", argument))}
-            config = adopted(load_config(spec), {key: value_of(argv, f"config.{key}") for key in typed})
+            config = adopted(load_config(spec), {key: literal(value_of(argv, f"config.{key}")) for key in typed})
         elif workdir := value_of(argv, "workdir"):
             config = read_config(Path(workdir))
         elif helping:

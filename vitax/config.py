@@ -1,5 +1,6 @@
 """Values of a config: keys and defaults from the signatures of functions, durations, conversion to and from JSON."""
 
+import ast
 import difflib
 import inspect
 import json
@@ -16,6 +17,14 @@ from vitax.errors import UserError
 # Fields of a module that are not keys of a config: they follow from the data or belong to Flax.
 GIVEN_FIELDS = ("num_classes", "image_size", "vocab_size", "end_token", "parent", "name")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+def literal(text: str) -> Any:
+    """The value of a flag: a Python literal if the text is one, otherwise the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
 
 
 def did_you_mean(key: str, known: Iterable[str]) -> str:

@@ -26,7 +26,7 @@ from vitax.adopt import adopted
 from vitax.backend import start_jax
 from vitax.build import Run, build
 from vitax.cli import Arguments, Command, Flag
-from vitax.config import differences, from_json, to_json
+from vitax.config import differences, flatten, from_json, to_json
 from vitax.config_file import load_config
 from vitax.data.source import identity
 from vitax.environment import hardware, versions
@@ -184,7 +184,7 @@ def write_origin(prepared: Prepared, spec: str, folder: RunFolder) -> None:
     if prepared.weights_report:
         write_text(folder.path / WEIGHTS, prepared.weights_report.strip() + "\n")
     if spec and not folder.continuing:
-        recipe = adopted(load_config(spec), {"init_from": prepared.run.top.init_from})
+        recipe = adopted(load_config(spec), flatten(prepared.config))  # with what was set by hand for want of a record
         write_json(folder.path / RECIPE, {"spec": spec, "config": resolve(recipe)})
     if tokenizer := prepared.run.pipeline.reader.record.get("tokenizer"):
         write_text(folder.path / TOKENIZER, tokenizer)

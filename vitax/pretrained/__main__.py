@@ -5,13 +5,11 @@ python -m vitax.pretrained FILE num_heads=4 image_size=384   sets fields that fi
 python -m vitax.pretrained FILE --save=OUT.safetensors --format="timm ViT"   writes it with other names
 """
 
-import ast
-from typing import Any
-
 import jax
 
 from vitax import pretrained
 from vitax.cli import Arguments, Command, Flag
+from vitax.config import literal
 from vitax.errors import UserError
 from vitax.models import MODELS
 from vitax.pretrained.format import Format
@@ -39,14 +37,6 @@ model     {type(model).__name__}({arguments})
 report    {loaded.report}"""
 
 
-def value_of(text: str) -> Any:
-    """The value behind ``field=``: a Python literal if the text is one, otherwise the text itself."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return text
-
-
 FLAGS = (
     Flag("family", "", 'family of the model, if the file fits two of them: "vit" reads an MAE\'s encoder'),
     Flag("entry", "", "key of the weights in a training checkpoint that holds several, such as model_ema"),
@@ -72,7 +62,7 @@ def run(arguments: Arguments) -> None:
         name, equals, value = assignment.partition("=")
         if not equals:
             raise UserError(f"{assignment!r} is not field=value")
-        fields[name] = value_of(value)
+        fields[name] = literal(value)
     loaded = pretrained.load(
         file,
         family=flags["family"],
