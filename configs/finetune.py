@@ -6,6 +6,7 @@ examples: AdamW with a smaller rate for the layers near the input, light augment
 held out to choose the best checkpoint. It comes from no paper, and was tried on the digits of :demo only. It takes a ViT, DeiT, Swin, NAT, DiNAT or Mixer, the encoder of an MAE, the
 image tower of a CLIP, the backbone of a DynamicViT; with :text, a BERT or an FNet.
 
+    python -m vitax.main --config=configs/finetune.py --config.init_from=hf-hub:OWNER/NAME --config.data.path=IMAGES
     python -m vitax.main --config=configs/finetune.py --config.init_from=DIR/model.safetensors --config.data.path=IMAGES
     python -m vitax.main --config=configs/finetune.py --config.init_from=runs/mae --config.data.path=IMAGES
     python -m vitax.main --config=configs/finetune.py:text --config.init_from=bert-base-uncased --config.data.path=TABLES
@@ -38,7 +39,7 @@ def images() -> ConfigDict:
     config.seed = 0
     config.batch_size = 32
     config.duration = "10 epochs, at least 500 steps"
-    config.init_from = ""  # a file of weights, a folder as a model hub has it, or the folder of a run
+    config.init_from = ""  # a file of weights, a name or a folder as a model hub has it, or the folder of a run
     config.model = dict(name="from_weights")
     config.task = dict(name="classification", label_smoothing=0.1)
     config.data = dict(

@@ -86,6 +86,7 @@ ONLY = {  # third-party packages that may be imported in some places only
         "adopt",
     ),
     "safetensors": ("pretrained",),
+    "huggingface_hub": ("pretrained",),
     "packaging": ("doctor",),
     "grain": ("data",),
     "orbax": ("training",),

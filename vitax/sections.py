@@ -17,7 +17,7 @@ class Top(NamedTuple):
             least 1000 steps".
         seed: seed of initialisation, data order, augmentation and dropout, 0..2^31-1.
         accumulate: micro-batches per update; the memory for activations shrinks by this factor.
-        init_from: weights to start from: a file that `vitax.pretrained` reads, or the folder of a run; "" = random.
+        init_from: weights to start from: a file that `vitax.pretrained` reads, "hf-hub:OWNER/NAME", or the folder of a run; "" = random.
         init_new: patterns of parameters to initialise if ``init_from`` lacks them or has other shapes for them.
         init_skip: patterns of parameters of ``init_from`` to leave out if the model has no place for them.
         on_nan: "stop" or "skip": what to do at a step whose loss, gradient or update is not finite. Skipped steps are

@@ -3,6 +3,7 @@
     from vitax import pretrained
     model, variables, report = pretrained.load("vit_base.safetensors")
     model, variables, report = pretrained.load("vit_base.safetensors", image_size=384, num_classes=10)
+    model, variables, report = pretrained.load("hf-hub:timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k")
     pretrained.save("mine.safetensors", model, variables, "timm ViT")
 
 ``python -m vitax.pretrained FILE`` prints which model a file holds. PyTorch is not needed, and no code from a file
@@ -10,9 +11,11 @@ is run.
 """
 
 from vitax.pretrained.adapt import adapt, paths
-from vitax.pretrained.convert import IMPLIED, NOT_IN_FILES, Loaded, load, load_into, save, settled, to_tensors
+from vitax.pretrained.convert import IMPLIED, NOT_IN_FILES, Loaded, load, load_into, settled
+from vitax.pretrained.files import find
 from vitax.pretrained.formats import FORMATS, family_of, recognise
 from vitax.pretrained.report import Report
+from vitax.pretrained.saving import save, to_tensors
 
 __all__ = [
     "FORMATS",
@@ -22,6 +25,7 @@ __all__ = [
     "Report",
     "adapt",
     "family_of",
+    "find",
     "load",
     "load_into",
     "paths",

@@ -1,22 +1,34 @@
 """Prints the format of a file of weights, the model that it fits, and a report of loading it.
 
-python -m vitax.pretrained FILE                              FILE may also be the folder of a model hub
+python -m vitax.pretrained FILE                              FILE may also be a folder in the layout of a model hub
+python -m vitax.pretrained hf-hub:OWNER/NAME[@REVISION][:FILE]   reads only the header of weights on the hub
 python -m vitax.pretrained FILE num_heads=4 image_size=384   sets fields that files do not record, or changes fields
 python -m vitax.pretrained FILE --save=OUT.safetensors --format="timm ViT"   writes it with other names
 """
 
+from pathlib import Path
+
 import jax
+import numpy as np
 
 from vitax import pretrained
 from vitax.cli import Arguments, Command, Flag
 from vitax.config import literal
 from vitax.errors import UserError
 from vitax.models import MODELS
+from vitax.pretrained import hub
 from vitax.pretrained.format import Format
+from vitax.pretrained.preprocessing import read_preprocessing
 
 
-def describe(loaded: pretrained.Loaded, format: Format) -> str:
-    """A description of the model, of its fields that differ from the defaults, and of the loading."""
+def describe(loaded: pretrained.Loaded, format: Format, folder: Path | None) -> str:
+    """A description of the model, of its fields that differ from the defaults, of its preprocessing, and of the loading.
+
+    Args:
+        loaded: the model.
+        format: the format of the file.
+        folder: the folder of the files beside the weights; None = there are none.
+    """
     model, family = loaded.model, MODELS[format.family]
     fields = {
         name: getattr(model, name)
@@ -27,14 +39,32 @@ def describe(loaded: pretrained.Loaded, format: Format) -> str:
         (name for name, preset in family.sizes.items() if all(getattr(model, k) == v for k, v in preset.items())), ""
     )
     parameters = sum(x.size for x in jax.tree.leaves(loaded.variables["params"]))
+    images = read_preprocessing(folder, format.name) if folder and family.view else None
+    prepared = f"\nimages    {images._replace(class_names=())}" if images else ""
     arguments = ", ".join(f"{name}={value!r}" for name, value in fields.items())
     return f"""\
 format    {format.name}
 family    {format.family}: {family.paper}
 size      {size or "none of the published sizes"}
 model     {type(model).__name__}({arguments})
-          {parameters:,} parameters
+          {parameters:,} parameters{prepared}
 report    {loaded.report}"""
+
+
+def _previewed(name: str) -> tuple[dict[str, np.ndarray], Path | None]:
+    """Prints what the hub tells about weights; returns tensors of their shapes, and the folder of the files beside them.
+
+    Raises:
+        UserError: only the whole file tells which tensors it holds.
+    """
+    seen = hub.preview(name)
+    size = sum(seen.sizes.values())
+    print(f"hub       {name}, commit {seen.commit}\nweights   {', '.join(seen.sizes)}: {size:,} bytes, not downloaded")
+    if not seen.tensors:
+        raise UserError(
+            f"only the whole of {', '.join(seen.sizes)} tells its tensors: --save=OUT.safetensors downloads and converts it"
+        )
+    return seen.tensors, seen.folder
 
 
 FLAGS = (
@@ -63,16 +93,21 @@ def run(arguments: Arguments) -> None:
         if not equals:
             raise UserError(f"{assignment!r} is not field=value")
         fields[name] = literal(value)
+    source, folder = file, None
+    if hub.is_name(file) and not flags["save"]:
+        source, folder = _previewed(file)
     loaded = pretrained.load(
-        file,
+        source,
         family=flags["family"],
         entry=flags["entry"],
         allow_missing=tuple(flags["allow_missing"]),
         allow_unexpected=tuple(flags["allow_unexpected"]),
+        beside=folder,
         **fields,
     )
+    folder = folder if source is not file else pretrained.find(file).parent
     format = pretrained.FORMATS[loaded.report.format]
-    print(describe(loaded, format))
+    print(describe(loaded, format, folder))
     if flags["save"]:
         name = flags["format"] or format.name
         pretrained.save(flags["save"], loaded.model, loaded.variables, name)

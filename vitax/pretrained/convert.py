@@ -1,4 +1,4 @@
-"""Conversion of a file to a model and its variables, and back."""
+"""Conversion of a file to a model and its variables."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import numpy as np
-from flax.traverse_util import flatten_dict
 
 from vitax.config import did_you_mean
 from vitax.errors import UserError
@@ -15,7 +14,7 @@ from vitax.models import MODELS
 from vitax.pretrained import files
 from vitax.pretrained.adapt import Variables, adapt, image_channels
 from vitax.pretrained.format import Format, pair
-from vitax.pretrained.formats import named, stripped
+from vitax.pretrained.formats import stripped
 from vitax.pretrained.hub_config import config_fields
 from vitax.pretrained.matching import fitting, from_tensors
 from vitax.pretrained.report import Report
@@ -92,6 +91,7 @@ def load(
     allow_missing: Sequence[str] = (),
     allow_unexpected: Sequence[str] = (),
     otherwise: Mapping[str, Any] | None = None,
+    beside: Path | None = None,
     **fields: Any,
 ) -> Loaded:
     """Loads weights of another project and builds the model for them.
@@ -101,13 +101,14 @@ def load(
     refused.
 
     Args:
-        source: a file, a folder with the layout of a model hub, or {name: array}.
+        source: a file, a folder with the layout of a model hub, a name on the hub (`hub.Name`), or {name: array}.
         format: a name of `FORMATS`; "" = recognised from the names.
         family: a name of `vitax.models.MODELS`, if a file fits two families: "vit" reads the encoder of an MAE.
         entry: key of the weights in a training checkpoint that holds several, such as "model_ema"; "" = the usual one.
         allow_missing: patterns of our paths that the file may lack; they are freshly initialised.
         allow_unexpected: patterns of names in the file that the model has no place for.
         otherwise: fields that apply where neither the file nor its config.json tells them, in place of usual values.
+        beside: folder of the config.json of {name: array}; that of a file is beside it.
         fields: fields of the model, such as ``num_heads=4``. If ``image_size`` or ``window`` differs from the file's,
             positions are interpolated; if ``num_classes`` differs, the head is new. Both are recorded in the report.
 
@@ -115,14 +116,13 @@ def load(
         UserError: the file cannot be read, has no known format, does not record a necessary field, does not fit, or
             contradicts a given field.
     """
-    contents = files.Contents(dict(source)) if isinstance(source, Mapping) else files.read(source, entry)
-    tensors = {name: files.plain(np.asarray(value)) for name, value in contents.tensors.items()}
-    kind, tensors, prefix = stripped(tensors, format, family)
+    contents = _contents(source, entry)
+    kind, tensors, prefix = stripped(contents.tensors, format, family)
     renamed = kind.renamed(tensors)
     module = MODELS[kind.family].module
     known = set(module.__dataclass_fields__) - {"parent", "name"}
     fields = _checked(fields, known, module)
-    told = {} if isinstance(source, Mapping) else config_fields(files.read_config(source, kind.name), kind.name)
+    told = _told(source, beside, kind)
     if not (told or format):
         _check_doubt(kind, renamed)
     usual = {key: value for key, value in (otherwise or {}).items() if key not in kind.tells}
@@ -143,6 +143,19 @@ def load(
     report.entry, report.other_entries, report.prefix = contents.entry, contents.others, prefix
     _note_fields(report, kind, model, stored, given, told)
     return Loaded(model, variables, report)
+
+
+def _contents(source: str | Path | Tensors, entry: str) -> files.Contents:
+    """The tensors of a source, with half precision as float32."""
+    if not isinstance(source, Mapping):
+        return files.read(source, entry)
+    return files.Contents({name: files.plain(np.asarray(value)) for name, value in source.items()})
+
+
+def _told(source: str | Path | Tensors, beside: Path | None, kind: Format) -> dict[str, Any]:
+    """The fields that the config.json of weights tells; {} if there is none."""
+    folder = beside if isinstance(source, Mapping) else files.find(source).parent
+    return config_fields(files.read_config(folder, kind.name), kind.name) if folder else {}
 
 
 def _check_doubt(kind: Format, tensors: Tensors) -> None:
@@ -259,36 +272,3 @@ def load_into(
     channels = image_channels(loaded_model, family, variables)
     fitted = adapt(variables, model, family, report, channels=channels, allow_missing=new, allow_unexpected=skip)
     return fitted, report
-
-
-def to_tensors(model: nn.Module, variables: Variables, format: str) -> dict[str, np.ndarray]:
-    """The variables of a model under the names of a format.
-
-    Raises:
-        UserError: the model is not of the format's family, or the format has no names for some of its parameters.
-    """
-    kind = named(format)
-    if type(model) is not MODELS[kind.family].module:
-        raise UserError(f"{kind.name} has no names for a {type(model).__name__}")
-    flat = {path: np.asarray(x) for path, x in flatten_dict(variables, sep="/").items()}
-    tensors, used = {}, set()
-    for rule in kind.rules(model):
-        absent = [path for path in rule.ours if path not in flat]
-        if absent:
-            raise UserError(f"the variables lack {', '.join(absent)}: they do not belong to this model")
-        arrays = rule.save(tuple(flat[path] for path in rule.ours))
-        tensors |= dict(zip(rule.theirs, arrays, strict=True))
-        used |= set(rule.ours)
-    unnamed = [path for path in flat if path not in used and path.startswith("params/")]
-    if unnamed:
-        raise UserError(f"{kind.name} has no names for {', '.join(unnamed[:5])}")
-    return tensors
-
-
-def save(path: str | Path, model: nn.Module, variables: Variables, format: str) -> None:
-    """Writes a .safetensors file with the names of another project.
-
-    Args:
-        format: a key of `FORMATS`, such as "timm ViT", "Hugging Face BERT" or "OpenAI CLIP" (also for open_clip).
-    """
-    files.write(path, to_tensors(model, variables, format), {"format": "pt", "vitax": format})

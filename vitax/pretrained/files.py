@@ -16,6 +16,8 @@ import safetensors
 import safetensors.numpy
 
 from vitax.errors import UserError
+from vitax.pretrained import hub
+from vitax.pretrained.hub import IN_FOLDER, INDEX
 from vitax.pretrained.pickles import MAX_DEPTH, Inert, Record, Refused
 from vitax.pretrained.torch_file import read_torch
 from vitax.sniff import seems
@@ -27,15 +29,6 @@ WRAPPERS = (
     "model", "state_dict", "params_ema", "params", "module", "model_state_dict", "net", "teacher", "weights",
     "model_ema", "state_dict_ema", "ema", "ema_state_dict",
 )  # fmt: skip
-IN_FOLDER = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "open_clip_model.safetensors",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-    "open_clip_pytorch_model.bin",
-)
-INDEX = ".index.json"
 HALF = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 SAFETENSORS_DTYPES = {
     "F64": np.float64,
@@ -52,11 +45,16 @@ SAFETENSORS_DTYPES = {
 
 
 def find(path: str | Path) -> Path:
-    """The file of weights: the path itself, or the weights in a folder with the layout of a model hub.
+    """The file of weights: the path itself, the weights in a folder with the layout of a model hub, or those of a name.
+
+    Args:
+        path: a file, a folder, or a name on a model hub, which `hub.fetched` downloads.
 
     Raises:
-        UserError: the file does not exist.
+        UserError: the file does not exist, or cannot be downloaded.
     """
+    if hub.is_name(path):
+        return hub.fetched(path)
     path = Path(path).expanduser()
     try:
         if path.is_dir():
@@ -252,17 +250,16 @@ def plain(value: np.ndarray) -> np.ndarray:
     return value.astype(np.float32) if value.dtype in HALF else value
 
 
-def read_config(path: str | Path, format_name: str = "") -> dict[str, Any]:
-    """The config beside a file of weights, as on model hubs; {} if it does not exist.
+def read_config(folder: Path, format_name: str = "") -> dict[str, Any]:
+    """The config beside weights, as on model hubs; {} if it does not exist.
 
     Args:
-        path: the file, or its folder.
+        folder: the folder of the weights.
         format_name: format of the weights. The folder of an open_clip model may also hold the config of another file.
 
     Raises:
-        UserError: the config is not a JSON object, or the file of weights does not exist.
+        UserError: the config is not a JSON object.
     """
-    folder = find(path).parent
     names = ["config.json", "open_clip_config.json"]
     for name in reversed(names) if format_name == "OpenAI CLIP" else names:
         if (folder / name).is_file():

@@ -37,17 +37,17 @@ class Preprocessing(NamedTuple):
     image_size: tuple[int, ...] = ()
 
 
-def read_preprocessing(path: str | Path, format_name: str = "") -> Preprocessing | None:
+def read_preprocessing(folder: Path, format_name: str = "") -> Preprocessing | None:
     """The preprocessing that the files beside weights record; None where there is none.
 
     Args:
-        path: a file of weights, or a folder as a model hub has it.
+        folder: the folder of the weights.
         format_name: of the weights, see `vitax.pretrained.FORMATS`.
 
     Raises:
         UserError: a value that vitax does not apply in the same way.
     """
-    folder, names = files.find(path).parent, class_names(files.read_config(path))
+    names = class_names(files.read_config(folder))
     for name, read in (
         ("preprocessor_config.json", _hugging_face),
         ("config.json", _timm),
@@ -73,7 +73,7 @@ def chosen_preprocessing(
     """The preprocessing that the files beside weights record; values given by hand fill in what they do not.
 
     Args:
-        path: a file of weights, or a folder as a model hub has it.
+        path: a file of weights, a folder as a model hub has it, or a name on the hub.
         format_name: of the weights, see `vitax.pretrained.FORMATS`.
         chosen: values given by hand, by the names of `Preprocessing`.
         option: what stands before those names where they are given, for messages.
@@ -81,7 +81,7 @@ def chosen_preprocessing(
     Raises:
         UserError: mean and standard deviation are unknown, or a given value contradicts the files.
     """
-    recorded = read_preprocessing(path, format_name)
+    recorded = read_preprocessing(files.find(path).parent, format_name)
     if recorded is None:
         if missing := [key for key in ("mean", "std") if key not in chosen]:
             example = ", ".join(f'{option}{key}="(0.5, 0.5, 0.5)"' for key in ("mean", "std"))

@@ -117,6 +117,8 @@ def initial_variables(run: Run) -> tuple[Variables, str]:
     )
     if not of_run and (told := _preprocessing(path, report.format, run)):
         notes = (*notes, told)
+    if not of_run and str(found := pretrained.find(path)) != str(path):
+        notes = (f"read from {found}", *notes)
     if teacher := run.shapes.collections.get("teacher"):
         fitted["teacher"] = _teacher(fitted["params"], teacher, report, path)
     return fitted, "\n".join((str(report), *notes))
@@ -186,7 +188,8 @@ def _preprocessing(path: Path, format_name: str, run: Run) -> str:
     Raises:
         UserError: the run normalises images with another mean or standard deviation.
     """
-    recorded, spec = read_preprocessing(path, format_name), run.pipeline.reader.spec
+    folder, spec = pretrained.find(path).parent, run.pipeline.reader.spec
+    recorded = read_preprocessing(folder, format_name)
     if recorded is None or not hasattr(spec, "mean"):
         return ""
     for key in ("mean", "std"):
