@@ -125,8 +125,7 @@ def load(
     told = _told(source, beside, kind)
     if not (told or format):
         _check_doubt(kind, renamed)
-    usual = {key: value for key, value in (otherwise or {}).items() if key not in kind.tells}
-    given = {**usual, **fields, **told}
+    given = {key: value for key, value in (otherwise or {}).items() if key not in kind.tells} | fields | told
     with fitting(kind):
         stored = kind.fields(renamed, given)
     _check_told(told, stored, fields, module, (*SHAPED, *kind.tells))
