@@ -108,7 +108,7 @@ HUGGING_FACE = {
         inert="max_position_embeddings|num_hidden_layers|extra_pos_embeddings|classif_dropout|hidden_size",
     ),
 }
-_CLIP_TEXT = Kind(
+CLIP_TEXT = Kind(
     (),
     {
         "vocab_size": Key("vocab_size"),
@@ -125,7 +125,7 @@ _CLIP_TEXT = Kind(
     {"add_cross_attention": (False,), "is_decoder": (False,)},
     inert="intermediate_size",
 )
-_CLIP_IMAGE = Kind(
+CLIP_IMAGE = Kind(
     (),
     _IMAGES
     | {
@@ -172,7 +172,7 @@ def _clip(config: Config) -> dict[str, Any]:
     top = {key: value for key, value in config.items() if not re.fullmatch(r"(text|vision)_config(_dict)?", key)}
     fields = read_keys(Kind((), {"projection_dim": Key("out_width")}, inert="logit_scale_init_value"), top)
     # The towers of a CLIPModel use the width of the common space that is recorded at the top.
-    for tower, kind, where in ((text, _CLIP_TEXT, "text_config"), (image, _CLIP_IMAGE, "vision_config")):
+    for tower, kind, where in ((text, CLIP_TEXT, "text_config"), (image, CLIP_IMAGE, "vision_config")):
         told = read_keys(kind, tower, f"config.json's {where}")
         fields = told | fields
     return fields
