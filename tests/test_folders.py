@@ -115,7 +115,7 @@ def test_what_no_config_can_say_is_refused_and_nothing_is_written(tmp_path):
     fails(
         "clip", dict(text_activation="quick_gelu", activation="gelu"), "OpenAI CLIP", "one quick_gelu for both towers"
     )
-    fails("clip", {}, "OpenAI CLIP", "open_clip crops nothing", images=IMAGES)
+    fails("clip", {}, "OpenAI CLIP", "test_crop_fraction between them", images=IMAGES)
     fails("fnet-hybrid", {}, "Hugging Face FNet", "no names for|attention_depth=0 only")
     model = SMALL["vit"].model
     (tmp_path / "there").mkdir()

@@ -68,6 +68,10 @@ ALLOWED = {
     "plan": None,
     "doctor": None,
     "bench": None,
+    "exports": None,
+    "export": None,
+    "command": ("config", "__version__"),
+    "show_configs": ("cli", "config_file", "errors"),
 }
 ONLY = {  # third-party packages that may be imported in some places only
     "flax": (
@@ -84,9 +88,12 @@ ONLY = {  # third-party packages that may be imported in some places only
         "explanation",
         "library",
         "adopt",
+        "exports",
     ),
     "safetensors": ("pretrained",),
     "huggingface_hub": ("pretrained",),
+    "jax2onnx": ("exports",),
+    "onnxruntime": ("exports",),
     "packaging": ("doctor",),
     "grain": ("data",),
     "orbax": ("training",),

@@ -371,7 +371,7 @@ def test_errors_name_the_values_and_the_remedy():
     model, variables, _ = pretrained.load(vit, num_heads=4)
     with pytest.raises(UserError, match="official Swin has no names for a ViT"):
         pretrained.to_tensors(model, variables, "official Swin")
-    with pytest.raises(UserError, match="give the file that ending"):
+    with pytest.raises(UserError, match="give it another ending"):
         pretrained.save("x.pth", model, variables, "timm ViT")
 
 

@@ -4,7 +4,8 @@ Where things are
 ----------------
     library                         ``vitax.load``: a model in Python, ready to predict and to explain
     main, predict, explain, report,
-    cross_validate                  what a user types: ``python -m vitax.main``, ``python -m vitax.predict``
+    cross_validate, export          what a user types: ``python -m vitax.main``, ``python -m vitax.predict``
+    command, show_configs           the command ``vitax``, with these as its verbs; the configs that come with vitax
     plan, doctor, bench             ... before a run: its needs, its problems, its speed
     cli, config_file, config_help   the command line: flags, config files, the meaning of every key
     schema, sections, resolve       which function takes which key of a config; all keys with their defaults
@@ -27,6 +28,7 @@ Where things are
     monitoring/                     logs, TensorBoard, progress, signals, watchdog, the heartbeat of hosts
     evals/                          evaluations that are not a mean: zero-shot, retrieval, k-NN, BLEU, whole images
     prediction/                     predictions of a trained run; the table is ``vitax.prediction.PREDICTORS``
+    exports/                        a trained run for others: folders of the hub's libraries, StableHLO, ONNX
     explain/                        methods of explanation, pure; the table is ``vitax.explain.methods.METHODS``
     explanation/                    explanations of the predictions of a trained run
     report/, page                   a run on one page, or several compared; HTML

@@ -8,7 +8,6 @@ import flax.linen as nn
 import numpy as np
 
 from vitax.errors import UserError
-from vitax.explanation import explained
 from vitax.mesh import make_mesh
 from vitax.monitoring.log import silence_libraries
 from vitax.prediction import TrainedRun, check_options, load_run, predictor_of
@@ -104,6 +103,8 @@ class Model:
         Raises:
             UserError: an input that cannot be read, or a method that has no meaning for this model.
         """
+        from vitax.explanation import explained  # matplotlib: not for those who only predict
+
         items, single = self._items(inputs)
         methods = (method,) if isinstance(method, str) else tuple(method)
         return _result(explained(self.run, items, method=methods, **options), single)

@@ -95,6 +95,11 @@ def has_texts(config: Config) -> bool:
     return "tokenizer" in config["data"]
 
 
+def test_crop(config: Config) -> tuple[float, str]:
+    """The share of an image that tests and predictions crop, and the interpolation; for runs of images only."""
+    return config["data"]["test_crop_fraction"], config["data"]["interpolation"]
+
+
 def num_folds(config: Config) -> int:
     """The number of folds for cross-validation; 0 if there are none."""
     return config["data"].get("num_folds", 0)

@@ -3,14 +3,18 @@
 A new tokenizer is always a BPE, because it is the only kind that the library trains to the same result every time.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tokenizers
-from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
 
 from vitax.errors import UserError
+
+if TYPE_CHECKING:  # imported where it is used: models of images need no tokenizer
+    import tokenizers
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # padding is id 0
 # Names of the special tokens in our own tokenizers and in those of other projects.
@@ -82,9 +86,26 @@ class Vocabulary:
     def to_json(self) -> str:
         return self.tokenizer.to_str()
 
+    def framing_json(self) -> str:
+        """A tokenizer.json that adds the special tokens which `framed` adds: begin, text, end and, for a pair, text, end."""
+        import tokenizers
+        from tokenizers import processors
+
+        framing = tokenizers.Tokenizer.from_str(self.to_json())
+        begin, end = (str(self.tokenizer.id_to_token(n)) if n >= 0 else "" for n in (self.begin, self.end))
+        single = [part for part in (begin, "$A", end) if part]
+        framing.post_processor = processors.TemplateProcessing(
+            single=" ".join(single),
+            pair=" ".join([*single, "$B:1", *([f"{end}:1"] if end else [])]),
+            special_tokens=[(word, self.tokenizer.token_to_id(word)) for word in sorted({begin, end} - {""})],
+        )
+        return framing.to_str()
+
 
 def from_json(text: str) -> Vocabulary:
     """The vocabulary in a text that `Vocabulary.to_json` has written, or in the text of any tokenizer.json."""
+    import tokenizers
+
     return Vocabulary(tokenizers.Tokenizer.from_str(text))
 
 
@@ -99,6 +120,9 @@ def train_bpe(texts: Iterable[str], vocab_size: int, lowercase: bool = False) ->
     Raises:
         UserError: ``vocab_size`` is smaller than the number of bytes and special tokens.
     """
+    import tokenizers
+    from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
+
     least = len(SPECIAL) + 256
     if vocab_size < least:
         raise UserError(f"config.data.vocab_size={vocab_size} must be at least {least}")
@@ -120,6 +144,9 @@ def train_bpe(texts: Iterable[str], vocab_size: int, lowercase: bool = False) ->
 
 def placeholder_vocabulary(size: int) -> Vocabulary:
     """A vocabulary of ``size`` tokens that mean nothing, with the special tokens; for plans without data."""
+    import tokenizers
+    from tokenizers import AddedToken, models
+
     words = {word: number for number, word in enumerate((*SPECIAL, *map(str, range(max(0, size - len(SPECIAL))))))}
     tokenizer = tokenizers.Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
@@ -136,6 +163,9 @@ def load_vocabulary(path: str, lowercase: bool = True) -> Vocabulary:
     Raises:
         UserError: the file does not exist, or it cannot be read.
     """
+    import tokenizers
+    from tokenizers import decoders, models, normalizers, pre_tokenizers
+
     file = Path(path).expanduser()
     if not file.is_file():
         raise UserError(

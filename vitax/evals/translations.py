@@ -4,8 +4,6 @@ import importlib.util
 import logging
 from typing import Any
 
-import sacrebleu
-
 from vitax.data.tokens import Vocabulary, from_json
 from vitax.errors import UserError
 from vitax.evals.evaluation import Evaluation, Given, choose, predicted
@@ -70,6 +68,8 @@ def bleu(given: Given, *, bleu: bool = True, bleu_tokenizer: str = "", chrf: boo
             said.add(signature)
             LOGGER.warning("BLEU is %s", signature)
         if chrf:
+            import sacrebleu  # only for runs that translate
+
             scores["chrf"] = sacrebleu.corpus_chrf(translations, [references]).score
         return scores
 
@@ -82,6 +82,8 @@ def chosen_tokenizer(requested: str, language: str) -> str:
     Raises:
         UserError: sacreBLEU does not have the requested one, or it needs something that is not installed.
     """
+    import sacrebleu
+
     name = requested or tokenizer_for(language)
     if name not in sacrebleu.BLEU.TOKENIZERS:
         known = ", ".join(sacrebleu.BLEU.TOKENIZERS)
@@ -115,6 +117,8 @@ def corpus_bleu(translations: list[str], references: list[str], tokenizer: str) 
 
     In that case only the orders that occur count; sacreBLEU would otherwise give 0, even for perfect translations.
     """
+    import sacrebleu
+
     metric = sacrebleu.BLEU(tokenize=tokenizer)
     short = not any(len(metric.tokenizer(text).split()) >= 4 for text in references)
     metric = sacrebleu.BLEU(tokenize=tokenizer, effective_order=short)

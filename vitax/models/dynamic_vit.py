@@ -151,7 +151,7 @@ class DynamicViT(nn.Module):
             noise: [S, B, N, 2] standard Gumbel noise, used during training; None = drawn from the stream "dropout".
         """
         x = self._embed(images)
-        b, n = len(x), x.shape[1] - 1
+        b, n = x.shape[0], x.shape[1] - 1
         count = self._counts(n)
         kept = jnp.ones((b, n))
         index = jnp.broadcast_to(jnp.arange(n), (b, n))

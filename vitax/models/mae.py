@@ -57,7 +57,7 @@ class MAEDecoder(nn.Module):
         """Maps encoded tokens [B, 1+n, D] of the places ``keep`` [B, n] of a grid to [B, h*w, out_width]."""
         dense = functools.partial(Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
         x = dense(self.width, name="embed")(x)
-        b, places = len(x), grid[0] * grid[1]
+        b, places = x.shape[0], grid[0] * grid[1]
         mask_token = self.param("mask_token", nn.initializers.normal(0.02), (self.width,))
         patches = jnp.broadcast_to(mask_token.astype(x.dtype), (b, places, self.width))
         # vmap over examples, because a scatter over the whole batch would gather the batch from all devices.

@@ -110,7 +110,7 @@ class MlpMixer(nn.Module):
                 f"{height}x{width}; resize the images, or build the model with their size as image_size"
             )
         x = PatchEmbed(self.patch_size, self.width, dtype=self.dtype, name="patch_embed")(images)
-        x = constrain_batch(x.reshape(len(x), -1, self.width))  # [B, N, D]
+        x = constrain_batch(x.reshape(x.shape[0], -1, self.width))  # [B, N, D]
         block = nn.remat(MixerBlock, static_argnums=(2,)) if self.remat else MixerBlock
         for i, drop_path in enumerate(drop_path_rates(self.drop_path, self.depth)):
             x = block(

@@ -73,7 +73,7 @@ def view_of_mae(model: MAE) -> View:
 
     def encode(variables: Variables, images: jax.Array) -> jax.Array:
         h, w = (side // model.patch_size for side in images.shape[1:3])
-        all_patches = jnp.broadcast_to(jnp.arange(h * w), (len(images), h * w))
+        all_patches = jnp.broadcast_to(jnp.arange(h * w), (images.shape[0], h * w))
         _, state = model.apply(variables, images, all_patches, mutable="intermediates")
         return state["intermediates"]["encoder"]["tokens"][0].mean(axis=1)
 

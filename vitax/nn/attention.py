@@ -59,7 +59,7 @@ class _Attention(nn.Module):
     def is_fused(self, x: jax.Array, mask: Mask, softmax: Softmax | None, train: bool) -> bool:
         """Whether cuDNN's kernel computes the attention of queries from x [..., N, D]: nobody asks for the weights."""
         wanted = softmax is not None or (train and self.dropout) or self.is_mutable_collection("intermediates")
-        shape = (len(x), x.shape[-2], self.num_heads, x.shape[-1] // self.num_heads)
+        shape = (x.shape[0], x.shape[-2], self.num_heads, x.shape[-1] // self.num_heads)
         return not wanted and cudnn_fits(shape, self.dtype, mask)
 
     def output(self, out: jax.Array) -> jax.Array:
@@ -141,7 +141,7 @@ class SelfAttention(_Attention):
         if length % 2 and fused:
             # The kernel wants an even number of tokens: a hidden one is added here, where it costs least.
             x = jnp.pad(x, [(0, int(axis == x.ndim - 2)) for axis in range(x.ndim)])
-            bias, mask = with_hidden_token(bias, mask, length, len(x))
+            bias, mask = with_hidden_token(bias, mask, length, x.shape[0])
         if fused and x.ndim == 4 and self.qk_norm is None:
             return self.in_windows(x, bias, mask)[..., :length, :]
         q, k, v = self.project(x, "qkv")

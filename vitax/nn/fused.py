@@ -58,7 +58,7 @@ def cudnn_attention(
     Returns:
         [B, N, A, E] in the dtype of v.
     """
-    n, m, e, count = q.shape[1], k.shape[1], q.shape[3], len(q)
+    n, m, e, count = q.shape[1], k.shape[1], q.shape[3], q.shape[0]
     q, k, v = map(_fitting, (q, k, v))
     options: dict = dict(scale=e**-0.5, is_causal=causal, implementation="cudnn")
     if isinstance(mask, Lengths) or (mask is None and bias is None and (n % 2 or m % 2)):

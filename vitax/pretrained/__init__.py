@@ -15,7 +15,7 @@ from vitax.pretrained.convert import IMPLIED, NOT_IN_FILES, Loaded, load, load_i
 from vitax.pretrained.files import find
 from vitax.pretrained.formats import FORMATS, family_of, recognise
 from vitax.pretrained.report import Report
-from vitax.pretrained.saving import save, to_tensors
+from vitax.pretrained.saving import new_folder, save, to_tensors
 
 __all__ = [
     "FORMATS",
@@ -28,6 +28,7 @@ __all__ = [
     "find",
     "load",
     "load_into",
+    "new_folder",
     "paths",
     "recognise",
     "save",

@@ -47,7 +47,7 @@ class Layout(NamedTuple):
 
 def _hugging_face(model_type: str, architecture: Callable[[Any], str]) -> Callable[..., dict[str, Config]]:
     def configs(model: Any, images: Preprocessing | None, names: tuple[str, ...]) -> dict[str, Config]:
-        config = {"model_type": model_type, "architectures": [architecture(model)]}
+        config: Config = {"model_type": model_type, "architectures": [architecture(model)]}
         if model_type == "clip":
             config |= {"text_config": _keys(CLIP_TEXT, model), "vision_config": _keys(CLIP_IMAGE, model)}
             config["projection_dim"] = model.out_width
@@ -252,11 +252,12 @@ def _open_clip(model: Any, images: Preprocessing | None, names: tuple[str, ...])
     settings = {"embed_dim": model.out_width, "vision_cfg": image, "text_cfg": text, "quick_gelu": quick["activation"]}
     config: Config = {"model_cfg": settings}
     if images:
-        mode = {0: "squash", 1: "shortest"}.get(images.test_crop_fraction)
-        if mode is None:
+        if images.test_crop_fraction not in (0, 1):
             raise UserError(
-                f"open_clip crops nothing before the centre: test_crop_fraction={images.test_crop_fraction:g}"
+                f"open_clip takes the whole centre (1) or the whole image (0), not {images.test_crop_fraction:g}: no "
+                "test_crop_fraction between them can be said"
             )
+        mode = "shortest" if images.test_crop_fraction else "squash"
         prepared = {"mean": list(images.mean), "std": list(images.std)}
         config["preprocess_cfg"] = prepared | {"interpolation": images.interpolation, "resize_mode": mode}
     return {"open_clip_config.json": config}

@@ -285,7 +285,10 @@ def write(path: str | Path, tensors: Mapping[str, np.ndarray], metadata: dict[st
     temporary = path.with_name(f".{path.name}.tmp")
     contiguous = {name: np.asarray(value, order="C") for name, value in tensors.items()}
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode & 0o777  # the library makes files that nobody else may read
         safetensors.numpy.save_file(contiguous, temporary, metadata=metadata)
+        temporary.chmod(mode)
         written = safetensors.numpy.load_file(temporary)
         if different := [n for n, x in contiguous.items() if n not in written or written[n].tobytes() != x.tobytes()]:
             raise OSError(f"{different[0]} on disk differs from what was to be written")

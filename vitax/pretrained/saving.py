@@ -1,9 +1,10 @@
 """Conversion of a model and its variables to the names, files and folders of other projects."""
 
+import contextlib
 import json
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def to_tensors(model: nn.Module, variables: Variables, format: str) -> dict[str,
     for rule in kind.rules(model):
         absent = [path for path in rule.ours if path not in flat]
         if absent:
-            raise UserError(f"the variables lack {', '.join(absent)}: they do not belong to this model")
+            raise UserError(f"{kind.name} has {', '.join(absent)}, which the variables of this model lack")
         arrays = rule.save(tuple(flat[path] for path in rule.ours))
         tensors |= dict(zip(rule.theirs, arrays, strict=True))
         used |= set(rule.ours)
@@ -95,8 +96,6 @@ def save(
         return files.write(path, tensors, metadata)
     if path.suffix in OF_WEIGHTS:
         raise UserError(f"{path}: weights are written as .safetensors, or as a folder; give it another ending")
-    if path.exists():
-        raise UserError(f"{path} exists already; name a new folder, or FILE.safetensors")
     if format not in LAYOUTS:
         known = ", ".join(LAYOUTS)
         raise UserError(
@@ -104,24 +103,37 @@ def save(
         )
     layout = LAYOUTS[format]
     _check_fixed(model, layout, format)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        configs = layout.configs(model, images, tuple(class_names))
-        if "config.json" in configs:
-            configs["config.json"] |= dict(settings or {})
-        texts = {name: json.dumps(config, indent=2, ensure_ascii=False) for name, config in configs.items()}
+    configs = layout.configs(model, images, tuple(class_names))
+    if "config.json" in configs:
+        configs["config.json"] |= dict(settings or {})
+    texts = {name: json.dumps(config, indent=2, ensure_ascii=False) for name, config in configs.items()}
+    with new_folder(path) as temporary:
         for name, text in (texts | dict(beside or {})).items():
             (temporary / name).write_text(text, encoding="utf-8")
         files.write(temporary / layout.weights, tensors, metadata)
         _check_written(temporary, model, variables, format, images)
+    return None
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which gets its name when all of it is there; after an error, nothing is left.
+
+    Raises:
+        UserError: the folder exists already, or cannot be written.
+    """
+    if path.exists():
+        raise UserError(f"{path} exists already: name another folder")
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
         temporary.replace(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return None
 
 
 def _check_fixed(model: Any, layout: Layout, format: str) -> None:

@@ -69,7 +69,7 @@ def contrastive(model: nn.Module, spec: PairSpec, *, loss: str = "softmax", max_
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         out, _ = embed(variables, batch)
-        rows = jnp.ones(len(out.image))
+        rows = jnp.ones(out.image.shape[0])
         return {
             "image": out.image,
             "text": out.text,

@@ -49,7 +49,7 @@ def masked_image(
     def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool):
         mask_key, dropout_key = jax.random.split(key)
         image = normalize(batch["image"])
-        keep, visible = hide(mask_key, len(image))
+        keep, visible = hide(mask_key, image.shape[0])
         rngs = {"dropout": dropout_key} if train else None
         pixels = model.apply(variables, image, keep, train=train, rngs=rngs)
         target = patchify(image, p).reshape(pixels.shape)
@@ -59,17 +59,17 @@ def masked_image(
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         image = normalize(batch["image"])
-        everything = jnp.broadcast_to(jnp.arange(patches), (len(image), patches))
+        everything = jnp.broadcast_to(jnp.arange(patches), (image.shape[0], patches))
         _, seen = model.apply(variables, image, everything, mutable="intermediates")
         (tokens,) = seen["intermediates"]["encoder"]["tokens"]
-        keep, visible = hide(jax.random.key(0), len(image))
+        keep, visible = hide(jax.random.key(0), image.shape[0])
         pixels = model.apply(variables, image, keep)
         truth = patchify(image, p).reshape(pixels.shape)
         if normalize_targets:
             variance = truth.var(-1, keepdims=True, ddof=1)
             pixels = pixels * jnp.sqrt(variance + 1e-6) + truth.mean(-1, keepdims=True)
         pixels = jnp.where(visible[:, :, None], truth, pixels)
-        pixels = unpatchify(pixels.reshape(len(image), height // p, width // p, -1), p)
+        pixels = unpatchify(pixels.reshape(image.shape[0], height // p, width // p, -1), p)
         return {
             "features": tokens[:, 1:].mean(axis=1).astype(jnp.float32),
             "reconstruction": augment.to_bytes(pixels, spec.mean, spec.std),

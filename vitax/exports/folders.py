@@ -1,0 +1,92 @@
+"""A trained run as a folder that transformers, timm or open_clip opens by itself."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from vitax import pretrained, reading
+from vitax.data.tokens import Vocabulary, from_json
+from vitax.errors import UserError
+from vitax.prediction import TrainedRun
+from vitax.pretrained.preprocessing import Preprocessing
+from vitax.specs import ImageSpec, PairSpec, TextSpec
+
+# {--format: {family: format of the weights}}
+FORMATS = {
+    "hf": {
+        "vit": "Hugging Face ViT",
+        "mae": "Hugging Face ViTMAE",
+        "swin": "Hugging Face Swin",
+        "clip": "Hugging Face CLIP",
+        "bert": "Hugging Face BERT",
+        "fnet": "Hugging Face FNet",
+        "transformer": "Hugging Face Marian",
+    },
+    "timm": {"vit": "timm ViT", "swin": "timm Swin", "mlp_mixer": "timm Mixer"},
+    "open_clip": {"clip": "OpenAI CLIP"},
+}
+LIBRARIES = {"hf": "transformers", "timm": "timm", "open_clip": "open_clip"}
+
+
+def export_folder(run: TrainedRun, library: str, out: Path) -> str:
+    """Writes the folder, and returns its weights' format.
+
+    Args:
+        run: the trained run.
+        library: a key of FORMATS.
+        out: the folder, which does not exist yet.
+
+    Raises:
+        UserError: the library has no such model, or cannot describe this one.
+    """
+    formats = FORMATS[library]
+    if run.family not in formats:
+        others = [f"--format={name}" for name, families in FORMATS.items() if run.family in families]
+        raise UserError(
+            f"{LIBRARIES[library]} has no models of the family {run.family!r}, only {', '.join(formats)}; "
+            f"this one: {', '.join([*others, '--format=stablehlo', '--format=onnx'])}"
+        )
+    name = formats[run.family]
+    if name == "Hugging Face ViT" and run.model.distillation_token:
+        name = "Hugging Face DeiT"
+    spec, record = run.reader.spec, run.reader.record
+    texts = spec.text if isinstance(spec, PairSpec) else spec if isinstance(spec, TextSpec) else None
+    beside, settings = _tokenizer(from_json(record["tokenizer"]), texts) if texts else ({}, {})
+    pretrained.save(
+        out,
+        run.model,
+        jax.device_get(run.variables),
+        name,
+        images=_images(run),
+        class_names=record.get("class_names", ()) if getattr(run.model, "num_classes", 0) else (),
+        settings={} if run.family == "clip" else settings,
+        beside=beside,
+    )
+    return name
+
+
+def _images(run: TrainedRun) -> Preprocessing | None:
+    """The preprocessing of a run's images; None = it has none."""
+    spec = run.reader.spec.image if isinstance(run.reader.spec, PairSpec) else run.reader.spec
+    if not isinstance(spec, ImageSpec):
+        return None
+    fraction, interpolation = reading.test_crop(run.config)
+    return Preprocessing(tuple(spec.mean), tuple(spec.std), fraction, interpolation, image_size=tuple(spec.image_size))
+
+
+def _tokenizer(vocab: Vocabulary, spec: TextSpec) -> tuple[dict[str, str], dict[str, Any]]:
+    """The files of a tokenizer, and the ids of its special tokens as keys of a config.json."""
+    named = {"pad": vocab.pad, "cls": vocab.begin, "sep": vocab.end, "mask": vocab.mask, "unk": vocab.unknown}
+    words = {f"{name}_token": vocab.tokenizer.id_to_token(token) for name, token in named.items() if token >= 0}
+    words |= {
+        f"{new}_token": words[f"{old}_token"]
+        for new, old in (("bos", "cls"), ("eos", "sep"))
+        if f"{old}_token" in words
+    }
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": spec.length, **words}
+    ids = {"pad_token_id": vocab.pad, "bos_token_id": vocab.begin, "eos_token_id": vocab.end}
+    ids |= {"decoder_start_token_id": vocab.begin}
+    files = {"tokenizer.json": vocab.framing_json(), "tokenizer_config.json": json.dumps(config, indent=2)}
+    return files, {name: token for name, token in ids.items() if token >= 0}
