@@ -79,6 +79,9 @@ def test_stablehlo_equals_the_model_at_any_batch_size(name, trained, verb, tmp_p
     expected, found = ours.function(ours.variables, inputs), program.call(variables, inputs)
     assert set(found) == set(expected) == set(about["outputs"])
     assert largest_difference(expected, found, out) < 1e-5
+    batch = opened.reader.pad([], 3) | inputs
+    whole = opened.task.predict(opened.variables, batch)
+    assert largest_difference({key: whole[key] for key in about["outputs"]}, found, out) < 1e-5
     if name == "vit":
         assert about["class_names"] == [str(k) for k in range(10)]
         assert about["images"]["image_size"] == [8, 8]

@@ -17,7 +17,7 @@ from vitax.cli import Arguments, Command, Flag
 from vitax.errors import UserError
 from vitax.exports.folders import FORMATS, LIBRARIES, export_folder
 from vitax.exports.onnx import write_onnx
-from vitax.exports.programs import about, examples, program_of
+from vitax.exports.programs import about, examples, program_of, with_matrix_products
 from vitax.exports.stablehlo import write_stablehlo
 from vitax.monitoring import log
 from vitax.prediction import load_run
@@ -56,6 +56,8 @@ def run(arguments: Arguments) -> None:
         name = export_folder(trained, flags["format"], out)
         print(f"{out}\n{name}, for {LIBRARIES[flags['format']]}; read back: every field and every number is equal")
         return
+    if flags["format"] == "onnx":
+        trained = with_matrix_products(trained)
     program = program_of(trained, flags["raw"])
     inputs = examples(trained, program, arguments.positional)
     with new_folder(out) as folder:

@@ -34,7 +34,8 @@ def write_onnx(program: Program, folder: Path, about: dict[str, Any], inputs: Ar
     names = list(program.inputs)
 
     def positional(*arrays: jax.Array) -> tuple[jax.Array, ...]:
-        return tuple(program.function(program.variables, dict(zip(names, arrays, strict=True))).values())
+        results = program.function(program.variables, dict(zip(names, arrays, strict=True)))
+        return tuple(results[name] for name in program.outputs)
 
     expected = jax.jit(program.function)(program.variables, inputs)
     shapes = [SimpleNamespace(shape=("batch", *x.shape), dtype=x.dtype) for x in program.inputs.values()]
@@ -44,7 +45,7 @@ def write_onnx(program: Program, folder: Path, about: dict[str, Any], inputs: Ar
                 positional,
                 shapes,
                 input_names=names,
-                output_names=[f"{name}_out" if name in names else name for name in expected],
+                output_names=program.outputs,
                 return_mode="file",
                 output_path=str(folder / NAME),
             )
@@ -58,7 +59,7 @@ def write_onnx(program: Program, folder: Path, about: dict[str, Any], inputs: Ar
         difference = 0.0
         for rows in (slice(None), slice(0, 1)):  # two batch sizes
             results = session.run(None, {name: np.ascontiguousarray(x[rows]) for name, x in inputs.items()})
-            found = dict(zip(expected, results, strict=True))
+            found = dict(zip(program.outputs, results, strict=True))
             these = {name: np.asarray(x)[rows] for name, x in expected.items()}
             difference = max(difference, largest_difference(these, found, folder / NAME))
     except UserError:

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import vitax
-from vitax import reading
-from vitax.build import build
+from vitax import augment, reading
+from vitax.build import build, build_task
 from vitax.errors import UserError
 from vitax.prediction import TrainedRun
 from vitax.prediction.images import image_files, read_images
@@ -22,15 +22,19 @@ from vitax.specs import ImageSpec, PairSpec
 from vitax.tasks import Variables
 
 CHECKED = 10  # examples with which an export is compared before it is called done
-# {objective: (inputs, outputs)} of `Task.predict`.
-SIGNATURES = {
-    "classification": (("image",), ("probabilities",)),
-    "token_pruning": (("image",), ("probabilities",)),
-    "text_classification": (("tokens", "segments"), ("probabilities",)),
-    "masked_words": (("tokens", "segments"), ("top_words", "top_probabilities")),
-    "masked_image": (("image",), ("features",)),
-    "contrastive": (("image", "tokens"), ("image", "text", "scale", "bias")),
-    "restoration": (("damaged",), ("restored",)),
+PROBABILITIES = {"probabilities": "probabilities"}
+# {objective: (inputs, {name of the output: its name in `Task.predict`})}
+SIGNATURES: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
+    "classification": (("image",), PROBABILITIES),
+    "token_pruning": (("image",), PROBABILITIES),
+    "text_classification": (("tokens", "segments"), PROBABILITIES),
+    "masked_words": (("tokens", "segments"), {"top_words": "top_words", "top_probabilities": "top_probabilities"}),
+    "masked_image": (("image",), {"features": "features"}),
+    "contrastive": (
+        ("image", "tokens"),
+        {"image_embedding": "image", "text_embedding": "text", "scale": "scale", "bias": "bias"},
+    ),
+    "restoration": (("damaged",), {"restored": "restored"}),
 }
 Arrays = dict[str, np.ndarray]
 
@@ -42,7 +46,7 @@ class Program(NamedTuple):
         function: (variables, {name: [B, ...]}) -> {name: [B, ...]}.
         variables: the parameters that it reads, {collection: tree}.
         inputs: {name: one example of zeros}, without the batch.
-        outputs: names of the results.
+        outputs: names of the results, in order.
     """
 
     function: Callable[[Variables, dict[str, jax.Array]], dict[str, jax.Array]]
@@ -75,7 +79,8 @@ def program_of(run: TrainedRun, raw: bool = False) -> Program:
         plain = {"image": np.zeros(blank["image"].shape, np.float32)}
         logits = lambda variables, inputs: {"logits": run.model.apply(variables, inputs["image"])}
         return Program(logits, variables, plain, ("logits",))
-    names = tuple(name for name in names if name in blank)
+    if run.task_name == "masked_image":
+        return _features_of_mae(run, variables)
 
     def function(variables: Variables, inputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
         rows = inputs[names[0]].shape[0]
@@ -83,9 +88,29 @@ def program_of(run: TrainedRun, raw: bool = False) -> Program:
             name: jnp.zeros((rows, *x.shape), x.dtype) for name, x in blank.items() if name not in names
         }  # labels, which predictions do not read
         found = run.task.predict(variables, {**others, **inputs})
-        return {name: found[name] for name in outputs if name in found}
+        return {name: found[theirs] for name, theirs in outputs.items()}
 
-    return Program(function, variables, {name: np.asarray(blank[name]) for name in names}, outputs)
+    return Program(function, variables, {name: np.asarray(blank[name]) for name in names}, tuple(outputs))
+
+
+def with_matrix_products(run: TrainedRun) -> TrainedRun:
+    """The run, with Fourier transforms as products with matrices: converters know few transforms. Others: unchanged."""
+    if not hasattr(run.model, "fourier"):
+        return run
+    model = run.model.clone(fourier="matmul")
+    return run._replace(model=model, task=build_task(run.config, model, run.reader))
+
+
+def _features_of_mae(run: TrainedRun, variables: Variables) -> Program:
+    """The features of an MAE, without the decoder, which `Task.predict` also runs."""
+    encoder, spec = run.model.encoder(parent=None), run.reader.spec
+
+    def function(variables: Variables, inputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        tokens = encoder.apply(variables, augment.normalize(inputs["image"], spec.mean, spec.std))
+        return {"features": tokens[:, 1:].mean(axis=1).astype(jnp.float32)}
+
+    inputs = {"image": np.asarray(run.reader.blank["image"])}
+    return Program(function, {"params": variables["params"]["encoder"]}, inputs, ("features",))
 
 
 def examples(run: TrainedRun, program: Program, files: list[str]) -> Arrays:

@@ -6,6 +6,7 @@ model.
 """
 
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -126,20 +127,7 @@ class MAE(nn.Module):
         Returns:
             [B, N, P*P*C] float32 predictions for every patch, in the order of `vitax.nn.patches.patchify`.
         """
-        shared = dict(norm_epsilon=self.norm_epsilon, dtype=self.dtype, remat=self.remat)
-        encoder = vit.ViT(
-            num_classes=0,
-            image_size=self.image_size,
-            patch_size=self.patch_size,
-            width=self.width,
-            depth=self.depth,
-            num_heads=self.num_heads,
-            mlp_width=self.mlp_width,
-            positions=self.positions,
-            pooling="none",
-            name="encoder",
-            **shared,
-        )
+        encoder = self.encoder(name="encoder")
         p = self.patch_size
         decoder = MAEDecoder(
             out_width=p * p * images.shape[-1],
@@ -149,9 +137,33 @@ class MAE(nn.Module):
             num_heads=self.decoder_num_heads,
             mlp_ratio=self.decoder_mlp_ratio,
             positions=self.positions,
+            norm_epsilon=self.norm_epsilon,
+            dtype=self.dtype,
+            remat=self.remat,
             name="decoder",
-            **shared,
         )
         latent = encoder(images, train=train, keep=keep)  # [B, 1+n, D], float32
         grid = (images.shape[1] // p, images.shape[2] // p)
         return decoder(latent, keep, grid, train)
+
+    def encoder(self, **options: Any) -> vit.ViT:
+        """The encoder, whose parameters are those of "encoder"; without ``keep`` it sees all patches.
+
+        Args:
+            options: of the module: ``name`` inside this one, or ``parent=None`` outside.
+        """
+        return vit.ViT(
+            num_classes=0,
+            image_size=self.image_size,
+            patch_size=self.patch_size,
+            width=self.width,
+            depth=self.depth,
+            num_heads=self.num_heads,
+            mlp_width=self.mlp_width,
+            positions=self.positions,
+            pooling="none",
+            norm_epsilon=self.norm_epsilon,
+            dtype=self.dtype,
+            remat=self.remat,
+            **options,
+        )

@@ -19,7 +19,7 @@ from vitax.nn.positions import Positions
 
 def average_pool(x: jax.Array, stride: int) -> jax.Array:
     """Averages [B, H, W, D] to [B, H/s, W/s, D]; rows and columns that do not fill a window are dropped."""
-    return nn.avg_pool(x, (stride, stride), (stride, stride)) if stride > 1 else x
+    return nn.avg_pool(x, window_shape=(stride, stride), strides=(stride, stride)) if stride > 1 else x
 
 
 class Bottleneck(nn.Module):
