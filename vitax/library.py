@@ -11,7 +11,7 @@ from vitax.errors import UserError
 from vitax.mesh import make_mesh
 from vitax.monitoring.log import silence_libraries
 from vitax.prediction import TrainedRun, check_options, load_run, predictor_of
-from vitax.prediction.images import image_files, read_images
+from vitax.prediction.images import image_files, image_readers
 from vitax.prediction.texts import encoded, labelled_text, masked_text
 from vitax.prediction.trained import batch_size_for, predictions
 from vitax.runs.foreign import open_foreign
@@ -74,7 +74,7 @@ class Model:
         """
         items, single = self._items(inputs)
         if predictor_of(self.run.task_name).inputs is image_files:
-            examples = read_images(items, self.run)
+            examples = image_readers(items, self.run)
         else:
             encode = {"masked_words": masked_text, "text_classification": labelled_text}.get(self.run.task_name)
             if encode is None:

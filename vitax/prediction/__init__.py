@@ -69,21 +69,29 @@ def predictor_of(task_name: str) -> Predictor:
     return PREDICTORS.get(task_name, DEFAULT)
 
 
-def predict(run: TrainedRun, inputs: Any, *, out: str = "", **options: Any) -> Iterator[dict[str, Any]]:
+def predict(
+    run: TrainedRun, inputs: Any, *, out: str = "", done: Sequence[dict[str, Any]] = (), **options: Any
+) -> Iterator[dict[str, Any]]:
     """One JSON object for each input named on a command line; predicted images are written to files.
 
     Args:
         run: the trained run.
         inputs: files and folders of images, or files with one text per line.
+        done: rows of the first inputs, which are left out.
         out: folder for images; "" = RUN/predictions.
         options: options of the predictor of the run's objective.
 
     Raises:
-        UserError: this objective does not take an option, or an input does not exist.
+        UserError: this objective does not take an option, an input does not exist, or a row that is done belongs to
+            another input.
     """
     predictor = predictor_of(run.task_name)
     check_options(run, {**options, "out": out} if out else options)
-    rows = predictor.predict(run, predictor.inputs(inputs), **options)
+    items = iter(predictor.inputs(inputs))
+    for row, item in zip(done, items, strict=False):
+        if (before := next(iter(row.values()))) != str(item):  # a row begins with the name of its input
+            raise UserError(f"the inputs have changed: {before} is done, and {item} is in its place now")
+    rows = predictor.predict(run, items, **options)
     return written(rows, run.path, out) if predictor.draws else rows
 
 

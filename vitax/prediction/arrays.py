@@ -6,19 +6,19 @@ from typing import Any
 
 from vitax.errors import UserError
 from vitax.pipelines import Pipeline
-from vitax.prediction.images import example_image, read_images
+from vitax.prediction.images import example_image, image_readers
 from vitax.prediction.trained import TrainedRun, predictions
 
 
 def predict_arrays(run: TrainedRun, images: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """Every array that the task predicts, as nested lists, and "file", for each image, see `read_images`.
+    """Every array that the task predicts, as nested lists, and "file", for each image, see `image_readers`.
 
     Raises:
         UserError: the objective is one of texts.
     """
     if "image" not in run.reader.blank:
         raise UserError(f"{run.task_name} is an objective of texts without an entry in vitax.prediction.PREDICTORS")
-    examples = read_images(images, run)
+    examples = image_readers(images, run)
     for file, example, row in predictions(run, examples):
         if row is None:
             yield {"file": file, "error": str(example)}

@@ -1,7 +1,8 @@
 """Predictions for image files."""
 
+import functools
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from PIL import Image
 from vitax.data.decode import KNOWN, decode_image, find_images, to_array, write_png
 from vitax.errors import UserError
 from vitax.pipelines import Pipeline
-from vitax.prediction.trained import TrainedRun, predictions
+from vitax.prediction.trained import UNREADABLE, TrainedRun, predictions
 from vitax.specs import channels_of, max_pixels_of
 
 
@@ -37,10 +38,12 @@ def image_files(given: Sequence[str]) -> list[str]:
     return files
 
 
-def read_images(
+def image_readers(
     images: Iterable[Any], run: TrainedRun, blank: dict[str, Any] | None = None
-) -> Iterator[tuple[str, Any]]:
-    """(name, example), or (name, error), for each image; the other fields of an example are blank.
+) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+    """(name, function that reads an example) for each image; the other fields of an example are blank.
+
+    The function raises ValueError, TypeError or OSError if the image cannot be read.
 
     Args:
         images: paths of files, arrays [H, W] or [H, W, C] uint8, or images of Pillow. An image that is not a file is
@@ -50,16 +53,26 @@ def read_images(
     """
     spec = run.reader.spec
     options, blank = (channels_of(spec), max_pixels_of(spec)), run.reader.blank if blank is None else blank
+
+    def read(image: Any) -> dict[str, Any]:
+        if isinstance(image, str | Path):
+            return {**blank, "image": decode_image(Path(image).read_bytes(), *options)}
+        opened = Image.fromarray(np.squeeze(image)) if isinstance(image, np.ndarray) else image
+        return {**blank, "image": to_array(opened, *options)}
+
     for number, image in enumerate(images):
         name = str(image) if isinstance(image, str | Path) else f"image {number}"
+        yield name, functools.partial(read, image)
+
+
+def read_images(
+    images: Iterable[Any], run: TrainedRun, blank: dict[str, Any] | None = None
+) -> Iterator[tuple[str, Any]]:
+    """(name, example), or (name, error), for each image; the arguments are those of `image_readers`."""
+    for name, read in image_readers(images, run, blank):
         try:
-            if isinstance(image, str | Path):
-                pixels = decode_image(Path(image).read_bytes(), *options)
-            else:
-                opened = Image.fromarray(np.squeeze(image)) if isinstance(image, np.ndarray) else image
-                pixels = to_array(opened, *options)
-            yield name, {**blank, "image": pixels}
-        except (ValueError, TypeError, OSError) as error:
+            yield name, read()
+        except UNREADABLE as error:
             yield name, error
 
 
@@ -68,10 +81,10 @@ def classify(run: TrainedRun, images: Iterable[Any], *, top: int = 5) -> Iterato
 
     Args:
         run: the trained run.
-        images: see `read_images`.
+        images: see `image_readers`.
         top: number of most probable classes to list in "top".
     """
-    examples = read_images(images, run)
+    examples = image_readers(images, run)
     names = run.reader.record["class_names"]
     for file, example, row in predictions(run, examples):
         if row is None:

@@ -12,7 +12,7 @@ from vitax.errors import UserError
 from vitax.evals.pairs import class_weights, encode_texts, text_encoder
 from vitax.pipelines import Pipeline
 from vitax.pipelines.captions import prompts
-from vitax.prediction.images import example_image, ranked, read_images
+from vitax.prediction.images import example_image, image_readers, ranked
 from vitax.prediction.trained import TrainedRun, predictions
 
 
@@ -21,7 +21,7 @@ def zero_shot(run: TrainedRun, images: Iterable[Any], *, labels: str = "", top: 
 
     Args:
         run: the trained run, of an image-text model.
-        images: see `read_images`.
+        images: see `image_readers`.
         labels: names of the classes, with commas between them; "" = the classes of the training data. Each class is
             the mean of the run's prompt templates.
         top: number of classes to list.
@@ -32,7 +32,7 @@ def zero_shot(run: TrainedRun, images: Iterable[Any], *, labels: str = "", top: 
         out = run.task.predict(variables, batch)
         return {"image": out["image"], "scale": out["scale"]}
 
-    examples = read_images(images, run)
+    examples = image_readers(images, run)
     for file, example, row in predictions(run, examples, jax.jit(predict)):
         if row is None:
             yield {"file": file, "error": str(example)}

@@ -5,18 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from vitax.prediction.images import read_images
+from vitax.prediction.images import image_readers
 from vitax.prediction.trained import TrainedRun, predictions
 
 
 def reconstruct(run: TrainedRun, images: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """Reconstructions: {"file", "image", "hidden", "squared_error"} for each image, see `read_images`.
+    """Reconstructions: {"file", "image", "hidden", "squared_error"} for each image, see `image_readers`.
 
     "image" is uint8 [H, 3 W, C], enlarged if it is small: the input, its visible patches and the reconstruction side by
     side. "hidden" is the share of hidden patches, "squared_error" the mean over the hidden pixels, scaled to 0..1.
     """
     spec, patch = run.reader.spec, run.model.patch_size
-    for file, example, row in predictions(run, read_images(images, run)):
+    for file, example, row in predictions(run, image_readers(images, run)):
         if row is None:
             yield {"file": file, "error": str(example)}
             continue

@@ -11,12 +11,15 @@ from jax.sharding import Mesh
 
 from vitax.mesh import make_mesh
 from vitax.pipelines import Reader
+from vitax.prediction.ahead import ahead
 from vitax.runs.saved import open_saved
 from vitax.schema import Config
+from vitax.specs import TextSpec
 from vitax.tasks import Task, Variables
 from vitax.training.sharding import to_device
 
 BATCH = 64  # examples at a time, rounded up to a multiple of the devices
+UNREADABLE = (ValueError, TypeError, OSError)  # what reading an example may raise
 
 
 class TrainedRun(NamedTuple):
@@ -33,6 +36,7 @@ class TrainedRun(NamedTuple):
         task: the objective.
         variables: variables of the checkpoint, with the moving average of the parameters if the run kept it.
         batch_size: number of examples at a time.
+        step: step of the checkpoint.
     """
 
     path: Path
@@ -45,6 +49,7 @@ class TrainedRun(NamedTuple):
     task: Task
     variables: Variables
     batch_size: int
+    step: int = 0
 
 
 def load_run(path: str | Path, which: str = "best") -> TrainedRun:
@@ -57,6 +62,7 @@ def load_run(path: str | Path, which: str = "best") -> TrainedRun:
         UserError: the run or the checkpoint does not exist.
     """
     saved, mesh = open_saved(path), make_mesh()
+    restored = saved.variables(which, mesh)
     return TrainedRun(
         path=saved.path,
         config=saved.config,
@@ -66,14 +72,15 @@ def load_run(path: str | Path, which: str = "best") -> TrainedRun:
         model=saved.model,
         task_name=saved.task_name,
         task=saved.task,
-        variables=saved.variables(which, mesh).preferred,
+        variables=restored.preferred,
         batch_size=batch_size_for(mesh),
+        step=restored.step,
     )
 
 
-def batch_size_for(mesh: Mesh) -> int:
-    """Examples to predict at a time: `BATCH`, rounded up to a multiple of the devices."""
-    return -(-BATCH // mesh.size) * mesh.size
+def batch_size_for(mesh: Mesh, wanted: int = BATCH) -> int:
+    """Examples to predict at a time, rounded up to a multiple of the devices."""
+    return -(-wanted // mesh.size) * mesh.size
 
 
 def predictions(
@@ -83,7 +90,8 @@ def predictions(
 
     Args:
         run: the trained run.
-        examples: (name, example that is not yet transformed) or (name, the error from reading it).
+        examples: (name, example that is not yet transformed, or the error from reading it, or a function that reads it:
+            threads call that function and transform the example while the devices compute).
         predict: jitted function (variables, batch) -> predictions; None = that of the task.
 
     Yields:
@@ -106,9 +114,17 @@ def predictions(
             yield name, example, row
         group.clear()
 
-    for name, example in examples:
-        if not isinstance(example, Exception):
-            example = run.reader.transform(example, rng)
+    def prepared(item: tuple[str, Any]) -> tuple[str, Any]:
+        name, example = item
+        try:
+            example = example() if callable(example) else example
+        except UNREADABLE as error:
+            return name, error
+        return name, example if isinstance(example, Exception) else run.reader.transform(example, rng)
+
+    # A line of text takes less time than a thread, and may come from somebody who types.
+    texts = isinstance(run.reader.spec, TextSpec)
+    for name, example in map(prepared, examples) if texts else ahead(prepared, examples, 2 * run.batch_size):
         group.append((name, example))
         if len(group) == run.batch_size:
             yield from flush()

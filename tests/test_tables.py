@@ -1,0 +1,132 @@
+"""Tables of predictions, which go on after a stop."""
+
+import csv
+import json
+import threading
+
+import numpy as np
+import pytest
+from commands import refused
+from PIL import Image
+
+from vitax.errors import UserError
+from vitax.prediction.ahead import ahead
+from vitax.prediction.tables import Journal, read_rows, write_table
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+ROWS = [
+    {"file": "a, b.png", "label": "ä", "probability": 0.75, "top": [{"label": "ä", "probability": 0.75}, {"label": "c", "probability": 0.25}]},
+    {"file": "c.png", "error": 'not an "image"'},
+]  # fmt: skip
+
+
+@pytest.fixture
+def photos(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "my photos").mkdir()
+    for i in range(7):
+        Image.fromarray(rng.integers(0, 255, (9, 8), dtype=np.uint8)).save(tmp_path / "my photos" / f"{i}.png")
+    (tmp_path / "my photos" / "3.png").write_bytes(b"no image")
+    return tmp_path / "my photos"
+
+
+def test_the_formats(tmp_path):
+    write_table(tmp_path / "a.csv", ROWS)
+    with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
+        first, second = csv.DictReader(file)
+    assert first == {
+        "file": "a, b.png",
+        "label": "ä",
+        "probability": "0.75",
+        "label_2": "c",
+        "probability_2": "0.25",
+        "error": "",
+    }
+    assert (second["label"], second["error"]) == ("", 'not an "image"')
+    write_table(tmp_path / "a.jsonl", ROWS)
+    assert list(read_rows(tmp_path / "a.jsonl")) == ROWS
+    assert next(read_rows(tmp_path / "a.csv"))["file"] == "a, b.png"
+    with pytest.raises(UserError, match="cannot be written"):
+        write_table(tmp_path / "none" / "a.csv", ROWS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.jsonl"]
+
+
+def test_parquet(tmp_path, monkeypatch):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="vitax[parquet] is not installed")
+    write_table(tmp_path / "a.parquet", ROWS)
+    table = parquet.read_table(tmp_path / "a.parquet").to_pylist()
+    assert table[0]["top"] == ROWS[0]["top"]
+    assert table[1]["error"] == ROWS[1]["error"]
+    assert table[1]["label"] is None
+
+
+def test_parquet_without_pyarrow(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    with pytest.raises(UserError, match=r"pip install .vitax\[parquet\]"):
+        write_table(tmp_path / "a.parquet", ROWS)
+
+
+def test_a_table_goes_on_where_it_stopped(tmp_path):
+    table, about = tmp_path / "new" / "a.jsonl", {"step": 3}
+    journal = Journal(table, about)
+    journal.add(ROWS[0])
+    journal.file.write('{"file": "half')  # killed in the middle of a line
+    journal.file.close()
+    again = Journal(table, about)
+    assert again.rows == ROWS[:1]
+    again.add(ROWS[1])
+    again.finish()
+    assert list(read_rows(table)) == ROWS
+    assert [path.name for path in table.parent.iterdir()] == ["a.jsonl"]
+    with pytest.raises(UserError, match="a.jsonl exists already"):
+        Journal(table, about)
+    table.unlink()
+    Journal(table, about).file.close()
+    with pytest.raises(UserError, match="holds rows of {'step': 3}, not of {'step': 4}"):
+        Journal(table, {"step": 4})
+
+
+def test_predictions_as_a_table(trained, verb, photos, tmp_path):
+    run, out = trained("vit"), tmp_path / "p.jsonl"
+    printed = verb("predict", f"--workdir={run}", str(photos))
+    done = verb("predict", f"--workdir={run}", f"--out={out}", str(photos))
+    assert printed.returncode == done.returncode == 2, "one image is broken"
+    assert out.read_text() == printed.stdout
+    assert "p.jsonl: 7 rows, 1 of them with an error" in done.stdout
+    # The first five rows are there from an earlier start.
+    lines = out.read_text().splitlines(keepends=True)
+    out.rename(tmp_path / "whole.jsonl")
+    step = json.loads((run / "summary.json").read_text())["best"]["step"]
+    about = {"run": str(run.resolve()), "step": step, "options": {}}
+    (tmp_path / "p.jsonl.partial").write_text(json.dumps(about) + "\n" + "".join(lines[:5]) + '{"fi')
+    again = verb("predict", f"--workdir={run}", f"--out={out}", "--batch_size=1", str(photos))
+    assert "goes on after 5 rows" in again.stderr
+    assert out.read_text() == (tmp_path / "whole.jsonl").read_text()
+    out.unlink()
+    (tmp_path / "p.jsonl.partial").write_text(json.dumps(about) + "\n" + "".join(lines[:5]))
+    (photos / "0.png").unlink()
+    changed = verb("predict", f"--workdir={run}", f"--out={out}", str(photos))
+    assert changed.returncode == 2
+    assert "error: the inputs have changed" in changed.stderr
+    refused(
+        verb("predict", f"--workdir={run}", f"--out={out}", "--top=2", str(photos)), "p.jsonl.partial holds rows of"
+    )
+    refused(verb("predict", f"--workdir={run}", "--batch_size=-1", str(photos)), "--batch_size=-1")
+
+
+def test_threads_work_ahead_and_keep_the_order():
+    started, release = [], threading.Event()
+
+    def work(i):
+        started.append(i)
+        if i == 0:
+            release.wait(10)
+        return i
+
+    results = ahead(work, range(100), 8)
+    waiting = threading.Thread(target=lambda: (threading.Event().wait(0.2), release.set()))
+    waiting.start()
+    assert list(results) == list(range(100))
+    assert len(started) == 100
+    with pytest.raises(ZeroDivisionError):
+        list(ahead(lambda x: 1 / x, [1, 0, 1], 2))

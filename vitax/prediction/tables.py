@@ -1,0 +1,143 @@
+"""Tables of predictions: .csv, .jsonl or .parquet, which appear whole; what is done is kept, so that a stop loses nothing."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from vitax.errors import UserError
+
+ENDINGS = (".csv", ".jsonl", ".parquet")
+Row = dict[str, Any]
+
+
+def is_table(path: str) -> bool:
+    """True if a path has the ending of a table."""
+    return Path(path).suffix.lower() in ENDINGS
+
+
+class Journal:
+    """The rows of a table that is being made, on disk: a line of what is made, and a line for each row.
+
+    Args:
+        table: path of the table.
+        about: what makes the rows: run, checkpoint, options. Rows of something else are not continued.
+
+    Raises:
+        UserError: the table exists already, or the rows that are there were made by something else.
+    """
+
+    def __init__(self, table: Path, about: dict[str, Any]):
+        self.table, self.path, self.rows = table, table.with_name(f"{table.name}.partial"), []
+        if table.exists():
+            raise UserError(f"{table} exists already: delete it, or name another file")
+        self.about = json.loads(json.dumps(about))
+        try:
+            table.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.exists():
+                self.rows = self._read()
+            self.file = self.path.open("w", encoding="utf-8")
+            for line in (self.about, *self.rows):
+                self._write(line)
+        except OSError as error:
+            raise UserError(f"{table} cannot be written: {error}") from error
+
+    def _read(self) -> list[Row]:
+        # A process that was killed in the middle of a line has left no end of that line.
+        whole = self.path.read_text(encoding="utf-8").split("\n")[:-1]
+        lines = [json.loads(line) for line in whole]
+        if lines and lines[0] != self.about:
+            raise UserError(
+                f"{self.path} holds rows of {lines[0]}, not of {self.about}: delete it, or name another file"
+            )
+        return lines[1:]
+
+    def _write(self, line: Row) -> None:
+        self.file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    def add(self, row: Row) -> None:
+        """Keeps a row."""
+        self.rows.append(row)
+        self._write(row)
+        self.file.flush()
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def finish(self) -> None:
+        """Writes the table, and removes what was kept on the way.
+
+        Raises:
+            UserError: the table cannot be written.
+        """
+        self.file.close()
+        write_table(self.table, self.rows)
+        self.path.unlink()
+
+
+def write_table(path: Path, rows: Sequence[Row]) -> None:
+    """Writes rows as a .csv, .jsonl or .parquet file, which appears whole.
+
+    In a .csv file, the classes after the first are columns label_2, probability_2, ..., and what has parts of its own is
+    JSON.
+
+    Raises:
+        UserError: the file cannot be written, or pyarrow is not installed.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        if path.suffix.lower() == ".parquet":
+            _write_parquet(temporary, rows)
+        elif path.suffix.lower() == ".jsonl":
+            temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        else:
+            temporary.write_text(_csv([_flat(row) for row in rows]), encoding="utf-8", newline="")
+        temporary.replace(path)
+    except (OSError, ValueError) as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"{path} cannot be written: {error}") from error
+
+
+def _columns(rows: Iterable[Row]) -> list[str]:
+    """The keys of all rows, in the order in which they appear; errors come last."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return [name for name in names if name != "error"] + ["error"] * ("error" in names)
+
+
+def _flat(row: Row) -> Row:
+    flat = {key: value for key, value in row.items() if key != "top"}
+    for number, other in enumerate(row.get("top", ())[1:], 2):
+        flat |= {f"{key}_{number}": value for key, value in other.items()}
+    return {key: json.dumps(x, ensure_ascii=False) if isinstance(x, list | dict) else x for key, x in flat.items()}
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, _columns(rows), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _write_parquet(path: Path, rows: Sequence[Row]) -> None:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as parquet
+    except ImportError as error:
+        raise UserError('a .parquet file needs pyarrow: pip install "vitax[parquet]"') from error
+    table = {name: [row.get(name) for row in rows] for name in _columns(rows)}
+    parquet.write_table(pa.table(table), path)
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """The rows of a .csv or .jsonl file; the values of a .csv file are text."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix.lower() == ".csv":
+        yield from csv.DictReader(io.StringIO(text, newline=""))
+    else:
+        yield from (json.loads(line) for line in text.splitlines())
