@@ -131,7 +131,8 @@ class Logging(NamedTuple):
         every: duration between lines of the log.
         profile_at: step at which a profiler trace begins; 0 = none.
         profile_steps: number of steps in that trace.
-        report: number of test examples that report.html shows when the run is done; 0 = no report.
+        report: number of test examples that report.html shows when the run is done; 0 = no report, and no
+            test_predictions.csv, which lists what a classifier predicts for the whole test split.
     """
 
     every: str = "50 steps"

@@ -11,7 +11,8 @@ from vitax.errors import TrainingError
 from vitax.monitoring import log
 from vitax.monitoring.log import one_line, say
 from vitax.monitoring.progress import duration
-from vitax.prediction import predictor_of
+from vitax.prediction import load_run, of_test, predictor_of
+from vitax.prediction.tables import write_table
 from vitax.training.checkpoint import Checkpoints
 from vitax.training.read_back import measured
 from vitax.training.session import Outcome
@@ -62,7 +63,7 @@ def finish(run: Run, path: Path, checkpoints: Checkpoints, outcome: Outcome) -> 
 
 
 def report_on(run: Run, path: Path) -> None:
-    """Writes report.html; the run is done and saved, and nothing that happens here makes it fail."""
+    """Writes report.html and, for classifiers, `of_test.FILE`; the run is done, and nothing that happens here makes it fail."""
     examples = run.logging.report
     if not examples or jax.process_index() > 0:
         return
@@ -74,6 +75,11 @@ def report_on(run: Run, path: Path) -> None:
         content = report(path, examples if alone else 0, run.pipeline.splits.test)
         rundir.write_text(path / "report.html", content)
         say(f"look at   {path / 'report.html'}")
+        if alone and run.task_name in of_test.OBJECTIVES:
+            splits, transform = run.pipeline.splits, run.pipeline.reader.transform
+            rows = list(of_test.test_predictions(load_run(path), splits.test, transform))
+            write_table(path / of_test.FILE, rows)
+            say(f"          {path / of_test.FILE}: {len(rows):,} rows")
         if not alone:
             say(f"          with pictures: python -m vitax.report {shlex.quote(str(path))}")
     except Exception as error:
