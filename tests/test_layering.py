@@ -68,6 +68,8 @@ ALLOWED = {
     "plan": None,
     "doctor": None,
     "bench": None,
+    "embed": None,
+    "neighbors": None,
     "exports": None,
     "export": None,
     "command": ("config", "__version__"),
@@ -102,10 +104,10 @@ ONLY = {  # third-party packages that may be imported in some places only
     "sacrebleu": ("evals",),
     "num2words": ("data",),
     "scipy": ("evals",),
-    "sklearn": ("data", "evals", "report"),
+    "sklearn": ("data", "evals", "report", "neighbors"),
     "PIL": ("data", "prediction"),
-    "threadpoolctl": ("report",),
-    "matplotlib": ("explain", "page", "report"),
+    "threadpoolctl": ("report", "neighbors"),
+    "matplotlib": ("explain", "page", "report", "neighbors"),
     "tensorflow_datasets": ("data",),
 }
 # What has no public name yet: targets that are elsewhere, layouts, and what JAX asks about the GPU.

@@ -34,6 +34,8 @@ VERBS = {
     "eval": Verb("main", "evaluate the run in --workdir", flags=("--mode=eval",)),
     "predict": Verb("predict", "predict files with a run"),
     "explain": Verb("explain.__main__", "explain the predictions of a run"),
+    "embed": Verb("embed", "features of images or texts in one file"),
+    "neighbors": Verb("neighbors", "the nearest neighbours among such features"),
     "report": Verb("report.__main__", "a page for a run, or for several side by side"),
     "export": Verb("export", "a run as a folder of another library, StableHLO or ONNX"),
     "pretrained": Verb("pretrained.__main__", "say what a file of weights is, and convert it"),

@@ -156,6 +156,17 @@ def labelled_text(run: TrainedRun) -> Encode:
     return encode
 
 
+def plain_text(run: TrainedRun) -> Encode:
+    """The function from any line to an example, cut where it is too long."""
+    vocab, spec = from_json(run.reader.record["tokenizer"]), run.reader.spec
+
+    def encode(line: str) -> dict[str, np.ndarray]:
+        tokens = framed(vocab, vocab.encode(line), spec.length, True, line, spec.pad)
+        return {**run.reader.blank, "tokens": tokens}
+
+    return encode
+
+
 def example_line(text: str, path: Path) -> str:
     """The path of a file with a line to try, quoted for a shell; it is written to the folder of the run."""
     file = path / "example.txt"

@@ -1,0 +1,136 @@
+"""Features of files, and the nearest neighbours among them."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from commands import refused
+from PIL import Image
+from small import SMALL, variables_of
+
+import vitax
+from vitax import pretrained
+from vitax.neighbors import nearest, read_features
+from vitax.prediction.features import features
+from vitax.pretrained.preprocessing import Preprocessing
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "my photos").mkdir()
+    for i in range(6):
+        Image.fromarray(rng.integers(0, 255, (9, 8), dtype=np.uint8)).save(tmp_path / "my photos" / f"{i}.png")
+    return tmp_path / "my photos"
+
+
+def test_features_of_a_run(trained, verb, photos, tmp_path):
+    run, out = trained("vit"), tmp_path / "f.npz"
+    (photos / "9.png").write_bytes(b"no image")
+    done = verb("embed", f"--workdir={run}", str(photos), f"--out={out}")
+    assert done.returncode == 2
+    assert "9.png" in done.stderr
+    assert "f.npz: 6 x 16; 1 could not be read" in done.stdout
+    found, files, about = read_features(out)
+    assert files == [str(photos / f"{i}.png") for i in range(6)]
+    assert about["source"] == str(run.resolve())
+    assert np.allclose(found, vitax.load(run).features(files), atol=1e-6)
+    (photos / "9.png").unlink()
+    normal = tmp_path / "n.csv"
+    assert verb("embed", f"--workdir={run}", str(photos), f"--out={normal}", "--normalize").returncode == 0
+    with normal.open(newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head[:2] == ["file", "f0"]
+    lengths = np.linalg.norm([[float(x) for x in row[1:]] for row in rows], axis=1)
+    assert np.allclose(lengths, 1, atol=1e-5)
+    refused(verb("embed", f"--workdir={run}", str(photos), f"--out={out}"), "exists already")
+    refused(verb("embed", f"--workdir={run}", str(photos), "--out=a.txt"), "must end in .npz, .parquet, .csv")
+    refused(verb("embed", str(photos)), "give --workdir=RUN")
+    refused(
+        verb("embed", f"--workdir={run}", str(photos), "--layer=7", "--pool=mean"), "--layer=7: the model has 1 blocks"
+    )
+    refused(verb("embed", f"--workdir={run}", str(photos), "--layer=1"), "--layer=1 needs --pool=token or --pool=mean")
+    refused(verb("embed", f"--workdir={run}", str(photos), "--pool=mean"), "--pool=mean belongs to --layer")
+    refused(verb("embed", f"--workdir={run}", str(photos), "--layer=1", "--pool=token"), "has no class token")
+
+
+def test_features_after_a_block(tmp_path):
+    """After the last block: the final norm of the class token is what the head reads; the mean leaves prefixes out."""
+    model = SMALL["vit"].replaced(register_tokens=2)
+    variables = variables_of(model, SMALL["vit"].inputs)
+    images = Preprocessing((0.5,) * 3, (0.5,) * 3, 1.0, "bicubic", image_size=(16, 24))
+    pretrained.save(tmp_path / "vit", model, variables, "timm ViT", images=images)
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 16, 24, 3), dtype=np.uint8)
+    files = []
+    for i, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+        files.append(str(tmp_path / f"{i}.png"))
+    run = vitax.load(tmp_path / "vit").run
+    take = lambda **options: np.stack([row for _, row in features(run, files, **options)])
+    token = take(layer=2, pool="token")
+    norm = variables["params"]["norm"]
+    centred = token - token.mean(axis=1, keepdims=True)
+    expected = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-6) * norm["scale"] + norm["bias"]
+    assert np.allclose(take(), expected, atol=1e-5)
+    _, state = model.apply(variables, ((pixels / 255 - 0.5) / 0.5).astype(np.float32), capture_intermediates=True)
+    tokens = np.asarray(state["intermediates"]["block0"]["__call__"][0])
+    assert tokens.shape == (2, 3 + 24, 32)
+    assert np.allclose(take(layer=1, pool="mean"), tokens[:, 3:].mean(axis=1), atol=1e-5)
+
+
+def test_texts(trained, verb, tmp_path):
+    run = trained("bert")
+    (tmp_path / "t.txt").write_text("The value is returned.\nA function that sorts a list of numbers\n")
+    assert verb("embed", f"--workdir={run}", str(tmp_path / "t.txt"), "--out=a.npz").returncode == 0
+    found, names, _ = read_features(tmp_path / "a.npz")
+    assert names == ["The value is returned.", "A function that sorts a list of numbers"]
+    assert found.shape[0] == 2
+    assert (
+        verb("embed", f"--workdir={run}", str(tmp_path / "t.txt"), "--out=b.npz", "--layer=1", "--pool=mean").returncode
+        == 0
+    )
+    (tmp_path / "one.txt").write_text("The value is returned.\n")
+    assert (
+        verb(
+            "embed", f"--workdir={run}", str(tmp_path / "one.txt"), "--out=c.npz", "--layer=1", "--pool=mean"
+        ).returncode
+        == 0
+    )
+    many, one = (read_features(tmp_path / name)[0] for name in ("b.npz", "c.npz"))
+    assert np.allclose(many[:1], one, atol=1e-6), "padding does not count"
+
+
+def test_neighbours(trained, verb, photos, tmp_path):
+    run = trained("vit")
+    assert verb("embed", f"--workdir={run}", str(photos), "--out=f.npz").returncode == 0
+    found, files, _ = read_features(tmp_path / "f.npz")
+    cosine = found @ found.T / np.linalg.norm(found, axis=1) / np.linalg.norm(found, axis=1)[:, None]
+    order = [i for i in np.argsort(-cosine[2]) if i != 2][:3]
+    done = verb("neighbors", "f.npz", files[2], "--count=3", "--html=n.html", "--picture=m.png")
+    assert done.returncode == 0, done.stderr
+    row = json.loads(done.stdout.splitlines()[0])
+    assert row["query"] == files[2]
+    assert [near["file"] for near in row["neighbors"]] == [files[i] for i in order]
+    assert np.allclose([near["cosine"] for near in row["neighbors"]], cosine[2][order], atol=1e-5)
+    page = (tmp_path / "n.html").read_text()
+    assert page.count("data:image/png") == 4
+    assert "http" not in page.replace("http-equiv", "")
+    with Image.open(tmp_path / "m.png") as picture:
+        assert picture.size[0] > 300
+    # A file that is not among them is embedded by the same run: a copy is nearest to its original.
+    (tmp_path / "copy.png").write_bytes((photos / "4.png").read_bytes())
+    copy = json.loads(verb("neighbors", "f.npz", "copy.png", "--count=1").stdout)
+    assert copy["neighbors"] == [{"file": files[4], "cosine": pytest.approx(1, abs=1e-5)}]
+    refused(verb("neighbors"), "name the features")
+    refused(verb("neighbors", "f.npz"), "name a query")
+    refused(verb("neighbors", "n.html", files[0]), "holds no features of vitax.embed")
+    refused(verb("neighbors", "f.npz", "nothing.png"), "nothing.png does not exist")
+    refused(verb("neighbors", "f.npz", files[0], "--count=0"), "--count=0 must be at least 1")
+
+
+def test_a_query_is_not_its_own_neighbour_among_few():
+    rows = nearest(np.eye(3), ["a", "b", "c"], {}, ["b"], 10)
+    assert [near["file"] for near in rows[0]["neighbors"]] == ["a", "c"]
