@@ -14,9 +14,7 @@ With overrides, or with fewer seeds, the CSV and the plot go to --out, and resul
 """
 
 import argparse
-import csv
 import json
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from matplotlib.figure import Figure
+from vitax.sweep.table import draw, read, write
+from vitax.sweep.table import markdown as table_of
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -99,7 +98,7 @@ def conduct(file: str, question: str, study: Study) -> None:
     print(f"{markdown(rows, study)}\n{table}")
     if unchanged:
         tell(name, markdown(rows, study))
-    draw(rows, study, results / f"{name}.png")
+    draw(rows, study.metrics, results / f"{name}.png", study.x)
 
 
 def label(variant: Any) -> str:
@@ -162,55 +161,9 @@ def _run(program: Sequence[str], config: str, path: Path, flags: Sequence[str]) 
     record.write_text(json.dumps(arguments) + "\n")
 
 
-def write(path: Path, rows: Sequence[Row]) -> None:
-    """Writes rows as a CSV that has a column for every key of any row."""
-    path.parent.mkdir(exist_ok=True)
-    names = dict.fromkeys(name for row in rows for name in row)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(names), restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def read(path: Path) -> list[Row]:
-    """The rows of a CSV that `write` has written; all values but the variant are float, or None if empty."""
-    with path.open(newline="") as file:
-        return [
-            {k: v if k == "variant" else float(v) if v else None for k, v in row.items()}
-            for row in csv.DictReader(file)
-        ]
-
-
-def grouped(rows: Sequence[Row], metric: str) -> dict[tuple[str, float | None], list[float]]:
-    """{(variant, x): values of all seeds}, for the variants that have the metric."""
-    groups: dict[tuple[str, float | None], list[float]] = {}
-    for row in rows:
-        if row.get(metric) is not None:
-            groups.setdefault((row["variant"], row["x"]), []).append(row[metric])
-    return groups
-
-
-def spread(values: Sequence[float]) -> float:
-    """Sample standard deviation; 0 for a single value."""
-    return statistics.stdev(values) if len(values) > 1 else 0.0
-
-
 def markdown(rows: Sequence[Row], study: Study) -> str:
     """A Markdown table with a line for each variant: mean and, for several seeds, deviation of each metric."""
-    columns = {metric: grouped(rows, metric) for metric in study.metrics}
-    keys = dict.fromkeys(key for groups in columns.values() for key in groups)
-    with_x = any(x is not None for _, x in keys)
-    head = ["variant", *([study.x] if with_x else []), *study.metrics.values(), "seeds"]
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    for key in keys:
-        cells = [key[0], *([f"{key[1]:g}" if key[1] is not None else ""] if with_x else [])]
-        for groups in columns.values():
-            values = groups.get(key)
-            mean = f"{statistics.mean(values):.3f}" if values else ""
-            cells.append(f"{mean} ± {spread(values):.3f}" if values and len(values) > 1 else mean)
-        count = max(len(groups.get(key, ())) for groups in columns.values())
-        lines.append(f"| {' | '.join([*cells, str(count)])} |")
-    return "\n".join(lines)
+    return table_of(rows, study.metrics, study.x)
 
 
 def tell(name: str, table: str) -> None:
@@ -221,48 +174,3 @@ def tell(name: str, table: str) -> None:
     if mark:
         _, _, after = rest.partition(end)
         readme.write_text(f"{before}{begin}\n{table}\n{end}{after}")
-
-
-def draw(rows: Sequence[Row], study: Study, path: Path) -> None:
-    """Draws the first metric of a study, with deviations over seeds as bars.
-
-    If any variant has an x, each series is a line over x, and a variant without x is a dashed level. Otherwise each
-    variant is a column of dots.
-    """
-    metric = next(iter(study.metrics))
-    groups = grouped(rows, metric)
-    figure = Figure(figsize=(6, 3.6), dpi=120, layout="constrained")
-    panel = figure.subplots()
-    if any(x is not None for _, x in groups):
-        for number, name in enumerate(dict.fromkeys(series for series, _ in groups)):
-            line = {x: values for (series, x), values in groups.items() if series == name}
-            means = [statistics.mean(values) for values in line.values()]
-            if None in line:  # without x: a level to compare with
-                panel.axhline(means[0], ls="--", color=f"C{number}", label=name)
-                continue
-            panel.errorbar(
-                list(line),
-                means,
-                [spread(v) for v in line.values()],
-                marker="o",
-                capsize=3,
-                color=f"C{number}",
-                label=name,
-            )
-        numbers = [x for _, x in groups if x is not None]
-        panel.set_xlabel(study.x)
-        panel.legend()
-        if min(numbers) > 0 and max(numbers) / min(numbers) > 8:
-            panel.set_xscale("log")
-        panel.set_xticks(sorted(set(numbers)), [f"{x:g}" for x in sorted(set(numbers))])
-        panel.minorticks_off()
-    else:
-        for position, values in enumerate(groups.values()):
-            panel.plot([position] * len(values), values, ".", color="0.6")
-            panel.errorbar(position, statistics.mean(values), spread(values), marker="o", capsize=4, color="C0")
-        names = [name for name, _ in groups]
-        slanted = {"rotation": 30, "ha": "right"} if len(names) > 4 else {}
-        panel.set_xticks(range(len(names)), names, **slanted)
-    panel.set_ylabel(study.metrics[metric])
-    panel.grid(alpha=0.3)
-    figure.savefig(path)

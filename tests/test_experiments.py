@@ -52,7 +52,7 @@ def test_tables_have_means_and_deviations(tmp_path):
     assert lines[0] == "| variant | size | accuracy | another | seeds |"
     assert lines[2] == "| a | 1 | 0.600 ± 0.707 |  | 2 |"
     assert lines[4] == "| b |  |  | 2.000 | 1 |"
-    study.draw(found, it, tmp_path / "a.png")
+    study.draw(found, it.metrics, tmp_path / "a.png", it.x)
     assert (tmp_path / "a.png").stat().st_size > 1000
 
 

@@ -70,6 +70,7 @@ ALLOWED = {
     "bench": None,
     "embed": None,
     "neighbors": None,
+    "sweep": None,
     "exports": None,
     "export": None,
     "command": ("config", "__version__"),
@@ -107,7 +108,7 @@ ONLY = {  # third-party packages that may be imported in some places only
     "sklearn": ("data", "evals", "report", "neighbors"),
     "PIL": ("data", "prediction"),
     "threadpoolctl": ("report", "neighbors"),
-    "matplotlib": ("explain", "page", "report", "neighbors"),
+    "matplotlib": ("explain", "page", "report", "neighbors", "sweep"),
     "tensorflow_datasets": ("data",),
 }
 # What has no public name yet: targets that are elsewhere, layouts, and what JAX asks about the GPU.

@@ -5,7 +5,7 @@ Where things are
     library                         ``vitax.load``: a model in Python, ready to predict and to explain
     main, predict, explain, report,
     cross_validate, export,
-    embed, neighbors                what a user types: ``python -m vitax.main``, ``python -m vitax.predict``
+    embed, neighbors, sweep/        what a user types: ``python -m vitax.main``, ``python -m vitax.predict``
     command, show_configs           the command ``vitax``, with these as its verbs; the configs that come with vitax
     plan, doctor, bench             ... before a run: its needs, its problems, its speed
     cli, config_file, config_help   the command line: flags, config files, the meaning of every key

@@ -261,15 +261,20 @@ def _without_reader() -> int:
     return 128 + 13
 
 
-def value_of(argv: Sequence[str], name: str) -> str:
-    """The last value of ``--name=VALUE`` or ``--name VALUE``; "" if the flag is absent."""
-    value = ""
+def values_of(argv: Sequence[str], name: str) -> list[str]:
+    """All values of ``--name=VALUE`` and ``--name VALUE``, in order."""
+    values = []
     for i, argument in enumerate(argv):
         if matched := re.fullmatch(rf"--?{name}=(.*)", argument):
-            value = matched[1]
+            values.append(matched[1])
         elif re.fullmatch(rf"--?{name}", argument) and i + 1 < len(argv):
-            value = argv[i + 1]
-    return value
+            values.append(argv[i + 1])
+    return values
+
+
+def value_of(argv: Sequence[str], name: str) -> str:
+    """The last value of ``--name=VALUE`` or ``--name VALUE``; "" if the flag is absent."""
+    return ["", *values_of(argv, name)][-1]
 
 
 def without_flag(argv: Sequence[str], name: str) -> list[str]:

@@ -40,6 +40,7 @@ VERBS = {
     "export": Verb("export", "a run as a folder of another library, StableHLO or ONNX"),
     "pretrained": Verb("pretrained.__main__", "say what a file of weights is, and convert it"),
     "cross_validate": Verb("cross_validate", "train once for each fold", takes_config=True),
+    "sweep": Verb("sweep.__main__", "train all combinations of some values, several seeds each", takes_config=True),
     "plan": Verb("plan", "what a run needs: memory, time, devices", takes_config=True),
     "bench": Verb("bench", "how fast a run trains here", takes_config=True),
     "doctor": Verb("doctor", "check the installation, the devices and a config", takes_config=True),
