@@ -96,6 +96,8 @@ ONLY = {  # third-party packages that may be imported in some places only
     "safetensors": ("pretrained",),
     "huggingface_hub": ("pretrained",),
     "jax2onnx": ("exports",),
+    "wandb": ("monitoring",),
+    "mlflow": ("monitoring",),
     "onnxruntime": ("exports",),
     "packaging": ("doctor",),
     "grain": ("data",),

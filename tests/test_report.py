@@ -276,6 +276,23 @@ def test_comparison(tmp_path):
         comparison([runs[0], runs[0]])
 
 
+def test_seeds_of_one_config_are_one_line(tmp_path):
+    runs = []
+    for name, seed, best, batch in (("a", 0, 0.5, 32), ("b", 1, 0.7, 32), ("c", 0, 0.9, 64)):
+        runs.append(
+            fake_run(tmp_path / name, [json.dumps({"step": 1, "test/accuracy": best})], seed=seed, batch_size=batch)
+        )
+        summary = {"best": {"metric": "test/accuracy", "value": best}, "metrics": {"test/accuracy": best - 0.1}}
+        (tmp_path / name / "summary.json").write_text(json.dumps(summary))
+    text = comparison(runs)
+    assert (
+        "<td>a, b</td><td>test/accuracy</td><td>0.6000 ± 0.1414</td><td>0.5000 ± 0.1414</td><td class=number>2</td>"
+        in text
+    )
+    assert "<td>c</td><td>test/accuracy</td><td>0.9000</td><td>0.8000</td><td class=number>1</td>" in text
+    assert "Seeds" not in comparison([runs[0], runs[2]])
+
+
 def test_pictures_keep_their_pixels():
     small = page.picture(np.zeros((8, 8, 1), np.uint8), "a & b", side=100)
     assert "width=104" in small

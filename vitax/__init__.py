@@ -26,7 +26,7 @@ Where things are
     specs                           what data, objective and model agree on: image size, special tokens
     sniff                           what a file seems to be, for messages
     training/                       step, loop, optimizer, sharding, checkpoints: know a Task, never a model
-    monitoring/                     logs, TensorBoard, progress, signals, watchdog, the heartbeat of hosts
+    monitoring/                     logs, TensorBoard, other trackers, progress, signals, watchdog, the heartbeat of hosts
     evals/                          evaluations that are not a mean: zero-shot, retrieval, k-NN, BLEU, whole images
     prediction/                     predictions of a trained run; the table is ``vitax.prediction.PREDICTORS``
     exports/                        a trained run for others: folders of the hub's libraries, StableHLO, ONNX

@@ -22,6 +22,7 @@ from vitax.errors import UserError
 from vitax.evals import EVALUATORS, Evaluation, Given, together
 from vitax.mesh import batch_sharding, make_mesh
 from vitax.models import MODELS
+from vitax.monitoring.trackers import check_trackers
 from vitax.pipelines import KINDS, Kind, Pipeline, Reader
 from vitax.rundir import TOKENIZER
 from vitax.schema import Config
@@ -94,6 +95,8 @@ def build(
     evals = call(Evals, "evals", config["evals"])
     saving = call(Saving, "checkpoint", config["checkpoint"])
     ema_decay = call(Average, "optim", config["optim"]).ema_decay
+    logging = call(Logging, "log", config["log"])
+    check_trackers(logging.to)
     sections.check_scalars(top, evals, saving, ema_decay, mesh.size)
     pipeline = pipeline or open_pipeline(config, folder)
     train = build_loader(config, pipeline.splits.train, pipeline.augment, top.batch_size, top.seed)
@@ -127,7 +130,7 @@ def build(
         final=final,
         evals=evals,
         saving=saving,
-        logging=call(Logging, "log", config["log"]),
+        logging=logging,
     )
 
 

@@ -36,6 +36,7 @@ from vitax.monitoring import log
 from vitax.monitoring.heartbeat import Heartbeat
 from vitax.monitoring.log import say
 from vitax.monitoring.signals import Stop
+from vitax.monitoring.trackers import tracking
 from vitax.report.summary import finish, report_on
 from vitax.resolve import resolve
 from vitax.rundir import RECIPE, TOKENIZER, WEIGHTS, RunFolder, locate, read_config, write_json, write_text
@@ -199,14 +200,14 @@ def execute(prepared: Prepared, compiled: Compiled, folder: RunFolder, stop: Sto
     run, path = prepared.run, folder.path
     stop.begin()
     checkpoints = Checkpoints(path / "checkpoints", keep=run.saving.keep, best=run.evals.best, mode=run.evals.mode)
-    with watching_hosts(path, host_timeout):
+    with watching_hosts(path, host_timeout), tracking(run.logging.to, path, flatten(prepared.config)) as trackers:
         outcome = train(
             compiled,
             inputs_of(prepared, stop),
             run.plan,
             run.mesh,
             checkpoints,
-            metrics_log=log.MetricsLog(path if jax.process_index() == 0 else None),
+            metrics_log=log.MetricsLog(path if jax.process_index() == 0 else None, trackers),
             meta={"config": prepared.config, "versions": versions(), **run.pipeline.reader.record},
             profile_dir=path / "profile",
         )

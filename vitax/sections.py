@@ -133,12 +133,14 @@ class Logging(NamedTuple):
         profile_steps: number of steps in that trace.
         report: number of test examples that report.html shows when the run is done; 0 = no report, and no
             test_predictions.csv, which lists what a classifier predicts for the whole test split.
+        to: where else metrics go, besides metrics.jsonl and TensorBoard: "wandb", "mlflow", or both with a comma.
     """
 
     every: str = "50 steps"
     profile_at: int = 0
     profile_steps: int = 5
     report: int = 1000
+    to: str = ""
 
 
 def check_scalars(top: Top, evals: Evals, saving: Saving, ema_decay: float, devices: int) -> None:

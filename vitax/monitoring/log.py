@@ -15,6 +15,7 @@ import jax
 from tqdm import tqdm
 
 from vitax.monitoring.tensorboard import Events
+from vitax.monitoring.trackers import Tracker
 
 LOGGER = logging.getLogger("vitax")
 STARVED = 0.25  # share of the time spent waiting for data above which a run reports it
@@ -93,10 +94,12 @@ class MetricsLog:
 
     Args:
         workdir: folder of the run; None = nothing is written.
+        trackers: see `vitax.monitoring.trackers`; they take the same metrics.
     """
 
-    def __init__(self, workdir: Path | None):
+    def __init__(self, workdir: Path | None, trackers: Sequence[Tracker] = ()):
         self.writing = workdir is not None and jax.process_index() == 0
+        self.trackers = trackers
         if workdir is None or not self.writing:
             return
         self.path = workdir / "metrics.jsonl"
@@ -139,6 +142,8 @@ class MetricsLog:
         self.waiting.append(json.dumps({"step": step, **finite}) + "\n")
         self._flush()
         self.events.write(step, values)
+        for tracker in self.trackers:
+            tracker.write(step, values)
 
     def _flush(self) -> None:
         data = "".join(self.waiting).encode()

@@ -1,6 +1,9 @@
 """Several runs compared on one page."""
 
+import json
+import statistics
 from pathlib import Path
+from typing import Any
 
 from vitax import page, rundir
 from vitax.config import flatten
@@ -31,6 +34,7 @@ def comparison(runs: list[Path]) -> str:
     return page.document(
         f"{len(runs)} runs",
         f"<h1>{len(runs)} runs</h1>",
+        *_seeds(list(named), runs, configs),
         page.section("Last values", page.table(("", *named), metrics)),
         page.section(
             "What differs in their configs",
@@ -38,3 +42,35 @@ def comparison(runs: list[Path]) -> str:
         ),
         curves_section(named, outline(resolved[0]).best),
     )
+
+
+def _seeds(names: list[str], runs: list[Path], configs: list[dict[str, Any]]) -> list[str]:
+    """A section with mean and deviation of runs whose configs differ only in their seeds; [] if there are no such runs."""
+    groups: dict[str, list[int]] = {}
+    for i, config in enumerate(configs):
+        same = {key: value for key, value in config.items() if key != "seed"}
+        groups.setdefault(repr(sorted(same.items())), []).append(i)
+    if all(len(members) == 1 for members in groups.values()):
+        return []
+    rows = []
+    for members in groups.values():
+        summaries = [_summary(runs[i]) for i in members]
+        metric = summaries[0].get("best", {}).get("metric", "")
+        best = [summary["best"]["value"] for summary in summaries if summary.get("best", {}).get("value") is not None]
+        last = [x for summary in summaries if (x := summary.get("metrics", {}).get(metric)) is not None]
+        rows.append((", ".join(names[i] for i in members), metric, _spread(best), _spread(last), len(best)))
+    head = ("runs that differ only in their seeds", "metric", "best", "last", "finished")
+    return [page.section("Seeds", page.table(head, rows), wide=True)]
+
+
+def _summary(run: Path) -> dict[str, Any]:
+    path = run / "summary.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _spread(values: list[float]) -> str:
+    """Mean and, for several values, sample standard deviation."""
+    if not values:
+        return ""
+    deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.4f}{deviation}"
