@@ -118,10 +118,10 @@ def load(
     """
     contents = _contents(source, entry)
     kind, tensors, prefix = stripped(contents.tensors, format, family)
-    renamed = kind.renamed(tensors)
     module = MODELS[kind.family].module
     known = set(module.__dataclass_fields__) - {"parent", "name"}
     fields = _checked(fields, known, module)
+    renamed = kind.renamed(tensors, fields)
     told = _told(source, beside, kind)
     if not (told or format):
         _check_doubt(kind, renamed)

@@ -1,4 +1,4 @@
-"""Files of weights: reads .npz, .safetensors and PyTorch's files into {name: array}, and writes .safetensors.
+"""Files of weights: reads .npz, .safetensors, .msgpack and PyTorch's files into {name: array}, and writes .safetensors.
 
 No code from a file is run, and PyTorch is not needed. Half-precision numbers become float32.
 """
@@ -17,6 +17,7 @@ import safetensors.numpy
 
 from vitax.errors import UserError
 from vitax.pretrained import hub
+from vitax.pretrained.flax_file import read_flax, torch_name
 from vitax.pretrained.hub import IN_FOLDER, INDEX
 from vitax.pretrained.pickles import MAX_DEPTH, Inert, Record, Refused
 from vitax.pretrained.torch_file import read_torch
@@ -128,7 +129,8 @@ def _read_index(path: Path, entry: str) -> Contents:
         if not (path.parent / name).is_file():
             raise Refused(f"it lists {name}, which is not there")
         part = _read(path.parent / name, entry).tensors
-        expected = {tensor for tensor, file in listed.items() if file == name}
+        in_file = torch_name if name.endswith(".msgpack") else str  # an index of Flax has the names of Flax
+        expected = {in_file(tensor) for tensor, file in listed.items() if file == name}
         if missing := sorted(expected - part.keys()):
             raise Refused(f"{name} lacks {missing[0]}, which the index lists")
         tensors |= {tensor: part[tensor] for tensor in expected}
@@ -146,9 +148,11 @@ def _read(path: Path, entry: str) -> Contents:
         if told := seems(start):
             raise Refused(f"it is not a .safetensors file{told}")
         return _whole(_read_safetensors(path), entry)
+    if path.suffix == ".msgpack":
+        return _whole(read_flax(path), entry)
     if start[:2] == b"PK" or start[:1] == b"\x80":
         return flatten(read_torch(path), entry)
-    raise Refused(f"it is no file of PyTorch, .npz or .safetensors{seems(start)}")
+    raise Refused(f"it is no file of PyTorch, .npz, .msgpack or .safetensors{seems(start)}")
 
 
 def _whole(tensors: Tensors, entry: str) -> Contents:

@@ -26,6 +26,7 @@ class Format(NamedTuple):
         rules: model -> its table of rules.
         ignore: pattern of names that are not parameters (buffers that the model computes).
         rename: older or newer name -> name in the table.
+        prepare: (renamed tensors, given) -> tensors as the table has them, where names alone do not suffice.
         tells: fields that files of this format record, although files of most formats do not.
         doubt: tensors -> why they may belong to another model with the same names, if no config.json tells; "" = they
             do not.
@@ -38,20 +39,21 @@ class Format(NamedTuple):
     rules: Callable[[nn.Module], Rules]
     ignore: str = r"(relative_position_index|attn_mask|position_ids|num_batches_tracked)$"
     rename: Callable[[str], str] = lambda name: name
+    prepare: Callable[[Tensors, Fields], Tensors] = lambda tensors, given: tensors
     tells: tuple[str, ...] = ()
     doubt: Callable[[Tensors], str] = lambda tensors: ""
 
-    def renamed(self, tensors: Tensors) -> Tensors:
-        """The tensors under the names of the table.
+    def renamed(self, tensors: Tensors, given: Fields) -> Tensors:
+        """The tensors under the names of the table; ``given`` holds the fields that the caller knows.
 
         Raises:
-            UserError: two names in the file mean the same parameter.
+            UserError: two names in the file mean the same parameter, or a field must be given.
         """
         renamed = {self.rename(name): value for name, value in tensors.items()}
         if len(renamed) < len(tensors):
             duplicates = [n for n in tensors if self.rename(n) != n and self.rename(n) in tensors]
             raise UserError(f"the file holds the same parameter twice: {', '.join(duplicates[:5])}")
-        return renamed
+        return self.prepare(renamed, given)
 
 
 def has(*needed: str, without: tuple[str, ...] = ()) -> Callable[[Iterable[str]], bool]:

@@ -13,6 +13,7 @@ from vitax.pretrained import (
     clip,
     dynamic_vit,
     files,
+    google,
     mae,
     mlp_mixer,
     nat,
@@ -27,7 +28,20 @@ from vitax.pretrained.format import Format, Tensors
 # A file has the first format that recognises it, so special formats come before general ones.
 FORMATS: dict[str, Format] = {
     format.name: format
-    for module in (mae, dynamic_vit, swinir, swin, nat, clip, mlp_mixer, vit, vit_hugging_face, bert, transformer)
+    for module in (
+        mae,
+        dynamic_vit,
+        swinir,
+        swin,
+        nat,
+        clip,
+        mlp_mixer,
+        vit,
+        google,
+        vit_hugging_face,
+        bert,
+        transformer,
+    )
     for format in module.FORMATS
 }
 

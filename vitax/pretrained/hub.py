@@ -27,6 +27,8 @@ IN_FOLDER = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
     "open_clip_pytorch_model.bin",
+    "flax_model.msgpack",
+    "flax_model.msgpack.index.json",
 )
 # Files beside the weights, all of them small, that tell what the weights mean.
 BESIDE = (
@@ -37,7 +39,7 @@ BESIDE = (
     "tokenizer_config.json",
     "vocab.txt",
 )
-OF_WEIGHTS = (".safetensors", ".bin", ".pth", ".pt", ".npz", ".ckpt")
+OF_WEIGHTS = (".safetensors", ".bin", ".pth", ".pt", ".npz", ".ckpt", ".msgpack")
 
 
 class Name(NamedTuple):

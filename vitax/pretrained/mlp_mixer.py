@@ -5,8 +5,8 @@ from typing import Any
 from vitax.models.mlp_mixer import MlpMixer
 from vitax.pretrained import rules as r
 from vitax.pretrained.format import Fields, Format, Tensors, count, has, image_size, renaming
+from vitax.pretrained.google import google_dense, google_norm
 from vitax.pretrained.rules import Rules
-from vitax.pretrained.vit import google_dense, google_norm
 
 
 def google_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:

@@ -1,16 +1,14 @@
-"""ViT and DeiT as timm and Google name them; MAE's encoder and fine-tuned models use timm's names."""
+"""ViT and DeiT as timm names them; MAE's encoder and fine-tuned models use timm's names."""
 
 import math
 from typing import Any
-
-import numpy as np
 
 from vitax.errors import UserError
 from vitax.models.vit import SIZES, ViT
 from vitax.pretrained import rules as r
 from vitax.pretrained import timm_names
-from vitax.pretrained.format import Fields, Format, Tensors, count, has, heads, image_size, renaming
-from vitax.pretrained.rules import Rule, Rules
+from vitax.pretrained.format import Fields, Format, Tensors, count, has, heads, image_size
+from vitax.pretrained.rules import Rules
 
 HEADS = {size["width"]: size["num_heads"] for size in SIZES.values()}
 
@@ -110,85 +108,6 @@ def timm_rules(model: ViT) -> Rules:
     return rules
 
 
-def google_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-    """Fields of the model, derived from Google's tensors."""
-    kernel = tensors["embedding/kernel"]
-    patch_size, width = kernel.shape[0], kernel.shape[-1]
-    block = "Transformer/encoderblock_0"
-    table = tensors["Transformer/posembed_input/pos_embedding"]
-    class_token = "cls" in tensors
-    prefix = table_prefix(given, table.shape[1], int(class_token), patch_size)
-    query = next(tensors[n] for n in tensors if n.startswith(block) and n.endswith("query/kernel"))
-    pre_logits = tensors.get("pre_logits/kernel")
-    head = tensors.get("head/kernel")
-    return dict(
-        num_classes=0 if head is None else head.shape[-1],
-        image_size=image_size(given, table.shape[1] - prefix, patch_size),
-        patch_size=patch_size,
-        width=width,
-        depth=count(tensors, r"Transformer/encoderblock_(\d+)/"),
-        num_heads=query.shape[1],
-        mlp_width=tensors[f"{block}/MlpBlock_3/Dense_0/kernel"].shape[-1],
-        class_token=class_token,
-        pooling="token" if class_token else "mean",
-        pre_logits=0 if pre_logits is None else pre_logits.shape[-1],
-        activation="gelu_tanh",
-    )
-
-
-def google_rules(model: ViT) -> Rules:
-    """Rules for Google's tensors."""
-    p, d, a = model.patch_size, model.width, model.num_heads
-    rules = r.shaped("embedding/kernel", "patch_embed/projection/kernel", (p, p, -1, d), (-1, d))
-    rules += r.one("embedding/bias", "patch_embed/projection/bias")
-    if model.class_token:
-        rules += r.vector("cls", "cls_token")
-    table = "Transformer/posembed_input/pos_embedding"
-    rules += r.positions(table, "pos_embed", grid(model), int(model.class_token))
-    for i in range(model.depth):
-        rules += google_block(f"Transformer/encoderblock_{i}", f"block{i}", d, a)
-    rules += google_norm("Transformer/encoder_norm", "norm")
-    if model.pre_logits:
-        rules += google_dense("pre_logits", "pre_logits")
-    return rules + (google_dense("head", "head") if model.num_classes else [])
-
-
-def google_norm(theirs: str, ours: str) -> Rules:
-    """Rules for a norm of Google's models."""
-    return r.one(f"{theirs}/scale", f"{ours}/scale") + r.one(f"{theirs}/bias", f"{ours}/bias")
-
-
-def google_dense(theirs: str, ours: str) -> Rules:
-    """Rules for a dense layer of Google's models."""
-    return r.one(f"{theirs}/kernel", f"{ours}/kernel") + r.one(f"{theirs}/bias", f"{ours}/bias")
-
-
-def google_block(theirs: str, ours: str, width: int, num_heads: int) -> Rules:
-    """Rules for an encoder block of Google's models."""
-    attention = f"{theirs}/MultiHeadDotProductAttention_1"
-    parts = [f"{attention}/{name}" for name in ("query", "key", "value")]
-    each = width // num_heads
-
-    def joined(leaf: str, name: str, flat: tuple[int, ...], split: tuple[int, ...]) -> Rule:
-        return Rule(
-            tuple(f"{part}/{leaf}" for part in parts),
-            (f"params/{ours}/attention/qkv/{name}",),
-            lambda x: (np.concatenate([part.reshape(flat) for part in x], axis=-1),),
-            lambda x: tuple(part.reshape(split) for part in np.split(x[0], 3, axis=-1)),
-        )
-
-    return (
-        google_norm(f"{theirs}/LayerNorm_0", f"{ours}/norm1")
-        + [joined("kernel", "kernel", (width, width), (width, num_heads, each))]
-        + [joined("bias", "bias", (width,), (num_heads, each))]
-        + r.shaped(f"{attention}/out/kernel", f"{ours}/attention/out/kernel", (num_heads, each, width), (width, width))
-        + r.one(f"{attention}/out/bias", f"{ours}/attention/out/bias")
-        + google_norm(f"{theirs}/LayerNorm_2", f"{ours}/norm2")
-        + google_dense(f"{theirs}/MlpBlock_3/Dense_0", f"{ours}/mlp/dense1")
-        + google_dense(f"{theirs}/MlpBlock_3/Dense_1", f"{ours}/mlp/dense2")
-    )
-
-
 _TIMM = has("patch_embed.proj.weight", "pos_embed", "blocks.0.attn.qkv.weight")
 
 FORMATS = (
@@ -200,20 +119,5 @@ FORMATS = (
         timm_rules,
         # The decoder of an MAE, when its encoder is loaded as a ViT.
         ignore=r"^decoder_|^mask_token$",
-    ),
-    Format(
-        "Google ViT",
-        "vit",
-        has("embedding/kernel", "Transformer/encoder_norm/scale"),
-        google_fields,
-        google_rules,
-        rename=renaming(
-            (r"^(opt/target/|params/|img/)+", ""),
-            # The numbering of big_vision.
-            (r"MultiHeadDotProductAttention_0", "MultiHeadDotProductAttention_1"),
-            (r"(encoderblock_\d+)/LayerNorm_1/", r"\1/LayerNorm_2/"),
-            (r"MlpBlock_0", "MlpBlock_3"),
-        ),
-        tells=("num_heads",),
     ),
 )
