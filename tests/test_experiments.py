@@ -2,12 +2,21 @@
 
 import importlib
 import json
+import threading
+import urllib.error
+import urllib.request
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
+from small import SMALL, variables_of
 
 from vitax import cli
 from vitax.models import MODELS
+from vitax.prediction import PREDICTORS
+from vitax.specs import ImageSpec
+from vitax.tasks import TASKS
 
 FOLDER = Path(__file__).parent.parent / "experiments"
 STUDIES = sorted(p.stem for p in FOLDER.glob("*.py") if "conduct(__file__" in p.read_text())
@@ -98,3 +107,65 @@ def test_a_run_that_was_asked_for_otherwise_is_not_taken(tmp_path, monkeypatch):
     study._run(["-m", "vitax.main"], "a.py", tmp_path, ["--config.seed=1"])
     with pytest.raises(SystemExit, match="belongs to a run with other flags"):
         study._run(["-m", "vitax.main"], "a.py", tmp_path, ["--config.seed=2"])
+
+
+@pytest.mark.parametrize("name", ["own_loss", "own_positions"])
+def test_what_comes_from_outside_trains_and_predicts(name, verb, quick_compile, monkeypatch, tmp_path):
+    module = importlib.import_module(name)
+    if name == "own_loss":
+        monkeypatch.setitem(TASKS, "focal", module.OBJECTIVE)
+        monkeypatch.setitem(PREDICTORS, "focal", PREDICTORS["classification"])
+    else:
+        monkeypatch.setitem(MODELS, "near_vit", module.FAMILY)
+    short = (
+        "--config.duration=4steps",
+        "--config.optim.warmup=1steps",
+        "--config.evals.every=",
+        "--config.log.report=0",
+    )
+    done = verb("main", f"--config={FOLDER}/{name}.py", *short, "--config.checkpoint.every=2steps", "--workdir=run")
+    assert done.returncode == 0, done.stderr
+    assert verb("predict", "--workdir=run", "run/example.png").returncode == 0
+
+
+def test_the_focal_loss():
+    """With gamma 0 it is cross entropy; an example that is classified well counts less."""
+    focal = importlib.import_module("own_loss").focal
+    model, spec = SMALL["vit"].model, ImageSpec((16, 24), 3, (0.5,) * 3, (0.5,) * 3)
+    images = np.random.default_rng(0).integers(0, 255, (2, 16, 24, 3), dtype=np.uint8)
+    batch = {"image": images, "label": np.array([0, 2], np.int32), "valid": np.array([True, True])}
+    variables = variables_of(model, SMALL["vit"].inputs)
+    key = jax.random.key(0)
+    plain, _ = TASKS["classification"].factory(model, spec).loss(variables, batch, key, False)
+    assert np.isclose(focal(model, spec, gamma=0.0).loss(variables, batch, key, False)[0], plain)
+    p = np.asarray(focal(model, spec).predict(variables, batch)["probabilities"])[[0, 1], [0, 2]]
+    expected = (-((1 - p) ** 2) * np.log(p)).mean()
+    assert np.isclose(focal(model, spec, gamma=2.0).loss(variables, batch, key, False)[0], expected, rtol=1e-5)
+
+
+def test_distances_as_positions():
+    bias = importlib.import_module("own_positions").distance_bias((2, 3), 4, 1)
+    assert bias.shape == (4, 7, 7)
+    assert not bias[:, 0].any()
+    assert not bias[:, :, 0].any()
+    assert np.isclose(bias[0, 1, 6], -(2.0**-2) * np.hypot(1, 2))
+    assert np.allclose(bias, bias.transpose(0, 2, 1))
+
+
+def test_a_run_is_served(trained):
+    server = importlib.import_module("serve").serve(str(trained("vit")), 0)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        with urllib.request.urlopen(url, data=(trained("vit") / "example.png").read_bytes()) as answer:
+            found = json.load(answer)
+        assert len(found["top"]) == 5
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            urllib.request.urlopen(url, data=b"no image")
+        assert refusal.value.code == 400
+        refusal.value.close()
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -132,7 +132,7 @@ class ViT(nn.Module):
         before = self.prefix
         x = jnp.concatenate([*prefix, x.reshape(b, -1, d)], axis=1)  # [B, T+N, D]
 
-        positions = self._positions(tuple(grid), before)
+        positions = self.scheme(tuple(grid), before)
         x = positions.enter(x)
         if keep is not None:
             prefix_index = jnp.broadcast_to(jnp.arange(before), (b, before))
@@ -189,7 +189,8 @@ class ViT(nn.Module):
             return (head(name="head")(x[:, 0]) + head(name="head_dist")(x[:, 1])) / 2
         return head(name="head")(x)
 
-    def _positions(self, grid: tuple[int, int], prefix: int) -> PositionScheme:
+    def scheme(self, grid: tuple[int, int], prefix: int) -> PositionScheme:
+        """The positions of a grid of patches after ``prefix`` tokens; a subclass with positions of its own overrides it."""
         height, width = self.image_size
         return position_scheme(
             self.positions,

@@ -32,7 +32,11 @@ class Contents(NamedTuple):
 
 
 def whole(tensors: Tensors, entry: str) -> Contents:
-    """The contents of a kind of file that has no entries."""
+    """The contents of a kind of file that has no entries.
+
+    Raises:
+        Refused: one was asked for.
+    """
     if entry:
         raise Refused(f"entry={entry!r}: only training checkpoints of PyTorch have entries, and this is none")
     return Contents(tensors)
