@@ -94,6 +94,16 @@ def test_a_folder_says_all_that_the_model_is(case, tmp_path):
         assert vitax.load(tmp_path / "out").class_names == list(NAMES)
 
 
+@pytest.mark.parametrize("positions", ["sincos_2d", "sincos_1d"])
+def test_computed_positions_become_a_table(positions, tmp_path):
+    model, inputs = SMALL["vit"].replaced(positions=positions, register_tokens=1), SMALL["vit"].inputs
+    variables = variables_of(model, inputs)
+    pretrained.save(tmp_path / "out", model, variables, "timm ViT")
+    other, table, _ = pretrained.load(tmp_path / "out")
+    assert other.positions == "learned_1d"
+    assert np.abs(other.apply(table, inputs[0]) - model.apply(variables, inputs[0])).max() < 1e-6
+
+
 def test_what_no_config_can_say_is_refused_and_nothing_is_written(tmp_path):
     def fails(small, changes, format, message, **options):
         model = SMALL[small].replaced(**changes)

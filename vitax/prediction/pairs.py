@@ -1,6 +1,9 @@
 """Zero-shot classification with an image-text model."""
 
-from collections.abc import Iterable, Iterator
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +48,8 @@ def zero_shot(run: TrainedRun, images: Iterable[Any], *, labels: str = "", top: 
 def label_weights(run: TrainedRun, labels: str) -> tuple[list[str], np.ndarray]:
     """K names of classes, and for each the mean of the run's prompt templates: [K, E], vectors of length 1.
 
+    They are computed once, and kept in RUN/label_features.
+
     Args:
         run: the trained run, of an image-text model.
         labels: names with commas between them; "" = the classes of the training data.
@@ -57,11 +62,35 @@ def label_weights(run: TrainedRun, labels: str) -> tuple[list[str], np.ndarray]:
     names = names or run.reader.record["class_names"]
     if len(names) < 2:
         raise UserError('name at least two classes: --labels="a dog, a cat"')
+    kept = _file(run, spoken)
+    if kept.is_file():
+        return names, np.load(kept)
     spec, vocab = run.reader.spec, from_json(run.reader.record["tokenizer"])
     tokens = prompts(vocab, spoken, spec.templates, spec.text.length, truncate=True)  # [templates, classes, L]
     encode = text_encoder(run.task)
     texts = np.stack([encode_texts(encode, run.variables, run.reader.blank, t) for t in tokens])
-    return names, class_weights(texts)
+    weights = class_weights(texts)
+    if (run.path / "checkpoints").is_dir():
+        _keep(kept, weights)
+    return names, weights
+
+
+def _file(run: TrainedRun, spoken: Sequence[str]) -> Path:
+    """Where the vectors of these classes are kept: the name tells classes, prompts and weights apart."""
+    told = hashlib.sha256(json.dumps([list(spoken), list(run.reader.spec.templates)]).encode())
+    for leaf in jax.tree.leaves(run.variables):
+        told.update(np.asarray(leaf).tobytes())
+    return run.path / "label_features" / f"{told.hexdigest()[:32]}.npy"
+
+
+def _keep(path: Path, weights: np.ndarray) -> None:
+    """Writes a file that appears whole; where that is impossible, the vectors are computed again next time."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            np.save(file, weights)
+        temporary.replace(path)
 
 
 def example_pair(pipeline: Pipeline, path: Path) -> str:

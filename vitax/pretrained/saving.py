@@ -21,6 +21,7 @@ from vitax.pretrained.convert import load, settled
 from vitax.pretrained.formats import named
 from vitax.pretrained.hub import OF_WEIGHTS
 from vitax.pretrained.preprocessing import Preprocessing, read_preprocessing
+from vitax.pretrained.vit import with_table
 
 # Fields that do not change the output of a model in inference, or that the files of others do not know.
 NOT_COMPARED = (
@@ -37,7 +38,7 @@ NOT_COMPARED = (
 
 
 def to_tensors(model: nn.Module, variables: Variables, format: str) -> dict[str, np.ndarray]:
-    """The variables of a model under the names of a format.
+    """The variables of a model under the names of a format; computed positions of a ViT become a table.
 
     Raises:
         UserError: the model is not of the format's family, or the format has no names for some of its parameters.
@@ -45,6 +46,7 @@ def to_tensors(model: nn.Module, variables: Variables, format: str) -> dict[str,
     kind = named(format)
     if type(model) is not MODELS[kind.family].module:
         raise UserError(f"{kind.name} has no names for a {type(model).__name__}")
+    model, variables = with_table(model, variables)
     flat = {path: np.asarray(x) for path, x in flatten_dict(variables, sep="/").items()}
     tensors, used = {}, set()
     for rule in kind.rules(model):
@@ -102,6 +104,7 @@ def save(
             f"{format}: no library opens a folder of such weights; name a FILE.safetensors ({known} have folders)"
         )
     layout = LAYOUTS[format]
+    model, variables = with_table(model, variables)
     _check_fixed(model, layout, format)
     configs = layout.configs(model, images, tuple(class_names))
     if "config.json" in configs:

@@ -3,8 +3,11 @@
 import math
 from typing import Any
 
+import numpy as np
+
 from vitax.errors import UserError
 from vitax.models.vit import SIZES, ViT
+from vitax.nn.positions import FIXED, sincos, sincos_2d
 from vitax.pretrained import rules as r
 from vitax.pretrained import timm_names
 from vitax.pretrained.format import Fields, Format, Tensors, count, has, heads, image_size
@@ -30,6 +33,22 @@ def table_prefix(given: Fields, tokens: int, prefix: int, patch_size: int) -> in
         if patches in (tokens, tokens - prefix):
             return tokens - patches
     return 0 if prefix and math.isqrt(tokens) ** 2 == tokens else prefix
+
+
+def with_table(model: Any, variables: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """A ViT whose computed positions are a table, as other projects have them; any other model unchanged."""
+    if not isinstance(model, ViT) or model.positions not in FIXED or model.positions_at != "input":
+        return model, variables
+    kind, (rows, columns) = model.positions, grid(model)
+    if kind == "sincos_2d":
+        places = sincos_2d((rows, columns), model.width)
+    else:
+        places = sincos(np.arange(rows * columns), model.width).reshape(rows, columns, model.width)
+    table = {"grid": places}
+    if model.prefix:
+        table["prefix"] = np.zeros((model.prefix, model.width), np.float32)
+    params = {**variables["params"], "pos_embed": table}
+    return model.clone(positions="learned_1d"), {**variables, "params": params}
 
 
 def timm_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
