@@ -11,6 +11,8 @@ from small import SMALL, variables_of
 
 import vitax
 from vitax import pretrained
+from vitax.data.tokens import train_bpe
+from vitax.errors import UserError
 from vitax.neighbors import nearest, read_features
 from vitax.prediction.features import features
 from vitax.pretrained.preprocessing import Preprocessing
@@ -101,6 +103,52 @@ def test_texts(trained, verb, tmp_path):
     )
     many, one = (read_features(tmp_path / name)[0] for name in ("b.npz", "c.npz"))
     assert np.allclose(many[:1], one, atol=1e-6), "padding does not count"
+
+
+@pytest.fixture
+def encoder(tmp_path):
+    """The folder of a BERT as a hub has it, with its tokenizer."""
+    vocab = train_bpe(["a text of words", "and another text"], 300)
+    model = SMALL["bert"].replaced(vocab_size=vocab.size, heads="none", max_length=20)
+    variables = variables_of(model, (np.zeros((1, 5), np.int32),))
+    tokenizer = {"tokenizer.json": vocab.to_json()}
+    pretrained.save(tmp_path / "bert", model, variables, "Hugging Face BERT", beside=tokenizer)
+    return tmp_path / "bert", model, variables, vocab
+
+
+def test_an_encoder_of_texts_of_another_project(encoder, verb, tmp_path):
+    folder, model, variables, vocab = encoder
+    opened = vitax.load(folder, length=20)
+    ids = [vocab.begin, *vocab.encode("a text"), vocab.end]
+    tokens = model.apply(variables, np.array([ids], np.int32))["tokens"]
+    assert np.allclose(opened.features("a text"), tokens[0, 0], atol=1e-5), "padding does not count"
+    assert opened.features(["a text", "words"]).shape == (2, 32)
+    (tmp_path / "t.txt").write_text("a text\n" + "words " * 30 + "\n")
+    done = verb("embed", f"--weights={folder}", "t.txt", "--out=t.npz", "--length=20", "--layer=2", "--pool=mean")
+    assert done.returncode == 2
+    assert "has" in done.stderr
+    assert "the model takes data.length=20" in done.stderr
+    found, names, _ = read_features(tmp_path / "t.npz")
+    assert names == ["a text"]
+    assert np.allclose(found[0], np.asarray(tokens[0]).mean(axis=0), atol=1e-5)
+    near = verb("neighbors", "t.npz", "a text", "--count=1")
+    assert json.loads(near.stdout)["query"] == "a text"
+    with pytest.raises(UserError, match="predicts nothing"):
+        opened("a text")
+    with pytest.raises(UserError, match=r"length=128 must lie in 3..20"):
+        vitax.load(folder)
+    (folder / "tokenizer.json").write_text(train_bpe(["x"] * 3, 270).to_json())
+    vitax.load(folder, length=8)
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(UserError, match="give tokenizer=PATH"):
+        vitax.load(folder, length=8)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_weights_is_refused(encoder):
+    folder, *_ = encoder
+    (folder / "tokenizer.json").write_text(train_bpe([" ".join(map(str, range(500)))] * 2, 900).to_json())
+    with pytest.raises(UserError, match="it belongs to other weights"):
+        vitax.load(folder, length=8)
 
 
 def test_neighbours(trained, verb, photos, tmp_path):

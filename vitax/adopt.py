@@ -4,7 +4,6 @@ In such a config, ``model.name`` is "from_weights". What the weights, their conf
 replaces it before the config is resolved, so that the config of the run holds every value.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from vitax.errors import UserError
 from vitax.models import MODELS
 from vitax.pretrained import files
 from vitax.pretrained.preprocessing import Preprocessing, chosen_preprocessing
+from vitax.pretrained.tokenizer import TOKENIZERS, lowercase_of, tokenizer_beside
 from vitax.rundir import read_config
 
 FROM_WEIGHTS = "from_weights"
@@ -30,7 +30,6 @@ OF_TEXTS = ("lowercase", "length")
 SIZES = ("image_size", "length")
 TEXTS = ("bert", "fnet")
 CLASSIFIERS = ("vit", "swin", "nat", "mlp_mixer", "fnet_image", *TEXTS)
-TOKENIZERS = ("tokenizer.json", "vocab.txt")
 
 
 def adopted(config: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -153,37 +152,18 @@ def _texts_beside(path: Path, model: nn.Module, given: Mapping[str, Any], length
     found: dict[str, Any] = {"length": min(length, getattr(model, "max_length", length))}
     if given.get("tokenizer"):
         return found
-    folder = files.find(path).parent
-    name = next((name for name in TOKENIZERS if (folder / name).is_file()), "")
-    if not name:
+    tokenizer = tokenizer_beside(files.find(path).parent)
+    if tokenizer is None:
         raise UserError(
             f"neither {' nor '.join(TOKENIZERS)} is beside {path}: set --config.data.tokenizer to the tokenizer of these "
             "weights"
         )
-    found["tokenizer"] = str(folder / name)
-    if name == "vocab.txt" and (lowercase := _lowercase(folder / "tokenizer_config.json")) is not None:
+    found["tokenizer"] = str(tokenizer)
+    if tokenizer.suffix == ".txt" and (lowercase := lowercase_of(tokenizer)) is not None:
         found["lowercase"] = lowercase
-    elif name == "vocab.txt" and "lowercase" not in given:
+    elif tokenizer.suffix == ".txt" and "lowercase" not in given:
         raise UserError(
             f"no tokenizer_config.json beside {path} records whether its vocab.txt is of lower case: set "
             "--config.data.lowercase=True for an uncased model, or False"
         )
     return found
-
-
-def _lowercase(path: Path) -> bool | None:
-    """The do_lower_case of a tokenizer_config.json; None = it does not record it.
-
-    Raises:
-        UserError: the file is not a JSON object, or the value is neither true nor false.
-    """
-    if not path.is_file():
-        return None
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}") from error
-    lowercase = settings.get("do_lower_case") if isinstance(settings, dict) else ""
-    if lowercase is not None and not isinstance(lowercase, bool):
-        raise UserError(f"{path} does not say whether texts are of lower case: do_lower_case is neither true nor false")
-    return lowercase

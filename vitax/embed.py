@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from vitax import pretrained
 from vitax.backend import start_jax
 from vitax.cli import Arguments, Command, Flag
 from vitax.errors import UserError
@@ -27,6 +28,7 @@ from vitax.prediction import TrainedRun
 from vitax.prediction.features import features
 from vitax.prediction.tables import write_table
 from vitax.prediction.trained import batch_size_for
+from vitax.runs.foreign import TEXTS
 
 ENDINGS = (".npz", ".parquet", ".csv")
 FLAGS = (
@@ -34,6 +36,7 @@ FLAGS = (
     Flag("weights", "", "in place of a run: a file of weights, a folder of a hub, or hf-hub:OWNER/NAME"),
     Flag("checkpoint", "best", "of a run: best, last, average, or a step"),
     Flag("out", "features.npz", "file to write: .npz, .parquet or .csv"),
+    Flag("length", 128, "with --weights of texts: the longest text, in tokens"),
     Flag("layer", 0, "number of the block after which features are taken, from 1; 0: what the head reads"),
     Flag("pool", "", "with --layer: token or mean"),
     Flag("normalize", False, "features of length 1"),
@@ -57,11 +60,11 @@ def run(arguments: Arguments) -> int:
     start_jax()
     log.start_logging()
     source = flags["workdir"] or flags["weights"]
-    trained = load(source, **(dict(checkpoint=flags["checkpoint"]) if flags["workdir"] else {})).run
+    trained = opened(source, checkpoint=flags["checkpoint"], length=flags["length"])
     if flags["batch_size"]:
         trained = trained._replace(batch_size=batch_size_for(trained.mesh, flags["batch_size"]))
     about = {"source": source if flags["weights"] else str(Path(source).resolve()), "step": trained.step}
-    about |= {name: flags[name] for name in ("layer", "pool", "normalize")}
+    about |= {name: flags[name] for name in ("layer", "pool", "normalize", "length")}
     names, rows, broken = embedded(trained, arguments.positional, about)
     if not names:
         raise UserError("none of the inputs can be read")
@@ -71,6 +74,24 @@ def run(arguments: Arguments) -> int:
         raise UserError(f"{out} cannot be written: {error}") from error
     print(f"{out}: {len(names):,} x {rows.shape[1]}" + (f"; {broken:,} could not be read" if broken else ""))
     return 2 if broken else 0
+
+
+def opened(source: str, *, checkpoint: str, length: int) -> TrainedRun:
+    """A run, or weights of another project, ready to predict.
+
+    Args:
+        source: folder of a run, or what `vitax.load` takes.
+        checkpoint: of a run.
+        length: the longest text, in tokens, of weights of another project for texts.
+
+    Raises:
+        UserError: it cannot be opened.
+    """
+    if (Path(source).expanduser() / "checkpoints").is_dir():
+        return load(source, checkpoint=checkpoint).run
+    if pretrained.family_of(source) in TEXTS:
+        return load(source, length=length).run
+    return load(source).run
 
 
 def embedded(trained: TrainedRun, inputs: list[str], about: dict[str, Any]) -> tuple[list[str], np.ndarray, int]:

@@ -11,10 +11,12 @@ from vitax.errors import UserError
 from vitax.mesh import make_mesh
 from vitax.monitoring.log import silence_libraries
 from vitax.prediction import TrainedRun, check_options, load_run, predictor_of
+from vitax.prediction.features import ENCODERS
 from vitax.prediction.images import image_files, image_readers
-from vitax.prediction.texts import encoded, labelled_text, masked_text
+from vitax.prediction.texts import encoded
 from vitax.prediction.trained import batch_size_for, predictions
-from vitax.runs.foreign import open_foreign
+from vitax.runs.foreign import TEXT_FEATURES, open_foreign
+from vitax.specs import TextSpec
 from vitax.tasks import Variables
 
 
@@ -62,6 +64,8 @@ class Model:
         Raises:
             UserError: an input that cannot be read, or an option that has no meaning for this model.
         """
+        if self.run.task_name == TEXT_FEATURES:
+            raise UserError("this encoder of texts predicts nothing: use model.features(texts), or fine-tune it")
         check_options(self.run, options)
         items, single = self._items(inputs)
         return _result(list(predictor_of(self.run.task_name).predict(self.run, items, **options)), single)
@@ -73,13 +77,12 @@ class Model:
             UserError: an input that cannot be read, or a model without features.
         """
         items, single = self._items(inputs)
-        if predictor_of(self.run.task_name).inputs is image_files:
+        if not isinstance(self.run.reader.spec, TextSpec):
             examples = image_readers(items, self.run)
         else:
-            encode = {"masked_words": masked_text, "text_classification": labelled_text}.get(self.run.task_name)
-            if encode is None:
+            if self.run.task_name not in ENCODERS:
                 raise UserError(f"a model for {self.run.task_name} has no features of a text")
-            examples = encoded(items, encode(self.run))
+            examples = encoded(items, ENCODERS[self.run.task_name](self.run))
         rows = []
         for name, example, row in predictions(self.run, examples):
             if row is None:
@@ -113,7 +116,7 @@ class Model:
         """The inputs as a list, and whether it was one."""
         single = not isinstance(inputs, list | tuple)
         items = [inputs] if single else list(inputs)
-        if predictor_of(self.run.task_name).inputs is not image_files:
+        if self.run.task_name == TEXT_FEATURES or predictor_of(self.run.task_name).inputs is not image_files:
             return items, single
         folder = single and isinstance(inputs, str | Path) and Path(inputs).expanduser().is_dir()
         paths = [item for item in items if isinstance(item, str | Path)]
@@ -137,7 +140,8 @@ def load(path: str | Path, *, checkpoint: str = "best", **fields: Any) -> Model:
         path: the folder of a run; or a file of another project's weights, or a folder as a model hub has it.
         checkpoint: of a run: "best", "last", "average", or a step.
         fields: of another project's model, where its file does not tell them: image_size, num_classes, activation, ...;
-            and of its preprocessing: mean, std, test_crop_fraction, interpolation, class_names.
+            and of its preprocessing: mean, std, test_crop_fraction, interpolation, class_names; for texts length,
+            tokenizer, lowercase.
 
     Raises:
         UserError: it cannot be read, or something that changes its results is unknown.

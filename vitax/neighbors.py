@@ -15,9 +15,8 @@ import numpy as np
 
 from vitax.backend import start_jax
 from vitax.cli import Arguments, Command, Flag
-from vitax.embed import embedded
+from vitax.embed import embedded, opened
 from vitax.errors import UserError
-from vitax.library import load
 from vitax.monitoring import log
 
 FLAGS = (
@@ -87,8 +86,7 @@ def nearest(
     names, rows = [query for query in queries if query in place], [features[place[q]] for q in queries if q in place]
     if other:
         start_jax()
-        of_run = (Path(about["source"]) / "checkpoints").is_dir()
-        trained = load(about["source"], **(dict(checkpoint=str(about["step"])) if of_run else {})).run
+        trained = opened(about["source"], checkpoint=str(about["step"]), length=about["length"])
         more, stacked, broken = embedded(trained, other, about)
         if broken or stacked.shape[1] != features.shape[1]:
             raise UserError(f"{', '.join(other)}: no features of length {features.shape[1]}")

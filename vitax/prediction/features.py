@@ -17,6 +17,8 @@ from vitax.specs import PairSpec, TextSpec
 from vitax.tasks import Batch, Variables
 
 POOLS = ("token", "mean")
+# {objective: from a line of text to an example}
+ENCODERS = {"masked_words": plain_text, "text_classification": labelled_text, "text_features": plain_text}
 TOWERS = ((), ("encoder",), ("image",))  # where the blocks of images are
 
 
@@ -40,7 +42,7 @@ def features(run: TrainedRun, inputs: list[Any], *, layer: int = 0, pool: str = 
     if not texts:
         examples: Iterator[tuple[str, Any]] = image_readers(image_files(inputs), run)
     else:
-        encode = {"masked_words": plain_text, "text_classification": labelled_text}.get(run.task_name)
+        encode = ENCODERS.get(run.task_name)
         if isinstance(spec, PairSpec):
             encode = plain_text
             run = run._replace(reader=run.reader._replace(spec=spec.text, transform=lambda example, rng: example))

@@ -157,11 +157,15 @@ def labelled_text(run: TrainedRun) -> Encode:
 
 
 def plain_text(run: TrainedRun) -> Encode:
-    """The function from any line to an example, cut where it is too long."""
+    """The function from any line to an example.
+
+    Raises:
+        ValueError: (in the returned function) the line is too long.
+    """
     vocab, spec = from_json(run.reader.record["tokenizer"]), run.reader.spec
 
     def encode(line: str) -> dict[str, np.ndarray]:
-        tokens = framed(vocab, vocab.encode(line), spec.length, True, line, spec.pad)
+        tokens = framed(vocab, vocab.encode(line), spec.length, spec.truncate, line, spec.pad)
         return {**run.reader.blank, "tokens": tokens}
 
     return encode

@@ -5,19 +5,25 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from vitax import augment, pretrained
+from vitax import augment, masking, pretrained
+from vitax.data.tokens import load_vocabulary
 from vitax.data.transforms import eval_transform
 from vitax.errors import UserError
 from vitax.models import MODELS
 from vitax.models.views import View
 from vitax.pipelines import Reader
+from vitax.pipelines.texts import text_spec
 from vitax.pretrained.preprocessing import Preprocessing, chosen_preprocessing
+from vitax.pretrained.tokenizer import TOKENIZERS, lowercase_of, tokenizer_beside
 from vitax.specs import ImageSpec, RestorationSpec
 from vitax.tasks import TASKS, Batch, Task, Variables
 
 FEATURES = "features"  # the task of a model that gives only features of images
+TEXT_FEATURES = "text_features"  # ... of texts
+TEXTS = ("bert", "fnet")
 
 
 class ForeignModel(NamedTuple):
@@ -43,27 +49,33 @@ class ForeignModel(NamedTuple):
 
 
 def open_foreign(path: str | Path, **given: Any) -> ForeignModel:
-    """A model of images with the weights of a file, or of a folder in the layout of a model hub.
+    """A model of images, or an encoder of texts, with the weights of a file, a folder of a model hub, or a name on it.
 
     Args:
         path: the file or folder of the weights.
-        given: fields of the model, see `vitax.pretrained.load`; and fields of `Preprocessing` (mean, std,
-            test_crop_fraction, interpolation, class_names) that no file records.
+        given: fields of the model, see `vitax.pretrained.load`; fields of `Preprocessing` (mean, std,
+            test_crop_fraction, interpolation, class_names) that no file records; for texts length (in tokens, 128),
+            tokenizer (a path) and lowercase (of a vocab.txt).
 
     Raises:
-        UserError: the weights cannot be read, they are not those of a model of images, their preprocessing is unknown,
-            or the number of class names is wrong.
+        UserError: the weights cannot be read, vitax opens no models of this kind, their preprocessing or tokenizer is
+            unknown, or the number of class names is wrong.
     """
+    texts = {key: given.pop(key) for key in ("length", "tokenizer", "lowercase") if key in given}
     chosen = {key: given.pop(key) for key in Preprocessing._fields if key in given}
     loaded = pretrained.load(path, **given)
     family = pretrained.FORMATS[loaded.report.format].family
     if family == "swinir":
         return _restoring(loaded)
     view_of = MODELS[family].view
+    if family in TEXTS:
+        return _texts(path, loaded, **texts)
     if view_of is None:
         raise UserError(
-            f"{path} holds a model of texts ({family}); vitax.load opens models of images: use vitax.pretrained.load"
+            f"{path} holds a model of texts ({family}); of these vitax.load opens BERT and FNet: use vitax.pretrained.load"
         )
+    if texts:
+        raise UserError(f"{next(iter(texts))} is for models of texts, and {path} holds a model of images ({family})")
     preprocessing = chosen_preprocessing(path, loaded.report.format, chosen)
     model, channels = loaded.model, len(preprocessing.mean)
     size = getattr(model, "image_size", preprocessing.image_size or (224, 224))
@@ -82,6 +94,41 @@ def open_foreign(path: str | Path, **given: Any) -> ForeignModel:
     report = f"{loaded.report}\npreprocessing {preprocessing._replace(class_names=())}"
     name = "classification" if classifies else FEATURES
     return ForeignModel(reader, family, model, name, task, loaded.variables, report)
+
+
+def _texts(
+    path: str | Path, loaded: pretrained.Loaded, length: int = 128, tokenizer: str = "", lowercase: bool | None = None
+) -> ForeignModel:
+    """An encoder of texts, whose features are the hidden states of its class token."""
+    model, beside = loaded.model, tokenizer_beside(pretrained.find(path).parent)
+    file = Path(tokenizer).expanduser() if tokenizer else beside
+    if file is None:
+        raise UserError(f"neither {' nor '.join(TOKENIZERS)} is beside {path}: give tokenizer=PATH")
+    if file.suffix == ".txt" and lowercase is None and (lowercase := lowercase_of(file)) is None:
+        raise UserError(
+            f"no tokenizer_config.json records whether {file} is of lower case: give lowercase=True or False"
+        )
+    vocab = load_vocabulary(str(file), bool(lowercase))
+    if vocab.size > model.vocab_size:
+        raise UserError(
+            f"{file} has {vocab.size:,} tokens, and {path} has {model.vocab_size:,}: it belongs to other weights"
+        )
+    if not 2 < length <= model.max_length:
+        raise UserError(f"length={length} must lie in 3..{model.max_length}, the positions of {path}")
+    spec = text_spec(vocab, length)
+    blank = {"tokens": np.full(length, vocab.pad, np.int32), "segments": np.zeros(length, np.int32)}
+    record = {"class_names": [], "tokenizer": vocab.to_json()}
+    reader = Reader(spec, {}, _unchanged, record, blank)
+
+    def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
+        mask = masking.lengths(batch["tokens"], spec.pad)
+        out = model.apply(variables, batch["tokens"], segments=batch["segments"], mask=mask)
+        return {"features": out["tokens"][:, 0].astype(jnp.float32)}
+
+    task = Task(_not_trained, _not_trained, predict)
+    family = pretrained.FORMATS[loaded.report.format].family
+    report = f"{loaded.report}\ntokenizer   {file}, texts of up to {length} tokens"
+    return ForeignModel(reader, family, model, TEXT_FEATURES, task, loaded.variables, report)
 
 
 def _features(view: View, spec: ImageSpec) -> Task:
