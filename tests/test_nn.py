@@ -10,7 +10,7 @@ import pytest
 from vitax import masking, mesh
 from vitax.mesh import platform
 from vitax.models.fnet import fourier
-from vitax.nn import attention, blocks, dense, dot_product, dropout, fused, patches, positions
+from vitax.nn import attention, blocks, dense, dot_product, dropout, fused, mlp, patches, positions
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -100,8 +100,8 @@ def test_drop_path_drops_whole_examples_and_keeps_the_mean(key):
 
 def test_gelu_is_the_exact_one_by_default():
     # Values of the three forms at x = 1: erf 0.84134475, tanh 0.84119199.
-    chex.assert_trees_all_close(blocks.ACTIVATIONS["gelu"](jnp.float32(1.0)), 0.84134475, atol=1e-7)
-    chex.assert_trees_all_close(blocks.ACTIVATIONS["gelu_tanh"](1.0), 0.84119199, atol=1e-7)
+    chex.assert_trees_all_close(mlp.ACTIVATIONS["gelu"](jnp.float32(1.0)), 0.84134475, atol=1e-7)
+    chex.assert_trees_all_close(mlp.ACTIVATIONS["gelu_tanh"](1.0), 0.84119199, atol=1e-7)
 
 
 def test_the_late_division_is_the_softmax_in_value_and_gradient(rng):
@@ -132,7 +132,7 @@ def test_a_flat_product_is_the_product_in_value_and_gradient(rng):
 
 def test_gelu_is_the_one_of_jax_in_value_and_gradient():
     x = jnp.linspace(-9, 9, 1001)
-    ours, theirs = blocks.gelu, lambda x: jax.nn.gelu(x, approximate=False)
+    ours, theirs = mlp.gelu, lambda x: jax.nn.gelu(x, approximate=False)
     chex.assert_trees_all_close(ours(x), theirs(x), atol=1e-6)
     chex.assert_trees_all_close(jax.vmap(jax.grad(ours))(x), jax.vmap(jax.grad(theirs))(x), atol=1e-6)
     # In bfloat16 it is computed in float32: where it is small, 1 + erf would have no digits left.

@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-from vitax.nn.blocks import ACTIVATIONS, layer_norm
+from vitax.nn.blocks import layer_norm
 from vitax.nn.dense import unit_length
 from vitax.nn.dot_product import attend, attend_late
+from vitax.nn.mlp import ACTIVATIONS
 
 # Functions of a trace that count as one step: their contents are not inspected.
 _FUNCTIONS: tuple[Callable[..., Any], ...] = (jax.nn.softmax, layer_norm, unit_length, *ACTIVATIONS.values())

@@ -38,7 +38,7 @@ class BERT(nn.Module):
         depth: number of blocks.
         num_heads: attention heads of each block.
         mlp_width: hidden width of the MLPs.
-        activation: activation of the MLPs and of the masked-word head, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        activation: activation of the MLPs and of the masked-word head, a key of `vitax.nn.mlp.ACTIVATIONS`.
         norm_epsilon: epsilon of the layer norms.
         dropout: dropout rate after embeddings, attention and MLP, and before the classes.
         attention_dropout: dropout rate on the attention weights.

@@ -82,7 +82,7 @@ class TextTransformer(nn.Module):
         width: width D of the tokens.
         depth: number of blocks.
         num_heads: attention heads of each block.
-        activation: activation of the MLPs, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        activation: activation of the MLPs, a key of `vitax.nn.mlp.ACTIVATIONS`.
         norm_epsilon: epsilon of the layer norms.
         end_token: id at which a text is read; negative = the largest id of the text (OpenAI).
         dtype: dtype of the computation; parameters, softmax and norm statistics are float32.

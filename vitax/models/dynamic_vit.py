@@ -16,8 +16,9 @@ from jax.tree_util import Partial
 
 from vitax.mesh import constrain_batch
 from vitax.models import vit
-from vitax.nn.blocks import ACTIVATIONS, Block, LayerNorm, drop_path_rates
+from vitax.nn.blocks import Block, LayerNorm, drop_path_rates
 from vitax.nn.dense import Dense
+from vitax.nn.mlp import ACTIVATIONS
 from vitax.nn.patches import PatchEmbed
 from vitax.nn.positions import Positions
 

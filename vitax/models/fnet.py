@@ -16,9 +16,10 @@ from flax.typing import Dtype
 from vitax import masking
 from vitax.masking import Mask
 from vitax.mesh import constrain_batch, on_each_device
-from vitax.nn.blocks import MLP, Block, LayerNorm
+from vitax.nn.blocks import Block, LayerNorm
 from vitax.nn.dense import Dense
 from vitax.nn.dropout import Dropout
+from vitax.nn.mlp import MLP
 from vitax.nn.patches import PatchEmbed
 from vitax.nn.positions import Positions
 from vitax.nn.text import TextEmbed, TextHeads
@@ -66,7 +67,7 @@ class FourierBlock(nn.Module):
     Attributes:
         mlp_width: hidden width of the MLP.
         fourier: "fft" or "matmul", see `fourier`.
-        activation: activation of the MLP, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        activation: activation of the MLP, a key of `vitax.nn.mlp.ACTIVATIONS`.
         norm_epsilon: epsilon of the layer norms.
         dropout: dropout rate after the MLP.
         dtype: dtype of the computation; parameters and the Fourier transform are float32.
@@ -104,7 +105,7 @@ class FNet(nn.Module):
         mlp_width: hidden width of the MLPs.
         attention_depth: number of the last blocks that have attention in place of Fourier mixing.
         fourier: "fft" or "matmul", see `fourier`.
-        activation: activation of the MLPs and of the masked-word head, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        activation: activation of the MLPs and of the masked-word head, a key of `vitax.nn.mlp.ACTIVATIONS`.
         norm_epsilon: epsilon of the layer norms.
         dropout: dropout rate after embeddings and MLP, and before the classes; in attention blocks also after
             attention.
@@ -205,7 +206,7 @@ class FNetImage(nn.Module):
         depth: number of blocks.
         mlp_width: hidden width of the MLPs.
         fourier: "fft" or "matmul", see `fourier`.
-        activation: activation of the MLPs, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        activation: activation of the MLPs, a key of `vitax.nn.mlp.ACTIVATIONS`.
         norm_epsilon: epsilon of the layer norms.
         dropout: dropout rate after the MLPs.
         dtype: dtype of the computation; parameters, Fourier transforms, norm statistics and logits are float32.

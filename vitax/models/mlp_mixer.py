@@ -15,8 +15,9 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 
 from vitax.mesh import constrain_batch
-from vitax.nn.blocks import MLP, DropPath, LayerNorm, drop_path_rates
+from vitax.nn.blocks import DropPath, LayerNorm, drop_path_rates
 from vitax.nn.dense import Dense
+from vitax.nn.mlp import MLP
 from vitax.nn.patches import PatchEmbed
 
 # Table 1 of the paper; each letter is combined with a patch_size of 32, 16 or 14.
@@ -34,7 +35,7 @@ class MixerBlock(nn.Module):
     Attributes:
         token_mlp_width: hidden width D_S of the MLP over tokens.
         mlp_width: hidden width D_C of the MLP over channels.
-        activation: activation of the MLPs, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        activation: activation of the MLPs, a key of `vitax.nn.mlp.ACTIVATIONS`.
         norm_epsilon: epsilon of the layer norms.
         dropout: dropout rate after the activations of the MLPs.
         drop_path: rate at which a whole branch is dropped.
@@ -74,7 +75,7 @@ class MlpMixer(nn.Module):
         depth: number of blocks.
         token_mlp_width: hidden width D_S of the MLPs over tokens.
         mlp_width: hidden width D_C of the MLPs over channels.
-        activation: activation of the MLPs, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        activation: activation of the MLPs, a key of `vitax.nn.mlp.ACTIVATIONS`.
         norm_epsilon: epsilon of the layer norms.
         dropout: dropout rate after the activations of the MLPs.
         drop_path: drop path rate of the last block; the first block has 0, and the rates in between rise linearly.

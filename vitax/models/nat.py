@@ -15,9 +15,10 @@ from flax.typing import Dtype
 
 from vitax.mesh import constrain_batch
 from vitax.nn.attention import stacked
-from vitax.nn.blocks import MLP, DropPath, LayerNorm, drop_path_rates
+from vitax.nn.blocks import DropPath, LayerNorm, drop_path_rates
 from vitax.nn.dense import Dense, Projections
 from vitax.nn.dropout import Dropout
+from vitax.nn.mlp import MLP
 from vitax.nn.neighborhood import neighborhood_attention
 
 _SMALL: dict[str, Any] = dict(width=96, depths=(3, 4, 18, 5), num_heads=(3, 6, 12, 24), mlp_ratio=2.0)
@@ -97,7 +98,7 @@ class NeighborhoodBlock(nn.Module):
         mlp_width: hidden width of the MLP.
         qkv_bias: biases in the query, key and value projections.
         layer_scale: initial value of a learned factor per channel and branch; 0 = no factor.
-        activation: activation of the MLP, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        activation: activation of the MLP, a key of `vitax.nn.mlp.ACTIVATIONS`.
         norm_epsilon: epsilon of the layer norms.
         dropout: dropout rate at the end of each branch and after the activation of the MLP.
         drop_path: rate at which a whole branch is dropped.
@@ -149,7 +150,7 @@ class NAT(nn.Module):
         mlp_ratio: hidden width of the MLPs / width of their stage.
         qkv_bias: biases in the query, key and value projections.
         layer_scale: initial value of a learned factor per channel and branch; 0 = no factor.
-        activation: activation of the MLPs, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        activation: activation of the MLPs, a key of `vitax.nn.mlp.ACTIVATIONS`.
         norm_epsilon: epsilon of the layer norms.
         dropout: dropout rate after attention and both layers of the MLPs.
         drop_path: drop path rate of the last block; the first block has 0, and the rates in between rise linearly.

@@ -72,7 +72,7 @@ class Swin(nn.Module):
         pyramid: return the normalised maps of all stages (strides P, 2P, 4P, 8P) instead of logits.
         mlp_ratio: hidden width of the MLPs / width of their stage.
         qkv_bias: biases in the query, key and value projections.
-        activation: activation of the MLPs, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        activation: activation of the MLPs, a key of `vitax.nn.mlp.ACTIVATIONS`.
         norm_epsilon: epsilon of the layer norms.
         dropout: dropout rate after attention and both layers of the MLPs.
         drop_path: drop path rate of the last block; the first block has 0, and the rates in between rise linearly.

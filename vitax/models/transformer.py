@@ -72,7 +72,7 @@ class Transformer(nn.Module):
         positions: sinusoids "interleaved" [sin, cos, sin, cos, ...] (the paper) or in "halves" [sin..., cos...]
             (Marian), or "none".
         norm_first: pre-norm, with a norm after each stack; False = post-norm, as in the paper.
-        activation: activation of the MLPs, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        activation: activation of the MLPs, a key of `vitax.nn.mlp.ACTIVATIONS`.
         attention_bias: biases in the attention projections.
         norm_epsilon: epsilon of the layer norms.
         dropout: dropout rate after embeddings, attention and MLP.
@@ -202,7 +202,7 @@ class LanguageModel(nn.Module):
         mlp_width: hidden width of the MLPs.
         positions: sinusoids "interleaved" or in "halves", or "none".
         norm_first: pre-norm, with a norm after the stack; False = post-norm.
-        activation: activation of the MLPs, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        activation: activation of the MLPs, a key of `vitax.nn.mlp.ACTIVATIONS`.
         attention_bias: biases in the attention projections.
         norm_epsilon: epsilon of the layer norms.
         dropout: dropout rate after embeddings, attention and MLP.

@@ -22,9 +22,10 @@ from flax.typing import Dtype
 
 from vitax.mesh import constrain_batch
 from vitax.nn.attention import CrossAttention
-from vitax.nn.blocks import MLP, Block, LayerNorm, drop_path_rates
+from vitax.nn.blocks import Block, LayerNorm, drop_path_rates
 from vitax.nn.dense import Dense, wide
 from vitax.nn.dropout import Dropout
+from vitax.nn.mlp import MLP
 from vitax.nn.patches import PatchEmbed
 from vitax.nn.positions import FIXED, LEARNED, PositionScheme, position_scheme
 
@@ -36,7 +37,7 @@ SIZES = {
     "L": dict(width=1024, depth=24, num_heads=16, mlp_width=4096),
     "H": dict(width=1280, depth=32, num_heads=16, mlp_width=5120),
 }
-POSITIONS = (*LEARNED, *FIXED, "relative", "none")
+POSITIONS = (*LEARNED, *FIXED, "relative", "rotary", "none")
 
 
 class ViT(nn.Module):
@@ -56,7 +57,7 @@ class ViT(nn.Module):
         distillation_token: a second learned token before the patches, with a head of its own; the logits of the two
             heads are averaged.
         register_tokens: number of learned tokens between those and the patches (Darcet et al. 2023, arXiv:2309.16588).
-        positions: "learned_1d" (the paper), "learned_2d", "sincos_1d", "sincos_2d", "relative" or "none", see
+        positions: "learned_1d" (the paper), "learned_2d", "sincos_1d", "sincos_2d", "relative", "rotary" (DINOv3) or "none", see
             `Positions` and `RelativeBias`.
         positions_at: "input"; "blocks", which adds separate positions before each block; or "blocks_shared", which adds
             the same positions before each block (appendix D.4, table 8).
@@ -69,7 +70,8 @@ class ViT(nn.Module):
         qkv_bias: biases in the query, key and value projections.
         qk_norm: layer norms of the queries and keys of each head.
         layer_scale: initial value of learned factors of the branches, as in DeiT III and DINOv2; 0 = no factors.
-        activation: activation of the MLPs, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        gated_mlp: the MLPs are gated, as in DINOv3's larger models: SwiGLU with activation "swish".
+        activation: activation of the MLPs, a key of `vitax.nn.mlp.ACTIVATIONS`.
         norm_epsilon: epsilon of the layer norms.
         dropout: dropout rate after the positions, after attention and after both layers of the MLPs.
         drop_path: drop path rate of the last block; the first block has 0, and the rates in between rise linearly.
@@ -99,6 +101,7 @@ class ViT(nn.Module):
     qkv_bias: bool = True
     qk_norm: bool = False
     layer_scale: float = 0.0
+    gated_mlp: bool = False
     activation: str = "gelu"
     norm_epsilon: float = 1e-6
     dropout: float = 0.0
@@ -120,17 +123,8 @@ class ViT(nn.Module):
         self._check()
         x = PatchEmbed(self.patch_size, self.width, self.patch_bias, self.dtype, name="patch_embed")(images)
         b, *grid, d = x.shape  # [B, H/P, W/P, D]
-        prefix = []
-        if self.class_token:
-            prefix.append(self.param("cls_token", nn.initializers.normal(0.02), (d,)))
-        if self.distillation_token:
-            prefix.append(self.param("dist_token", nn.initializers.normal(0.02), (d,)))
-        prefix = [jnp.broadcast_to(token.astype(x.dtype), (b, 1, d)) for token in prefix]
-        if self.register_tokens:
-            registers = self.param("register_tokens", nn.initializers.normal(0.02), (self.register_tokens, d))
-            prefix.append(jnp.broadcast_to(registers.astype(x.dtype), (b, *registers.shape)))
         before = self.prefix
-        x = jnp.concatenate([*prefix, x.reshape(b, -1, d)], axis=1)  # [B, T+N, D]
+        x = jnp.concatenate([*self._prefix_tokens(b, d, x.dtype), x.reshape(b, -1, d)], axis=1)  # [B, T+N, D]
 
         positions = self.scheme(tuple(grid), before)
         x = positions.enter(x)
@@ -152,6 +146,7 @@ class ViT(nn.Module):
                 qkv_bias=self.qkv_bias,
                 qk_norm=self.qk_norm,
                 layer_scale=self.layer_scale,
+                gated_mlp=self.gated_mlp,
                 activation=self.activation,
                 norm_epsilon=self.norm_epsilon,
                 dropout=self.dropout,
@@ -159,7 +154,7 @@ class ViT(nn.Module):
                 drop_path=drop_path,
                 dtype=self.dtype,
                 name=f"block{i}",
-            )(x, train, bias=positions.bias(i))
+            )(x, train, bias=positions.bias(i), rotation=positions.rotation())
         if not self.norm_after_pooling:
             x = norm(name="norm")(x)
         self.sow("intermediates", "tokens", x)
@@ -188,6 +183,17 @@ class ViT(nn.Module):
         if self.distillation_token:
             return (head(name="head")(x[:, 0]) + head(name="head_dist")(x[:, 1])) / 2
         return head(name="head")(x)
+
+    def _prefix_tokens(self, b: int, d: int, dtype: Dtype) -> list[jax.Array]:
+        """The learned tokens before the patches: class and distillation token [B, 1, D], registers [B, R, D]."""
+        init, rows = nn.initializers.normal(0.02), []
+        if self.class_token:
+            rows.append(self.param("cls_token", init, (d,))[None])
+        if self.distillation_token:
+            rows.append(self.param("dist_token", init, (d,))[None])
+        if self.register_tokens:
+            rows.append(self.param("register_tokens", init, (self.register_tokens, d)))
+        return [jnp.broadcast_to(row.astype(dtype), (b, *row.shape)) for row in rows]
 
     def scheme(self, grid: tuple[int, int], prefix: int) -> PositionScheme:
         """The positions of a grid of patches after ``prefix`` tokens; a subclass with positions of its own overrides it."""
@@ -246,7 +252,7 @@ class AttentionPool(nn.Module):
     Attributes:
         num_heads: number of attention heads.
         mlp_width: hidden width of the MLP.
-        activation: activation of the MLP, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        activation: activation of the MLP, a key of `vitax.nn.mlp.ACTIVATIONS`.
         norm_epsilon: epsilon of the layer norm.
         dtype: dtype of the computation; parameters are float32.
     """

@@ -13,6 +13,7 @@ from vitax.nn.dense import Dense, Projections
 from vitax.nn.dot_product import Softmax, attention_output, dot_product_attention
 from vitax.nn.dropout import Dropout
 from vitax.nn.fused import bias_of_windows, cudnn_attention, cudnn_fits, with_hidden_token
+from vitax.nn.positions import Rotation, rotate
 
 
 def stacked(init: nn.initializers.Initializer, copies: int) -> nn.initializers.Initializer:
@@ -123,6 +124,7 @@ class SelfAttention(_Attention):
         mask: Mask = None,
         causal: bool = False,
         softmax: Softmax | None = None,
+        rotation: Rotation | None = None,
         position: jax.Array | None = None,
         cache_length: int = 0,
     ) -> jax.Array:
@@ -133,6 +135,7 @@ class SelfAttention(_Attention):
             mask: see `dot_product_attention`; None with ``position``.
             causal: a token attends to itself and the tokens before it only.
             softmax: function from scores to weights; None = `jax.nn.softmax`.
+            rotation: turns queries and keys [B, N, A, E] by their positions; None = they have none.
             position: [] int; if given, x is the single token [B, 1, D] at this position and attends to itself and the
                 tokens before it, whose keys and values are in the collection "cache".
             cache_length: number of positions in the cache.
@@ -142,11 +145,20 @@ class SelfAttention(_Attention):
             # The kernel wants an even number of tokens: a hidden one is added here, where it costs least.
             x = jnp.pad(x, [(0, int(axis == x.ndim - 2)) for axis in range(x.ndim)])
             bias, mask = with_hidden_token(bias, mask, length, x.shape[0])
+            if rotation is not None:
+                rotation = Rotation(
+                    *(
+                        jnp.pad(part, [(0, int(axis == part.ndim - 2)) for axis in range(part.ndim)])
+                        for part in rotation
+                    )
+                )
         if fused and x.ndim == 4 and self.qk_norm is None:
             return self.in_windows(x, bias, mask)[..., :length, :]
         q, k, v = self.project(x, "qkv")
         if self.qk_norm is not None:
             q, k = self.qk_norm(name="q_norm")(q), self.qk_norm(name="k_norm")(k)
+        if rotation is not None:
+            q, k = rotate(q, rotation), rotate(k, rotation)
         if position is not None:
             if x.shape[1] != 1 or cache_length < 1 or mask is not None:
                 raise ValueError(

@@ -1,64 +1,20 @@
-"""The transformer block, its MLP, and stochastic depth."""
+"""The transformer block, its norm, and stochastic depth."""
 
 import functools
-from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax.typing import Dtype
 
 from vitax.masking import Mask
 from vitax.mesh import constrain_batch
 from vitax.nn.attention import SelfAttention
-from vitax.nn.dense import Dense, wide
+from vitax.nn.dense import wide
 from vitax.nn.dot_product import Softmax
 from vitax.nn.dropout import Dropout
-
-
-@jax.jit
-def gelu(x: jax.Array) -> jax.Array:
-    """x times the standard normal distribution function (Hendrycks & Gimpel 2016, arXiv:1606.08415).
-
-    It is computed in float32 at least, by erf as in PyTorch. `jax.nn.gelu` uses erfc, which needs an exponential on
-    CPUs and takes more than twice as long there.
-    """
-    half, erf = 0.5 * wide(x), jax.lax.erf(wide(x) * np.sqrt(0.5))
-    return (half * (1 + erf)).astype(x.dtype)
-
-
-@jax.jit
-def gelu_tanh(x: jax.Array) -> jax.Array:
-    """GELU with tanh in place of the error function (Hendrycks & Gimpel 2016, section 2)."""
-    return jax.nn.gelu(x, approximate=True)
-
-
-@jax.jit
-def quick_gelu(x: jax.Array) -> jax.Array:
-    """x * sigmoid(1.702 x) (Hendrycks & Gimpel 2016, section 2)."""
-    return x * jax.nn.sigmoid(1.702 * x)
-
-
-# Each is a named jitted function, because explanations recognise it by its name.
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "gelu": gelu,  # timm, DeiT, MAE, Swin
-    "gelu_tanh": gelu_tanh,  # Google's JAX ViT, Mixer, BERT
-    "quick_gelu": quick_gelu,  # OpenAI's CLIP
-    "relu": jax.nn.relu,
-    "swish": jax.nn.swish,
-}
-
-
-def check_activation(name: str) -> None:
-    """Rejects a name that is not a key of ACTIVATIONS.
-
-    Raises:
-        ValueError: the name is unknown.
-    """
-    if name not in ACTIVATIONS:
-        known = ", ".join(ACTIVATIONS)
-        raise ValueError(f"activation {name!r} is unknown; choose one of {known}")
+from vitax.nn.mlp import MLP, GatedMLP
+from vitax.nn.positions import Rotation
 
 
 def drop_path(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:
@@ -167,31 +123,6 @@ class LayerNorm(nn.Module):
         return layer_norm(x, scale, bias, epsilon=self.epsilon, dtype=self.dtype)
 
 
-class MLP(nn.Module):
-    """Dense, activation, dropout, dense.
-
-    Attributes:
-        width: hidden width F.
-        activation: key of ACTIVATIONS.
-        dropout: dropout rate after the activation.
-        dtype: dtype of the computation; parameters are float32.
-    """
-
-    width: int
-    activation: str = "gelu"
-    dropout: float = 0.0
-    dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        check_activation(self.activation)
-        dense = functools.partial(Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
-        h = constrain_batch(dense(self.width, name="dense1")(x))  # [..., N, F]
-        h = ACTIVATIONS[self.activation](h)
-        h = Dropout(self.dropout, deterministic=not train)(h)
-        return dense(x.shape[-1], name="dense2")(h)
-
-
 class Block(nn.Module):
     """Attention, then MLP, each with a residual connection.
 
@@ -202,7 +133,7 @@ class Block(nn.Module):
         mlp_width: hidden width of the MLP.
         qkv_bias: biases in the query, key and value projections.
         out_bias: bias in the output projection of the attention.
-        activation: activation of the MLP, a key of ACTIVATIONS.
+        activation: activation of the MLP, a key of `vitax.nn.mlp.ACTIVATIONS`.
         norm_first: pre-norm; False = post-norm.
         norm_epsilon: epsilon of the layer norms.
         dropout: dropout rate at the end of each branch.
@@ -212,6 +143,7 @@ class Block(nn.Module):
         layer_scale: initial value of a learned factor for each channel of a branch (Touvron et al. 2021,
             arXiv:2103.17239); 0 = no factors.
         qk_norm: layer norms of the queries and keys of each head.
+        gated_mlp: `GatedMLP` in place of `MLP`.
         causal: a token attends to itself and the tokens before it only.
         dtype: dtype of the computation; parameters are float32.
     """
@@ -229,6 +161,7 @@ class Block(nn.Module):
     drop_path: float = 0.0
     layer_scale: float = 0.0
     qk_norm: bool = False
+    gated_mlp: bool = False
     causal: bool = False
     dtype: Dtype = jnp.float32
 
@@ -241,6 +174,7 @@ class Block(nn.Module):
         bias: jax.Array | None = None,
         mask: Mask = None,
         softmax: Softmax | None = None,
+        rotation: Rotation | None = None,
     ) -> jax.Array:
         """Maps [B, N, D] to [B, N, D].
 
@@ -248,10 +182,12 @@ class Block(nn.Module):
             bias: broadcastable to [B, A, N, N], added to the scaled scores.
             mask: see `vitax.nn.dot_product.dot_product_attention`.
             softmax: function from scores to weights; None = `jax.nn.softmax`.
+            rotation: of queries and keys, see `vitax.nn.positions.Rotation`.
         """
         norm = functools.partial(LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
         norm1, norm2 = norm(name="norm1"), norm(name="norm2")
-        mlp = MLP(self.mlp_width, self.activation, self.hidden_dropout, self.dtype, name="mlp")
+        kind = GatedMLP if self.gated_mlp else MLP
+        mlp = kind(self.mlp_width, self.activation, self.hidden_dropout, self.dtype, name="mlp")
         attention = SelfAttention(
             num_heads=self.num_heads,
             qkv_bias=self.qkv_bias,
@@ -261,7 +197,8 @@ class Block(nn.Module):
             qk_norm=norm if self.qk_norm else None,
             name="attention",
         )
-        attend = lambda y: attention(y, train=train, bias=bias, mask=mask, causal=self.causal, softmax=softmax)
+        given = dict(bias=bias, mask=mask, causal=self.causal, softmax=softmax, rotation=rotation)
+        attend = lambda y: attention(y, train=train, **given)
 
         def residual(x, branch, name):
             if self.layer_scale:

@@ -165,20 +165,63 @@ class RelativeBias(nn.Module):
         return jnp.pad(bias, ((0, 0), (self.prefix, 0), (self.prefix, 0)))
 
 
+class Rotation(NamedTuple):
+    """Angles by which pairs of channels of queries and keys are turned (RoPE: Su et al. 2021, arXiv:2104.09864).
+
+    Attributes:
+        cos, sin: [N, E/2] float32, or [B, n, E/2].
+    """
+
+    cos: jax.Array
+    sin: jax.Array
+
+
+def rotation_2d(grid: tuple[int, int], head_width: int, prefix: int, base: float = 100.0) -> Rotation:
+    """The rotation of DINOv3 (Siméoni et al. 2025, arXiv:2508.10104): rows and columns on -1..1, tokens without a place unturned.
+
+    Args:
+        grid: rows and columns of the patches.
+        head_width: width E of a head, divisible by 4.
+        prefix: number of tokens before the patches.
+        base: the longest period, in units of half a side.
+
+    Raises:
+        ValueError: the width is not divisible by 4.
+    """
+    if head_width % 4:
+        raise ValueError(f"rotary positions need heads of a width divisible by 4, not {head_width}")
+    rows, columns = (2 * (np.arange(n) + 0.5) / n - 1 for n in grid)
+    places = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2, 1)
+    periods = base ** (np.arange(head_width // 4) / (head_width // 4))
+    angles = (2 * np.pi * places / periods).reshape(len(places), -1)  # [h * w, E/2]: rows, then columns
+    angles = np.pad(angles, ((prefix, 0), (0, 0)))
+    return Rotation(jnp.asarray(np.cos(angles), jnp.float32), jnp.asarray(np.sin(angles), jnp.float32))
+
+
+def rotate(x: jax.Array, rotation: Rotation) -> jax.Array:
+    """Turns the first half of the channels of x [B, N, A, E] with the second half; computed in float32."""
+    cos, sin = (jnp.expand_dims(part, -2) for part in rotation)  # [..., N, 1, E/2]
+    cos, sin = (part if part.ndim == 4 else part[None] for part in (cos, sin))
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
+
+
 class PositionScheme(NamedTuple):
-    """Positions of the tokens of a stack of blocks: vectors at the input, vectors before each block, or biases of the
-    scores of each block.
+    """Positions of the tokens of a stack of blocks: vectors at the input, vectors before each block, biases of the scores of
+    each block, or a rotation of queries and keys.
 
     Attributes:
         at_input: [1, N, D] vectors that are added to the tokens once; None = none.
         before: [1, N, D] vectors that are added before each block; () = none.
         biases: [1, A, N, N] biases of the scores of each block; () = none.
+        turned: rotation in all blocks; None = none.
         index: [B, n] indices of the tokens that are present; None = all tokens.
     """
 
     at_input: jax.Array | None = None
     before: Sequence[jax.Array] = ()
     biases: Sequence[jax.Array] = ()
+    turned: Rotation | None = None
     index: jax.Array | None = None
 
     def enter(self, x: jax.Array) -> jax.Array:
@@ -191,6 +234,12 @@ class PositionScheme(NamedTuple):
             return x
         vectors = self.before[i]
         return x + (vectors if self.index is None else vectors[0][self.index]).astype(x.dtype)
+
+    def rotation(self) -> Rotation | None:
+        """The rotation of the tokens that are present."""
+        if self.turned is None or self.index is None:
+            return self.turned
+        return Rotation(*(part[self.index] for part in self.turned))
 
     def bias(self, i: int) -> jax.Array | None:
         """The biases of block i between the tokens that are present: [B or 1, A, n, n]."""
@@ -217,7 +266,7 @@ def position_scheme(
     """The positions of a ViT. Its parameters belong to the module that calls it.
 
     Args:
-        kind: a kind of `Positions`, "relative" (`RelativeBias`), or "none".
+        kind: a kind of `Positions`, "relative" (`RelativeBias`), "rotary" (`rotation_2d`), or "none".
         at: "input"; "blocks", with parameters for each block; or "blocks_shared", with the same ones for all blocks.
         grid: rows and columns of the patches.
         table: rows and columns that the parameters are made for.
@@ -229,6 +278,8 @@ def position_scheme(
     """
     if kind == "none":
         return PositionScheme()
+    if kind == "rotary":
+        return PositionScheme(turned=rotation_2d(grid, width // num_heads, prefix))
 
     def make(name: str) -> jax.Array:
         if kind == "relative":

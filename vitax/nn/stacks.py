@@ -9,8 +9,9 @@ from vitax import masking
 from vitax.masking import Mask
 from vitax.mesh import constrain_batch
 from vitax.nn.attention import CrossAttention, SelfAttention
-from vitax.nn.blocks import MLP, Block, LayerNorm
+from vitax.nn.blocks import Block, LayerNorm
 from vitax.nn.dropout import Dropout
+from vitax.nn.mlp import MLP
 
 
 class Encoder(nn.Module):
@@ -22,7 +23,7 @@ class Encoder(nn.Module):
         mlp_width: hidden width of the MLPs.
         norm_first: pre-norm; False = post-norm, as in the paper.
         final_norm: a norm after the last block; pre-norm needs it, and PyTorch's nn.Transformer always has it.
-        activation: activation of the MLPs, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        activation: activation of the MLPs, a key of `vitax.nn.mlp.ACTIVATIONS`.
         attention_bias: biases in the attention projections.
         norm_epsilon: epsilon of the layer norms.
         dropout: dropout rate after attention and MLP.
@@ -73,7 +74,7 @@ class DecoderBlock(nn.Module):
         mlp_width: hidden width of the MLP.
         causal: no token attends to later tokens.
         norm_first: pre-norm; False = post-norm, as in the paper.
-        activation: activation of the MLP, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        activation: activation of the MLP, a key of `vitax.nn.mlp.ACTIVATIONS`.
         attention_bias: biases in the attention projections.
         norm_epsilon: epsilon of the layer norms.
         dropout: dropout rate after attention and MLP.
@@ -136,7 +137,7 @@ class Decoder(nn.Module):
         causal: no token attends to later tokens.
         norm_first: pre-norm; False = post-norm, as in the paper.
         final_norm: a norm after the last block; pre-norm needs it, and PyTorch's nn.Transformer always has it.
-        activation: activation of the MLPs, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        activation: activation of the MLPs, a key of `vitax.nn.mlp.ACTIVATIONS`.
         attention_bias: biases in the attention projections.
         norm_epsilon: epsilon of the layer norms.
         dropout: dropout rate after attention and MLP.

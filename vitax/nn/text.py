@@ -5,9 +5,10 @@ import jax
 import jax.numpy as jnp
 from flax.typing import Dtype
 
-from vitax.nn.blocks import ACTIVATIONS, LayerNorm, check_activation
+from vitax.nn.blocks import LayerNorm
 from vitax.nn.dense import Dense, word_logits
 from vitax.nn.dropout import Dropout
+from vitax.nn.mlp import ACTIVATIONS, check_activation
 
 INIT = nn.initializers.truncated_normal(0.02)
 
@@ -78,7 +79,7 @@ class MaskedWordHead(nn.Module):
     """Dense, activation and norm, then the product with the word embeddings and a bias for each word.
 
     Attributes:
-        activation: key of `vitax.nn.blocks.ACTIVATIONS`.
+        activation: key of `vitax.nn.mlp.ACTIVATIONS`.
         norm_epsilon: epsilon of the layer norm.
         dtype: dtype of the computation; parameters and logits are float32.
     """
@@ -105,7 +106,7 @@ class TextHeads(nn.Module):
         kind: "none"; "pretraining", masked words and whether the second text follows the first; "masked_words";
             "classes".
         num_classes: number K of classes, for "classes".
-        activation: activation of the masked-word head, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        activation: activation of the masked-word head, a key of `vitax.nn.mlp.ACTIVATIONS`.
         norm_epsilon: epsilon of the layer norm of the masked-word head.
         dropout: dropout rate before the classes.
         dtype: dtype of the computation; parameters and logits are float32.

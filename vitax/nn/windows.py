@@ -10,8 +10,9 @@ from flax.typing import Dtype
 
 from vitax.mesh import constrain_batch
 from vitax.nn.attention import SelfAttention
-from vitax.nn.blocks import MLP, DropPath, LayerNorm
+from vitax.nn.blocks import DropPath, LayerNorm
 from vitax.nn.dropout import Dropout
+from vitax.nn.mlp import MLP
 from vitax.nn.positions import RelativeBias
 
 Pair = tuple[int, int]
@@ -68,7 +69,7 @@ class WindowBlock(nn.Module):
         mlp_width: hidden width of the MLP.
         qkv_bias: biases in the query, key and value projections.
         relative_bias: a learned bias for each offset, see `RelativeBias`.
-        activation: activation of the MLP, a key of `vitax.nn.blocks.ACTIVATIONS`.
+        activation: activation of the MLP, a key of `vitax.nn.mlp.ACTIVATIONS`.
         norm_epsilon: epsilon of the layer norms.
         dropout: dropout rate at the end of each branch and after the activation of the MLP.
         drop_path: rate at which a whole branch is dropped.

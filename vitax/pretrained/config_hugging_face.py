@@ -37,10 +37,48 @@ _VIT = (
 
 _DILATIONS = [[1, 8, 1], [1, 4, 1, 4], [1, 2, 1, 2, 1, 2], [1, 1, 1, 1, 1]]
 
+_DINO = _IMAGES | {
+    "hidden_size": Key("width"),
+    "num_hidden_layers": Key("depth"),
+    "num_attention_heads": Key("num_heads", 12),
+}
+_DINO_2 = _DINO | {
+    "qkv_bias": Key("qkv_bias"),
+    "layer_norm_eps": Key("norm_epsilon", 1e-6),
+    "use_swiglu_ffn": Key("gated_mlp", False),
+    "num_register_tokens": Key("register_tokens"),
+}
+_BACKBONE = "apply_layernorm|reshape_hidden_states|layerscale_value|use_mask_token|image_mean|image_std"
+
 # {model_type: what its keys mean}, from the config classes of transformers.
 HUGGING_FACE = {
     "vit": Kind(("Hugging Face ViT",), _VIT, {"pooler_act": ("tanh",)}, "pooler_output_size"),
     "deit": Kind(("Hugging Face DeiT",), _VIT, {"pooler_act": ("tanh",)}, "pooler_output_size"),
+    # With SwiGLU, hidden_act is not used.
+    "dinov2": Kind(("Hugging Face DINOv2",), _DINO_2, {"hidden_act": ("gelu",)}, f"mlp_ratio|{_BACKBONE}"),
+    "dinov2_with_registers": Kind(
+        ("Hugging Face DINOv2",), _DINO_2, {"hidden_act": ("gelu",)}, f"mlp_ratio|{_BACKBONE}"
+    ),
+    "dinov3_vit": Kind(
+        ("Hugging Face DINOv3",),
+        _DINO
+        | {
+            "intermediate_size": Key("mlp_width"),
+            "hidden_act": act("gelu"),
+            "layer_norm_eps": Key("norm_epsilon", 1e-5),
+            "num_register_tokens": Key("register_tokens"),
+            "use_gated_mlp": Key("gated_mlp", False),
+        },
+        {
+            "key_bias": (False,),
+            "query_bias": (True,),
+            "value_bias": (True,),
+            "proj_bias": (True,),
+            "mlp_bias": (True,),
+            "rope_theta": (100.0,),
+        },
+        f"pos_embed_(shift|jitter|rescale)|{_BACKBONE}",
+    ),
     "vit_mae": Kind(
         ("Hugging Face ViTMAE", "Hugging Face ViT"),
         _VIT

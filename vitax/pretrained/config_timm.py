@@ -70,7 +70,20 @@ _MIXER = _VIT._replace(
     },
     fixed={"global_pool": ("avg",)},
 )
-_TIMM = {format: kind for kind in (_VIT, _SWIN, _MIXER) for format in kind.formats}
+_DINO = _VIT._replace(
+    formats=("timm DINOv3",),
+    keys={
+        "img_size": Key("image_size", None, pair),
+        "patch_size": Key("patch_size"),
+        "embed_dim": Key("width"),
+        "depth": Key("depth"),
+        "num_heads": Key("num_heads"),
+        "num_classes": Key("num_classes"),
+        "num_reg_tokens": Key("register_tokens"),
+        "global_pool": Key("pooling", None, _pooling),
+    },
+)
+_TIMM = {format: kind for kind in (_VIT, _SWIN, _MIXER, _DINO) for format in kind.formats}
 
 
 def timm_fields(config: Config, format_name: str) -> dict[str, Any]:

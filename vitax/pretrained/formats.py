@@ -11,6 +11,7 @@ from vitax.errors import UserError
 from vitax.pretrained import (
     bert,
     clip,
+    dino,
     dynamic_vit,
     files,
     google,
@@ -30,6 +31,7 @@ FORMATS: dict[str, Format] = {
     format.name: format
     for module in (
         mae,
+        dino,
         dynamic_vit,
         swinir,
         swin,

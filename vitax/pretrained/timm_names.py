@@ -102,6 +102,11 @@ SWIN = """
     swin_large_patch4_window12_384 swin_s3_small_224 swin_small_patch4_window7_224
     swin_tiny_patch4_window7_224
 """
+DINO = """
+    vit_small_patch16_dinov3 vit_small_patch16_dinov3_qkvb vit_base_patch16_dinov3 vit_base_patch16_dinov3_qkvb
+    vit_large_patch16_dinov3 vit_large_patch16_dinov3_qkvb vit_small_plus_patch16_dinov3 vit_small_plus_patch16_dinov3_qkvb
+    vit_huge_plus_patch16_dinov3 vit_huge_plus_patch16_dinov3_qkvb vit_7b_patch16_dinov3
+"""
 MIXER = "mixer_b16_224 mixer_b32_224 mixer_l16_224 mixer_l32_224 mixer_s16_224 mixer_s32_224"
 
 _VIT = {name: told for told, names in VIT.items() for name in names.split()}
@@ -124,6 +129,8 @@ def fields_of(architecture: str, format_name: str) -> dict[str, Any]:
         return told | (dict(num_heads=OTHER_HEADS[name]) if name in OTHER_HEADS else {})
     if (name in SWIN.split() and format_name == "timm Swin") or (name in MIXER.split() and format_name == "timm Mixer"):
         return dict(activation="gelu")
+    if name in DINO.split() and format_name == "timm DINOv3":
+        return dict(norm_epsilon=1e-5, pooling="mean")
     raise UserError(
         f"config.json names timm's architecture {architecture!r}, which is none that vitax has for {format_name} weights"
     )

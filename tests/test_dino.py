@@ -1,0 +1,96 @@
+"""DINOv2 and DINOv3: equal to transformers and timm, at the trained size and at another."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from golden import case, nhwc
+from small import SMALL, variables_of
+
+from vitax import pretrained
+from vitax.errors import UserError
+from vitax.models.vit import ViT
+from vitax.nn.positions import rotate, rotation_2d
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+HUGGING_FACE = ("dinov2_hf", "dinov2_hf_swiglu", "dinov2_hf_registers", "dinov3_hf", "dinov3_hf_gated")
+
+
+def written(golden, folder):
+    """The folder of a model as a hub has it."""
+    folder.mkdir()
+    np.savez(folder / "w.npz", **golden.weights)
+    (folder / "config.json").write_text(json.dumps(golden.config["config"]))
+    return folder / "w.npz"
+
+
+@pytest.mark.parametrize("name", HUGGING_FACE)
+def test_hugging_face(name, tmp_path):
+    golden = case(name)
+    model, variables, report = pretrained.load(written(golden, tmp_path / "hub"))
+    assert report.told["num_heads"] == 2
+    assert report.ignored == [] or report.ignored == ["embeddings.mask_token"]
+    tokens = model.clone(pooling="none")
+    for size in ("square", "other"):
+        golden.check(size, tokens.apply(variables, nhwc(golden.inputs[size])))
+    back = pretrained.to_tensors(model, variables, report.format)
+    assert all(np.array_equal(back[key], golden.weights[key]) for key in back)
+    assert set(golden.weights) - set(back) <= {"embeddings.mask_token"}
+
+
+@pytest.mark.parametrize("name", ["dinov3_timm", "dinov3_timm_plus"])
+def test_timm(name, tmp_path):
+    golden = case(name)
+    path = written(golden, tmp_path / "hub")
+    model, variables, report = pretrained.load(path, num_heads=2)
+    assert model.gated_mlp == name.endswith("plus")
+    for size in ("square", "other"):
+        golden.check(size, model.apply(variables, nhwc(golden.inputs[size])))
+    back = pretrained.to_tensors(model, variables, report.format)
+    assert all(np.array_equal(back[key], golden.weights[key]) for key in back)
+    path.with_name("config.json").unlink()
+    with pytest.raises(UserError, match="other rotary positions; put the config.json"):
+        pretrained.load(path, num_heads=2)
+
+
+def test_a_rotation_depends_on_differences_of_places():
+    """Turned queries and keys have equal products wherever a pair of equal offset lies; tokens without a place are not turned."""
+    rng = np.random.default_rng(0)
+    turn = rotation_2d((4, 4), 8, 1)
+    q, k = (jnp.broadcast_to(rng.normal(size=8).astype(np.float32), (1, 17, 1, 8)) for _ in range(2))
+    scores = jnp.einsum("bnae,bmae->nm", rotate(q, turn), rotate(k, turn))[1:, 1:].reshape(4, 4, 4, 4)
+    assert np.isclose(scores[0, 0, 1, 2], scores[2, 1, 3, 3], atol=1e-5)
+    assert not np.isclose(scores[0, 0, 1, 2], scores[0, 0, 2, 2], atol=1e-3)
+    assert np.array_equal(rotate(q, turn)[0, 0], q[0, 0])
+
+
+def test_rotary_positions_of_a_part_of_the_patches():
+    """The patches that are kept are where they were: with all of them in another order, the class token is the same."""
+    model = ViT(
+        num_classes=3, image_size=(16, 24), patch_size=4, width=32, depth=2, num_heads=2, mlp_width=48,
+        positions="rotary", gated_mlp=True, activation="swish",
+    )  # fmt: skip
+    images = SMALL["vit"].inputs[0]
+    variables = variables_of(model, (images,))
+    order = np.tile(np.random.default_rng(0).permutation(24).astype(np.int32), (2, 1))
+    assert np.allclose(model.apply(variables, images, keep=order), model.apply(variables, images), atol=1e-5)
+    assert not np.allclose(
+        model.apply(variables, images, keep=order[:, :12]), model.apply(variables, images), atol=1e-3
+    )
+    with pytest.raises(ValueError, match="divisible by 4"):
+        rotation_2d((2, 2), 6, 0)
+
+
+def test_what_these_names_cannot_say_is_refused(tmp_path):
+    golden = case("dinov3_hf")
+    model, variables, report = pretrained.load(written(golden, tmp_path / "hub"))
+    block = variables["params"]["block0"]["attention"]["qkv"]
+    block["bias"] = block["bias"] + 1
+    with pytest.raises(UserError, match="no biases of keys"):
+        pretrained.to_tensors(model, variables, report.format)
+    golden = case("dinov2_hf_registers")
+    model, variables, report = pretrained.load(written(golden, tmp_path / "other"))
+    variables["params"]["pos_embed"]["prefix"] = variables["params"]["pos_embed"]["prefix"] + 1
+    with pytest.raises(UserError, match="no positions of registers"):
+        pretrained.to_tensors(model, variables, report.format)
