@@ -113,7 +113,7 @@ def test_bfloat16_computes_in_bfloat16_and_ends_in_float32():
     ("fields", "message"),
     [
         (dict(pooling="max"), "pooling 'max' is unknown; choose one of token, mean, map, none"),
-        (dict(positions="rotary"), "positions 'rotary' is unknown; choose one of learned_1d"),
+        (dict(positions="turned"), "positions 'turned' is unknown; choose one of learned_1d"),
         (dict(positions="relative"), "relative positions act on attention scores"),
         (dict(class_token=False), "pooling 'token' needs class_token"),
         (dict(patch_size=3), "image 8x16 is not divisible by patch_size 3"),
