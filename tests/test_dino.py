@@ -1,4 +1,4 @@
-"""DINOv2 and DINOv3: equal to transformers and timm, at the trained size and at another."""
+"""DINOv2, DINOv3 and SigLIP: equal to transformers and timm, the former at the trained size and at another."""
 
 import json
 
@@ -52,6 +52,19 @@ def test_timm(name, tmp_path):
     path.with_name("config.json").unlink()
     with pytest.raises(UserError, match="other rotary positions; put the config.json"):
         pretrained.load(path, num_heads=2)
+
+
+def test_the_image_tower_of_a_siglip(tmp_path):
+    golden = case("siglip_hf")
+    model, variables, report = pretrained.load(written(golden, tmp_path / "hub"))
+    assert (model.pooling, model.activation, model.num_heads) == ("map", "gelu_tanh", 2)
+    golden.check("pooled", model.apply(variables, nhwc(golden.inputs["image"])))
+    left = {name for name in golden.weights if name.startswith(("text_model.", "logit_"))}
+    assert set(report.ignored) == left
+    back = pretrained.to_tensors(model, variables, report.format)
+    tower = {name.removeprefix("vision_model."): x for name, x in golden.weights.items() if name not in left}
+    assert back.keys() == tower.keys()
+    assert all(np.array_equal(back[name], tower[name]) for name in back)
 
 
 def test_a_rotation_depends_on_differences_of_places():

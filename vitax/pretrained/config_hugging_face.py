@@ -79,6 +79,11 @@ HUGGING_FACE = {
         },
         f"pos_embed_(shift|jitter|rescale)|{_BACKBONE}",
     ),
+    "siglip_vision_model": Kind(
+        ("Hugging Face SigLIP",),
+        _IMAGES | _STACK | {"hidden_act": act("gelu_tanh"), "layer_norm_eps": Key("norm_epsilon", 1e-6)},
+        {"vision_use_head": (True,)},
+    ),
     "vit_mae": Kind(
         ("Hugging Face ViTMAE", "Hugging Face ViT"),
         _VIT
@@ -188,6 +193,9 @@ def hugging_face_fields(config: Config, format_name: str) -> dict[str, Any]:
     kinds = {name for name, kind in HUGGING_FACE.items() if format_name in kind.formats}
     kinds |= {"clip"} if format_name == "Hugging Face CLIP" else set()
     name = config.get("model_type")
+    if name == "siglip" and "siglip_vision_model" in kinds:  # both towers: of the image tower's config
+        config = dict(config.get("vision_config") or {})
+        name = config.setdefault("model_type", "siglip_vision_model")
     if name is None:
         if not kinds:  # some other file with that name: nothing in it is about these weights
             return {}
