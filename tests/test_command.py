@@ -12,7 +12,7 @@ from setuptools import find_namespace_packages
 
 from vitax import config_file
 from vitax.cli import Command
-from vitax.command import VERBS, translated
+from vitax.command import VERBS, completion, translated
 from vitax.config_file import find_config, load_config, shipped
 from vitax.errors import UserError
 
@@ -88,3 +88,16 @@ def test_a_start_imports_nothing_that_the_verb_does_not_use(verb):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert not set(HEAVY) & set(done.stdout.split())
+
+
+def test_completion(tmp_path):
+    def completed(*words):
+        line = " ".join(words)
+        script = f"""{completion()}
+COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _vitax; printf '%s\\n' "${{COMPREPLY[@]}}""""
+        return subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
+
+    (tmp_path / "vit_mine.py").touch()
+    assert completed("vitax", "pre") == ["predict", "pretrained"]
+    assert completed("vitax", "train", "vit_") == ["vit_b16", "vit_b16_384", "vit_l16", "vit_mine.py"]
+    assert completed("vitax", "train", "a", "vit_") == ["vit_mine.py"]

@@ -73,7 +73,7 @@ ALLOWED = {
     "sweep": None,
     "exports": None,
     "export": None,
-    "command": ("config", "__version__"),
+    "command": ("config", "config_file", "__version__"),
     "show_configs": ("cli", "config_file", "errors"),
 }
 ONLY = {  # third-party packages that may be imported in some places only

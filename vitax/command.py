@@ -54,6 +54,25 @@ def translated(verb: Verb, arguments: Sequence[str]) -> list[str]:
     return [*verb.flags, *first, *arguments[len(first) :]]
 
 
+def completion() -> str:
+    """A script for bash and zsh that completes verbs, names of configs, and files: ``eval "$(vitax completion)"``."""
+    from vitax.config_file import shipped
+
+    return f"""\
+[ -n "$ZSH_VERSION" ] && autoload -U +X bashcompinit && bashcompinit
+_vitax() {{
+  local word="${{COMP_WORDS[COMP_CWORD]}}"
+  if [ "$COMP_CWORD" -eq 1 ]; then
+    COMPREPLY=($(compgen -W "{" ".join(VERBS)}" -- "$word"))
+  elif [ "$COMP_CWORD" -eq 2 ]; then
+    COMPREPLY=($(compgen -W "{" ".join(shipped())}" -- "$word") $(compgen -f -- "$word"))
+  else
+    COMPREPLY=($(compgen -f -- "$word"))
+  fi
+}}
+complete -o filenames -F _vitax vitax"""
+
+
 def main() -> None:
     """Runs ``vitax VERB ...`` and ends the process with its exit code."""
     name, *arguments = sys.argv[1:] or ["--help"]
@@ -64,6 +83,10 @@ def main() -> None:
         width = max(map(len, VERBS))
         print("vitax VERB [CONFIG] [--flag=value]...; vitax VERB --help tells more\n")
         print("\n".join(f"  {verb:{width}}  {about.meaning}" for verb, about in VERBS.items()))
+        print('\nin bash and zsh, eval "$(vitax completion)" completes verbs and configs')
+        return
+    if name == "completion":
+        print(completion())
         return
     if name not in VERBS:
         from vitax.config import did_you_mean
