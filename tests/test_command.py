@@ -92,10 +92,16 @@ def test_a_start_imports_nothing_that_the_verb_does_not_use(verb):
 
 def test_completion(tmp_path):
     def completed(*words):
-        line = " ".join(words)
-        script = f"""{completion()}
-COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _vitax; printf '%s\\n' "${{COMPREPLY[@]}}""""
-        return subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
+        lines = (
+            completion(),
+            f"COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}",
+            "_vitax",
+            "printf '%s\\n' \"${COMPREPLY[@]}\"",
+        )
+        done = subprocess.run(
+            ["bash", "-c", "\n".join(lines)], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        return done.stdout.split()
 
     (tmp_path / "vit_mine.py").touch()
     assert completed("vitax", "pre") == ["predict", "pretrained"]
