@@ -61,9 +61,13 @@ def run(arguments: Arguments) -> None:
     program = program_of(trained, flags["raw"])
     inputs = examples(trained, program, arguments.positional)
     with new_folder(out) as folder:
-        difference = PROGRAMS[flags["format"]](program, folder, about(trained, program), inputs)
+        checked = PROGRAMS[flags["format"]](program, folder, about(trained, program), inputs)
     count = len(next(iter(inputs.values())))
-    print(f"{out}\ncompared with the model on {count} examples: the largest difference is {difference:.1e}")
+    size = sum(file.stat().st_size for file in out.iterdir() if file.suffix != ".mlir") / 1e6
+    print(
+        f"{out}, {size:.1f} MB\ncompared with the model on {count} examples: the largest difference is "
+        f"{checked.difference:.1e}\none example takes {checked.milliseconds:.2f} ms here, and {checked.of_model:.2f} ms in vitax"
+    )
 
 
 COMMAND = Command(__doc__, FLAGS, run, config="none", positional=True)

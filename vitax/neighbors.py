@@ -19,6 +19,7 @@ from vitax.embed import embedded, opened
 from vitax.errors import UserError
 from vitax.monitoring import log
 
+THUMBNAIL = 160  # pixels of the longer side
 FLAGS = (
     Flag("count", 10, "number of neighbours of each query"),
     Flag("html", "", "file for a page of thumbnails"),
@@ -104,10 +105,14 @@ def _page(found: list[dict[str, Any]]) -> str:
     """The neighbours as thumbnails; of a file that is no image, its name."""
     from vitax import page
     from vitax.data.decode import decode_image
+    from vitax.data.transforms import resize
 
     def shown(file: str, caption: str) -> str:
         try:
-            return page.picture(decode_image(Path(file).read_bytes(), 3), caption)
+            image = decode_image(Path(file).read_bytes(), 3)
+            shrink = min(1.0, THUMBNAIL / max(image.shape[:2]))
+            size = tuple(max(1, round(side * shrink)) for side in image.shape[:2])
+            return page.picture(resize(image, size) if shrink < 1 else image, caption)
         except (ValueError, OSError):
             return page.paragraph(page.text(f"{file} ({caption})"))
 

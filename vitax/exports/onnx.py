@@ -13,13 +13,13 @@ import jax
 import numpy as np
 
 from vitax.errors import UserError
-from vitax.exports.programs import Arrays, Program, largest_difference
+from vitax.exports.programs import Arrays, Checked, Program, largest_difference, milliseconds
 
 NAME = "model.onnx"
 
 
-def write_onnx(program: Program, folder: Path, about: dict[str, Any], inputs: Arrays) -> float:
-    """Writes a program into a folder, runs it from there, and returns the largest difference from the model itself.
+def write_onnx(program: Program, folder: Path, about: dict[str, Any], inputs: Arrays) -> Checked:
+    """Writes a program into a folder, runs it from there, and compares it with the model itself.
 
     The folder has `NAME`, which holds the parameters, and about.json. The batch may have any size.
 
@@ -62,13 +62,16 @@ def write_onnx(program: Program, folder: Path, about: dict[str, Any], inputs: Ar
             found = dict(zip(program.outputs, results, strict=True))
             these = {name: np.asarray(x)[rows] for name, x in expected.items()}
             difference = max(difference, largest_difference(these, found, folder / NAME))
+        single = {name: np.ascontiguousarray(x[:1]) for name, x in inputs.items()}
+        theirs = milliseconds(lambda: session.run(None, single))
     except UserError:
         raise
     except Exception as error:  # as above
         raise UserError(
             f"ONNX Runtime cannot run the converted model: {type(error).__name__}: {_line(error)}"
         ) from error
-    return difference
+    own, here = jax.jit(program.function), jax.tree.map(jax.numpy.asarray, (program.variables, single))
+    return Checked(difference, theirs, milliseconds(lambda: own(*here)))
 
 
 @contextlib.contextmanager

@@ -16,15 +16,15 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import export
 
 from vitax.errors import UserError
-from vitax.exports.programs import Arrays, Program, largest_difference
+from vitax.exports.programs import Arrays, Checked, Program, largest_difference, milliseconds
 from vitax.pretrained import files
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 NAME = "program.jax"
 
 
-def write_stablehlo(program: Program, folder: Path, about: dict, inputs: Arrays) -> float:
-    """Writes a program into a folder, runs it from there, and returns the largest difference from the model itself.
+def write_stablehlo(program: Program, folder: Path, about: dict, inputs: Arrays) -> Checked:
+    """Writes a program into a folder, runs it from there, and compares it with the model itself.
 
     The folder has `NAME` (opened by ``jax.export.deserialize``), the same program as text in program.mlir,
     weights.safetensors, and about.json.
@@ -51,4 +51,8 @@ def write_stablehlo(program: Program, folder: Path, about: dict, inputs: Arrays)
     difference = largest_difference(expected, found, folder / NAME)
     one = read.call(variables, jax.tree.map(lambda x: jnp.asarray(x[:1]), inputs))  # another batch size
     first = {name: x[:1] for name, x in expected.items()}
-    return max(difference, largest_difference(first, one, folder / NAME))
+    difference = max(difference, largest_difference(first, one, folder / NAME))
+    single = jax.tree.map(lambda x: jnp.asarray(x[:1]), inputs)
+    called, own = jax.jit(read.call), jax.jit(program.function)
+    theirs, ours = milliseconds(lambda: called(variables, single)), milliseconds(lambda: own(variables, single))
+    return Checked(difference, theirs, ours)
