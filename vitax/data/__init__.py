@@ -16,6 +16,7 @@ from vitax.data.arrays import arrays
 from vitax.data.digits import digits
 from vitax.data.folder import folder
 from vitax.data.image_files import images
+from vitax.data.image_table import image_table
 from vitax.data.photos import photos
 from vitax.data.source import Splits, check_classes
 from vitax.data.tfds import UnknownDataSet, tfds
@@ -23,6 +24,7 @@ from vitax.errors import UserError
 
 SOURCES: dict[str, Callable[..., Splits]] = {
     "folder": folder,
+    "table": image_table,
     "images": images,
     "arrays": arrays,
     "digits": digits,
@@ -33,7 +35,6 @@ SOURCES: dict[str, Callable[..., Splits]] = {
 # Names of sources of other kinds of data, for messages.
 ELSEWHERE = {
     "tars": "images with captions",
-    "table": "images with captions, or of labelled texts",
     "text": "running text",
     "topics": "texts",
     "bitext": "translations",

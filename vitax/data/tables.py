@@ -51,13 +51,19 @@ def read_rows(file: Path) -> list[Row]:
         if file.suffix == ".tsv":  # as in GLUE, a quotation mark is an ordinary character
             rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE))
         else:
-            rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+            separator = separator_of(text.partition("\n")[0])
+            rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
     except csv.Error as error:
         raise UserError(f"{file} cannot be read: {error}") from error
     for number, row in enumerate(rows, 1):
         if None in row:
             raise UserError(f"{file}: row {number} has more fields than the header, {', '.join(list(row)[:-1])}")
     return rows
+
+
+def separator_of(header: str) -> str:
+    """What separates the columns of a .csv file: of comma, semicolon, tab and bar, the one that its header has most often."""
+    return max(",;\t|", key=header.count)  # the first of those that occur equally often
 
 
 def _objects(file: Path, text: str) -> list[Row]:
