@@ -17,6 +17,7 @@ from vitax.data.digits import digits
 from vitax.data.folder import folder
 from vitax.data.image_files import images
 from vitax.data.image_table import image_table
+from vitax.data.label_tars import label_tars
 from vitax.data.photos import photos
 from vitax.data.source import Splits, check_classes
 from vitax.data.tfds import UnknownDataSet, tfds
@@ -25,6 +26,7 @@ from vitax.errors import UserError
 SOURCES: dict[str, Callable[..., Splits]] = {
     "folder": folder,
     "table": image_table,
+    "tars": label_tars,
     "images": images,
     "arrays": arrays,
     "digits": digits,
@@ -34,7 +36,6 @@ SOURCES: dict[str, Callable[..., Splits]] = {
 
 # Names of sources of other kinds of data, for messages.
 ELSEWHERE = {
-    "tars": "images with captions",
     "text": "running text",
     "topics": "texts",
     "bitext": "translations",

@@ -12,7 +12,7 @@ import numpy as np
 from vitax.data.decode import decode_image, tell_aside
 from vitax.data.source import Splits
 from vitax.data.tables import has_column, read_rows, tables_of, text_in
-from vitax.data.tar_index import TAR_LAYOUT, indexed
+from vitax.data.tar_index import TAR_LAYOUT, indexed, read_member, tar_files
 from vitax.data.textfile import not_utf8
 from vitax.data.validation import NAMES as VALIDATION
 from vitax.data.validation import drawn
@@ -80,6 +80,9 @@ class CaptionedTars:
         places, aside = [], Counter[str]()
         for number, file in enumerate(self.files):
             for key, parts in indexed(file, aside).items():
+                aside.update([".cls"] if "label" in parts else [])
+                if parts.keys() == {"label"}:
+                    continue
                 places.append((number, *parts.get("image", (-1, 0)), *parts.get("caption", (-1, 0))))
                 self.keys.append(key)
         tell_aside(f"{len(self.files)} tar files such as {', '.join(self.files[:1])}", aside)
@@ -93,7 +96,7 @@ class CaptionedTars:
         if image < 0:
             raise ValueError("a caption without an image")
         caption = self.caption(i)
-        data = _read(self.files[number], image, image_size)
+        data = read_member(self.files[number], image, image_size)
         return {"image": decode_image(data, self.channels, self.max_pixels), "caption": caption}
 
     def name(self, i: int) -> str:
@@ -108,7 +111,7 @@ class CaptionedTars:
         number, _, _, text, size = self.places[i].tolist()
         if text < 0:
             raise ValueError("an image without a caption")
-        data = _read(self.files[number], text, size)
+        data = read_member(self.files[number], text, size)
         if problem := not_utf8(data):
             raise ValueError(f"its caption {problem}")
         return data.decode("utf-8-sig").strip()
@@ -123,12 +126,6 @@ class CaptionedTars:
             raise ValueError(f"there are {len(self)} pairs, but two are needed to hold one back")
         count = min(max(1, round(share * len(self))), len(self) - 1)
         return _part(self, slice(0, len(self) - count)), _part(self, slice(-count, None))
-
-
-def _read(file: str, offset: int, size: int) -> bytes:
-    with open(file, "rb") as stream:  # opened for each read, because threads must not share a position
-        stream.seek(offset)
-        return stream.read(size)
 
 
 def _captioned(rows: Sequence[tuple[str, str]], *options: int) -> "CaptionedFiles":
@@ -220,17 +217,7 @@ def tars(
     Raises:
         UserError: there are no tar files, or they cannot be read or have no pairs.
     """
-    root = Path(path).expanduser()
-    found = lambda split: sorted(map(str, (root / split).glob("*.tar")))
-    parts = [found(train), found(test)]
-    if not path or not root.exists():
-        raise UserError(f"data.path={path!r} does not exist; {TAR_LAYOUT}")
-    if not all(parts):
-        files = [str(root)] if root.is_file() else sorted(map(str, root.glob("*.tar")))
-        if not files:
-            raise UserError(f"{path} holds no tar files; {TAR_LAYOUT}")
-        held = max(1, round(test_fraction * len(files))) if len(files) > 1 else 0
-        parts = [files[: len(files) - held], files[len(files) - held :]]
+    parts, validation = tar_files(path, train, test, VALIDATION, test_fraction)
     sources = [CaptionedTars(files, channels, max_pixels) for files in parts if files]
     if len(sources) == 1:  # the last pairs of the only file are for the test
         try:
@@ -240,8 +227,7 @@ def tars(
     if not all(len(source) for source in sources):
         raise UserError(f"{path} holds tar files without pairs; {TAR_LAYOUT}")
     splits = Splits.of(sources, f"tar files of {path}")
-    validation = next((files for name in VALIDATION if name != test and (files := found(name))), None)
-    if validation is None:
+    if not validation:
         return splits
     origin = f"{splits.origin}, the best by {Path(validation[0]).parent}"
     return splits._replace(validation=CaptionedTars(validation, channels, max_pixels), origin=origin)

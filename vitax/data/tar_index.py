@@ -1,24 +1,73 @@
-"""The members of tar files in the layout of WebDataset, and an index of them that is kept between runs."""
+"""Tar files in the layout of WebDataset: which there are, their members, and an index of these that is kept between runs."""
 
 import contextlib
 import hashlib
 import json
 import logging
 import os
+import re
 import tarfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from vitax.data.decode import EXTENSIONS
 from vitax.errors import UserError
 
 LOGGER = logging.getLogger("vitax")
-RULES = 1  # version of the rules by which members are paired; older indices are not used
+RULES = 2  # version of the rules by which members are paired; older indices are not used
 Members = dict[str, dict[str, tuple[int, int]]]
 TAR_LAYOUT = (
-    "expected tar files with pairs KEY.jpg and KEY.txt next to each other, as FILE.tar, as DIR/*.tar, or as "
-    "DIR/train/*.tar and DIR/test/*.tar"
+    "expected tar files with pairs KEY.jpg and KEY.txt (captions) or KEY.cls (numbers of classes) next to each other, as "
+    "FILE.tar, as DIR/NAME-{000..123}.tar, as DIR/*.tar, or as DIR/train/*.tar and DIR/test/*.tar"
 )
+
+
+def tar_files(
+    path: str, train: str, test: str, validation: Sequence[str], test_fraction: float
+) -> tuple[list[list[str]], list[str]]:
+    """The tar files of the training and the test split, and those of the validation split.
+
+    Args:
+        path: a tar file, a pattern such as "data-{000..123}.tar", a folder with tar files, or one with a folder of them
+            for each split.
+        train, test: names of the folders of the splits.
+        validation: usual names of the folder of the validation split.
+        test_fraction: share of the files, at least one, that is held back where there is no folder for each split.
+
+    Returns:
+        [files to learn from, files to test]; the second is empty if there is only one file. The files of the validation;
+        [] = there are none.
+
+    Raises:
+        UserError: there are no tar files.
+    """
+    listed = expanded(path)
+    root = Path(path).expanduser()
+    if len(listed) == 1 and (not path or not root.exists()):
+        raise UserError(f"data.path={path!r} does not exist; {TAR_LAYOUT}")
+    found = lambda split: sorted(map(str, (root / split).glob("*.tar")))
+    parts = [found(train), found(test)]
+    if not all(parts):
+        files = listed if len(listed) > 1 or root.is_file() else sorted(map(str, root.glob("*.tar")))
+        if not files:
+            raise UserError(f"{path} holds no tar files; {TAR_LAYOUT}")
+        if missing := [file for file in files if not os.path.isfile(file)]:
+            raise UserError(f"{path} names {len(missing)} tar files that are not there, for example {missing[0]}")
+        held = max(1, round(test_fraction * len(files))) if len(files) > 1 else 0
+        parts = [files[: len(files) - held], files[len(files) - held :]]
+    return parts, next((files for name in validation if name != test and (files := found(name))), [])
+
+
+def expanded(path: str) -> list[str]:
+    """The paths for which "NAME-{000..123}.tar" stands; the path itself if it has no such range."""
+    matched = re.fullmatch(r"(.*)\{(\d+)\.\.(\d+)\}(.*)", path)
+    if not matched:
+        return [os.path.expanduser(path)]
+    before, first, last, after = matched.groups()
+    names = [f"{before}{number:0{len(first)}}{after}" for number in range(int(first), int(last) + 1)]
+    return [os.path.expanduser(name) for name in names]
 
 
 def indexed(file: str, aside: Counter[str]) -> Members:
@@ -51,6 +100,8 @@ def indexed(file: str, aside: Counter[str]) -> Members:
 def members(file: str, aside: Counter[str]) -> tuple[Members, bool]:
     """The members of a tar file as {key: {"image" or "caption": (offset, size)}}, and whether it is whole.
 
+    The number of a class, from a member KEY.cls, is {"label": (number, 0)}: it is kept, so that it is not read again.
+
     As in WebDataset, the key ends at the first dot: "a.seg.png" is another part of the example "a". Where that gives no
     image or caption, it ends at the last dot, so that "photo.1.jpg" and "photo.1.txt" are a pair.
 
@@ -59,7 +110,7 @@ def members(file: str, aside: Counter[str]) -> tuple[Members, bool]:
         aside: counter of the extensions of further members, to which those of this file are added.
 
     Raises:
-        UserError: the file is not a tar file, or has two images or two captions of one key.
+        UserError: the file is not a tar file, has two images, captions or labels of one key, or a label is no number.
     """
     found: Members = {}
     whole = True
@@ -74,6 +125,8 @@ def members(file: str, aside: Counter[str]) -> tuple[Members, bool]:
                 stem, _, extensions = name.partition(".")
                 kind = _kind(f".{extensions.lower()}")
                 place = (member.offset_data, member.size)
+                if kind == "label":
+                    place = (_number(file, member.name, archive.extractfile(member)), 0)
                 if kind:
                     _add(found, file, os.path.join(folder, stem), kind, place)
                 else:
@@ -93,7 +146,7 @@ def members(file: str, aside: Counter[str]) -> tuple[Members, bool]:
         else:
             aside[extension or "without extension"] += 1
     for parts in found.values():
-        for kind in [kind for kind, (offset, size) in parts.items() if offset + size > end]:
+        for kind in [kind for kind, (offset, size) in parts.items() if kind != "label" and offset + size > end]:
             whole = False
             LOGGER.warning("%s is truncated: it ends inside its last member", file)
             del parts[kind]
@@ -101,10 +154,24 @@ def members(file: str, aside: Counter[str]) -> tuple[Members, bool]:
 
 
 def _kind(extension: str) -> str:
-    return "caption" if extension == ".txt" else "image" if extension in EXTENSIONS else ""
+    return {".txt": "caption", ".cls": "label"}.get(extension, "image" if extension in EXTENSIONS else "")
+
+
+def _number(file: str, name: str, member: IO[bytes] | None) -> int:
+    text = member.read(64).decode("ascii", "replace").strip() if member else ""
+    if not text.isdecimal():
+        raise UserError(f"{file}: {name} holds {text!r}, not the number of a class")
+    return int(text)
 
 
 def _add(found: Members, file: str, key: str, kind: str, place: tuple[int, int]) -> None:
     if kind in found.setdefault(key, {}):
         raise UserError(f"{file} holds two files of the kind {kind!r} for {key}; {TAR_LAYOUT}")
     found[key][kind] = place
+
+
+def read_member(file: str, offset: int, size: int) -> bytes:
+    """The bytes of a member at its place in a tar file."""
+    with open(file, "rb") as stream:  # opened for each read, because threads must not share a position
+        stream.seek(offset)
+        return stream.read(size)

@@ -1,0 +1,117 @@
+"""Labelled images in tar files, as WebDataset writes them."""
+
+import io
+import logging
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vitax.data import open_source
+from vitax.data.tar_index import expanded
+from vitax.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def add(archive, name, data):
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    archive.addfile(member, io.BytesIO(data))
+
+
+def image(value):
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((4, 4, 3), value, np.uint8)).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def shard(path, numbers, label=lambda i: i % 3, more=()):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for i in numbers:
+            add(archive, f"train/{i:04d}.png", image(i))
+            add(archive, f"train/{i:04d}.cls", str(label(i)).encode())
+            add(archive, f"train/{i:04d}.json", b"{}")
+        for name, data in more:
+            add(archive, name, data)
+
+
+def opened(path):
+    return open_source("tars", path=str(path), train="train", test="test", test_fraction=0.34, channels=3)
+
+
+def contents(source):
+    return [(int(x["image"][0, 0, 0]), int(x["label"])) for x in (source[i] for i in range(len(source)))]
+
+
+def test_shards_in_order_with_their_labels(tmp_path):
+    for n in range(3):
+        shard(tmp_path / "d" / f"data-{n:03d}.tar", range(4 * n, 4 * n + 4))
+    splits = opened(tmp_path / "d")
+    assert contents(splits.train) == [(i, i % 3) for i in range(8)]
+    assert contents(splits.test) == [(i, i % 3) for i in range(8, 12)]
+    assert splits.train.class_names == ("0", "1", "2")
+    pattern = opened(f"{tmp_path}/d/data-{{000..002}}.tar")
+    assert contents(pattern.train) == contents(splits.train)
+    assert [splits.train.name(i) for i in range(2)] == [f"{tmp_path}/d/data-000.tar:train/000{i}" for i in range(2)]
+    again = opened(tmp_path / "d")  # from the index
+    assert contents(again.test) == contents(splits.test)
+    with pytest.raises(UserError, match=r"names 2 tar files that are not there, for example .*data-003.tar"):
+        opened(f"{tmp_path}/d/data-{{000..004}}.tar")
+
+
+def test_folders_of_splits_and_names_of_classes(tmp_path):
+    for split, numbers in (("train", range(6)), ("val", range(6, 9)), ("test", range(9, 12))):
+        shard(tmp_path / "d" / split / "0.tar", numbers)
+    (tmp_path / "d" / "classes.txt").write_text("ant\nbee\ncow\n")
+    splits = opened(tmp_path / "d")
+    assert [len(source) for source in splits.sources()] == [6, 3, 3]
+    assert splits.test.class_names == ("ant", "bee", "cow")
+    (tmp_path / "d" / "classes.txt").write_text("ant\nbee\n")
+    with pytest.raises(UserError, match="has 2 names, and the tar files have 3 classes"):
+        opened(tmp_path / "d")
+
+
+def test_what_has_no_label_is_told_and_what_has_no_image_is_unreadable(tmp_path, caplog):
+    more = [("train/lone.png", image(9)), ("train/only.cls", b"1"), ("train/0000.txt", b"a caption")]
+    shard(tmp_path / "0.tar", range(3), more=more)
+    shard(tmp_path / "1.tar", range(3))
+    with caplog.at_level(logging.WARNING):
+        splits = opened(tmp_path)
+    assert "image without .cls" in caplog.text
+    assert len(splits.train) == 4
+    with pytest.raises(ValueError, match="a label without an image"):
+        splits.train[3]
+
+
+@pytest.mark.parametrize("label", ["cat", "-1", "", "1.5"])
+def test_a_label_that_is_no_number_is_refused(tmp_path, label):
+    shard(tmp_path / "0.tar", range(3), label=lambda i: label)
+    shard(tmp_path / "1.tar", range(3))
+    with pytest.raises(UserError, match=f"0000.cls holds '{label}', not the number of a class"):
+        opened(tmp_path)
+
+
+def test_other_wrong_tars(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        opened(tmp_path / "none")
+    shard(tmp_path / "one" / "0.tar", range(3))
+    with pytest.raises(UserError, match="a test needs another one"):
+        opened(tmp_path / "one" / "0.tar")
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        add(archive, "0.png", image(1))
+        add(archive, "0.txt", b"a caption")
+    with tarfile.open(tmp_path / "b.tar", "w") as archive:
+        add(archive, "1.png", image(1))
+    with pytest.raises(UserError, match="have no labels; expected tar files with pairs KEY.jpg"):
+        opened(tmp_path)
+
+
+def test_a_pattern_stands_for_its_files():
+    assert expanded("a-{08..11}.tar") == ["a-08.tar", "a-09.tar", "a-10.tar", "a-11.tar"]
+    assert expanded("a.tar") == ["a.tar"]

@@ -1,0 +1,100 @@
+"""Labelled images in tar files in the layout of WebDataset: KEY.jpg and KEY.cls next to each other."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vitax.data.decode import decode_image, tell_aside
+from vitax.data.source import Splits
+from vitax.data.tar_index import TAR_LAYOUT, indexed, read_member, tar_files
+from vitax.data.textfile import read_text
+from vitax.data.validation import NAMES as VALIDATION
+from vitax.errors import UserError
+from vitax.specs import MAX_PIXELS
+
+CLASSES = ("classes.txt", "class_names.txt", "labels.txt")
+
+
+class LabelledTars:
+    """Images in tar files with the numbers of their classes.
+
+    The headers and the numbers are read once, and kept. Each image is then read at its place in its file, so reading in
+    order (``data.shuffle_window``) reads the files from one end to the other. An image without a number is left out, and
+    told; a number without an image, and an image that the end of a truncated file cuts, are unreadable examples.
+    """
+
+    def __init__(self, files: Sequence[str], channels: int, max_pixels: int = MAX_PIXELS):
+        self.files, self.channels, self.max_pixels = list(files), channels, max_pixels
+        self.class_names: tuple[str, ...] = ()
+        self.keys: list[str] = []
+        places, aside = [], Counter[str]()
+        for number, file in enumerate(self.files):
+            for key, parts in indexed(file, aside).items():
+                aside.update([".txt"] if "caption" in parts else [])
+                if "label" not in parts:
+                    aside.update(["image without .cls"] if "image" in parts else [])
+                    continue
+                places.append((number, *parts.get("image", (-1, 0)), parts["label"][0]))
+                self.keys.append(key)
+        tell_aside(f"{len(self.files)} tar files such as {', '.join(self.files[:1])}", aside)
+        self.places = np.asarray(places, np.int64).reshape(-1, 4)  # tar, offset and size of the image, label
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The numbers of the classes, [n] int32."""
+        return self.places[:, 3].astype(np.int32)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        number, offset, size, label = self.places[i].tolist()
+        if offset < 0:
+            raise ValueError("a label without an image")
+        image = decode_image(read_member(self.files[number], offset, size), self.channels, self.max_pixels)
+        return {"image": image, "label": np.int32(label)}
+
+    def name(self, i: int) -> str:
+        return f"{self.files[self.places[i, 0]]}:{self.keys[i]}"
+
+
+def label_tars(
+    *, path: str, train: str, test: str, test_fraction: float, channels: int, max_pixels: int = MAX_PIXELS
+) -> Splits:
+    """Opens tar files with pairs of an image and the number of its class.
+
+    Without a folder of tar files for each split, ``test_fraction`` of the files, at least one, is held back. The names of
+    the classes are the lines of a classes.txt beside the files, or the numbers.
+
+    Args:
+        path: a pattern such as "data-{000..123}.tar", a folder with tar files, or one with a folder of them for each split.
+        train, test: names of the folders of the splits.
+        test_fraction: share of the files that is held back: the last ones.
+        channels: 3 for RGB, 1 for grey.
+        max_pixels: see `vitax.data.decode.decode_image`.
+
+    Raises:
+        UserError: there are no tar files, or only one; they have no labels; or classes.txt has fewer names than classes.
+    """
+    parts, validation = tar_files(path, train, test, VALIDATION, test_fraction)
+    if not parts[1]:
+        raise UserError(f"{path} is one tar file: a test needs another one; {TAR_LAYOUT}")
+    sources = [LabelledTars(files, channels, max_pixels) for files in (*parts, validation) if files]
+    for source in sources:
+        if not len(source):
+            raise UserError(f"{source.files[0]} and {len(source.files) - 1} more have no labels; {TAR_LAYOUT}")
+    count = 1 + max(int(source.labels.max()) for source in sources)
+    folders = {Path(file).parent for file in parts[0]}
+    named = next(
+        (f / name for folder in folders for f in (folder, folder.parent) for name in CLASSES if (f / name).is_file()),
+        None,
+    )
+    names = [line.strip() for line in read_text(named).splitlines() if line.strip()] if named else []
+    if named and len(names) < count:
+        raise UserError(f"{named} has {len(names)} names, and the tar files have {count} classes")
+    for source in sources:
+        source.class_names = tuple(names or map(str, range(count)))
+    return Splits(sources[0], sources[1], f"tar files of {path}", *sources[2:])
