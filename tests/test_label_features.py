@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from demo_runs import opened
+from demo_runs import DEMOS, opened
 
 from vitax.prediction import pairs
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 def test_label_features_are_kept_and_told_apart(tmp_path, monkeypatch):
-    run, _ = opened("clip_vit_b32")
+    run, _ = opened(*DEMOS["contrastive"])
     run = run._replace(path=tmp_path)
     names, first = pairs.label_weights(run, "a dog, a cat")
     assert not (tmp_path / "label_features").exists(), "a folder that is no run is left alone"

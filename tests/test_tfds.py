@@ -1,5 +1,6 @@
 """TFDS without TensorFlow: a data set prepared here, read by name and directory."""
 
+import functools
 import sys
 
 import numpy as np
@@ -17,10 +18,8 @@ def opened(name, path, train="train", test="test"):
     return open_source(name, path=str(path), train=train, test=test, test_fraction=0.2, channels=3)
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    rng = np.random.default_rng(0)
-
+@functools.cache  # a name can be registered once in a process, whose workers may come back to this module
+def builder():
     class TinyPictures(tfds.core.GeneratorBasedBuilder):
         VERSION = tfds.core.Version("1.0.0")
 
@@ -36,13 +35,19 @@ def prepared(tmp_path_factory):
             return {"train": self._generate_examples(20), "test": self._generate_examples(6)}
 
         def _generate_examples(self, count):
+            rng = np.random.default_rng(count)
             for i in range(count):
                 low = 150 * (i % 2 == 0)
                 pixels = rng.integers(low, low + 100, (7, 9, 3), dtype=np.uint8)
                 yield i, {"image": Image.fromarray(pixels), "label": i % 2}
 
+    return TinyPictures
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
     path = tmp_path_factory.mktemp("tfds")
-    TinyPictures(data_dir=str(path), file_format="array_record").download_and_prepare()
+    builder()(data_dir=str(path), file_format="array_record").download_and_prepare()
     return path
 
 
