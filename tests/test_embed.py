@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from commands import refused
+from demo_runs import DEMOS, opened
 from PIL import Image
 from small import SMALL, variables_of
 
@@ -14,6 +15,7 @@ from vitax import pretrained
 from vitax.data.tokens import train_bpe
 from vitax.errors import UserError
 from vitax.neighbors import nearest, read_features
+from vitax.prediction import load_run
 from vitax.prediction.features import features
 from vitax.pretrained.preprocessing import Preprocessing
 
@@ -83,6 +85,26 @@ def test_features_after_a_block(tmp_path):
     assert np.allclose(take(layer=1, pool="mean"), tokens[:, 3:].mean(axis=1), atol=1e-5)
 
 
+def test_features_of_an_mae_after_a_block_see_all_patches(trained, tmp_path):
+    """The same image thrice has the same features: nothing is hidden by a random choice."""
+    files = []
+    for i in range(3):
+        Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / f"{i}.png")
+        files.append(str(tmp_path / f"{i}.png"))
+    run = load_run(trained("mae"))
+    rows = np.stack([row for _, row in features(run, files, layer=1, pool="mean")])
+    assert np.allclose(rows[0], rows[1:], atol=1e-6)
+
+
+def test_the_first_token_of_a_text_of_a_clip_is_refused(tmp_path):
+    run, _ = opened(*DEMOS["contrastive"])
+    (tmp_path / "t.txt").write_text("a dog\na cat\n")
+    with pytest.raises(UserError, match="use --pool=mean"):
+        list(features(run, [str(tmp_path / "t.txt")], layer=1, pool="token"))
+    first, second = (row for _, row in features(run, [str(tmp_path / "t.txt")], layer=1, pool="mean"))
+    assert not np.allclose(first, second)
+
+
 def test_texts(trained, verb, tmp_path):
     run = trained("bert")
     (tmp_path / "t.txt").write_text("The value is returned.\nA function that sorts a list of numbers\n")
@@ -118,11 +140,11 @@ def encoder(tmp_path):
 
 def test_an_encoder_of_texts_of_another_project(encoder, verb, tmp_path):
     folder, model, variables, vocab = encoder
-    opened = vitax.load(folder, length=20)
+    model_of_texts = vitax.load(folder, length=20)
     ids = [vocab.begin, *vocab.encode("a text"), vocab.end]
     tokens = model.apply(variables, np.array([ids], np.int32))["tokens"]
-    assert np.allclose(opened.features("a text"), tokens[0, 0], atol=1e-5), "padding does not count"
-    assert opened.features(["a text", "words"]).shape == (2, 32)
+    assert np.allclose(model_of_texts.features("a text"), tokens[0, 0], atol=1e-5), "padding does not count"
+    assert model_of_texts.features(["a text", "words"]).shape == (2, 32)
     (tmp_path / "t.txt").write_text("a text\n" + "words " * 30 + "\n")
     done = verb("embed", f"--weights={folder}", "t.txt", "--out=t.npz", "--length=20", "--layer=2", "--pool=mean")
     assert done.returncode == 2
@@ -134,7 +156,7 @@ def test_an_encoder_of_texts_of_another_project(encoder, verb, tmp_path):
     near = verb("neighbors", "t.npz", "a text", "--count=1")
     assert json.loads(near.stdout)["query"] == "a text"
     with pytest.raises(UserError, match="predicts nothing"):
-        opened("a text")
+        model_of_texts("a text")
     with pytest.raises(UserError, match=r"length=128 must lie in 3..20"):
         vitax.load(folder)
     (folder / "tokenizer.json").write_text(train_bpe(["x"] * 3, 270).to_json())
@@ -174,7 +196,9 @@ def test_neighbours(trained, verb, photos, tmp_path):
     assert copy["neighbors"] == [{"file": files[4], "cosine": pytest.approx(1, abs=1e-5)}]
     refused(verb("neighbors"), "name the features")
     refused(verb("neighbors", "f.npz"), "name a query")
-    refused(verb("neighbors", "n.html", files[0]), "holds no features of vitax.embed")
+    refused(verb("neighbors", "n.html", files[0]), "n.html is not an .npz file: vitax.embed writes one")
+    np.savez("other.npz", a=np.zeros(3))
+    refused(verb("neighbors", "other.npz", files[0]), "holds no features of vitax.embed")
     refused(verb("neighbors", "f.npz", "nothing.png"), "nothing.png does not exist")
     refused(verb("neighbors", "f.npz", files[0], "--count=0"), "--count=0 must be at least 1")
 

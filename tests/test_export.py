@@ -32,6 +32,12 @@ def test_a_run_becomes_a_folder_of_timm(trained, verb, tmp_path):
     assert "ViT(num_classes=10" in described.stdout
     assert "mean=(0.5,)" in described.stdout
     refused(verb("export", f"--workdir={run}", "--format=timm", f"--out={tmp_path}/my model"), "exists already")
+    again = verb("pretrained", str(tmp_path / "my model"), f"--save={tmp_path}/again")
+    assert again.returncode == 0, again.stderr
+    copied = json.loads((tmp_path / "again" / "config.json").read_text())
+    for key in ("mean", "std", "crop_pct", "interpolation"):
+        assert copied["pretrained_cfg"][key] == config["pretrained_cfg"][key]
+    assert copied["label_names"] == config["label_names"]
 
 
 def test_a_bert_brings_its_tokenizer(trained, verb, tmp_path):

@@ -59,7 +59,7 @@ def test_damaged_files_are_refused(tmp_path):
         (b"", "damaged"),
         (serialization.msgpack_serialize([1, 2]), "not a tree of arrays"),
         (serialization.msgpack_serialize({"a": {"kernel": "text"}}), "its entry a/kernel is a str, not an array"),
-        (serialization.msgpack_serialize({"a": {"kernel": np.zeros((1, 1, 1))}}), "a/kernel has 3 axes"),
+        (serialization.msgpack_serialize({"a": {"kernel": np.zeros((1, 1, 1))}}), "a/kernel is a kernel with 3 axes"),
         (
             serialization.msgpack_serialize({"a": {"kernel": np.zeros((1, 1))}}),
             "these are not weights that vitax knows",

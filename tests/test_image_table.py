@@ -71,7 +71,7 @@ def test_a_table_for_each_split(photos):
     splits = opened(photos)
     assert (len(splits.train), len(splits.test)) == (8, 4)
     (photos / "test.csv").write_text("file,label\nmy images/0.png,bird\n")
-    with pytest.raises(UserError, match="'bird' is a label of the test, and of no training example"):
+    with pytest.raises(UserError, match="'bird' is a label of the test or the validation, but of no training example"):
         opened(photos)
 
 

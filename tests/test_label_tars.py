@@ -65,6 +65,15 @@ def test_shards_in_order_with_their_labels(tmp_path):
         opened(f"{tmp_path}/d/data-{{000..004}}.tar")
 
 
+def test_keys_with_dots(tmp_path):
+    for name in "ab":
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as archive:
+            for i in range(3):
+                add(archive, f"photo.{i}.png", image(i))
+                add(archive, f"photo.{i}.cls", str(i).encode())
+    assert contents(opened(tmp_path).train) == [(i, i) for i in range(3)]
+
+
 def test_folders_of_splits_and_names_of_classes(tmp_path):
     for split, numbers in (("train", range(6)), ("val", range(6, 9)), ("test", range(9, 12))):
         shard(tmp_path / "d" / split / "0.tar", numbers)

@@ -24,6 +24,10 @@ def test_the_grid():
     }
     assert list(variants(parse(["model.width=1", "optim.width=2"], KNOWN))) == ["model.width=1, optim.width=2"]
     assert split('(0.5, 0.5),(1,),[2, 3],"a, b",c') == ["(0.5, 0.5)", "(1,)", "[2, 3]", '"a, b"', "c"]
+    assert split("((1, 2), (3, 4)),((5,6),(7,8))") == ["((1, 2), (3, 4))", "((5,6),(7,8))"]
+    for text, message in (("(1,2", "is not closed"), ("it's,b", "is not closed"), ("a,,b", "is empty")):
+        with pytest.raises(UserError, match=message):
+            split(text)
     assert variants({}) == {"": {}}
     for over, message in (
         ("model.widht=1", "no key 'model.widht'; did you mean 'model.width'"),
@@ -96,4 +100,5 @@ def test_wrong_flags(verb, trainer):
     refused(verb("sweep", DEMO, "--over=model.widht=1"), "did you mean 'model.width'")
     refused(verb("sweep", DEMO, "--over=seed=1,2"), "--seeds=N chooses the seeds")
     refused(verb("sweep", DEMO, "--seeds=0"), "must be at least 1")
+    refused(verb("sweep", DEMO, "--config.evals.best="), "config.evals.best is empty")
     assert not trainer

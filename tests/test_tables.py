@@ -84,6 +84,10 @@ def test_a_table_goes_on_where_it_stopped(tmp_path):
     Journal(table, about).file.close()
     with pytest.raises(UserError, match="holds rows of {'step': 3}, not of {'step': 4}"):
         Journal(table, {"step": 4})
+    with Journal(table, about) as last:
+        last.add({"file": "caf\udce9.jpg"})  # a name that is no text
+        last.finish()
+    assert list(read_rows(table)) == [{"file": "caf\udce9.jpg"}]
 
 
 def test_predictions_as_a_table(trained, verb, photos, tmp_path):
@@ -97,7 +101,7 @@ def test_predictions_as_a_table(trained, verb, photos, tmp_path):
     lines = out.read_text().splitlines(keepends=True)
     out.rename(tmp_path / "whole.jsonl")
     step = json.loads((run / "summary.json").read_text())["best"]["step"]
-    about = {"run": str(run.resolve()), "step": step, "options": {}}
+    about = {"run": str(run.resolve()), "checkpoint": str(step), "options": {}}
     (tmp_path / "p.jsonl.partial").write_text(json.dumps(about) + "\n" + "".join(lines[:5]) + '{"fi')
     again = verb("predict", f"--workdir={run}", f"--out={out}", "--batch_size=1", str(photos))
     assert "goes on after 5 rows" in again.stderr
@@ -111,6 +115,13 @@ def test_predictions_as_a_table(trained, verb, photos, tmp_path):
     refused(
         verb("predict", f"--workdir={run}", f"--out={out}", "--top=2", str(photos)), "p.jsonl.partial holds rows of"
     )
+    other = verb("predict", f"--workdir={run}", f"--out={out}", "--checkpoint=average", str(photos))
+    refused(other, "p.jsonl.partial holds rows of")
+    for path in photos.glob("[1-6].png"):
+        path.unlink()
+    Image.fromarray(np.zeros((9, 8), np.uint8)).save(photos / "0.png")
+    fewer = verb("predict", f"--workdir={run}", f"--out={out}", str(photos))
+    assert "1.png is done, and nothing is in its place now" in fewer.stderr
     refused(verb("predict", f"--workdir={run}", "--batch_size=-1", str(photos)), "--batch_size=-1")
 
 

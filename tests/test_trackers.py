@@ -26,8 +26,8 @@ class Place:
             raise OSError("no network")
         self.lines.append((step, dict(values)))
 
-    def close(self):
-        self.closed = True
+    def close(self, done):
+        self.closed = done
 
 
 @pytest.fixture
@@ -53,6 +53,9 @@ def test_a_run_that_continues_goes_on_in_the_same_place(places, tmp_path):
     assert all(place.closed and place.lines == [(1, {"train/loss": 0.5})] for place in places)
     with tracking("", tmp_path, {}) as opened:
         assert opened == []
+    with pytest.raises(ZeroDivisionError), tracking("place", tmp_path, {}):
+        raise ZeroDivisionError
+    assert places[-1].closed is False, "a run that failed is not marked as finished"
 
 
 def test_what_a_tracker_cannot_take_is_said_once(places, tmp_path, caplog):

@@ -10,6 +10,7 @@ out, and the exit code is then 2.
 """
 
 import csv
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ from vitax.monitoring import log
 from vitax.prediction import TrainedRun
 from vitax.prediction.features import features
 from vitax.prediction.tables import write_table
-from vitax.prediction.trained import batch_size_for
+from vitax.prediction.trained import batch_size_for, checkpoint_name
 from vitax.runs.foreign import TEXTS
 
 ENDINGS = (".npz", ".parquet", ".csv")
@@ -57,13 +58,20 @@ def run(arguments: Arguments) -> int:
         raise UserError(f"--out={out} must end in {', '.join(ENDINGS)}")
     if out.exists():
         raise UserError(f"{out} exists already: delete it, or name another file")
+    if out.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise UserError('a .parquet file needs pyarrow: pip install "vitax[parquet]"')
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {error}") from error
     start_jax()
     log.start_logging()
     source = flags["workdir"] or flags["weights"]
     trained = opened(source, checkpoint=flags["checkpoint"], length=flags["length"])
     if flags["batch_size"]:
         trained = trained._replace(batch_size=batch_size_for(trained.mesh, flags["batch_size"]))
-    about = {"source": source if flags["weights"] else str(Path(source).resolve()), "step": trained.step}
+    about = {"source": source if flags["weights"] else str(Path(source).resolve())}
+    about["checkpoint"] = checkpoint_name(trained, flags["checkpoint"])
     about |= {name: flags[name] for name in ("layer", "pool", "normalize", "length")}
     names, rows, broken = embedded(trained, arguments.positional, about)
     if not names:

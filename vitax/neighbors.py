@@ -58,6 +58,8 @@ def read_features(path: Path) -> tuple[np.ndarray, list[str], dict[str, Any]]:
     Raises:
         UserError: the file cannot be read, or is another's.
     """
+    if path.suffix.lower() != ".npz":
+        raise UserError(f"{path} is not an .npz file: vitax.embed writes one with --out=features.npz")
     try:
         with np.load(path, allow_pickle=False) as file:
             return file["features"], file["files"].tolist(), json.loads(str(file["about"]))
@@ -80,14 +82,14 @@ def nearest(
     Raises:
         UserError: a query cannot be embedded, or its features have another length.
     """
-    from sklearn.neighbors import NearestNeighbors  # a second: only who searches pays
+    from sklearn.neighbors import NearestNeighbors  # takes a second to import
 
     place = {name: i for i, name in enumerate(files)}
     other = [query for query in queries if query not in place]
     names, rows = [query for query in queries if query in place], [features[place[q]] for q in queries if q in place]
     if other:
         start_jax()
-        trained = opened(about["source"], checkpoint=str(about["step"]), length=about["length"])
+        trained = opened(about["source"], checkpoint=about["checkpoint"], length=about["length"])
         more, stacked, broken = embedded(trained, other, about)
         if broken or stacked.shape[1] != features.shape[1]:
             raise UserError(f"{', '.join(other)}: no features of length {features.shape[1]}")
@@ -138,7 +140,7 @@ def _draw(path: Path, features: np.ndarray) -> None:
 
     if len(features) < 5:
         raise UserError(f"--picture needs at least 5 features, and there are {len(features)}")
-    with threadpool_limits(1):  # threads that wait for each other take ten times as long
+    with threadpool_limits(1):  # several threads take ten times as long
         places = TSNE(perplexity=min(30.0, (len(features) - 1) / 3), init="pca", random_state=0).fit_transform(features)
     figure = Figure(figsize=(6.4, 6.4), layout="constrained")
     panel = figure.subplots()

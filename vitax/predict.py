@@ -25,7 +25,7 @@ from vitax.errors import UserError
 from vitax.monitoring import log
 from vitax.prediction import TrainedRun, load_run, predict
 from vitax.prediction.tables import Journal, is_table
-from vitax.prediction.trained import batch_size_for
+from vitax.prediction.trained import batch_size_for, checkpoint_name
 
 FLAGS = (
     Flag("workdir", "", "folder of the run"),
@@ -56,15 +56,17 @@ def run(arguments: Arguments) -> int:
         trained = trained._replace(batch_size=batch_size_for(trained.mesh, flags["batch_size"]))
     options = {flag.name: flags[flag.name] for flag in FLAGS[2:] if flags[flag.name] != flag.default}
     if is_table(flags["out"]):
-        return write_rows(trained, arguments.positional, Path(options.pop("out")), options)
+        checkpoint = checkpoint_name(trained, flags["checkpoint"])
+        return write_rows(trained, checkpoint, arguments.positional, Path(options.pop("out")), options)
     return print_rows(predict(trained, arguments.positional, **options))
 
 
-def write_rows(trained: TrainedRun, inputs: list[str], table: Path, options: dict[str, Any]) -> int:
+def write_rows(trained: TrainedRun, checkpoint: str, inputs: list[str], table: Path, options: dict[str, Any]) -> int:
     """Writes a table of predictions, and returns the exit code: 2 if one of them is an error, otherwise 0.
 
     Args:
         trained: the run.
+        checkpoint: its step, or "average".
         inputs: names on the command line.
         table: path of the table.
         options: options of the predictor.
@@ -72,7 +74,7 @@ def write_rows(trained: TrainedRun, inputs: list[str], table: Path, options: dic
     Raises:
         UserError: the table exists or cannot be written, or a table that was begun is another's.
     """
-    about = {"run": str(trained.path.resolve()), "step": trained.step, "options": options}
+    about = {"run": str(trained.path.resolve()), "checkpoint": checkpoint, "options": options}
     with Journal(table, about) as journal:
         if journal.rows:
             print(f"goes on after {len(journal.rows):,} rows of {journal.path}", file=sys.stderr)

@@ -134,7 +134,7 @@ def _images(
     number = {name: k for k, name in enumerate(names)}
     if unknown := sorted({label for _, label, _ in rows} - set(names)):
         raise UserError(
-            f"{origin}: {', '.join(map(repr, unknown[:5]))} is a label of the test, and of no training example"
+            f"{origin}: {', '.join(map(repr, unknown[:5]))} is a label of the test or the validation, but of no training example"
         )
     labels = np.array([number[label] for _, label, _ in rows], np.int32)
     return ImageFiles([path for path, *_ in rows], labels, names, channels, max_pixels)

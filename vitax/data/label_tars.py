@@ -22,8 +22,8 @@ class LabelledTars:
     """Images in tar files with the numbers of their classes.
 
     The headers and the numbers are read once, and kept. Each image is then read at its place in its file, so reading in
-    order (``data.shuffle_window``) reads the files from one end to the other. An image without a number is left out, and
-    told; a number without an image, and an image that the end of a truncated file cuts, are unreadable examples.
+    order (``data.shuffle_window``) reads the files from one end to the other. An image without a number is left out
+    and reported; a number without an image, and an image cut off by the end of a truncated file, are unreadable examples.
     """
 
     def __init__(self, files: Sequence[str], channels: int, max_pixels: int = MAX_PIXELS):

@@ -131,7 +131,10 @@ def members(file: str, aside: Counter[str]) -> tuple[Members, bool]:
                     _add(found, file, os.path.join(folder, stem), kind, place)
                 else:
                     longer, extension = os.path.splitext(name)
-                    later.append((os.path.join(folder, longer), _kind(extension.lower()), extension.lower(), place))
+                    kind = _kind(extension.lower())
+                    if kind == "label":
+                        place = (_number(file, member.name, archive.extractfile(member)), 0)
+                    later.append((os.path.join(folder, longer), kind, extension.lower(), place))
     except (tarfile.TarError, OSError) as error:
         if not found and not later:
             raise UserError(f"{file} cannot be read as a tar file: {error}; {TAR_LAYOUT}") from error
@@ -141,7 +144,7 @@ def members(file: str, aside: Counter[str]) -> tuple[Members, bool]:
     for key, kind, _, _ in later:
         kinds.setdefault(key, set()).add(kind)
     for key, kind, extension, place in later:
-        if kinds[key] >= {"image", "caption"} and kind:
+        if "image" in kinds[key] and len(kinds[key] - {""}) > 1 and kind:
             _add(found, file, key, kind, place)
         else:
             aside[extension or "without extension"] += 1

@@ -49,7 +49,7 @@ def write_onnx(program: Program, folder: Path, about: dict[str, Any], inputs: Ar
                 return_mode="file",
                 output_path=str(folder / NAME),
             )
-    except Exception as error:  # the converter raises whatever a conversion of its own meets
+    except Exception as error:  # the converter may raise any kind of exception
         raise UserError(f"jax2onnx cannot convert this model: {type(error).__name__}: {_line(error)}") from error
     (folder / "about.json").write_text(json.dumps(about, indent=2, ensure_ascii=False), encoding="utf-8")
     try:

@@ -27,8 +27,8 @@ class Tracker(Protocol):
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Takes the metrics of a step."""
 
-    def close(self) -> None:
-        """Sends what is left."""
+    def close(self, done: bool) -> None:
+        """Sends what is left; ``done`` = the training ended as it should."""
 
 
 class WandB:
@@ -46,8 +46,8 @@ class WandB:
     def write(self, step: int, values: Mapping[str, float]) -> None:
         self.run.log(dict(values), step=step)
 
-    def close(self) -> None:
-        self.run.finish()
+    def close(self, done: bool) -> None:
+        self.run.finish(exit_code=0 if done else 1)
 
 
 class MLflow:
@@ -72,8 +72,8 @@ class MLflow:
             if math.isfinite(value):
                 self.client.log_metric(self.id, name, value, step=step)
 
-    def close(self) -> None:
-        self.client.set_terminated(self.id)
+    def close(self, done: bool) -> None:
+        self.client.set_terminated(self.id, status="FINISHED" if done else "KILLED")
 
 
 TRACKERS: dict[str, Callable[[Path, Mapping[str, Any], str], Any]] = {"wandb": WandB, "mlflow": MLflow}
@@ -97,9 +97,9 @@ class Careful:
         """Takes the metrics of a step."""
         self._try(lambda: self.tracker.write(step, values))
 
-    def close(self) -> None:
+    def close(self, done: bool) -> None:
         """Sends what is left."""
-        self._try(self.tracker.close)
+        self._try(lambda: self.tracker.close(done))
 
 
 def check_trackers(names: str) -> tuple[str, ...]:
@@ -127,6 +127,7 @@ def tracking(names: str, folder: Path, config: Mapping[str, Any]) -> Iterator[li
         UserError: a name is unknown, or its package is not installed or refuses to start.
     """
     opened: list[Careful] = []
+    done = False
     path = folder / FILE
     ids = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     try:
@@ -142,8 +143,11 @@ def tracking(names: str, folder: Path, config: Mapping[str, Any]) -> Iterator[li
             ids[name] = tracker.id
             opened.append(Careful(name, tracker))
         if opened:
-            path.write_text(json.dumps(ids) + "\n", encoding="utf-8")
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(json.dumps(ids) + "\n", encoding="utf-8")
+            temporary.replace(path)
         yield opened
+        done = True
     finally:
         for each in opened:
-            each.close()
+            each.close(done)

@@ -88,9 +88,11 @@ def predict(
     predictor = predictor_of(run.task_name)
     check_options(run, {**options, "out": out} if out else options)
     items = iter(predictor.inputs(inputs))
-    for row, item in zip(done, items, strict=False):
-        if (before := next(iter(row.values()))) != str(item):  # a row begins with the name of its input
-            raise UserError(f"the inputs have changed: {before} is done, and {item} is in its place now")
+    for row in done:
+        before, item = next(iter(row.values())), next(items, None)  # a row begins with the name of its input
+        if item is None or before != str(item):
+            now = "nothing" if item is None else item
+            raise UserError(f"the inputs have changed: {before} is done, and {now} is in its place now")
     rows = predictor.predict(run, items, **options)
     return written(rows, run.path, out) if predictor.draws else rows
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vitax import augment
 from vitax.data.tokens import from_json
 from vitax.errors import UserError
 from vitax.prediction.images import image_files, image_readers
@@ -56,7 +57,7 @@ def features(run: TrainedRun, inputs: list[Any], *, layer: int = 0, pool: str = 
 
 def _program(run: TrainedRun, texts: bool, layer: int, pool: str) -> Callable[[Variables, Batch], dict[str, jax.Array]]:
     """A jitted function from a batch to {"features": [B, D]}."""
-    clip = isinstance(run.task_name, str) and run.task_name == "contrastive"
+    clip = run.task_name == "contrastive"
     if not layer:
         if pool:
             raise UserError(f"--pool={pool} belongs to --layer; without it, features are what the head reads")
@@ -73,6 +74,8 @@ def _program(run: TrainedRun, texts: bool, layer: int, pool: str) -> Callable[[V
         raise UserError(f"--layer={layer} needs --pool={' or --pool='.join(POOLS)}")
     towers = (("text",),) if clip and texts else TOWERS
     prefix = _prefix(run.model)
+    if pool == "token" and clip and texts:
+        raise UserError("the first token of a text sees nothing but itself in a CLIP: use --pool=mean, or no --layer")
     if pool == "token" and not texts and not prefix:
         raise UserError(f"a {type(run.model).__name__} like this has no class token: use --pool=mean")
     pad = from_json(run.reader.record["tokenizer"]).pad if texts else 0
@@ -105,8 +108,15 @@ def _outputs_of_block(
             seen[path[-1]] = out[0] if isinstance(out, tuple) else out
         return out
 
+    # An MAE's prediction also encodes the patches that it does not hide.
+    encoder = run.model.encoder(parent=None) if hasattr(run.model, "encoder") else None
     with nn.intercept_methods(watch):
-        run.task.predict(variables, batch)
+        if encoder is not None:
+            spec = run.reader.spec
+            params = {"params": variables["params"]["encoder"]}
+            encoder.apply(params, augment.normalize(batch["image"], spec.mean, spec.std))
+        else:
+            run.task.predict(variables, batch)
     return seen.get(f"block{layer - 1}"), len(seen)
 
 

@@ -36,18 +36,22 @@ class Journal:
         self.about = json.loads(json.dumps(about))
         try:
             table.parent.mkdir(parents=True, exist_ok=True)
-            if self.path.exists():
+            begun = self.path.exists()
+            if begun:
                 self.rows = self._read()
-            self.file = self.path.open("w", encoding="utf-8")
-            for line in (self.about, *self.rows):
-                self._write(line)
+            self.file = self.path.open("a", encoding="utf-8")
+            if not begun or not self.path.stat().st_size:
+                self._write(self.about)
         except OSError as error:
             raise UserError(f"{table} cannot be written: {error}") from error
 
     def _read(self) -> list[Row]:
-        # A process that was killed in the middle of a line has left no end of that line.
-        whole = self.path.read_text(encoding="utf-8").split("\n")[:-1]
-        lines = [json.loads(line) for line in whole]
+        # A process that was killed in the middle of a line has left no end of that line, which is cut off.
+        data = self.path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        with self.path.open("r+b") as file:
+            file.truncate(len(whole))
+        lines = [json.loads(line) for line in whole.decode().splitlines()]
         if lines and lines[0] != self.about:
             raise UserError(
                 f"{self.path} holds rows of {lines[0]}, not of {self.about}: delete it, or name another file"
@@ -55,13 +59,13 @@ class Journal:
         return lines[1:]
 
     def _write(self, line: Row) -> None:
-        self.file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self.file.write(json.dumps(line) + "\n")  # in ASCII: a name of a file may be no text
+        self.file.flush()
 
     def add(self, row: Row) -> None:
         """Keeps a row."""
         self.rows.append(row)
         self._write(row)
-        self.file.flush()
 
     def __enter__(self) -> "Journal":
         return self
@@ -94,9 +98,11 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
         if path.suffix.lower() == ".parquet":
             _write_parquet(temporary, rows)
         elif path.suffix.lower() == ".jsonl":
-            temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         else:
-            temporary.write_text(_csv([_flat(row) for row in rows]), encoding="utf-8", newline="")
+            text = _csv([_flat(row) for row in rows])
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
         temporary.replace(path)
     except (OSError, ValueError) as error:
         temporary.unlink(missing_ok=True)

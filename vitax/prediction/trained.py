@@ -78,6 +78,11 @@ def load_run(path: str | Path, which: str = "best") -> TrainedRun:
     )
 
 
+def checkpoint_name(run: TrainedRun, asked: str) -> str:
+    """The checkpoint of a run by a name that stays true while it trains on: its step, or "average"."""
+    return asked if asked == "average" else str(run.step)
+
+
 def batch_size_for(mesh: Mesh, wanted: int = BATCH) -> int:
     """Examples to predict at a time, rounded up to a multiple of the devices."""
     return -(-wanted // mesh.size) * mesh.size

@@ -7,6 +7,7 @@ python -m vitax.pretrained FILE --save=OUT.safetensors --format="timm ViT"   wri
 """
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,8 +18,9 @@ from vitax.config import literal
 from vitax.errors import UserError
 from vitax.models import MODELS
 from vitax.pretrained import hub
+from vitax.pretrained.files import read_config
 from vitax.pretrained.format import Format
-from vitax.pretrained.preprocessing import read_preprocessing
+from vitax.pretrained.preprocessing import class_names, read_preprocessing
 
 
 def describe(loaded: pretrained.Loaded, format: Format, folder: Path | None) -> str:
@@ -72,7 +74,7 @@ FLAGS = (
     Flag("entry", "", "key of the weights in a training checkpoint that holds several, such as model_ema"),
     Flag("allow_missing", (), "comma-separated patterns of parameters that may be missing"),
     Flag("allow_unexpected", (), "comma-separated patterns of names in the file that may be left out"),
-    Flag("save", "", "file to write: OUT.safetensors"),
+    Flag("save", "", "file to write, OUT.safetensors, or a folder that the other library opens"),
     Flag("format", "", f"format of the written file; empty: that of FILE. One of {', '.join(pretrained.FORMATS)}"),
 )
 
@@ -110,7 +112,16 @@ def run(arguments: Arguments) -> None:
     print(describe(loaded, format, folder))
     if flags["save"]:
         name = flags["format"] or format.name
-        pretrained.save(flags["save"], loaded.model, loaded.variables, name)
+        more: dict[str, Any] = {}
+        if not flags["save"].endswith(".safetensors") and folder:
+            more["images"] = read_preprocessing(folder, format.name) if MODELS[format.family].view else None
+            more["class_names"] = class_names(read_config(folder, format.name))
+            if more["images"] is not None:
+                size = more["images"].image_size or getattr(loaded.model, "image_size", ())
+                more["images"] = more["images"]._replace(image_size=tuple(size))
+            if len(more["class_names"]) != getattr(loaded.model, "num_classes", 0):
+                more["class_names"] = ()
+        pretrained.save(flags["save"], loaded.model, loaded.variables, name, **more)
         print(f"written   {flags['save']} ({name})")
 
 

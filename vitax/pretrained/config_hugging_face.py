@@ -63,6 +63,7 @@ HUGGING_FACE = {
         ("Hugging Face DINOv3",),
         _DINO
         | {
+            "num_attention_heads": Key("num_heads", 6),
             "intermediate_size": Key("mlp_width"),
             "hidden_act": act("gelu"),
             "layer_norm_eps": Key("norm_epsilon", 1e-5),

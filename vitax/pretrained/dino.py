@@ -10,10 +10,12 @@ import numpy as np
 from vitax.errors import UserError
 from vitax.models.vit import ViT
 from vitax.pretrained import rules as r
-from vitax.pretrained import timm_names
 from vitax.pretrained.format import Fields, Format, Tensors, count, has, heads, image_size, renaming
 from vitax.pretrained.rules import Arrays, Rule, Rules
 from vitax.pretrained.vit import grid
+
+# Number of heads of the published models by their width.
+HEADS = {384: 6, 768: 12, 1024: 16, 1280: 20, 1536: 24, 4096: 32}
 
 
 def _shared(tensors: Tensors, given: Fields, patch: str, blocks: str, registers: str) -> dict[str, Any]:
@@ -24,7 +26,7 @@ def _shared(tensors: Tensors, given: Fields, patch: str, blocks: str, registers:
         patch_size=weight.shape[2],
         width=width,
         depth=count(tensors, blocks),
-        num_heads=heads(given, width, timm_names.HEADS),
+        num_heads=heads(given, width, HEADS),
         register_tokens=tensors[registers].shape[1] if registers in tensors else 0,
         layer_scale=1e-5,  # the initial value in training; the factors are tensors
         pooling="token",

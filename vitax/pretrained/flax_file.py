@@ -31,7 +31,7 @@ def read_flax(path: Path) -> dict[str, np.ndarray]:
     tree = tree.get("params", tree)
     tensors = {}
     for name, value in flatten_dict(tree, sep="/").items():
-        if not isinstance(value, np.ndarray | np.generic):  # a single number, such as a temperature, is no array
+        if not isinstance(value, np.ndarray | np.generic):  # a temperature may be a NumPy scalar
             raise Refused(f"its entry {name} is a {type(value).__name__}, not an array")
         tensors[torch_name(name)] = _in_order(name, np.asarray(value))
     return tensors
@@ -48,5 +48,5 @@ def _in_order(name: str, value: np.ndarray) -> np.ndarray:
     if not name.endswith("/kernel"):
         return value
     if value.ndim not in (2, 4):
-        raise Refused(f"{name} has {value.ndim} axes, which vitax does not know of a kernel")
+        raise Refused(f"{name} is a kernel with {value.ndim} axes, which vitax cannot read")
     return value.T if value.ndim == 2 else value.transpose(3, 2, 0, 1)

@@ -140,7 +140,9 @@ def _hugging_face_crop(config: Mapping[str, Any]) -> float:
         return float(config.get("crop_pct", 1.0)) if shortest else 0.0
     inner = crop if isinstance(crop, int) else min(crop["height"], crop["width"])
     if shortest and not isinstance(crop, int) and crop["height"] != crop["width"]:
-        raise UserError(f"the crop_size {crop} is no square; vitax crops the largest box of that shape instead")
+        raise UserError(
+            f"the crop_size {crop} is no square; vitax would crop the largest box of that shape, which is another part of the image"
+        )
     if shortest:
         return inner / size["shortest_edge"]
     sides = {size} if isinstance(size, int) else {size["height"], size["width"]}

@@ -169,7 +169,7 @@ def _check_written(folder: Path, model: Any, variables: Variables, format: str, 
     }:
         listed = ", ".join(f"{key}={a!r} (read back: {b!r})" for key, (a, b) in other.items())
         raise UserError(f"{format} has no way to say {listed}")
-    flat, back = (flatten_dict(tree, sep="/") for tree in (variables["params"], found.variables["params"]))
+    flat, back = (flatten_dict(tree, sep="/") for tree in (variables, found.variables))
     if different := [name for name in flat if name not in back or not np.array_equal(flat[name], back[name])]:
         raise UserError(f"{format}: {different[0]} read back differs from what was written")
     if images is None:

@@ -3,8 +3,8 @@
     vitax sweep vit_b16:demo --over=model.positions=none,learned_1d,sincos_2d --over=optim.learning_rate=1e-3,3e-3 \\
         --seeds=3 --parallel=2 --out=runs/sweep
 
-Further --config.key=value apply to all runs. OUT/VARIANT/seed0 and so on are the runs; the same command goes on where it
-stopped. OUT has sweep.csv (a row for each run, with its command), sweep.md (means and deviations of the last and of the
+Further --config.key=value apply to all runs. OUT/VARIANT/seed0 and so on are the runs; the same command, with --out, goes on where
+it stopped. OUT has sweep.csv (a row for each run, with its command), sweep.md (means and deviations of the last and of the
 best value) and sweep.png.
 """
 
@@ -69,6 +69,8 @@ def run(arguments: Arguments) -> int:
     grid = parse(values_of(arguments.argv, "over"), list(flatten(arguments.config)))
     if "seed" in grid:
         raise UserError("--over=seed: --seeds=N chooses the seeds 0 to N-1")
+    if not outline(arguments.config).best:
+        raise UserError("config.evals.best is empty: set it to the metric that the sweep compares, such as test/loss")
     log.start_logging()
     out = rundir.locate(flags["out"], arguments.spec)
     shared = arguments.argv[1:]
@@ -110,7 +112,12 @@ def _train(member: Member) -> int:
             say(f"{member.variant}, seed {member.seed} failed: {' '.join(last)}\n  {member.command}")
             return code
     best = _summary(member)["best"]
-    say(f"{member.variant}, seed {member.seed}: best {best['metric']} {best['value']:.4f} at step {best['step']:,}")
+    reached = (
+        "no best checkpoint"
+        if best["value"] is None
+        else f"best {best['metric']} {best['value']:.4f} at step {best['step']:,}"
+    )
+    say(f"{member.variant}, seed {member.seed}: {reached}")
     return 0
 
 

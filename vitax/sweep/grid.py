@@ -1,7 +1,6 @@
 """The variants of a sweep: all combinations of the values of some keys."""
 
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 
 from vitax.config import did_you_mean
@@ -33,8 +32,27 @@ def parse(overs: Sequence[str], known: Sequence[str]) -> dict[str, list[str]]:
 
 
 def split(values: str) -> list[str]:
-    """The values between commas; "(1, 2)" and '"a, b"' are one value each."""
-    parts = re.findall(r"""(?:[^,(\["']|\([^)]*\)|\[[^\]]*\]|"[^"]*"|'[^']*')+""", values)
+    """The values between commas; a comma inside brackets or quotation marks separates no values.
+
+    Raises:
+        UserError: a bracket or a quotation mark is not closed, or a value is empty.
+    """
+    parts, depth, quote = [""], 0, ""
+    for character in values:
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "\"'":
+            quote = character
+        else:
+            depth += (character in "([{") - (character in ")]}")
+        if character == "," and not depth and not quote:
+            parts.append("")
+        else:
+            parts[-1] += character
+    if depth or quote:
+        raise UserError(f"--over: a bracket or a quotation mark in {values} is not closed")
+    if not all(part.strip() for part in parts):
+        raise UserError(f"--over: a value in {values} is empty")
     return [part.strip() for part in parts]
 
 
