@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from commands import DEMO, refused
 
+from vitax.config_file import load_config
 from vitax.errors import UserError
+from vitax.resolve import resolve
 from vitax.sweep import __main__ as sweep
 from vitax.sweep.grid import parse, split, variants
 
@@ -86,6 +88,17 @@ def test_means_of_the_last_and_the_best_and_nothing_twice(verb, trainer, tmp_pat
     assert verb("sweep", *line).returncode == 0
     assert len(trainer) == 4, "finished runs are not run again"
     refused(verb("sweep", *line[:-1]), "belongs to a run with other arguments")
+
+
+def test_a_validation_split_has_its_own_name_in_the_table(tmp_path):
+    summary = {"best": {"metric": "val/accuracy", "value": 0.8}, "metrics": {"val/accuracy": 0.7, "test/accuracy": 0.6}}
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "summary.json").write_text(json.dumps(summary | {"seconds": 1.0}))
+    config = resolve(load_config(DEMO.removeprefix("--config=")))
+    sweep.write_results(tmp_path, [sweep.Member("all", 0, tmp_path / "run", [])], config)
+    lines = (tmp_path / "sweep.md").read_text().splitlines()
+    assert lines[0] == "| variant | best val/accuracy | last val/accuracy | test/accuracy | seeds |"
+    assert lines[2] == "| all | 0.800 | 0.700 | 0.600 | 1 |"
 
 
 def test_a_run_that_fails_is_told(verb, trainer, tmp_path):

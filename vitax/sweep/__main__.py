@@ -129,17 +129,19 @@ def write_results(out: Path, members: list[Member], config: dict[str, Any]) -> N
     """Writes sweep.csv, sweep.md and sweep.png of the finished runs, and prints the table."""
     from vitax.sweep.table import draw, markdown, write  # matplotlib: a second that a start need not wait for
 
-    rows = []
+    rows, asked, name = [], outline(config).best, ""
     for member in members:
         summary = _summary(member)
         name, best = summary["best"]["metric"], summary["best"]["value"]
-        values = {"best": best, "last": summary["metrics"].get(name), "seconds": summary["seconds"]}
+        values = {"best": best, "last": summary["metrics"].get(name)}
+        if name != asked:  # a validation split chooses the best, and the test is measured once, at the end
+            values["test"] = summary["metrics"].get(asked)
+        values["seconds"] = summary["seconds"]
         row = {"variant": member.variant, "x": None, "seed": member.seed, **values}
         rows.append(row | {"command": member.command})
     if not rows:
         return
-    metric = outline(config).best
-    titles = {"best": f"best {metric}", "last": f"last {metric}"}
+    titles = {"best": f"best {name}", "last": f"last {name}"} | ({"test": asked} if name != asked else {})
     write(out / "sweep.csv", rows)
     table = markdown(rows, titles)
     rundir.write_text(out / "sweep.md", table + "\n")
