@@ -124,6 +124,7 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(trained, verb, tm
     refused(fails("--format=hf", "--raw"), "--raw is for programs")
     refused(fails("--format=stablehlo", "--raw", name="bert"), "--raw gives the logits of a classifier")
     refused(fails("--format=stablehlo", "nothing.png"), "nothing.png does not exist")
+    refused(fails("--format=stablehlo", "texts.txt", name="bert"), "is checked with texts of its run: name no files")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG")
     refused(fails("--format=stablehlo", "broken.png"), "broken.png")
     refused(verb("export", "--format=hf"), "give --workdir=RUN")

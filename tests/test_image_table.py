@@ -1,6 +1,7 @@
 """Labelled images that a table lists, as people write such tables."""
 
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -73,6 +74,14 @@ def test_a_table_for_each_split(photos):
     (photos / "test.csv").write_text("file,label\nmy images/0.png,bird\n")
     with pytest.raises(UserError, match="'bird' is a label of the test or the validation, but of no training example"):
         opened(photos)
+
+
+def test_the_column_that_is_taken_of_several_is_told(photos, caplog):
+    lines = ["file,class,label", *(f"{file},{i % 2},{label}" for i, (file, label) in enumerate(rows()))]
+    (photos / "a.csv").write_text("\n".join(lines))
+    with caplog.at_level(logging.WARNING):
+        assert opened(photos / "a.csv").train.class_names == ("cat", "dog")
+    assert "the labels are in the column 'label'; 'class' could be meant too" in caplog.text
 
 
 def test_whole_numbers_are_labels(photos):

@@ -109,7 +109,7 @@ ONLY = {  # third-party packages that may be imported in some places only
     "scipy": ("evals",),
     "sklearn": ("data", "evals", "report", "neighbors"),
     "PIL": ("data", "prediction"),
-    "threadpoolctl": ("report", "neighbors"),
+    "threadpoolctl": ("report",),
     "matplotlib": ("explain", "page", "report", "neighbors", "sweep"),
     "tensorflow_datasets": ("data",),
 }

@@ -11,13 +11,17 @@ from PIL import Image
 
 from vitax.errors import UserError
 from vitax.prediction.ahead import ahead
-from vitax.prediction.tables import Journal, read_rows, write_table
+from vitax.prediction.tables import Journal, write_table
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 ROWS = [
     {"file": "a, b.png", "label": "ä", "probability": 0.75, "top": [{"label": "ä", "probability": 0.75}, {"label": "c", "probability": 0.25}]},
     {"file": "c.png", "error": 'not an "image"'},
 ]  # fmt: skip
+
+
+def read_rows(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture
@@ -45,7 +49,6 @@ def test_the_formats(tmp_path):
     assert (second["label"], second["error"]) == ("", 'not an "image"')
     write_table(tmp_path / "a.jsonl", ROWS)
     assert list(read_rows(tmp_path / "a.jsonl")) == ROWS
-    assert next(read_rows(tmp_path / "a.csv"))["file"] == "a, b.png"
     with pytest.raises(UserError, match="cannot be written"):
         write_table(tmp_path / "none" / "a.csv", ROWS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.jsonl"]
@@ -135,9 +138,12 @@ def test_threads_work_ahead_and_keep_the_order():
         return i
 
     results = ahead(work, range(100), 8)
-    waiting = threading.Thread(target=lambda: (threading.Event().wait(0.2), release.set()))
+    before = []
+    waiting = threading.Thread(target=lambda: (threading.Event().wait(0.2), before.append(len(started)), release.set()))
     waiting.start()
     assert list(results) == list(range(100))
+    waiting.join()
+    assert 1 < before[0] < 100, "others began while the first was waiting, but not all of them"
     assert len(started) == 100
     with pytest.raises(ZeroDivisionError):
         list(ahead(lambda x: 1 / x, [1, 0, 1], 2))

@@ -16,7 +16,7 @@ from vitax.errors import UserError
 from vitax.models import MODELS
 from vitax.pretrained import files
 from vitax.pretrained.preprocessing import Preprocessing, chosen_preprocessing
-from vitax.pretrained.tokenizer import TOKENIZERS, lowercase_of, tokenizer_beside
+from vitax.pretrained.tokenizer import TEXTS, TOKENIZERS, lowercase_of, tokenizer_beside
 from vitax.rundir import read_config
 
 FROM_WEIGHTS = "from_weights"
@@ -28,7 +28,6 @@ ADAPTED = ("window", "pooling", "norm_after_pooling", "head_norm", "heads")
 OF_IMAGES = ("image_size", "channels", "mean", "std", "test_crop_fraction", "interpolation")
 OF_TEXTS = ("lowercase", "length")
 SIZES = ("image_size", "length")
-TEXTS = ("bert", "fnet")
 CLASSIFIERS = ("vit", "swin", "nat", "mlp_mixer", "fnet_image", *TEXTS)
 
 

@@ -9,7 +9,6 @@ the head reads or, with --layer=K --pool=token|mean, the tokens after block K. A
 out, and the exit code is then 2.
 """
 
-import csv
 import importlib.util
 import json
 import sys
@@ -29,7 +28,7 @@ from vitax.prediction import TrainedRun
 from vitax.prediction.features import features
 from vitax.prediction.tables import write_table
 from vitax.prediction.trained import batch_size_for, checkpoint_name
-from vitax.runs.foreign import TEXTS
+from vitax.pretrained.tokenizer import TEXTS
 
 ENDINGS = (".npz", ".parquet", ".csv")
 FLAGS = (
@@ -130,21 +129,19 @@ def write_features(out: Path, names: list[str], rows: np.ndarray, about: dict[st
 
     Raises:
         OSError: it cannot be written.
-        UserError: pyarrow is not installed.
+        UserError: a table cannot be written, or pyarrow is not installed.
     """
+    pairs = list(zip(names, rows, strict=True))
     if out.suffix.lower() == ".parquet":
-        write_table(out, [{"file": name, "features": row.tolist()} for name, row in zip(names, rows, strict=True)])
+        write_table(out, [{"file": name, "features": row.tolist()} for name, row in pairs])
+        return
+    if out.suffix.lower() == ".csv":
+        write_table(out, [{"file": name, **{f"f{k}": x for k, x in enumerate(row.tolist())}} for name, row in pairs])
         return
     temporary = out.with_name(f".{out.name}.tmp")
     try:
         with temporary.open("wb") as file:
-            if out.suffix.lower() == ".npz":
-                np.savez(file, features=rows, files=np.array(names), about=np.array(json.dumps(about)))
-        if out.suffix.lower() == ".csv":
-            with temporary.open("w", encoding="utf-8", newline="") as text:
-                writer = csv.writer(text, lineterminator="\n")
-                writer.writerow(["file", *(f"f{k}" for k in range(rows.shape[1]))])
-                writer.writerows([name, *row.tolist()] for name, row in zip(names, rows, strict=True))
+            np.savez(file, features=rows, files=np.array(names), about=np.array(json.dumps(about)))
         temporary.replace(out)
     finally:
         temporary.unlink(missing_ok=True)

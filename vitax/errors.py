@@ -18,3 +18,8 @@ class Interrupted(Exception):
         name = signal.Signals(signal_number).name
         super().__init__(f"stopped by {name}, everything is saved; to continue: {command}")
         self.exit_code = 128 + signal_number
+
+
+def in_one_line(error: Exception) -> str:
+    """The text of an error of another library on one line, at most 300 characters of it."""
+    return " ".join(str(error).split())[:300]

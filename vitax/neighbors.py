@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from vitax import rundir
 from vitax.backend import start_jax
 from vitax.cli import Arguments, Command, Flag
 from vitax.embed import embedded, opened
@@ -133,15 +134,14 @@ def _page(found: list[dict[str, Any]]) -> str:
 
 
 def _draw(path: Path, features: np.ndarray) -> None:
-    """All features in two dimensions, coloured by nothing: groups show where they are."""
+    """All features in two dimensions, as dots of one colour."""
     from matplotlib.figure import Figure
-    from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
+
+    from vitax.report.exhibits import in_two_dimensions
 
     if len(features) < 5:
         raise UserError(f"--picture needs at least 5 features, and there are {len(features)}")
-    with threadpool_limits(1):  # several threads take ten times as long
-        places = TSNE(perplexity=min(30.0, (len(features) - 1) / 3), init="pca", random_state=0).fit_transform(features)
+    places = in_two_dimensions(features)
     figure = Figure(figsize=(6.4, 6.4), layout="constrained")
     panel = figure.subplots()
     panel.scatter(places[:, 0], places[:, 1], s=12, linewidths=0)
@@ -157,7 +157,7 @@ def _draw(path: Path, features: np.ndarray) -> None:
 
 def _write(path: Path, content: str) -> None:
     try:
-        path.write_text(content, encoding="utf-8")
+        rundir.write_text(path, content)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error}") from error
     print(path)

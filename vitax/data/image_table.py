@@ -1,5 +1,6 @@
 """Your own labelled images: a table of files and labels."""
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from vitax.data.validation import NAMES as VALIDATION
 from vitax.errors import UserError
 from vitax.specs import MAX_PIXELS
 
+LOGGER = logging.getLogger("vitax")
 # Usual names of the columns, in any capitals; the first that a table has is taken.
 FILES = ("file", "filename", "file_name", "filepath", "path", "image", "image_path", "image_id", "img")
 LABELS = ("label", "class", "class_name", "category", "target", "label_name")
@@ -108,7 +110,11 @@ def _rows(file: Path) -> list[tuple[str, str, str]]:
     rows = [{str(key).strip().lower(): value for key, value in row.items()} for row in read_rows(file)]
     columns = {}
     for kind, usual in (("files", FILES), ("labels", LABELS)):
-        columns[kind] = next((name for name in usual if has_column(rows, name)), "")
+        present = [name for name in usual if has_column(rows, name)]
+        columns[kind] = present[0] if present else ""
+        if len(present) > 1:
+            others = ", ".join(map(repr, present[1:]))
+            LOGGER.warning("%s: the %s are in the column %r; %s could be meant too", file, kind, present[0], others)
         if not columns[kind]:
             have = ", ".join(rows[0]) if rows else "nothing"
             raise UserError(f"{file} has the columns {have}; a column of {kind} is needed: {', '.join(usual)}")

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from vitax.errors import UserError
+from vitax.errors import UserError, in_one_line
 from vitax.exports.programs import Arrays, Checked, Program, largest_difference, milliseconds
 
 NAME = "model.onnx"
@@ -50,7 +50,7 @@ def write_onnx(program: Program, folder: Path, about: dict[str, Any], inputs: Ar
                 output_path=str(folder / NAME),
             )
     except Exception as error:  # the converter may raise any kind of exception
-        raise UserError(f"jax2onnx cannot convert this model: {type(error).__name__}: {_line(error)}") from error
+        raise UserError(f"jax2onnx cannot convert this model: {type(error).__name__}: {in_one_line(error)}") from error
     (folder / "about.json").write_text(json.dumps(about, indent=2, ensure_ascii=False), encoding="utf-8")
     try:
         options = onnxruntime.SessionOptions()
@@ -68,7 +68,7 @@ def write_onnx(program: Program, folder: Path, about: dict[str, Any], inputs: Ar
         raise
     except Exception as error:  # as above
         raise UserError(
-            f"ONNX Runtime cannot run the converted model: {type(error).__name__}: {_line(error)}"
+            f"ONNX Runtime cannot run the converted model: {type(error).__name__}: {in_one_line(error)}"
         ) from error
     own, here = jax.jit(program.function), jax.tree.map(jax.numpy.asarray, (program.variables, single))
     return Checked(difference, theirs, milliseconds(lambda: own(*here)))
@@ -85,7 +85,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -95,7 +95,7 @@ def program_of(run: TrainedRun, raw: bool = False) -> Program:
 
 
 def with_matrix_products(run: TrainedRun) -> TrainedRun:
-    """The run, with Fourier transforms as products with matrices: converters know few transforms. Others: unchanged."""
+    """The run with its Fourier transforms as matrix products, which converters know; a run without them is unchanged."""
     if not hasattr(run.model, "fourier"):
         return run
     model = run.model.clone(fourier="matmul")
@@ -121,6 +121,8 @@ def examples(run: TrainedRun, program: Program, files: list[str]) -> Arrays:
         UserError: the data of the run cannot be opened, and no images are named; or one of them cannot be read.
     """
     transform = run.reader.transform
+    if files and "tokens" in program.inputs and "image" not in program.inputs:
+        raise UserError("an export of a model of texts is checked with texts of its run: name no files")
     if files:
         found = list(read_images(image_files(files)[:CHECKED], run))
         if broken := [(name, example) for name, example in found if isinstance(example, Exception)]:

@@ -1,7 +1,7 @@
 """A program as StableHLO, for any machine that JAX runs on; its parameters lie beside it.
 
 from jax import export
-program = export.deserialize(Path("OUT/program.jax").read_bytes())
+program = export.deserialize(bytearray(Path("OUT/program.jax").read_bytes()))
 outputs = program.call(unflatten_dict(safetensors.numpy.load_file("OUT/weights.safetensors"), sep="/"), inputs)
 """
 

@@ -195,6 +195,11 @@ class DynamicViT(nn.Module):
         pruned = train and self.stages
         return Pruned(logits, x[:, 1:], jnp.stack(decisions)) if pruned else logits
 
+    @property
+    def prefix(self) -> int:
+        """Number of tokens before the patches: the class token."""
+        return 1
+
     def _embed(self, images: jax.Array) -> jax.Array:
         """Class token and patches with their positions: [B, 1+N, D]."""
         x = PatchEmbed(self.patch_size, self.width, dtype=self.dtype, name="patch_embed")(images)

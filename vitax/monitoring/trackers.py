@@ -129,7 +129,10 @@ def tracking(names: str, folder: Path, config: Mapping[str, Any]) -> Iterator[li
     opened: list[Careful] = []
     done = False
     path = folder / FILE
-    ids = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    try:
+        ids = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): delete it, and the trackers begin a new run") from error
     try:
         for name in check_trackers(names) if jax.process_index() == 0 else ():
             try:

@@ -126,4 +126,4 @@ def _prefix(model: Any) -> int:
         return model.image_vit().prefix if model.image_tower != "resnet" else 0
     if hasattr(model, "encoder"):
         return model.encoder(parent=None).prefix
-    return getattr(model, "prefix", 1 if type(model).__name__ == "DynamicViT" else 0)
+    return getattr(model, "prefix", 0)

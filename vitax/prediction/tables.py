@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,10 @@ class Journal:
         whole = data[: data.rfind(b"\n") + 1]
         with self.path.open("r+b") as file:
             file.truncate(len(whole))
-        lines = [json.loads(line) for line in whole.decode().splitlines()]
+        try:
+            lines = [json.loads(line) for line in whole.decode().splitlines()]
+        except ValueError as error:
+            raise UserError(f"{self.path} is damaged ({error}): delete it, or name another file") from error
         if lines and lines[0] != self.about:
             raise UserError(
                 f"{self.path} holds rows of {lines[0]}, not of {self.about}: delete it, or name another file"
@@ -59,7 +62,7 @@ class Journal:
         return lines[1:]
 
     def _write(self, line: Row) -> None:
-        self.file.write(json.dumps(line) + "\n")  # in ASCII: a name of a file may be no text
+        self.file.write(json.dumps(line) + "\n")  # ASCII, because the name of a file may not be valid text
         self.file.flush()
 
     def add(self, row: Row) -> None:
@@ -138,12 +141,3 @@ def _write_parquet(path: Path, rows: Sequence[Row]) -> None:
         raise UserError('a .parquet file needs pyarrow: pip install "vitax[parquet]"') from error
     table = {name: [row.get(name) for row in rows] for name in _columns(rows)}
     parquet.write_table(pa.table(table), path)
-
-
-def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a .csv or .jsonl file; the values of a .csv file are text."""
-    text = path.read_text(encoding="utf-8")
-    if path.suffix.lower() == ".csv":
-        yield from csv.DictReader(io.StringIO(text, newline=""))
-    else:
-        yield from (json.loads(line) for line in text.splitlines())

@@ -69,6 +69,15 @@ def _previewed(name: str) -> tuple[dict[str, np.ndarray], Path | None]:
     return seen.tensors, seen.folder
 
 
+def _kept(model: Any, format: Format, folder: Path) -> dict[str, Any]:
+    """What the files beside weights say and a new folder keeps: preprocessing, and names of as many classes as there are."""
+    images = read_preprocessing(folder, format.name) if MODELS[format.family].view else None
+    if images is not None:
+        images = images._replace(image_size=tuple(images.image_size or getattr(model, "image_size", ())))
+    names = class_names(read_config(folder, format.name))
+    return dict(images=images, class_names=names if len(names) == getattr(model, "num_classes", 0) else ())
+
+
 FLAGS = (
     Flag("family", "", 'family of the model, if the file fits two of them: "vit" reads an MAE\'s encoder'),
     Flag("entry", "", "key of the weights in a training checkpoint that holds several, such as model_ema"),
@@ -112,15 +121,7 @@ def run(arguments: Arguments) -> None:
     print(describe(loaded, format, folder))
     if flags["save"]:
         name = flags["format"] or format.name
-        more: dict[str, Any] = {}
-        if not flags["save"].endswith(".safetensors") and folder:
-            more["images"] = read_preprocessing(folder, format.name) if MODELS[format.family].view else None
-            more["class_names"] = class_names(read_config(folder, format.name))
-            if more["images"] is not None:
-                size = more["images"].image_size or getattr(loaded.model, "image_size", ())
-                more["images"] = more["images"]._replace(image_size=tuple(size))
-            if len(more["class_names"]) != getattr(loaded.model, "num_classes", 0):
-                more["class_names"] = ()
+        more = {} if flags["save"].endswith(".safetensors") or folder is None else _kept(loaded.model, format, folder)
         pretrained.save(flags["save"], loaded.model, loaded.variables, name, **more)
         print(f"written   {flags['save']} ({name})")
 

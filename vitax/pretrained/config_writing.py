@@ -12,8 +12,9 @@ from vitax.errors import UserError
 from vitax.pretrained import timm_names
 from vitax.pretrained.config_hugging_face import CLIP_IMAGE, CLIP_TEXT, HUGGING_FACE
 from vitax.pretrained.config_keys import Kind
+from vitax.pretrained.config_timm import POOLINGS
 from vitax.pretrained.convert import IMPLIED, settled
-from vitax.pretrained.preprocessing import Preprocessing
+from vitax.pretrained.preprocessing import RESAMPLING, Preprocessing
 
 Config = dict[str, Any]
 ACTIVATIONS = {
@@ -23,8 +24,8 @@ ACTIVATIONS = {
     "relu": "relu",
     "swish": "silu",
 }
-TIMM_ACTIVATIONS = {"gelu_tanh": "gelu_tanh", "quick_gelu": "quick_gelu", "relu": "relu", "swish": "silu"}
-TIMM_POOLINGS = {"token": "token", "mean": "avg", "map": "map"}
+TIMM_POOLINGS = {ours: theirs for theirs, ours in POOLINGS.items()}
+RESAMPLE = {name: number for number, name in RESAMPLING.items()}
 MIXERS = {(512, 8): "s", (768, 12): "b", (1024, 24): "l"}
 HEADS = {"classes": "ForSequenceClassification", "pretraining": "ForPreTraining", "masked_words": "ForMaskedLM"}
 
@@ -120,9 +121,6 @@ def _image_processor(images: Preprocessing) -> Config:
     )
 
 
-RESAMPLE = {"nearest": 0, "bilinear": 2, "bicubic": 3}
-
-
 def _timm(model: Any, architecture: str, arguments: Config, images: Preprocessing | None, names: tuple[str, ...]):
     """The config.json that timm reads from a folder or from the hub."""
     settings: Config = {
@@ -163,8 +161,8 @@ def _timm_vit(model: Any, images: Preprocessing | None, names: tuple[str, ...]) 
     }
     if model.patch_bias == model.norm_first_tokens:
         raise UserError(f"timm has no ViT with patch_bias={model.patch_bias} and norm_first_tokens={model.patch_bias}")
-    if model.activation in TIMM_ACTIVATIONS:
-        arguments["act_layer"] = TIMM_ACTIVATIONS[model.activation]
+    if model.activation != "gelu":
+        arguments["act_layer"] = {"swish": "silu"}.get(model.activation, model.activation)
     names_by_epsilon = {1e-6: "vit_base_patch16_224", 1e-5: "vit_base_patch16_clip_224"}
     if model.norm_epsilon not in names_by_epsilon:
         raise UserError(f"timm has ViTs with norm_epsilon 1e-6 and 1e-5, not {model.norm_epsilon:g}")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vitax.errors import UserError
+from vitax.errors import UserError, in_one_line
 
 PREFIX = "hf-hub:"
 INDEX = ".index.json"
@@ -245,15 +245,11 @@ def _explained(name: Name) -> Iterator[None]:
         raise UserError(f"{name} needs the hub, and HF_HUB_OFFLINE forbids a connection") from error
     except errors.LocalEntryNotFoundError as error:
         raise UserError(
-            f"{name} cannot be fetched from {constants.ENDPOINT}, and a part of it is not in the cache: {_line(error)}; "
+            f"{name} cannot be fetched from {constants.ENDPOINT}, and a part of it is not in the cache: {in_one_line(error)}; "
             "what was downloaded is kept"
         ) from error
     except Exception as error:  # the kinds of errors depend on the library's own library for HTTP
         raise UserError(
-            f"{name} cannot be fetched from {constants.ENDPOINT}: {type(error).__name__}: {_line(error)}; with "
+            f"{name} cannot be fetched from {constants.ENDPOINT}: {type(error).__name__}: {in_one_line(error)}; with "
             "HF_HUB_OFFLINE=1 only the cache is used"
         ) from error
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -6,6 +6,7 @@ from pathlib import Path
 from vitax.errors import UserError
 
 TOKENIZERS = ("tokenizer.json", "vocab.txt")
+TEXTS = ("bert", "fnet")  # families of encoders of texts
 
 
 def tokenizer_beside(folder: Path) -> Path | None:

@@ -130,6 +130,16 @@ def worst_mistakes(rows: list[Shown], names: list[str], count: int) -> list[Mist
     return mistakes
 
 
+def in_two_dimensions(features: np.ndarray) -> np.ndarray:
+    """Features [n, D] as places [n, 2], the same every time (t-SNE: van der Maaten & Hinton 2008, JMLR 9)."""
+    from sklearn.manifold import TSNE  # takes a second to import
+    from threadpoolctl import threadpool_limits
+
+    near = min(30.0, (len(features) - 1) / 3)
+    with threadpool_limits(1):  # several threads take ten times as long
+        return TSNE(perplexity=near, init="pca", random_state=0).fit_transform(features)
+
+
 def embedding(rows: list[Shown], names: list[str]) -> Exhibit | None:
     """Features in two dimensions, coloured by class (t-SNE: van der Maaten & Hinton 2008, JMLR 9); None if there are no classes,
     or too few examples of them."""
@@ -137,14 +147,9 @@ def embedding(rows: list[Shown], names: list[str]) -> Exhibit | None:
     some = labelled[:: -(-len(labelled) // EMBEDDED)] if labelled else []
     if len(some) < 10:
         return None
-    from sklearn.manifold import TSNE  # a second: only who asks for it pays
-    from threadpoolctl import threadpool_limits
-
     features = np.stack([np.asarray(item.row["features"], np.float64).reshape(-1) for item in some])
     labels = np.array([int(item.example["label"]) for item in some])
-    near = min(30.0, (len(some) - 1) / 3)
-    with threadpool_limits(1):  # threads that wait for each other take ten times as long
-        places = TSNE(perplexity=near, init="pca", random_state=0).fit_transform(features)
+    places = in_two_dimensions(features)
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
     panel = figure.subplots()
     present = np.unique(labels)

@@ -17,13 +17,12 @@ from vitax.models.views import View
 from vitax.pipelines import Reader
 from vitax.pipelines.texts import text_spec
 from vitax.pretrained.preprocessing import Preprocessing, chosen_preprocessing
-from vitax.pretrained.tokenizer import TOKENIZERS, lowercase_of, tokenizer_beside
+from vitax.pretrained.tokenizer import TEXTS, TOKENIZERS, lowercase_of, tokenizer_beside
 from vitax.specs import ImageSpec, RestorationSpec
 from vitax.tasks import TASKS, Batch, Task, Variables
 
 FEATURES = "features"  # the task of a model that gives only features of images
 TEXT_FEATURES = "text_features"  # ... of texts
-TEXTS = ("bert", "fnet")
 
 
 class ForeignModel(NamedTuple):
