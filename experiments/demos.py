@@ -42,6 +42,7 @@ DEMOS = {
     "vit_b16_384": Demo("test/accuracy", 0.96, start="vit_b16"),
     "swin_t": Demo("test/accuracy", 0.96),
     "swin_b": Demo("test/accuracy", 0.96),
+    "swin_v2_t": Demo("test/accuracy", 0.96),
     "nat_t": Demo("test/accuracy", 0.96),
     "mixer_b16": Demo("test/accuracy", 0.95),
     "fnet_image": Demo("test/accuracy", 0.95),

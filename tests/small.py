@@ -67,6 +67,7 @@ SMALL = {
         (_images(), KEEP),
     ),
     "swin": Small("swin", _SWIN, (_images(),)),
+    "swin_v2": Small("swin_v2", _SWIN, (_images(),)),
     "swinir": Small("swinir", _SWINIR, (_images(9, 14),)),
     "swinir-real": Small(
         "swinir", _SWINIR | dict(upsampler="nearest_conv", scale=4, residual="3conv"), (_images(9, 14),)

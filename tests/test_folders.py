@@ -26,6 +26,7 @@ CASES = {
     "deit": ("Hugging Face DeiT", "vit-distilled", {}, WHOLE),
     "vit_mae": ("Hugging Face ViTMAE", "mae", dict(image_size=(16, 16)), WHOLE),
     "swin": ("Hugging Face Swin", "swin", dict(image_size=(32, 32), absolute_positions=True), IMAGES),
+    "swin_v2": ("Hugging Face Swin V2", "swin_v2", dict(image_size=(32, 32), trained_windows=((3, 3), (0, 0))), IMAGES),
     "clip": (
         "Hugging Face CLIP", "clip",
         dict(activation="quick_gelu", text_activation="gelu", end_token=7, image_size=(16, 16)), IMAGES,
@@ -41,6 +42,7 @@ CASES = {
     "timm-map": ("timm ViT", "vit", dict(pooling="map", class_token=False, qkv_bias=False, mlp_width=49), IMAGES),
     "timm-distilled": ("timm ViT", "vit-distilled", {}, IMAGES),
     "timm-swin": ("timm Swin", "swin", dict(image_size=(32, 32), timm_windows=True, mlp_ratio=2.0), IMAGES),
+    "timm-swin_v2": ("timm Swin V2", "swin_v2", dict(image_size=(32, 32), timm_windows=True, mlp_ratio=2.0), IMAGES),
     "timm-mixer": (
         "timm Mixer", "mlp_mixer",
         dict(width=512, depth=8, patch_size=16, image_size=(32, 48), token_mlp_width=256, mlp_width=100), IMAGES,

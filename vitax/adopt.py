@@ -14,6 +14,7 @@ from vitax import pretrained
 from vitax.config import call, keys
 from vitax.errors import UserError
 from vitax.models import MODELS
+from vitax.models.swin_v2 import as_trained
 from vitax.pretrained import files
 from vitax.pretrained.preprocessing import Preprocessing, chosen_preprocessing
 from vitax.pretrained.tokenizer import TEXTS, TOKENIZERS, lowercase_of, tokenizer_beside
@@ -28,7 +29,7 @@ ADAPTED = ("window", "pooling", "norm_after_pooling", "head_norm", "heads")
 OF_IMAGES = ("image_size", "channels", "mean", "std", "test_crop_fraction", "interpolation")
 OF_TEXTS = ("lowercase", "length")
 SIZES = ("image_size", "length")
-CLASSIFIERS = ("vit", "swin", "nat", "mlp_mixer", "fnet_image", *TEXTS)
+CLASSIFIERS = ("vit", "swin", "swin_v2", "nat", "mlp_mixer", "fnet_image", *TEXTS)
 
 
 def adopted(config: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -95,7 +96,7 @@ def _of_run(run: Mapping[str, Any]) -> tuple[str, nn.Module, str]:
     values = {key: value for key, value in run["model"].items() if key not in ("name", "size")}
     of_data = {"image_size": data.get("image_size"), "vocab_size": 1}  # the number of tokens is not a key
     known = {key: value for key, value in of_data.items() if value and key in module.__dataclass_fields__}
-    return family, call(module, "model", values, **known), ""
+    return family, as_trained(call(module, "model", values, **known)), ""
 
 
 def _of_file(path: Path, given: Mapping[str, Any]) -> tuple[str, nn.Module, str]:

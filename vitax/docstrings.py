@@ -11,11 +11,21 @@ _ENTRY = re.compile(r"( *)(\w+(?:, \w+)*): (.*)")
 def meanings(function: Callable[..., Any]) -> dict[str, str]:
     """{argument: its meaning on one line} from the "Args:" or "Attributes:" section of a docstring.
 
-    An entry is ``name: meaning`` or ``name, name: meaning``; lines with a deeper indentation continue it.
+    An entry is ``name: meaning`` or ``name, name: meaning``; lines with a deeper indentation continue it. A class has
+    the meanings of its base classes too.
     """
-    section = re.search(
-        r"^(?:Args|Attributes):\n(.*?)(?=^\S|\Z)", inspect.getdoc(function) or "", re.DOTALL | re.MULTILINE
-    )
+    if inspect.isclass(function):
+        texts = {}
+        for part in reversed(function.__mro__):
+            texts |= _entries(part.__doc__)
+        return texts
+    return _entries(function.__doc__)
+
+
+def _entries(docstring: str | None) -> dict[str, str]:
+    """{argument: its meaning} of one docstring."""
+    text = inspect.cleandoc(docstring or "")
+    section = re.search(r"^(?:Args|Attributes):\n(.*?)(?=^\S|\Z)", text, re.DOTALL | re.MULTILINE)
     texts: dict[str, str] = {}
     names: list[str] = []
     for line in section[1].splitlines() if section else ():

@@ -19,12 +19,13 @@ FORMATS = {
         "vit": "Hugging Face ViT",
         "mae": "Hugging Face ViTMAE",
         "swin": "Hugging Face Swin",
+        "swin_v2": "Hugging Face Swin V2",
         "clip": "Hugging Face CLIP",
         "bert": "Hugging Face BERT",
         "fnet": "Hugging Face FNet",
         "transformer": "Hugging Face Marian",
     },
-    "timm": {"vit": "timm ViT", "swin": "timm Swin", "mlp_mixer": "timm Mixer"},
+    "timm": {"vit": "timm ViT", "swin": "timm Swin", "swin_v2": "timm Swin V2", "mlp_mixer": "timm Mixer"},
     "open_clip": {"clip": "OpenAI CLIP"},
 }
 LIBRARIES = {"hf": "transformers", "timm": "timm", "open_clip": "open_clip"}

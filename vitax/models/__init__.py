@@ -10,7 +10,21 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vitax.models import bert, clip, dynamic_vit, fnet, mae, mlp_mixer, nat, rnn_seq2seq, swin, swinir, transformer, vit
+from vitax.models import (
+    bert,
+    clip,
+    dynamic_vit,
+    fnet,
+    mae,
+    mlp_mixer,
+    nat,
+    rnn_seq2seq,
+    swin,
+    swin_v2,
+    swinir,
+    transformer,
+    vit,
+)
 from vitax.models.views import (
     View,
     view_of_clip,
@@ -78,6 +92,7 @@ MODELS = {
     "vit": Family(vit.ViT, vit.SIZES, "Dosovitskiy et al. 2020, arXiv:2010.11929", _image, view_of_vit),
     "mae": Family(mae.MAE, mae.SIZES, "He et al. 2021, arXiv:2111.06377", _masked_image, view_of_mae),
     "swin": Family(swin.Swin, swin.SIZES, "Liu et al. 2021, arXiv:2103.14030", _image, view_of_patches),
+    "swin_v2": Family(swin_v2.SwinV2, swin_v2.SIZES, "Liu et al. 2021, arXiv:2111.09883", _image, view_of_patches),
     "swinir": Family(swinir.SwinIR, swinir.SIZES, "Liang et al. 2021, arXiv:2108.10257", _picture),
     "nat": Family(nat.NAT, nat.SIZES, "Hassani et al. 2022, arXiv:2204.07143 and 2209.15001", _image, view_of_nat),
     "dynamic_vit": Family(

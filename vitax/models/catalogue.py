@@ -59,6 +59,11 @@ def _swin(size: str, parameters: int, published: str, side: int = 224) -> Varian
     return Variant(name, "swin", size, parameters, published, fields)
 
 
+def _swin_v2(size: str, parameters: int, published: str, window: int = 8) -> Variant:
+    fields = dict(window=window) if window != 8 else {}
+    return Variant(f"SwinV2-{size}, windows of {window}", "swin_v2", size, parameters, published, fields)
+
+
 def _clip(size: str, parameters: int, published: str = "", side: int = 224) -> Variant:
     name = f"CLIP {size}" if size.startswith("RN") else f"CLIP ViT-{size}"
     return Variant(name, "clip", size, parameters, published, dict(image_size=(side, side)))
@@ -90,6 +95,13 @@ CATALOGUE = (
     _swin("L", 196_532_476, "86.3 top-1 (ImageNet-22k)"),
     _swin("B", 87_903_584, "84.5 top-1, 86.4 (ImageNet-22k)", 384),
     _swin("L", 196_735_516, "87.3 top-1 (ImageNet-22k)", 384),
+    _swin_v2("T", 28_347_154, "81.8 top-1"),
+    _swin_v2("S", 49_728_418, "83.7 top-1"),
+    _swin_v2("B", 87_918_816, "84.2 top-1"),
+    _swin_v2("T", 28_347_154, "82.8 top-1", 16),
+    _swin_v2("S", 49_728_418, "84.1 top-1", 16),
+    _swin_v2("B", 87_918_816, "84.6 top-1, 86.2 (ImageNet-22k)", 16),
+    _swin_v2("L", 196_739_932, "86.9 top-1 (ImageNet-22k)", 16),
     Variant("SwinIR classical x2", "swinir", "classical_x2", 11_752_487, "38.42 dB Set5 (DF2K)"),
     Variant("SwinIR classical x3", "swinir", "classical_x3", 11_937_127, "34.97 dB Set5 (DF2K)"),
     Variant("SwinIR classical x4", "swinir", "classical_x4", 11_900_199, "32.92 dB Set5 (DF2K)"),

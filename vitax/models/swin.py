@@ -7,6 +7,8 @@ Deliberate differences from the paper and the official classification code:
 - initialisation: Xavier for every matrix, zero biases, a zero head.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -27,6 +29,14 @@ SIZES = {
 }
 
 
+def joined(x: jax.Array) -> jax.Array:
+    """Puts 2x2 tokens side by side: [B, H, W, D] to [B, H/2, W/2, 4D]; odd maps are padded with zeros."""
+    _, height, width, _ = x.shape
+    x = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
+    # The row index varies faster than the column index.
+    return jnp.concatenate([x[:, i::2, j::2] for j in (0, 1) for i in (0, 1)], axis=-1)
+
+
 class PatchMerging(nn.Module):
     """Joins 2x2 tokens into one of twice the width; odd maps are padded with zeros below and to the right.
 
@@ -40,14 +50,9 @@ class PatchMerging(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:  # [B, H, W, D] -> [B, H/2, W/2, 2D]
-        _, height, width, d = x.shape
-        x = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
-        # The row index varies faster than the column index.
-        x = jnp.concatenate([x[:, i::2, j::2] for j in (0, 1) for i in (0, 1)], axis=-1)
-        x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
-        return Dense(
-            2 * d, use_bias=False, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform(), name="reduction"
-        )(x)
+        x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(joined(x))
+        width, xavier = x.shape[-1] // 2, nn.initializers.xavier_uniform()
+        return Dense(width, use_bias=False, dtype=self.dtype, kernel_init=xavier, name="reduction")(x)
 
 
 class Swin(nn.Module):
@@ -103,6 +108,10 @@ class Swin(nn.Module):
     dtype: Dtype = jnp.float32
     remat: bool = False
 
+    # Version 2 has others.
+    block = WindowBlock
+    merging = PatchMerging
+
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array | tuple[jax.Array, ...]:
         """Maps normalised images [B, H, W, C] to float32 logits [B, K] (or features [B, D], or a tuple of maps).
@@ -123,12 +132,12 @@ class Swin(nn.Module):
             table = (self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size)
             positions = Positions("learned_1d", table, self.width, antialias=False, name="pos_embed")(x.shape[1:3])
             x = x + positions.reshape(1, *x.shape[1:]).astype(x.dtype)
-        block = nn.remat(WindowBlock, static_argnums=(2,)) if self.remat else WindowBlock
+        block = nn.remat(self.block, static_argnums=(2,)) if self.remat else self.block
         rates = drop_path_rates(self.drop_path, sum(self.depths))
         maps, number = [], 0
         for stage, (depth, heads) in enumerate(zip(self.depths, self.num_heads, strict=True)):
             if stage:
-                x = PatchMerging(self.norm_epsilon, self.dtype, name=f"merge{stage - 1}")(x)
+                x = self.merging(self.norm_epsilon, self.dtype, name=f"merge{stage - 1}")(x)
             for i in range(depth):
                 window, shift = self._window(stage, x.shape[1:3], odd=bool(i % 2))
                 x = block(
@@ -145,6 +154,7 @@ class Swin(nn.Module):
                     drop_path=rates[number],
                     dtype=self.dtype,
                     name=f"block{number}",
+                    **self.block_fields(stage),
                 )(x, train)
                 number += 1
             if self.pyramid:
@@ -157,6 +167,10 @@ class Swin(nn.Module):
         if not self.num_classes:
             return x
         return Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(x)
+
+    def block_fields(self, stage: int) -> dict[str, Any]:
+        """Fields of the blocks of a stage that only the blocks of a subclass have."""
+        return {}
 
     def window_of(self, stage: int) -> tuple[int, int]:
         """Window of a stage; if windows shrink, at most its map at the image size of the model."""

@@ -37,7 +37,7 @@ SIZES = {
     "L": dict(width=1024, depth=24, num_heads=16, mlp_width=4096),
     "H": dict(width=1280, depth=32, num_heads=16, mlp_width=5120),
 }
-POSITIONS = (*LEARNED, *FIXED, "relative", "rotary", "none")
+POSITIONS = (*LEARNED, *FIXED, "relative", "rotary", "learned_rotary", "none")
 
 
 class ViT(nn.Module):
@@ -57,8 +57,8 @@ class ViT(nn.Module):
         distillation_token: a second learned token before the patches, with a head of its own; the logits of the two
             heads are averaged.
         register_tokens: number of learned tokens between those and the patches (Darcet et al. 2023, arXiv:2309.16588).
-        positions: "learned_1d" (the paper), "learned_2d", "sincos_1d", "sincos_2d", "relative", "rotary" (DINOv3) or "none", see
-            `Positions` and `RelativeBias`.
+        positions: "learned_1d" (the paper), "learned_2d", "sincos_1d", "sincos_2d", "relative", "rotary" (DINOv3),
+            "learned_rotary" (EVA-02) or "none", see `vitax.nn.positions.position_scheme`.
         positions_at: "input"; "blocks", which adds separate positions before each block; or "blocks_shared", which adds
             the same positions before each block (appendix D.4, table 8).
         antialias: learned positions are interpolated with antialiasing, as in timm; False = as in Hugging Face.
@@ -68,7 +68,10 @@ class ViT(nn.Module):
         pre_logits: width of a layer with tanh before the head, as in the paper's pre-training; 0 = no such layer.
         head_norm: a batch norm without scale and bias before the head, as in MAE's linear probing.
         qkv_bias: biases in the query, key and value projections.
+        key_bias: False = no biases of keys, whatever ``qkv_bias`` says, as in DINOv3 and EVA.
         qk_norm: layer norms of the queries and keys of each head.
+        attention_norm: a norm of the joined outputs of the heads, as in EVA-02's CLIP.
+        mlp_norm: a norm of the hidden features of the MLPs, as in EVA-02.
         layer_scale: initial value of learned factors of the branches, as in DeiT III and DINOv2; 0 = no factors.
         gated_mlp: the MLPs are gated, as in DINOv3's larger models: SwiGLU with activation "swish".
         activation: activation of the MLPs, a key of `vitax.nn.mlp.ACTIVATIONS`.
@@ -99,7 +102,10 @@ class ViT(nn.Module):
     pre_logits: int = 0
     head_norm: bool = False
     qkv_bias: bool = True
+    key_bias: bool = True
     qk_norm: bool = False
+    attention_norm: bool = False
+    mlp_norm: bool = False
     layer_scale: float = 0.0
     gated_mlp: bool = False
     activation: str = "gelu"
@@ -144,7 +150,10 @@ class ViT(nn.Module):
                 num_heads=self.num_heads,
                 mlp_width=self.mlp_width,
                 qkv_bias=self.qkv_bias,
+                key_bias=self.key_bias,
                 qk_norm=self.qk_norm,
+                attention_norm=self.attention_norm,
+                mlp_norm=self.mlp_norm,
                 layer_scale=self.layer_scale,
                 gated_mlp=self.gated_mlp,
                 activation=self.activation,

@@ -5,15 +5,16 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.typing import Dtype
 
 from vitax.masking import Lengths, Mask
 from vitax.mesh import constrain_batch
-from vitax.nn.dense import Dense, Projections
+from vitax.nn.dense import Dense, Projections, unit_length, wide
 from vitax.nn.dot_product import Softmax, attention_output, dot_product_attention
 from vitax.nn.dropout import Dropout
 from vitax.nn.fused import bias_of_windows, cudnn_attention, cudnn_fits, with_hidden_token
-from vitax.nn.positions import Rotation, rotate
+from vitax.nn.rotary import Rotation, rotate
 
 
 def stacked(init: nn.initializers.Initializer, copies: int) -> nn.initializers.Initializer:
@@ -46,13 +47,13 @@ class _Attention(nn.Module):
     out_width: int = 0
     dtype: Dtype = jnp.float32
 
-    def project(self, x: jax.Array, names: str) -> tuple[jax.Array, ...]:
+    def project(self, x: jax.Array, names: str, biased: bool | tuple[bool, ...]) -> tuple[jax.Array, ...]:
         """Projects [..., N, D] to one [..., N, A, E] for each letter of ``names``."""
         width, count = x.shape[-1], len(names)
         if self.num_heads < 1 or width % self.num_heads:
             raise ValueError(f"width {width} is not divisible by num_heads {self.num_heads}")
         init = stacked(nn.initializers.xavier_uniform(), count)
-        parts = Projections(count, width, self.qkv_bias, init, self.dtype, name=names)(x)
+        parts = Projections(count, width, biased, init, self.dtype, name=names)(x)
         shape = (*x.shape[:-1], self.num_heads, width // self.num_heads)
         # The batch stays split inside the block too; otherwise split parameters would split heads and gather the batch.
         return tuple(constrain_batch(part.reshape(shape)) for part in parts)
@@ -109,10 +110,17 @@ class SelfAttention(_Attention):
         dropout: dropout rate on the attention weights.
         out_width: width of the output; 0 = the width of the input.
         dtype: dtype of the computation; parameters are float32.
+        key_bias: False = no biases of keys, whatever ``qkv_bias`` says.
         qk_norm: function that makes a norm with a given name, for the queries and keys of each head; None = no norm.
+        out_norm: function that makes a norm with a given name, for the joined outputs of the heads; None = no norm.
+        cosine: the scores are cosines times a learned factor for each head, at most 100 (Liu et al. 2021,
+            arXiv:2111.09883, equation 2).
     """
 
+    key_bias: bool = True
     qk_norm: Callable[..., nn.Module] | None = None
+    out_norm: Callable[..., nn.Module] | None = None
+    cosine: bool = False
 
     @nn.compact
     def __call__(
@@ -152,11 +160,9 @@ class SelfAttention(_Attention):
                         for part in rotation
                     )
                 )
-        if fused and x.ndim == 4 and self.qk_norm is None:
+        if fused and x.ndim == 4:
             return self.in_windows(x, bias, mask)[..., :length, :]
-        q, k, v = self.project(x, "qkv")
-        if self.qk_norm is not None:
-            q, k = self.qk_norm(name="q_norm")(q), self.qk_norm(name="k_norm")(k)
+        q, k, v = self.queries_keys_values(x)
         if rotation is not None:
             q, k = rotate(q, rotation), rotate(k, rotation)
         if position is not None:
@@ -173,11 +179,29 @@ class SelfAttention(_Attention):
             mask, causal = (jnp.arange(k.shape[1]) <= position)[None, None, None], False
         return self.attend(q, k, v, bias, mask, causal, softmax, train)[..., :length, :]
 
+    def queries_keys_values(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Projects [..., N, D] to queries, keys and values [..., N, A, E], with the norms of queries and keys."""
+        q, k, v = self.project(x, "qkv", (self.qkv_bias, self.qkv_bias and self.key_bias, self.qkv_bias))
+        if self.qk_norm is not None:
+            q, k = self.qk_norm(name="q_norm")(q), self.qk_norm(name="k_norm")(k)
+        if self.cosine:
+            scale = self.param("logit_scale", nn.initializers.constant(np.log(10)), (self.num_heads,))
+            # The scores are divided by the root of E later.
+            factor = jnp.exp(jnp.minimum(scale, np.log(100))) * np.sqrt(q.shape[-1])
+            factor = factor.reshape((1,) * (q.ndim - 2) + (-1, 1))
+            q, k = unit_length(wide(q)) * factor, unit_length(wide(k))
+            q, k = q.astype(v.dtype), k.astype(v.dtype)
+        return q, k, v
+
+    def output(self, out: jax.Array) -> jax.Array:
+        """Maps the outputs of all heads, joined, [..., N, D] to [..., N, D]."""
+        return super().output(out if self.out_norm is None else self.out_norm(name="norm")(out))
+
     def in_windows(self, x: jax.Array, bias: jax.Array | None, mask: Mask) -> jax.Array:
         """Attention in windows [B, W, N, D] by the fused kernel, for which windows are further heads."""
         b, w, n, d = x.shape
         # With the windows next to the heads, no part has to be moved for the kernel.
-        q, k, v = (part.reshape(b, n, -1, part.shape[-1]) for part in self.project(x.swapaxes(1, 2), "qkv"))
+        q, k, v = (part.reshape(b, n, -1, part.shape[-1]) for part in self.queries_keys_values(x.swapaxes(1, 2)))
         if bias is not None or (mask is not None and not isinstance(mask, Lengths)):
             bias, mask = bias_of_windows(bias, mask, w, self.num_heads, n, q.dtype), None
         out = constrain_batch(cudnn_attention(q, k, v, bias=bias, mask=mask, causal=False))
@@ -212,11 +236,11 @@ class CrossAttention(_Attention):
             mask: see `dot_product_attention`.
             cached: keys and values are computed once and kept in the collection "cache".
         """
-        (q,) = self.project(x, "q")
+        (q,) = self.project(x, "q", self.qkv_bias)
         if cached and self.has_variable("cache", "memory"):
             k, v = self.get_variable("cache", "memory")
         else:
-            k, v = self.project(memory, "kv")
+            k, v = self.project(memory, "kv", self.qkv_bias)
             if cached:
                 self.put_variable("cache", "memory", (k, v))
         return self.attend(q, k, v, None, mask, False, None, train)

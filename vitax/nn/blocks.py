@@ -13,8 +13,8 @@ from vitax.nn.attention import SelfAttention
 from vitax.nn.dense import wide
 from vitax.nn.dot_product import Softmax
 from vitax.nn.dropout import Dropout
-from vitax.nn.mlp import MLP, GatedMLP
-from vitax.nn.positions import Rotation
+from vitax.nn.mlp import MLP
+from vitax.nn.rotary import Rotation
 
 
 def drop_path(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:
@@ -111,14 +111,16 @@ class LayerNorm(nn.Module):
     Attributes:
         epsilon: number that is added to the variance.
         dtype: dtype of the result; parameters and statistics are float32.
+        scale_init: initializer of the scale.
     """
 
     epsilon: float = 1e-6
     dtype: Dtype = jnp.float32
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:  # [..., D]
-        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        scale = self.param("scale", self.scale_init, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         return layer_norm(x, scale, bias, epsilon=self.epsilon, dtype=self.dtype)
 
@@ -142,8 +144,11 @@ class Block(nn.Module):
         drop_path: rate at which a whole branch is dropped.
         layer_scale: initial value of a learned factor for each channel of a branch (Touvron et al. 2021,
             arXiv:2103.17239); 0 = no factors.
+        key_bias: False = no biases of keys, whatever ``qkv_bias`` says.
         qk_norm: layer norms of the queries and keys of each head.
-        gated_mlp: `GatedMLP` in place of `MLP`.
+        attention_norm: a norm of the joined outputs of the heads (Wang et al. 2022, arXiv:2210.06423).
+        mlp_norm: a norm of the hidden features of the MLP, of the same source.
+        gated_mlp: the gated form of `MLP`.
         causal: a token attends to itself and the tokens before it only.
         dtype: dtype of the computation; parameters are float32.
     """
@@ -160,7 +165,10 @@ class Block(nn.Module):
     attention_dropout: float = 0.0
     drop_path: float = 0.0
     layer_scale: float = 0.0
+    key_bias: bool = True
     qk_norm: bool = False
+    attention_norm: bool = False
+    mlp_norm: bool = False
     gated_mlp: bool = False
     causal: bool = False
     dtype: Dtype = jnp.float32
@@ -182,19 +190,28 @@ class Block(nn.Module):
             bias: broadcastable to [B, A, N, N], added to the scaled scores.
             mask: see `vitax.nn.dot_product.dot_product_attention`.
             softmax: function from scores to weights; None = `jax.nn.softmax`.
-            rotation: of queries and keys, see `vitax.nn.positions.Rotation`.
+            rotation: of queries and keys, see `vitax.nn.rotary.Rotation`.
         """
         norm = functools.partial(LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
         norm1, norm2 = norm(name="norm1"), norm(name="norm2")
-        kind = GatedMLP if self.gated_mlp else MLP
-        mlp = kind(self.mlp_width, self.activation, self.hidden_dropout, self.dtype, name="mlp")
+        mlp = MLP(
+            self.mlp_width,
+            self.activation,
+            self.hidden_dropout,
+            self.dtype,
+            self.gated_mlp,
+            norm if self.mlp_norm else None,
+            name="mlp",
+        )
         attention = SelfAttention(
             num_heads=self.num_heads,
             qkv_bias=self.qkv_bias,
             out_bias=self.out_bias,
             dropout=self.attention_dropout,
             dtype=self.dtype,
+            key_bias=self.key_bias,
             qk_norm=norm if self.qk_norm else None,
+            out_norm=norm if self.attention_norm else None,
             name="attention",
         )
         given = dict(bias=bias, mask=mask, causal=self.causal, softmax=softmax, rotation=rotation)

@@ -49,22 +49,23 @@ class Projections(nn.Module):
     Attributes:
         count: number of layers.
         width: width F of each output.
-        use_bias: whether they have biases.
+        use_bias: whether they have biases; or, for each layer, whether it has one.
         kernel_init: initializer of the common kernel [D, count F].
         dtype: dtype of the computation; parameters are float32.
     """
 
     count: int
     width: int
-    use_bias: bool
+    use_bias: bool | tuple[bool, ...]
     kernel_init: nn.initializers.Initializer
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, ...]:
         """Maps [..., D] to ``count`` arrays [..., F]."""
+        biased = (self.use_bias,) * self.count if isinstance(self.use_bias, bool) else self.use_bias
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.count * self.width))
-        bias = self.param("bias", nn.initializers.zeros, (self.count * self.width,)) if self.use_bias else None
+        bias = self.param("bias", nn.initializers.zeros, (sum(biased) * self.width,)) if any(biased) else None
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         dimensions = (((x.ndim - 1,), (0,)), ((), ()))
 
@@ -72,12 +73,15 @@ class Projections(nn.Module):
             out = product(x, kernel, dimensions)
             return out if bias is None else out + bias.reshape((1,) * (out.ndim - 1) + (-1,))
 
-        if platform() != "gpu":
-            parts = layer(kernel, bias).reshape(*x.shape[:-1], self.count, self.width)
-            return tuple(jnp.moveaxis(parts, -2, 0))
-        kernels = jnp.split(kernel, self.count, axis=1)
-        biases = [None] * self.count if bias is None else jnp.split(bias, self.count)
-        return tuple(map(layer, kernels, biases))
+        own = iter(() if bias is None else jnp.split(bias, sum(biased)))
+        biases = [next(own) if has else None for has in biased]
+        if platform() == "gpu":
+            return tuple(map(layer, jnp.split(kernel, self.count, axis=1), biases))
+        if bias is not None and not all(biased):
+            none = jnp.zeros(self.width, bias.dtype)
+            bias = jnp.concatenate([none if part is None else part for part in biases])
+        parts = layer(kernel, bias).reshape(*x.shape[:-1], self.count, self.width)
+        return tuple(jnp.moveaxis(parts, -2, 0))
 
 
 def word_logits(x: jax.Array, table: jax.Array) -> jax.Array:

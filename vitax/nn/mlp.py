@@ -59,50 +59,34 @@ def check_activation(name: str) -> None:
 
 
 class MLP(nn.Module):
-    """Dense, activation, dropout, dense.
+    """Dense, activation, dropout, dense; or, gated, a product of two dense layers, one of which is activated.
+
+    The gated form is that of Shazeer 2020 (arXiv:2002.05202); with "swish" it is SwiGLU.
 
     Attributes:
         width: hidden width F.
-        activation: key of ACTIVATIONS.
-        dropout: dropout rate after the activation.
+        activation: key of ACTIVATIONS; in the gated form, of the gate.
+        dropout: dropout rate of the hidden features.
         dtype: dtype of the computation; parameters are float32.
+        gated: the gated form.
+        norm: function that makes a norm with a given name, for the hidden features; None = no norm.
     """
 
     width: int
     activation: str = "gelu"
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
+    gated: bool = False
+    norm: Callable[..., nn.Module] | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         check_activation(self.activation)
         dense = functools.partial(Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
-        h = constrain_batch(dense(self.width, name="dense1")(x))  # [..., N, F]
-        h = ACTIVATIONS[self.activation](h)
+        hidden = lambda name: constrain_batch(dense(self.width, name=name)(x))  # [..., N, F]
+        activate = ACTIVATIONS[self.activation]
+        h = activate(hidden("gate")) * hidden("dense1") if self.gated else activate(hidden("dense1"))
         h = Dropout(self.dropout, deterministic=not train)(h)
-        return dense(x.shape[-1], name="dense2")(h)
-
-
-class GatedMLP(nn.Module):
-    """Two dense layers whose product, one of them activated, is mapped back (Shazeer 2020, arXiv:2002.05202; SwiGLU with "swish").
-
-    Attributes:
-        width: hidden width F.
-        activation: activation of the gate, a key of ACTIVATIONS.
-        dropout: dropout rate after the product.
-        dtype: dtype of the computation; parameters are float32.
-    """
-
-    width: int
-    activation: str = "swish"
-    dropout: float = 0.0
-    dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        check_activation(self.activation)
-        dense = functools.partial(Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
-        gate = ACTIVATIONS[self.activation](constrain_batch(dense(self.width, name="gate")(x)))  # [..., N, F]
-        h = gate * constrain_batch(dense(self.width, name="dense1")(x))
-        h = Dropout(self.dropout, deterministic=not train)(h)
+        if self.norm is not None:
+            h = self.norm(name="norm")(h)
         return dense(x.shape[-1], name="dense2")(h)

@@ -1,4 +1,4 @@
-"""Position encodings of sequences and grids: fixed, learned, relative."""
+"""Position encodings of sequences and grids: fixed, learned, relative; rotations are in `vitax.nn.rotary`."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,6 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from vitax.nn.rotary import Rotation, centred_rotation, counted_rotation
 
 LEARNED = ("learned_1d", "learned_2d")
 FIXED = ("sincos_1d", "sincos_2d")
@@ -137,6 +139,21 @@ class Positions(nn.Module):
         return jnp.concatenate([prefix, places])
 
 
+def of_pairs(table: jax.Array, grid: tuple[int, int]) -> jax.Array:
+    """Numbers of all pairs of places on a grid, from those of their offsets (query - key).
+
+    Args:
+        table: [2h-1, 2w-1, A], numbers of the offsets -(h-1)..h-1 and -(w-1)..w-1.
+        grid: rows h and columns w.
+
+    Returns:
+        [A, h * w, h * w].
+    """
+    rows, columns = (np.arange(n)[:, None] - np.arange(n)[None] + n - 1 for n in grid)
+    numbers = table[rows[:, None, :, None], columns[None, :, None, :]]  # [h, w, h, w, A]
+    return numbers.reshape(*(grid[0] * grid[1],) * 2, -1).transpose(2, 0, 1)
+
+
 class RelativeBias(nn.Module):
     """A learned number for each head and each offset (query - key) on a grid, added to the attention scores.
 
@@ -159,51 +176,7 @@ class RelativeBias(nn.Module):
         shape = (2 * self.table[0] - 1, 2 * self.table[1] - 1, self.num_heads)
         table = self.param("relative_bias", nn.initializers.truncated_normal(0.02), shape)
         table = resize_positions(table, (2 * h - 1, 2 * w - 1))
-        rows, columns = (np.arange(n)[:, None] - np.arange(n)[None] + n - 1 for n in (h, w))
-        bias = table[rows[:, None, :, None], columns[None, :, None, :]]  # [h, w, h, w, A]
-        bias = bias.reshape(h * w, h * w, self.num_heads).transpose(2, 0, 1)
-        return jnp.pad(bias, ((0, 0), (self.prefix, 0), (self.prefix, 0)))
-
-
-class Rotation(NamedTuple):
-    """Angles by which pairs of channels of queries and keys are turned (RoPE: Su et al. 2021, arXiv:2104.09864).
-
-    Attributes:
-        cos, sin: [N, E/2] float32, or [B, n, E/2].
-    """
-
-    cos: jax.Array
-    sin: jax.Array
-
-
-def rotation_2d(grid: tuple[int, int], head_width: int, prefix: int, base: float = 100.0) -> Rotation:
-    """The rotation of DINOv3 (Siméoni et al. 2025, arXiv:2508.10104): rows and columns on -1..1, tokens without a place unturned.
-
-    Args:
-        grid: rows and columns of the patches.
-        head_width: width E of a head, divisible by 4.
-        prefix: number of tokens before the patches.
-        base: the longest period, in units of half a side.
-
-    Raises:
-        ValueError: the width is not divisible by 4.
-    """
-    if head_width % 4:
-        raise ValueError(f"rotary positions need heads of a width divisible by 4, not {head_width}")
-    rows, columns = (2 * (np.arange(n) + 0.5) / n - 1 for n in grid)
-    places = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2, 1)
-    periods = base ** (np.arange(head_width // 4) / (head_width // 4))
-    angles = (2 * np.pi * places / periods).reshape(len(places), -1)  # [h * w, E/2]: rows, then columns
-    angles = np.pad(angles, ((prefix, 0), (0, 0)))
-    return Rotation(jnp.asarray(np.cos(angles), jnp.float32), jnp.asarray(np.sin(angles), jnp.float32))
-
-
-def rotate(x: jax.Array, rotation: Rotation) -> jax.Array:
-    """Turns the first half of the channels of x [B, N, A, E] with the second half; computed in float32."""
-    cos, sin = (jnp.expand_dims(part, -2) for part in rotation)  # [..., N, 1, E/2]
-    cos, sin = (part if part.ndim == 4 else part[None] for part in (cos, sin))
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
+        return jnp.pad(of_pairs(table, (h, w)), ((0, 0), (self.prefix, 0), (self.prefix, 0)))
 
 
 class PositionScheme(NamedTuple):
@@ -266,7 +239,8 @@ def position_scheme(
     """The positions of a ViT. Its parameters belong to the module that calls it.
 
     Args:
-        kind: a kind of `Positions`, "relative" (`RelativeBias`), "rotary" (`rotation_2d`), or "none".
+        kind: a kind of `Positions`, "relative" (`RelativeBias`), "rotary" (`centred_rotation`), "learned_rotary", vectors
+            "learned_1d" at the input and `counted_rotation`, or "none".
         at: "input"; "blocks", with parameters for each block; or "blocks_shared", with the same ones for all blocks.
         grid: rows and columns of the patches.
         table: rows and columns that the parameters are made for.
@@ -279,7 +253,10 @@ def position_scheme(
     if kind == "none":
         return PositionScheme()
     if kind == "rotary":
-        return PositionScheme(turned=rotation_2d(grid, width // num_heads, prefix))
+        return PositionScheme(turned=centred_rotation(grid, width // num_heads, prefix))
+    if kind == "learned_rotary":
+        vectors = Positions("learned_1d", table, width, prefix, antialias, name="pos_embed")(grid)[None]
+        return PositionScheme(at_input=vectors, turned=counted_rotation(grid, width // num_heads, prefix))
 
     def make(name: str) -> jax.Array:
         if kind == "relative":

@@ -1,6 +1,7 @@
 """Windows of a feature map, with their shift and mask, and the block of Swin and SwinIR."""
 
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -55,11 +56,39 @@ def shift_mask(grid: Pair, window: Pair, shift: Pair) -> np.ndarray:
     return window_regions[:, :, None] == window_regions[:, None, :]
 
 
+def in_windows(
+    x: jax.Array,
+    window: Pair,
+    shift: Pair,
+    pad_first: bool,
+    attend: Callable[[jax.Array, np.ndarray | None], jax.Array],
+) -> jax.Array:
+    """Applies a function to the shifted windows of a map [B, H, W, D].
+
+    A map that the window does not divide is padded with zeros below and to the right; tokens attend to the padding too.
+
+    Args:
+        window: (height, width) of the windows.
+        shift: rows and columns by which the map is rolled; (0, 0) = not shifted.
+        pad_first: the map is padded before it is rolled, as in the official detection code; False = after, as in timm.
+        attend: function (windows [B, W, N, D], mask [1, W, 1, N, N] or None) -> [B, W, N, D].
+    """
+    _, height, width, _ = x.shape
+    pad = ((0, 0), (0, -height % window[0]), (0, -width % window[1]), (0, 0))
+    grid = (height + pad[1][1], width + pad[2][1])
+    back = (-shift[0], -shift[1])
+    roll = functools.partial(jnp.roll, axis=(1, 2))
+    x = roll(jnp.pad(x, pad), back) if pad_first else jnp.pad(roll(x, back), pad)
+    mask = shift_mask(grid, window, shift)[None, :, None] if any(shift) else None
+    windows = constrain_batch(window_partition(x, window))
+    x = window_reverse(attend(windows, mask), window, grid)
+    return roll(x, shift)[:, :height, :width] if pad_first else roll(x[:, :height, :width], shift)
+
+
 class WindowBlock(nn.Module):
     """Attention inside windows, which are shifted in every second block, then MLP: Liu et al. 2021, equation 3.
 
-    A map that the window does not divide is padded with zeros below and to the right, after the norm; tokens attend to
-    the padding too.
+    A map that the window does not divide is padded after the norm, see `in_windows`.
 
     Attributes:
         num_heads: number of attention heads.
@@ -102,24 +131,9 @@ class WindowBlock(nn.Module):
         return residual(x, mlp(norm(name="norm2")(x), train))
 
     def _attend(self, x: jax.Array, train: bool) -> jax.Array:
-        _, height, width, _ = x.shape
-        h, w = self.window
-        pad = ((0, 0), (0, -height % h), (0, -width % w), (0, 0))
-        grid = (height + -height % h, width + -width % w)
-        back = (-self.shift[0], -self.shift[1])
-        if self.pad_first:
-            x = jnp.roll(jnp.pad(x, pad), back, axis=(1, 2))
-        else:
-            x = jnp.pad(jnp.roll(x, back, axis=(1, 2)), pad)
-        mask = None
-        if any(self.shift):
-            mask = shift_mask(grid, self.window, self.shift)[None, :, None]  # [1, windows, 1, N, N]
         bias = None
         if self.relative_bias:
             bias = RelativeBias(self.window, self.num_heads, name="positions")()[None, None]
-        windows = constrain_batch(window_partition(x, self.window))
         attention = SelfAttention(self.num_heads, qkv_bias=self.qkv_bias, dtype=self.dtype, name="attention")
-        x = window_reverse(attention(windows, train, bias=bias, mask=mask), self.window, grid)
-        if self.pad_first:
-            return jnp.roll(x, self.shift, axis=(1, 2))[:, :height, :width]
-        return jnp.roll(x[:, :height, :width], self.shift, axis=(1, 2))
+        attend = lambda windows, mask: attention(windows, train, bias=bias, mask=mask)
+        return in_windows(x, self.window, self.shift, self.pad_first, attend)

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from vitax.errors import UserError
-from vitax.pretrained.config_keys import Config, Key, Kind, act, read_keys, tuples
+from vitax.pretrained.config_keys import Config, Key, Kind, act, read_keys, tuples, windows
 from vitax.pretrained.format import pair
 
 _IMAGES = {"image_size": Key("image_size", None, pair), "patch_size": Key("patch_size")}
@@ -99,6 +99,19 @@ HUGGING_FACE = {
         ("Hugging Face Swin",),
         _IMAGES | _STAGES | {"window_size": Key("window"), "use_absolute_embeddings": Key("absolute_positions")},
         _STAGES_FIXED,
+        inert="path_norm|patch_norm|num_layers|hidden_size",
+    ),
+    "swinv2": Kind(
+        ("Hugging Face Swin V2",),
+        _IMAGES
+        | _STAGES
+        | {
+            "window_size": Key("window", 7),
+            "image_size": Key("image_size", 224, pair),
+            "use_absolute_embeddings": Key("absolute_positions"),
+            "pretrained_window_sizes": Key("trained_windows", None, windows),
+        },
+        {"layer_norm_eps": (1e-5,)},
         inert="path_norm|patch_norm|num_layers|hidden_size",
     ),
     "dinat": Kind(

@@ -85,6 +85,12 @@ def tuples(value: Any) -> Any:
     return tuple(map(tuples, value)) if isinstance(value, list) else value
 
 
+def windows(value: list[Any]) -> tuple[tuple[int, int], ...]:
+    """Sides of windows, or pairs of sides, as pairs; () if all of them are 0, which stands for the model's own."""
+    pairs = tuple(tuple(side) if isinstance(side, list) else (side, side) for side in value)
+    return pairs if any(map(any, pairs)) else ()
+
+
 def act(default: str, field: str = "activation") -> Key:
     """A key that names an activation, which is ``default`` if the key is absent."""
     return Key(field, default, activation)

@@ -4,7 +4,7 @@ from typing import Any
 
 from vitax.errors import UserError
 from vitax.pretrained import timm_names
-from vitax.pretrained.config_keys import Config, Key, Kind, act, read_keys, tuples
+from vitax.pretrained.config_keys import Config, Key, Kind, act, read_keys, tuples, windows
 from vitax.pretrained.format import pair
 
 POOLINGS = {"token": "token", "avg": "mean", "map": "map"}
@@ -59,6 +59,21 @@ _SWIN = _VIT._replace(
     },
     fixed={**_VIT.fixed, "global_pool": ("avg",), "head_dim": (None,)},
 )
+_SWIN_V2 = _SWIN._replace(
+    formats=("timm Swin V2",),
+    keys={
+        **_SWIN.keys,
+        "qkv_bias": Key("qkv_bias"),
+        "pretrained_window_sizes": Key("trained_windows", None, windows),
+        "mlp_ratio": Key("mlp_ratio", None, float),
+    },
+    fixed={
+        "global_pool": ("avg",),
+        "act_layer": ("gelu",),
+        "always_partition": (False,),
+        "strict_img_size": (True, False),
+    },
+)
 _MIXER = _VIT._replace(
     formats=("timm Mixer",),
     keys={
@@ -83,7 +98,13 @@ _DINO = _VIT._replace(
         "global_pool": Key("pooling", None, _pooling),
     },
 )
-_TIMM = {format: kind for kind in (_VIT, _SWIN, _MIXER, _DINO) for format in kind.formats}
+_EVA = _DINO._replace(
+    formats=("timm EVA", "timm EVA-02"),
+    keys={key: value for key, value in _DINO.keys.items() if key != "num_reg_tokens"},
+    fixed={**_DINO.fixed, "ref_feat_shape": ([16, 16],)},
+    inert=f"{_DINO.inert}|qkv_fused|swiglu_mlp|scale_mlp|scale_attn_inner|use_rot_pos_emb",
+)
+_TIMM = {format: kind for kind in (_VIT, _SWIN, _SWIN_V2, _MIXER, _DINO, _EVA) for format in kind.formats}
 
 
 def timm_fields(config: Config, format_name: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from vitax.config import did_you_mean
 from vitax.errors import UserError
 from vitax.models import MODELS
+from vitax.models.swin_v2 import as_trained
 from vitax.pretrained import files
 from vitax.pretrained.adapt import Variables, adapt, image_channels
 from vitax.pretrained.format import Format, pair
@@ -133,9 +134,9 @@ def load(
     sizes = {key: stored[key] for key in SIZES if key in stored}
     base = stored | {key: value for key, value in given.items() if key in known} | sizes
     with fitting(kind):
-        native, model = module(**base), module(**(base | fields))
-        allowed = patterns(allow_missing), patterns(allow_unexpected)
-        variables, report = from_tensors(kind, native, renamed, *allowed)
+        native = as_trained(module(**base))
+        model = native.clone(**fields)
+        variables, report = from_tensors(kind, native, renamed, patterns(allow_missing), patterns(allow_unexpected))
         if model != native:
             channels = image_channels(native, kind.family, variables)
             variables = adapt(variables, model, kind.family, report, channels=channels)

@@ -62,7 +62,7 @@ def v2_rules(model: ViT) -> Rules:
         rules += r.linear(f"{theirs}.attention.output.dense", f"{ours}/attention/out")
         rules += _block(theirs, ours, "layer_scale{}.lambda1")
         if model.gated_mlp:
-            rules += _halves(f"{theirs}.mlp.weights_in", (f"{ours}/mlp/gate", f"{ours}/mlp/dense1"))
+            rules += r.halves(f"{theirs}.mlp.weights_in", (f"{ours}/mlp/gate", f"{ours}/mlp/dense1"))
             rules += r.linear(f"{theirs}.mlp.weights_out", f"{ours}/mlp/dense2")
         else:
             rules += r.linear(f"{theirs}.mlp.fc1", f"{ours}/mlp/dense1")
@@ -85,7 +85,7 @@ def v3_rules(model: ViT) -> Rules:
         attention = f"{theirs}.attention"
         qkv = [f"{attention}.{name}_proj" for name in "qkv"]
         rules += r.linears(qkv, f"{ours}/attention/qkv", False)
-        rules += _bias_without_keys((f"{qkv[0]}.bias", f"{qkv[2]}.bias"), f"{ours}/attention/qkv/bias")
+        rules += r.biases((f"{qkv[0]}.bias", f"{qkv[2]}.bias"), f"{ours}/attention/qkv/bias")
         rules += r.linear(f"{attention}.o_proj", f"{ours}/attention/out")
         rules += _block(theirs, ours, "layer_scale{}.lambda1")
         names = {"up_proj": "dense1", "down_proj": "dense2"} | ({"gate_proj": "gate"} if model.gated_mlp else {})
@@ -110,8 +110,7 @@ def timm_rules(model: ViT) -> Rules:
         theirs, ours = f"blocks.{i}", f"block{i}"
         rules += r.linear(f"{theirs}.attn.qkv", f"{ours}/attention/qkv", False)
         if model.qkv_bias:
-            biases = (f"{theirs}.attn.q_bias", f"{theirs}.attn.v_bias")
-            rules += _bias_without_keys(biases, f"{ours}/attention/qkv/bias")
+            rules += r.biases((f"{theirs}.attn.q_bias", f"{theirs}.attn.v_bias"), f"{ours}/attention/qkv/bias")
         rules += r.linear(f"{theirs}.attn.proj", f"{ours}/attention/out")
         rules += _block(theirs, ours, "gamma_{}")
         names = {"fc1_g": "gate", "fc1_x": "dense1"} if model.gated_mlp else {"fc1": "dense1"}
@@ -128,6 +127,7 @@ def _rotary(mlp_width: int, gated: bool, qkv_bias: bool) -> dict[str, Any]:
         gated_mlp=gated,
         activation="swish" if gated else "gelu",
         qkv_bias=qkv_bias,
+        key_bias=False,
         positions="rotary",
         norm_epsilon=1e-5,
     )
@@ -163,38 +163,6 @@ def _positions(model: ViT) -> Rules:
         return (np.concatenate([x[0][:1], x[1].reshape(rows * columns, -1)])[None],)
 
     return [Rule(("embeddings.position_embeddings",), ("params/pos_embed/prefix", "params/pos_embed/grid"), load, save)]
-
-
-def _halves(theirs: str, ours: tuple[str, str]) -> Rules:
-    """One layer in the file, whose outputs are those of two layers of the model, one after the other."""
-    return [
-        Rule(
-            (f"{theirs}.weight",),
-            tuple(f"params/{name}/kernel" for name in ours),
-            lambda x: tuple(half.T for half in np.split(x[0], 2)),
-            lambda x: (np.concatenate([part.T for part in x]),),
-        ),
-        Rule(
-            (f"{theirs}.bias",),
-            tuple(f"params/{name}/bias" for name in ours),
-            lambda x: tuple(np.split(x[0], 2)),
-            lambda x: (np.concatenate(x),),
-        ),
-    ]
-
-
-def _bias_without_keys(theirs: tuple[str, str], ours: str) -> Rules:
-    """Biases of queries and values in the file, of queries, keys and values in the model; those of keys are zero."""
-
-    def save(x: Arrays) -> Arrays:
-        query, key, value = np.split(x[0], 3)
-        if key.any():
-            raise UserError("DINOv3 has no biases of keys, and those of this model are not zero")
-        return query, value
-
-    return [
-        Rule(theirs, (f"params/{ours}",), lambda x: (np.concatenate([x[0], np.zeros_like(x[0]), x[1]]),), save),
-    ]
 
 
 def _doubt(tensors: Tensors) -> str:

@@ -72,6 +72,36 @@ def linears(theirs: Sequence[str], ours: str, bias: bool = True) -> Rules:
     return rules
 
 
+def biases(theirs: Sequence[str], ours: str) -> Rules:
+    """Biases of several linear layers in the file, joined to one vector in the model: those of queries and values."""
+    return [
+        Rule(
+            tuple(theirs),
+            (f"params/{ours}",),
+            lambda x: (np.concatenate(x),),
+            lambda x: tuple(np.split(x[0], len(theirs))),
+        )
+    ]
+
+
+def halves(theirs: str, ours: tuple[str, str]) -> Rules:
+    """One layer in the file, whose outputs are those of two layers of the model, one after the other."""
+    return [
+        Rule(
+            (f"{theirs}.weight",),
+            tuple(f"params/{name}/kernel" for name in ours),
+            lambda x: tuple(half.T for half in np.split(x[0], 2)),
+            lambda x: (np.concatenate([part.T for part in x]),),
+        ),
+        Rule(
+            (f"{theirs}.bias",),
+            tuple(f"params/{name}/bias" for name in ours),
+            lambda x: tuple(np.split(x[0], 2)),
+            lambda x: (np.concatenate(x),),
+        ),
+    ]
+
+
 def convolution(theirs: str, ours: str, bias: bool = True) -> Rules:
     """A convolution: [out, in, row, column] in the file, [row, column, in, out] in the model."""
     rules = one(

@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict
 
 from vitax.errors import UserError
 from vitax.models import MODELS
+from vitax.models.swin_v2 import as_trained
 from vitax.pretrained import files
 from vitax.pretrained.adapt import Variables
 from vitax.pretrained.config_writing import LAYOUTS, Layout
@@ -104,7 +105,7 @@ def save(
             f"{format}: no library opens a folder of such weights; name a FILE.safetensors ({known} have folders)"
         )
     layout = LAYOUTS[format]
-    model, variables = with_table(model, variables)
+    model, variables = with_table(as_trained(model), variables)
     _check_fixed(model, layout, format)
     configs = layout.configs(model, images, tuple(class_names))
     if "config.json" in configs:
@@ -157,7 +158,7 @@ def _check_written(folder: Path, model: Any, variables: Variables, format: str, 
     found = load(folder, format=format, family=named(format).family)
     ours, theirs = (
         settled({key: getattr(m, key) for key in type(m).__dataclass_fields__ if key not in NOT_COMPARED})
-        for m in (model, found.model)
+        for m in map(as_trained, (model, found.model))
     )
     unused = _unused(model)
     if "layer_scale" in ours:  # the initial value; the factors are tensors

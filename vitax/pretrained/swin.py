@@ -1,5 +1,6 @@
 """Swin as the official code, timm and Hugging Face name it, the detection backbone included."""
 
+import functools
 import math
 import re
 from collections.abc import Callable
@@ -67,8 +68,14 @@ def _window_and_size(rows: list[int], given: Fields, patch_size: int, timm: bool
     return sides[0], native
 
 
-def _rules(model: Swin, block: Callable[..., Rules], blocks: str, attention: str, merge: str) -> Rules:
-    """Rules for blocks and mergings, which the other project numbers by stage."""
+def staged_rules(model: Swin, block: Callable[[str, str, int], Rules], blocks: str, merge: str) -> Rules:
+    """Rules for blocks and mergings, which the other project numbers by stage.
+
+    Args:
+        block: function (their name of a block, ours, number of its stage) -> rules.
+        blocks: their names of blocks, with places for the numbers {stage} and {block}.
+        merge: their names of mergings, with a place for {stage}, or for the one {before} it.
+    """
     rules, number = [], 0
     for stage, depth in enumerate(model.depths):
         if stage:
@@ -76,16 +83,21 @@ def _rules(model: Swin, block: Callable[..., Rules], blocks: str, attention: str
             rules += r.norm(f"{theirs}.norm", f"merge{stage - 1}/norm")
             rules += r.linear(f"{theirs}.reduction", f"merge{stage - 1}/reduction", bias=False)
         for j in range(depth):
-            theirs, ours = blocks.format(stage=stage, block=j), f"block{number}"
-            rules += block(theirs, ours, model.qkv_bias)
-            if model.relative_bias:
-                rules += r.relative_bias(
-                    f"{theirs}.{attention}.relative_position_bias_table",
-                    f"{ours}/positions",
-                    model.window_of(stage),
-                    model.num_heads[stage],
-                )
+            rules += block(blocks.format(stage=stage, block=j), f"block{number}", stage)
             number += 1
+    return rules
+
+
+def _with_bias(model: Swin, block: Callable[..., Rules], attention: str) -> Callable[[str, str, int], Rules]:
+    """Rules for a block with its relative positions, which are in its part ``attention``."""
+
+    def rules(theirs: str, ours: str, stage: int) -> Rules:
+        found = block(theirs, ours, qkv_bias=model.qkv_bias)
+        if not model.relative_bias:
+            return found
+        table = f"{theirs}.{attention}.relative_position_bias_table"
+        return found + r.relative_bias(table, f"{ours}/positions", model.window_of(stage), model.num_heads[stage])
+
     return rules
 
 
@@ -111,13 +123,13 @@ def _named_as_official(tensors: Tensors, given: Fields, timm: bool) -> dict[str,
         "head.fc.weight" if "head.fc.weight" in tensors else "head.weight",
         timm,
     )
-    fields |= _first_layers(tensors, fields, "absolute_pos_embed", "patch_embed.norm.weight")
+    fields |= first_layers(tensors, fields, "absolute_pos_embed", "patch_embed.norm.weight")
     if any(re.match(r"norm\d\.weight$", name) for name in tensors):
         fields |= dict(pyramid=True, shrink_window=False)
     return fields
 
 
-def _first_layers(tensors: Tensors, fields: Fields, positions: str, norm: str) -> dict[str, Any]:
+def first_layers(tensors: Tensors, fields: Fields, positions: str, norm: str) -> dict[str, Any]:
     """Fields of what precedes the first block. A table of positions determines the image size.
 
     Raises:
@@ -133,7 +145,8 @@ def _first_layers(tensors: Tensors, fields: Fields, positions: str, norm: str) -
     return found
 
 
-def _embedding_rules(model: Swin, patch: str, norm: str, positions: str) -> Rules:
+def embedding_rules(model: Swin, patch: str, norm: str, positions: str) -> Rules:
+    """Rules for what precedes the first block."""
     rules = r.patches(patch, "patch_embed", model.patch_size)
     if model.patch_norm:
         rules += r.norm(norm, "patch_norm")
@@ -146,8 +159,12 @@ def _embedding_rules(model: Swin, patch: str, norm: str, positions: str) -> Rule
     return rules + r.one(positions, "pos_embed/grid", channels_last, lambda x: x.transpose(2, 0, 1)[None])
 
 
-def _check_windows(model: Swin, timm: bool) -> None:
-    """Raises an error if the code that reads these names would compute with other windows than the model."""
+def check_windows(model: Swin, timm: bool) -> None:
+    """Compares the windows of a model with those of the code that reads its tensors.
+
+    Raises:
+        UserError: they differ.
+    """
     if model.timm_windows != timm and not model.same_windows():
         raise UserError(
             f"timm_windows={model.timm_windows}: at image_size={model.image_size} the code that has these names computes "
@@ -157,9 +174,11 @@ def _check_windows(model: Swin, timm: bool) -> None:
 
 def official_rules(model: Swin) -> Rules:
     """Rules for the official code's tensors."""
-    _check_windows(model, timm=False)
-    rules = _embedding_rules(model, "patch_embed.proj", "patch_embed.norm", "absolute_pos_embed")
-    rules += _rules(model, r.timm_block, "layers.{stage}.blocks.{block}", "attn", "layers.{before}.downsample")
+    check_windows(model, timm=False)
+    rules = embedding_rules(model, "patch_embed.proj", "patch_embed.norm", "absolute_pos_embed")
+    rules += staged_rules(
+        model, _with_bias(model, r.timm_block, "attn"), "layers.{stage}.blocks.{block}", "layers.{before}.downsample"
+    )
     if model.pyramid:
         for stage in range(len(model.depths)):
             rules += r.norm(f"norm{stage}", f"norm{stage}")
@@ -169,9 +188,11 @@ def official_rules(model: Swin) -> Rules:
 
 def timm_rules(model: Swin) -> Rules:
     """Rules for timm's tensors."""
-    _check_windows(model, timm=True)
-    rules = _embedding_rules(model, "patch_embed.proj", "patch_embed.norm", "absolute_pos_embed")
-    rules += _rules(model, r.timm_block, "layers.{stage}.blocks.{block}", "attn", "layers.{stage}.downsample")
+    check_windows(model, timm=True)
+    rules = embedding_rules(model, "patch_embed.proj", "patch_embed.norm", "absolute_pos_embed")
+    rules += staged_rules(
+        model, _with_bias(model, r.timm_block, "attn"), "layers.{stage}.blocks.{block}", "layers.{stage}.downsample"
+    )
     rules += r.norm("norm", "norm")
     return rules + (r.linear("head.fc", "head") if model.num_classes else [])
 
@@ -188,26 +209,21 @@ def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
         f"{block}.attention.self.query.bias",
         "classifier.weight",
     )
-    return fields | _first_layers(tensors, fields, "swin.embeddings.position_embeddings", "swin.embeddings.norm.weight")
-
-
-def hugging_face_block(theirs: str, ours: str, qkv_bias: bool) -> Rules:
-    """Rules for a Swin block of Hugging Face."""
-    return r.hugging_face_block(theirs, ours, "self", qkv_bias)
+    return fields | first_layers(tensors, fields, "swin.embeddings.position_embeddings", "swin.embeddings.norm.weight")
 
 
 def hugging_face_rules(model: Swin) -> Rules:
     """Rules for Hugging Face's tensors."""
-    _check_windows(model, timm=False)
+    check_windows(model, timm=False)
     embed = "swin.embeddings"
-    rules = _embedding_rules(
+    rules = embedding_rules(
         model, f"{embed}.patch_embeddings.projection", f"{embed}.norm", f"{embed}.position_embeddings"
     )
-    rules += _rules(
+    block = functools.partial(r.hugging_face_block, inner="self")
+    rules += staged_rules(
         model,
-        hugging_face_block,
+        _with_bias(model, block, "attention.self"),
         "swin.encoder.layers.{stage}.blocks.{block}",
-        "attention.self",
         "swin.encoder.layers.{before}.downsample",
     )
     rules += r.norm("swin.layernorm", "norm")

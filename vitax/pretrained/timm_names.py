@@ -4,6 +4,7 @@ The table holds the models of timm 1.0 whose forward pass is that of `vitax.mode
 and another forward pass (rotary positions, norms after the branches, parallel branches) are not among them.
 """
 
+import re
 from typing import Any
 
 from vitax.errors import UserError
@@ -107,6 +108,19 @@ DINO = """
     vit_large_patch16_dinov3 vit_large_patch16_dinov3_qkvb vit_small_plus_patch16_dinov3 vit_small_plus_patch16_dinov3_qkvb
     vit_huge_plus_patch16_dinov3 vit_huge_plus_patch16_dinov3_qkvb vit_7b_patch16_dinov3
 """
+EVA = """
+    eva_giant_patch14_224 eva_giant_patch14_336 eva_giant_patch14_560 eva_giant_patch14_clip_224
+    eva02_tiny_patch14_224 eva02_tiny_patch14_336 eva02_small_patch14_224 eva02_small_patch14_336
+    eva02_base_patch14_224 eva02_base_patch14_448 eva02_base_patch16_clip_224 eva02_large_patch14_224
+    eva02_large_patch14_448 eva02_large_patch14_clip_224 eva02_large_patch14_clip_336
+"""
+# Windows and image sizes are in the names, those of pre-training first: window12to16_192to256.
+SWIN_V2 = """
+    swinv2_tiny_window8_256 swinv2_tiny_window16_256 swinv2_small_window8_256 swinv2_small_window16_256
+    swinv2_base_window8_256 swinv2_base_window16_256 swinv2_base_window12_192 swinv2_base_window12to16_192to256
+    swinv2_base_window12to24_192to384 swinv2_large_window12_192 swinv2_large_window12to16_192to256
+    swinv2_large_window12to24_192to384
+"""
 MIXER = "mixer_b16_224 mixer_b32_224 mixer_l16_224 mixer_l32_224 mixer_s16_224 mixer_s32_224"
 
 _VIT = {name: told for told, names in VIT.items() for name in names.split()}
@@ -131,6 +145,22 @@ def fields_of(architecture: str, format_name: str) -> dict[str, Any]:
         return dict(activation="gelu")
     if name in DINO.split() and format_name == "timm DINOv3":
         return dict(norm_epsilon=1e-5, pooling="mean")
+    if name in EVA.split() and format_name in ("timm EVA", "timm EVA-02"):
+        return dict(norm_epsilon=1e-6, pooling="token" if "_clip_" in name else "mean")
+    if name in SWIN_V2.split() and format_name == "timm Swin V2":
+        return dict(activation="gelu") | _windows(name)
     raise UserError(
         f"config.json names timm's architecture {architecture!r}, which is none that vitax has for {format_name} weights"
     )
+
+
+def _windows(name: str) -> dict[str, Any]:
+    """Window and image size in the name of a Swin V2, and the windows of its pre-training."""
+    windows, sizes = (
+        [int(part) for part in both.split("to")] for both in re.findall(r"(?<=_window)[\dto]+|(?<=_)[\dto]+$", name)
+    )
+    told: dict[str, Any] = dict(window=windows[-1], image_size=(sizes[-1], sizes[-1]))
+    if len(windows) == 1:
+        return told
+    # A map of the pre-training that was smaller than the window had a window of its own size.
+    return told | dict(trained_windows=tuple((min(windows[0], sizes[0] // (4 * 2**stage)),) * 2 for stage in range(4)))

@@ -12,6 +12,7 @@ from vitax import pretrained, rundir
 from vitax.build import Run
 from vitax.errors import UserError
 from vitax.models import MODELS, variable_shapes
+from vitax.models.swin_v2 import as_trained
 from vitax.pretrained.preprocessing import read_preprocessing
 from vitax.runs.saved import open_saved
 from vitax.specs import channels_of
@@ -41,12 +42,8 @@ def _without_head(params: Params) -> Params:
 
 
 # Keys: (family of the weights, family of the model). Equal families need an entry only if heads may differ.
-_OTHER_HEADS = Passage(
-    lambda params: params,
-    "heads that differ are newly initialised or left out",
-    new=(r"params/heads/",),
-    skip=(r"params/heads/",),
-)
+_HEADS = (r"params/heads/",)
+_OTHER_HEADS = Passage(lambda params: params, "heads that differ are newly initialised or left out", _HEADS, _HEADS)
 PASSAGES = {
     ("mae", "vit"): Passage(
         # A final norm after the pooling is not the final norm of the encoder.
@@ -276,6 +273,9 @@ def _check_windows(source: nn.Module, model: nn.Module, path: Path) -> None:
             f"config.init_from={path} was trained with the windows of {'timm' if theirs else 'the official code'}, which "
             f"are others at this image size: set --config.model.timm_windows={theirs}"
         )
+    before, now = (getattr(as_trained(each), "trained_windows", ()) for each in (source, model))
+    if now and before != now:
+        raise UserError(f'config.init_from={path} has other windows: set --config.model.trained_windows="{before}"')
 
 
 def _check_vocabulary(source: _Weights, run: Run, path: Path) -> None:

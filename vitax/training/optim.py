@@ -17,8 +17,8 @@ from vitax.training.schedule import Schedule
 
 Params = Any
 
-# Parameters without weight decay: biases, norm scales, tokens and positions.
-NO_DECAY = r"(bias|scale|_tokens?)$|pos_embed"
+# Parameters without weight decay: biases, norm scales, tokens, positions and the networks that compute them.
+NO_DECAY = r"(bias|scale|_tokens?)$|pos_embed|positions/"
 
 # AdamW: arXiv:1711.05101; Lion: arXiv:2302.06675; LARS: arXiv:1708.03888.
 OPTIMIZERS = {
