@@ -97,7 +97,7 @@ def test_whole_numbers_are_labels(photos):
             "name,label\nmy images/0.png,cat\n",
             "has the columns name, label; a column of files is needed: file, filename",
         ),
-        ("file,kind\nmy images/0.png,cat\n", "a column of labels is needed: label, class"),
+        ("file,kind\nmy images/0.png,cat\n", "a column of labels is needed: label, labels, class"),
         ("file,label\nmy images/0.png,\n", "row 1 has \"\" in the column 'label', where a label belongs"),
         ("file,label\nnone.png,cat\n", "row 1 names .*none.png, which is not there"),
         ("file,label\nmy images/0.png,cat,more\n", "row 1 has more fields than the header"),

@@ -94,7 +94,7 @@ def test_a_table_of_captions(tmp_path):
         (lambda rows: rows[3].update(image="none.png"), "names 1 images that do not exist: .*none.png"),
         (lambda rows: rows[3].update(caption=" "), "1 rows without a caption: .*3.png"),
         (lambda rows: rows[3].update(caption="long " * 40), "of 8 captions .* more than data.length=24"),
-        (lambda rows: [row.pop("caption") for row in rows], "has the columns image; expected a .csv"),
+        (lambda rows: [row.pop("caption") for row in rows], "has the columns image; a column of captions is needed"),
     ],
 )
 def test_bad_tables_are_refused_with_the_remedy(tmp_path, change, message):
@@ -354,7 +354,7 @@ def test_bpe_is_the_same_each_time_and_gives_back_every_text():
         ("a.jsonl", "3\n", "line 1 holds a int, not an object"),
         ("a.jsonl", '{"text": "a"', "line 1 is no JSON"),
         ("a.csv", "", "holds no rows"),
-        ("a.csv", "words,label\na,b\n", "has the columns words, label; expected a .csv"),
+        ("a.csv", "words,label\na,b\n", "has the columns words, label; a column of texts is needed"),
     ],
 )
 def test_odd_tables_are_refused_in_a_sentence(tmp_path, name, content, message):

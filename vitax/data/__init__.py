@@ -18,6 +18,7 @@ from vitax.data.folder import folder
 from vitax.data.image_files import images
 from vitax.data.image_table import image_table
 from vitax.data.label_tars import label_tars
+from vitax.data.parquet import parquet
 from vitax.data.photos import photos
 from vitax.data.source import Splits, check_classes
 from vitax.data.tfds import UnknownDataSet, tfds
@@ -27,6 +28,7 @@ SOURCES: dict[str, Callable[..., Splits]] = {
     "folder": folder,
     "table": image_table,
     "tars": label_tars,
+    "parquet": parquet,
     "images": images,
     "arrays": arrays,
     "digits": digits,

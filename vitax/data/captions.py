@@ -11,7 +11,7 @@ import numpy as np
 
 from vitax.data.decode import decode_image, tell_aside
 from vitax.data.source import Splits
-from vitax.data.tables import has_column, read_rows, tables_of, text_in
+from vitax.data.tables import column_in, read_rows, tables_of, text_in
 from vitax.data.tar_index import TAR_LAYOUT, indexed, read_member, tar_files
 from vitax.data.textfile import not_utf8
 from vitax.data.validation import NAMES as VALIDATION
@@ -176,13 +176,9 @@ def _read_table(file: Path) -> list[tuple[str, str]]:
     rows = read_rows(file)
     if not rows:
         raise UserError(f"{file} holds no rows; {TABLE_LAYOUT}")
-    columns = []
-    for names in (IMAGE_COLUMNS, CAPTION_COLUMNS):
-        column = next((name for name in names if has_column(rows, name)), None)
-        if column is None:
-            raise UserError(f"{file} has the columns {', '.join(rows[0])}; {TABLE_LAYOUT}")
-        columns.append(column)
-    image, caption = columns
+    image, caption = (
+        column_in(file, rows, names, what) for names, what in ((IMAGE_COLUMNS, "images"), (CAPTION_COLUMNS, "captions"))
+    )
     pairs = []
     for number, row in enumerate(rows, 1):
         path, texts = str(file.parent / text_in(file, number, row, image)), row.get(caption)

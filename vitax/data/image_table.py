@@ -1,6 +1,5 @@
 """Your own labelled images: a table of files and labels."""
 
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,15 +10,13 @@ import numpy as np
 from vitax.data.folder import ImageFiles
 from vitax.data.holdout import holdout
 from vitax.data.source import Splits
-from vitax.data.tables import EXTENSIONS, has_column, label_in, read_rows, tables_of, text_in
+from vitax.data.tables import EXTENSIONS, LABELS, column_in, has_column, label_in, read_rows, tables_of, text_in
 from vitax.data.validation import NAMES as VALIDATION
 from vitax.errors import UserError
 from vitax.specs import MAX_PIXELS
 
-LOGGER = logging.getLogger("vitax")
 # Usual names of the columns, in any capitals; the first that a table has is taken.
 FILES = ("file", "filename", "file_name", "filepath", "path", "image", "image_path", "image_id", "img")
-LABELS = ("label", "class", "class_name", "category", "target", "label_name")
 SPLITS = ("split", "set", "subset", "partition")
 TRAIN, TEST = ("train", "training"), ("test", "testing")
 
@@ -60,7 +57,7 @@ def image_table(
                 for rows, file in zip(parts, (train_file, test_file, validation_file), strict=False)
             ]
             return Splits(sources[0], sources[1], f"{train_file} and {test_file}", *sources[2:])
-        tables = [file for file in sorted(root.iterdir()) if file.suffix.lower() in EXTENSIONS]
+        tables = [file for file in sorted(root.iterdir()) if file.name.lower().endswith(EXTENSIONS)]
         if len(tables) != 1:
             found = ", ".join(file.name for file in tables) or "none"
             raise UserError(
@@ -107,17 +104,8 @@ def _by_column(root: Path, rows: list[tuple[str, str, str]], train: str, test: s
 
 def _rows(file: Path) -> list[tuple[str, str, str]]:
     """(path, label, split) of each row; "" = there is no column of splits."""
-    rows = [{str(key).strip().lower(): value for key, value in row.items()} for row in read_rows(file)]
-    columns = {}
-    for kind, usual in (("files", FILES), ("labels", LABELS)):
-        present = [name for name in usual if has_column(rows, name)]
-        columns[kind] = present[0] if present else ""
-        if len(present) > 1:
-            others = ", ".join(map(repr, present[1:]))
-            LOGGER.warning("%s: the %s are in the column %r; %s could be meant too", file, kind, present[0], others)
-        if not columns[kind]:
-            have = ", ".join(rows[0]) if rows else "nothing"
-            raise UserError(f"{file} has the columns {have}; a column of {kind} is needed: {', '.join(usual)}")
+    rows = read_rows(file)
+    columns = {kind: column_in(file, rows, usual, kind) for kind, usual in (("files", FILES), ("labels", LABELS))}
     split = next((name for name in SPLITS if has_column(rows, name)), "")
     found = []
     for number, row in enumerate(rows, 1):

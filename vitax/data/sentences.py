@@ -11,13 +11,16 @@ import numpy as np
 from vitax.data.holdout import holdout
 from vitax.data.prose import sentences, topic_texts
 from vitax.data.source import Splits
-from vitax.data.tables import has_column, label_in, read_rows, tables_of, text_in
+from vitax.data.tables import LABELS, column_in, has_column, label_in, read_rows, tables_of, text_in
 from vitax.errors import UserError
 
 LOGGER = logging.getLogger("vitax")
+# Usual names of the columns, in any capitals; the first that a table has is taken.
+TEXTS = ("text", "sentence", "sentence1", "text_a", "premise", "question1", "question", "content", "review")
+PAIRS = ("text_pair", "sentence2", "text_b", "hypothesis", "question2")
 LAYOUT = (
-    "expected a .csv, .tsv or .jsonl with the columns 'text', 'label' and, for pairs, 'text_pair', as FILE, or as "
-    "DIR/train.csv and DIR/test.csv (and DIR/val.csv)"
+    "expected a .csv, .tsv, .jsonl or .parquet with the columns 'text', 'label' and, for pairs, 'text_pair', as FILE, or "
+    "as DIR/train.csv and DIR/test.csv (and DIR/val.csv)"
 )
 
 
@@ -55,7 +58,7 @@ def sentence_table(*, path: str, train: str, test: str, test_fraction: float) ->
         raise UserError(f"data.path={path!r} does not exist; {LAYOUT}")
     train_file, test_file, validation_file = tables_of(root, train, test) if root.is_dir() else (root, None, None)
     if train_file is None:
-        raise UserError(f"{path} holds no {train}.csv, .tsv or .jsonl; {LAYOUT}")
+        raise UserError(f"{path} holds no {train}.csv, .tsv, .jsonl or .parquet; {LAYOUT}")
     texts, labels = _read(train_file)
     names = sorted(set(labels))
     if len(names) < 2:
@@ -105,11 +108,11 @@ def _read(file: Path) -> tuple[list[tuple[str, ...]], list[str]]:
     rows = read_rows(file)
     if not rows:
         raise UserError(f"{file} holds no rows; {LAYOUT}")
-    if not all(has_column(rows, column) for column in ("text", "label")):
-        raise UserError(f"{file} has the columns {', '.join(rows[0])}; {LAYOUT}")
-    columns = ("text", "text_pair") if has_column(rows, "text_pair") else ("text",)
+    columns = [column_in(file, rows, TEXTS, "texts")]
+    columns += [name for name in PAIRS if has_column(rows, name)][:1]
+    label = column_in(file, rows, LABELS, "labels")
     texts = [tuple(text_in(file, n, row, column) for column in columns) for n, row in enumerate(rows, 1)]
-    labels = [label_in(file, n, row, "label") for n, row in enumerate(rows, 1)]
+    labels = [label_in(file, n, row, label) for n, row in enumerate(rows, 1)]
     if len(distinct := set(labels)) > 10 and all(re.fullmatch(r"-?\d*\.\d+(e-?\d+)?", label) for label in distinct):
         LOGGER.warning(
             "%s has %d different labels, all of them fractions, such as %s: each is taken for a class of its own",

@@ -1,24 +1,32 @@
-"""Tables of a user: .csv, .tsv and .jsonl files."""
+"""Tables of a user: .csv, .tsv and .jsonl files, plain or compressed by gzip, and Parquet and Arrow files."""
 
 import csv
 import io
 import json
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vitax.data.arrow_rows import ENDINGS as ARROW
+from vitax.data.arrow_rows import arrow_rows, files_of
 from vitax.data.textfile import read_text
 from vitax.data.validation import NAMES as VALIDATION
 from vitax.errors import UserError
 
-EXTENSIONS = (".csv", ".tsv", ".jsonl")
+LOGGER = logging.getLogger("vitax")
+EXTENSIONS = (".csv", ".tsv", ".jsonl", ".csv.gz", ".tsv.gz", ".jsonl.gz", *ARROW)
+# Usual names of columns, in any capitals; the first that a table has is taken.
+LABELS = ("label", "labels", "class", "class_name", "category", "target", "label_name", "fine_label")
 Row = dict[str, Any]
 
 
 def table_of(folder: Path, split: str) -> Path | None:
-    """The table of a split in a folder, or None if there is no such table."""
-    files = (folder / f"{split}{extension}" for extension in EXTENSIONS)
+    """The table of a split in a folder, or the first of its Parquet or Arrow files; None if there is no such table."""
+    files = [folder / f"{split}{extension}" for extension in EXTENSIONS]
+    files += sorted(folder.glob(f"{split}-*-of-*.parquet")) + sorted(folder.glob(f"data/{split}-*-of-*.parquet"))
+    files += [file for ending in ARROW for file in sorted((folder / split).glob(f"*{ending}"))]
     return next((file for file in files if file.is_file()), None)
 
 
@@ -35,20 +43,33 @@ def tables_of(folder: Path, train: str, test: str) -> tuple[Path | None, Path | 
 
 
 def read_rows(file: Path) -> list[Row]:
-    """The rows of a .csv, .tsv or .jsonl file, each as {column: value}.
+    """The rows of a table, each as {column: value}; columns have the names of the file, in small letters.
 
-    The rows of a .jsonl may have keys in any order, and some of them further keys.
+    The rows of a .jsonl may have keys in any order, and some of them further keys. A Parquet or an Arrow file is read with
+    the other files of its split, and numbers of classes become their names.
 
     Raises:
-        UserError: the file cannot be read, a row of a .jsonl is no object, or a row of a .csv has more fields than its
-            header.
+        UserError: the file cannot be read, a row of a .jsonl is no object, a row of a .csv has more fields than its
+            header, or two columns have the same name.
     """
-    text = read_text(file)
-    if file.suffix == ".jsonl":
+    rows = _rows(file)
+    for row in rows[:1]:
+        names = [str(key).strip().lower() for key in row]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise UserError(f"{file} has several columns {twice[0]!r}")
+    return [{str(key).strip().lower(): value for key, value in row.items()} for row in rows]
+
+
+def _rows(file: Path) -> list[Row]:
+    """The rows of a table with its own names of columns."""
+    if file.suffix in ARROW:
+        return arrow_rows([Path(each) for each in files_of(file)])
+    text, kind = read_text(file), file.with_suffix("").suffix if file.suffix == ".gz" else file.suffix
+    if kind == ".jsonl":
         return _objects(file, text)
     csv.field_size_limit(2**31 - 1)  # a text may be longer than Python's limit of 128 kB
     try:
-        if file.suffix == ".tsv":  # as in GLUE, a quotation mark is an ordinary character
+        if kind == ".tsv":  # as in GLUE, a quotation mark is an ordinary character
             rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE))
         else:
             separator = separator_of(text.partition("\n")[0])
@@ -81,6 +102,28 @@ def _objects(file: Path, text: str) -> list[Row]:
     return rows
 
 
+def column_in(file: Path, rows: Sequence[Row], usual: Sequence[str], what: str) -> str:
+    """The first column with a usual name; a warning names the others that have one.
+
+    Args:
+        file: the table, for messages.
+        rows: its rows.
+        usual: usual names, the most usual first.
+        what: what the column holds, for messages.
+
+    Raises:
+        UserError: no column has a usual name.
+    """
+    present = [name for name in usual if has_column(rows, name)]
+    if not present:
+        have = ", ".join(rows[0]) if rows else "nothing"
+        raise UserError(f"{file} has the columns {have}; a column of {what} is needed: {', '.join(usual)}")
+    if len(present) > 1:
+        others = ", ".join(map(repr, present[1:]))
+        LOGGER.warning("%s: the %s are in the column %r; %s could be meant too", file, what, present[0], others)
+    return present[0]
+
+
 def has_column(rows: Sequence[Row], name: str) -> bool:
     """True if any row has a column."""
     return any(name in row for row in rows)
@@ -100,7 +143,7 @@ def text_in(file: Path, number: int, row: Row, column: str) -> str:
     """
     value = row.get(column)
     if not isinstance(value, str):
-        raise UserError(f"{file}: row {number} has {json.dumps(value)} in the column {column!r}, where a text belongs")
+        raise UserError(f"{file}: row {number} has {_shown(value)} in the column {column!r}, where a text belongs")
     return value.strip()
 
 
@@ -115,4 +158,10 @@ def label_in(file: Path, number: int, row: Row, column: str) -> str:
         value = int(value)
     if isinstance(value, str | int) and str(value).strip():
         return str(value).strip()
-    raise UserError(f"{file}: row {number} has {json.dumps(value)} in the column {column!r}, where a label belongs")
+    raise UserError(f"{file}: row {number} has {_shown(value)} in the column {column!r}, where a label belongs")
+
+
+def _shown(value: Any) -> str:
+    """A value as JSON, without its end if it is long."""
+    text = json.dumps(value, default=lambda other: f"<{type(other).__name__}>", ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from vitax.data.captions import CaptionedFiles, CaptionedTars, table, tars
+from vitax.data.captions import table, tars
+from vitax.data.parquet import captioned_parquet
 from vitax.data.source import Splits
 from vitax.data.textfile import read_text
 from vitax.data.tokens import Vocabulary, check_lengths, framed, from_json, vocabulary
@@ -23,7 +24,7 @@ from vitax.specs import PairSpec, TextSpec
 
 LOGGER = logging.getLogger("vitax")
 PAD = 0  # as in CLIP, whatever token that is: a text is read at its end token, which does not see later tokens
-CAPTIONED = {"table": table, "tars": tars}
+CAPTIONED = {"table": table, "tars": tars, "parquet": captioned_parquet}
 
 
 def captions(
@@ -142,7 +143,7 @@ def prompts(
 
 def held_back(source: Any, share: float) -> tuple[Any, Any]:
     """What remains of a training source if a share is held back, and what is held back; see `validated`."""
-    if isinstance(source, CaptionedFiles | CaptionedTars):
+    if hasattr(source, "held_back"):
         return source.held_back(share)
     return hold_out(source, share)
 
@@ -205,7 +206,7 @@ def open_captions(take: Take) -> Pipeline:
         prompt_texts = [caption_of(template, name) for template in knobs["templates"] for name in spoken]
         vocab = take(vocabulary, lambda: prompt_texts)
     else:
-        if not isinstance(splits.train, CaptionedFiles | CaptionedTars):
+        if not hasattr(splits.train, "caption"):
             raise UserError(
                 f"{splits.origin} has neither captions nor class names to make them from; choose data.name 'table', "
                 "'tars' or 'folder'"

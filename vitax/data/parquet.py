@@ -1,0 +1,265 @@
+"""Data sets in Parquet or Arrow files, as Hugging Face's ``datasets`` lays them out: images with labels or captions."""
+
+import copy
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vitax.data.arrow_rows import ENDINGS, ArrowRows, features_of, ordered, schema_of
+from vitax.data.decode import decode_image
+from vitax.data.holdout import holdout
+from vitax.data.source import Splits, Subset
+from vitax.data.tables import LABELS
+from vitax.data.validation import NAMES as VALIDATION
+from vitax.data.validation import drawn
+from vitax.errors import UserError
+from vitax.specs import MAX_PIXELS
+
+LOGGER = logging.getLogger("vitax")
+IMAGES = ("image", "img", "image_bytes", "jpg", "png", "picture")
+CAPTIONS = ("caption", "text", "captions", "sentences", "title")
+TRAIN, TEST = ("train", "training"), ("test", "testing")
+LAYOUT = (
+    "expected .parquet or .arrow files, as FILE, as DIR/train-00000-of-00002.parquet and DIR/test-*.parquet, as "
+    "DIR/train/*.parquet and DIR/test/*.parquet, or as datasets.save_to_disk writes them"
+)
+
+
+class ArrowImages:
+    """Images in rows of Arrow files, with the numbers of their classes or with captions.
+
+    Attributes:
+        kind: "label" or "caption".
+        values: of each row, the number of its class; or its captions, each of which is an example.
+    """
+
+    def __init__(
+        self,
+        rows: ArrowRows,
+        image: str,
+        kind: str,
+        values: Sequence[Any],
+        class_names: Sequence[str],
+        channels: int,
+        max_pixels: int,
+    ):
+        self.rows, self.image, self.kind, self.class_names = rows, image, kind, tuple(class_names)
+        self.channels, self.max_pixels = channels, max_pixels
+        if kind == "label":
+            self.labels: np.ndarray | None = np.asarray(values, np.int32)
+            self.row = np.arange(len(rows))
+        else:
+            self.labels = None
+            self.row = np.repeat(np.arange(len(rows)), [len(texts) for texts in values])
+        self.texts = [text for texts in values for text in texts] if kind == "caption" else []
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        stored = self.rows.value(int(self.row[i]), self.image)
+        data, path = (stored.get("bytes"), stored.get("path")) if isinstance(stored, dict) else (stored, None)
+        if data is None and not path:
+            raise ValueError("a row without an image")
+        if data is None:
+            raise ValueError(f"its image is the file {path}, which is not in the row; use data.name=table")
+        image = decode_image(data, self.channels, self.max_pixels)
+        if self.labels is None:
+            return {"image": image, "caption": self.texts[i]}
+        return {"image": image, "label": self.labels[i]}
+
+    def name(self, i: int) -> str:
+        row = int(self.row[i])
+        number = int(np.searchsorted(self.rows.first, row, side="right")) - 1
+        same = f":{i - int(np.searchsorted(self.row, row))}" if self.kind == "caption" else ""
+        return f"{self.rows.names[number]}[{row - self.rows.first[number]}]{same}"
+
+    def caption(self, i: int) -> str:
+        """The caption of example i."""
+        return self.texts[i]
+
+    def held_back(self, share: float) -> tuple["ArrowImages", "ArrowImages"]:
+        """What remains if a share of the images is held back, and what is held back; captions of an image stay together.
+
+        Raises:
+            ValueError: there are fewer than two images.
+        """
+        images = np.unique(self.row)
+        held = np.isin(self.row, images[drawn(len(images), share)[1]])
+        return self._part(np.flatnonzero(~held)), self._part(np.flatnonzero(held))
+
+    def _part(self, index: np.ndarray) -> "ArrowImages":
+        part = copy.copy(self)
+        part.row, part.texts = self.row[index], [self.texts[i] for i in index]
+        return part
+
+
+def parquet(
+    *, path: str, train: str, test: str, test_fraction: float, channels: int, max_pixels: int = MAX_PIXELS
+) -> Splits:
+    """Labelled images in .parquet or .arrow files.
+
+    A column of images (bytes, or a struct of bytes and path) and one of labels (numbers, names, or Hugging Face's
+    ClassLabel, whose names of classes are in the schema) are found by their usual names. Without files for the test,
+    ``test_fraction`` of every class is held back.
+
+    Args:
+        path: a file, or a folder of files in one of the layouts of ``datasets``.
+        train, test: names of the splits, in the names of files or folders.
+        test_fraction: share of every class that is held back if there is no test.
+        channels: 3 for RGB, 1 for grey.
+        max_pixels: see `vitax.data.decode.decode_image`.
+
+    Raises:
+        UserError: there are no files, they lack a column, or a label is missing.
+    """
+    sources, origin = _opened(path, train, test, "label", LABELS, channels, max_pixels)
+    if len(sources) > 1:
+        return Splits(sources[0], sources[1], origin, *sources[2:])
+    (whole,) = sources
+    keep, held = holdout(whole.labels, test_fraction, names=whole.class_names)
+    origin = f"{origin}, {test_fraction:.0%} of every class held back for the test"
+    return Splits(Subset(whole, keep), Subset(whole, held), origin)
+
+
+def captioned_parquet(
+    *, path: str, train: str, test: str, test_fraction: float, channels: int, max_pixels: int = MAX_PIXELS
+) -> Splits:
+    """Images with captions in .parquet or .arrow files; a list of captions is an example for each of them.
+
+    The arguments are those of `parquet`.
+
+    Raises:
+        UserError: there are no files, they lack a column, or there is only one image.
+    """
+    sources, origin = _opened(path, train, test, "caption", CAPTIONS, channels, max_pixels)
+    if len(sources) > 1:
+        return Splits(sources[0], sources[1], origin, *sources[2:])
+    try:
+        return Splits.of(sources[0].held_back(test_fraction), f"{origin}, {test_fraction:.0%} held back for the test")
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; {LAYOUT}") from error
+
+
+def _opened(
+    path: str, train: str, test: str, kind: str, usual: Sequence[str], channels: int, max_pixels: int
+) -> tuple[list[ArrowImages], str]:
+    """The sources of the splits: for training, or for training, test and perhaps validation; and where they are."""
+    parts = split_files(path, train, test)
+    schema = schema_of(parts[0][0])
+    columns = [_column(parts[0][0], schema.names, names) for names in (IMAGES, usual)]
+    rows = [ArrowRows(files, columns) for files in parts]
+    values = [part.column(columns[1]) for part in rows]
+    names: list[str] = []
+    if kind == "label":
+        about = features_of(schema).get(columns[1]) or {}
+        values, names = _numbered(parts, columns[1], values, about.get("names") if isinstance(about, dict) else None)
+    else:
+        values = [_texts(files[0], columns[1], texts) for files, texts in zip(parts, values, strict=True)]
+    sources = [
+        ArrowImages(part, columns[0], kind, value, names, channels, max_pixels)
+        for part, value in zip(rows, values, strict=True)
+    ]
+    return sources, f"{sum(map(len, parts))} files of {path}, columns {columns[0]!r} and {columns[1]!r}"
+
+
+def split_files(path: str, train: str, test: str) -> list[list[str]]:
+    """The files of the training split, and of the test and the validation split where there are any.
+
+    Raises:
+        UserError: there are none, or those of a split lie in several folders.
+    """
+    root = Path(path).expanduser()
+    if not path or not root.exists():
+        raise UserError(f"data.path={path!r} does not exist; {LAYOUT}")
+    if root.is_file():
+        return [[str(root)]]
+    found: dict[str, list[Path]] = {}
+    for file in sorted(root.rglob("*")):
+        inside = file.relative_to(root)
+        if file.suffix.lower() not in ENDINGS or any(part[0] == "." for part in inside.parts):
+            continue
+        if file.name.startswith("cache-"):  # what datasets keeps of its own computations
+            continue
+        known = {train.lower(), test.lower(), *TRAIN, *TEST, *VALIDATION}
+        own = re.split(r"[-_.](?=\d|of\b)|\.", file.stem.lower())[0]
+        above = [part.lower() for part in inside.parts[:-1]]
+        split = own if own in known else next((part for part in reversed(above) if part in known), "")
+        found.setdefault(split, []).append(file)
+    files = {split: ordered(those) for split, those in found.items()}
+    if not files:
+        raise UserError(f"{path} holds neither .parquet nor .arrow files; {LAYOUT}")
+    for split, those in files.items():
+        if len(folders := sorted({str(Path(file).parent) for file in those})) > 1:
+            raise UserError(
+                f"{path} holds several sets of files{f' for {split!r}' if split else ''}, in {', '.join(folders[:4])}: "
+                "set data.path to one of them"
+            )
+    usual = lambda name, names: next(
+        (n for n in (name.lower(), *(names if name.lower() in names else ())) if n in files), ""
+    )
+    first, last = usual(train, TRAIN), usual(test, TEST)
+    between = next((name for name in VALIDATION if name in files and name != last), "")
+    last, between = (last, between) if last else (between, "")
+    if not first and set(files) == {""}:
+        return [files[""]]
+    if not first:
+        raise UserError(f"{path} holds files for {', '.join(map(repr, files))}, and none for {train!r}: set data.train")
+    return [files[name] for name in (first, last, between) if name]
+
+
+def _column(file: str, names: Sequence[str], usual: Sequence[str]) -> str:
+    """The first column with a usual name, in any capitals."""
+    lower = {name.lower(): name for name in names}
+    present = [lower[name] for name in usual if name in lower]
+    if not present:
+        raise UserError(f"{file} has the columns {', '.join(names)}; one of {', '.join(usual)} is needed")
+    if len(present) > 1:
+        LOGGER.warning(
+            "%s: the column %r is used; %s could be meant too", file, present[0], ", ".join(map(repr, present[1:]))
+        )
+    return present[0]
+
+
+def _numbered(
+    parts: list[list[str]], column: str, values: list[list[Any]], names: Sequence[str] | None
+) -> tuple[list[Any], list[str]]:
+    """The labels of the splits as numbers of classes, and the names of the classes.
+
+    Raises:
+        UserError: a row has no label, or one that the training lacks.
+    """
+    for files, labels in zip(parts, values, strict=True):
+        for row, label in enumerate(labels):
+            valid = isinstance(label, str | int) and (not names or (isinstance(label, int) and 0 <= label < len(names)))
+            if not valid:
+                raise UserError(
+                    f"{files[0]}: row {row + 1} of its split has {label!r} in the column {column!r}, where a label belongs"
+                    + (" (-1 stands for a hidden one: choose another split with data.test)" if label == -1 else "")
+                )
+    if names:
+        return values, list(names)
+    known = {
+        label: number for number, label in enumerate(sorted(set(values[0]), key=lambda x: (isinstance(x, str), x)))
+    }
+    for files, labels in zip(parts[1:], values[1:], strict=True):
+        if unknown := set(labels) - set(known):
+            raise UserError(f"{files[0]}: {sorted(unknown, key=str)[0]!r} is a label of no training example")
+    return [[known[label] for label in labels] for labels in values], [str(label) for label in known]
+
+
+def _texts(file: str, column: str, values: list[Any]) -> list[list[str]]:
+    """The captions of each row: a text, or a list of texts."""
+    found = []
+    for row, value in enumerate(values):
+        texts = value if isinstance(value, list) else [value]
+        if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+            raise UserError(
+                f"{file}: row {row + 1} of its split has {value!r} in the column {column!r}, where captions belong"
+            )
+        found.append([text.strip() for text in texts])
+    return found
