@@ -7,6 +7,8 @@ import json
 import threading
 from urllib.parse import unquote, urlsplit
 
+from huggingface_hub import constants
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -45,6 +47,16 @@ def serving(hub):
         thread.join()
 
 
+def use(hub, monkeypatch, cache):
+    """Makes a hub the one that ``huggingface_hub`` asks, with a cache of its own."""
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+
+
 class _Handler(http.server.BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
@@ -64,6 +76,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if path.startswith("/cdn/"):
             repository, name = path.removeprefix("/cdn/").split("//")
             return self._contents(repository, name, body)
+        path = path.replace("/api/datasets/", "/api/models/").removeprefix("/datasets")
         repository = next(
             (name for name in self.hub.files if path.startswith((f"/api/models/{name}", f"/{name}/"))), ""
         )
@@ -83,7 +96,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._refuse(404, "RevisionNotFound")
         if name not in files:
             return self._refuse(404, "EntryNotFound")
-        if not name.endswith((".safetensors", ".bin", ".npz", ".msgpack")):
+        if not name.endswith((".safetensors", ".bin", ".npz", ".msgpack", ".parquet")):
             return self._contents(repository, name, body)
         # Large files lie on another host, as on the hub.
         self.send_response(302)

@@ -7,6 +7,8 @@ import pickle
 
 import numpy as np
 import pytest
+from hub_server import Hub, serving, use
+from huggingface_hub import constants
 from PIL import Image
 
 from vitax.data import open_source
@@ -165,7 +167,7 @@ def test_an_unreadable_image_is_one_example(tmp_path):
 def test_the_copy_is_made_once_and_again_if_the_file_changes(tmp_path):
     write(tmp_path / "a.parquet", table_of(range(12)))
     opened(tmp_path / "a.parquet")
-    (copy,) = (tmp_path / "cache" / "vitax" / "arrow").iterdir()
+    (copy,) = (tmp_path / "cache" / "vitax" / "copies").iterdir()
     stamp = copy.stat().st_mtime_ns
     opened(tmp_path / "a.parquet")
     assert copy.stat().st_mtime_ns == stamp
@@ -207,3 +209,34 @@ def test_a_compressed_table_with_capitals(tmp_path):
     (tmp_path / "twice.csv").write_text("text,TEXT,label\na,b,c\n")
     with pytest.raises(UserError, match="several columns 'text'"):
         sentence_table(path=str(tmp_path / "twice.csv"), train="train", test="test", test_fraction=0.34)
+
+
+def test_a_data_set_on_the_hub(tmp_path, monkeypatch):
+    hub = Hub()
+    files = {}
+    for folder, split, numbers in (
+        ("small", "train", range(9)),
+        ("small", "test", range(9, 12)),
+        ("large", "train", [77] * 3),
+    ):
+        write(tmp_path / "x.parquet", table_of(numbers))
+        files[f"{folder}/{split}-00000-of-00001.parquet"] = (tmp_path / "x.parquet").read_bytes()
+    hub.files = {"peer/ants": files, "peer/csv": {"all.csv": b"text,label"}}
+    with serving(hub):
+        use(hub, monkeypatch, tmp_path / "hub")
+        splits = opened("hf-dataset:peer/ants:small")
+        assert contents(splits.train) == expected(range(9))
+        assert contents(splits.test) == expected(range(9, 12))
+        assert not any("large" in line for line in hub.downloads()), "only the files that are needed"
+        with pytest.raises(
+            UserError, match="several sets of files for 'train', in large, small: .*hf-dataset:peer/ants:large"
+        ):
+            opened("hf-dataset:peer/ants")
+        with pytest.raises(UserError, match="has no data set peer/none"):
+            opened("hf-dataset:peer/none")
+        with pytest.raises(UserError, match="no .parquet files.*peer/csv@refs/convert/parquet"):
+            opened("hf-dataset:peer/csv")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert contents(opened("hf-dataset:peer/ants:small").test) == expected(range(9, 12))
+    with pytest.raises(UserError, match="is not hf-dataset:OWNER/NAME"):
+        opened("hf-dataset:a/b/c")

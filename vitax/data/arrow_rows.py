@@ -5,14 +5,13 @@ its group: its columns are copied to an Arrow file in the user's cache, once.
 """
 
 import contextlib
-import hashlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vitax.data.cached_copy import cached_copy
 from vitax.errors import UserError
 
 ENDINGS = (".parquet", ".arrow")
@@ -157,25 +156,7 @@ def _mapped(file: str, columns: Sequence[str]) -> str:
     """The path of a file that can be mapped: the file itself, or the copy of a Parquet file in the cache."""
     if not file.endswith(".parquet"):
         return file
-    stat = os.stat(file)
-    name = f"{os.path.abspath(file)} {stat.st_size} {stat.st_mtime_ns} {list(columns)}"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "vitax" / "arrow"
-    path = cache / f"{hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()}.arrow"
-    if path.is_file():
-        return str(path)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        _copy(file, columns, temporary)
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise UserError(
-            f"{file} has to be copied to {cache}, so that its rows can be read one by one, and that failed: {error}; "
-            "XDG_CACHE_HOME chooses another place"
-        ) from error
-    return str(path)
+    return cached_copy(file, f"columns {list(columns)}", ".arrow", lambda path: _copy(file, columns, path))
 
 
 def _copy(file: str, columns: Sequence[str], to: Path) -> None:

@@ -1,22 +1,28 @@
 """Texts with their translations: from two parallel files, from TFDS, or number names that are generated."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from vitax.data.arrow_rows import ENDINGS as ARROW
 from vitax.data.source import Splits
-from vitax.data.textfile import read_text
+from vitax.data.tables import read_rows, table_of
+from vitax.data.textfile import kind_of, read_text
 from vitax.data.tfds import UnknownDataSet, open_builder
 from vitax.data.validation import NAMES as VALIDATION
+from vitax.data.validation import drawn
 from vitax.errors import UserError
 
 LOGGER = logging.getLogger("vitax")
 LAYOUT = (
     "expected DIR/train.SOURCE and DIR/train.TARGET (such as train.en and train.de; .gz files are read too), the same for "
-    "test and, to choose the best checkpoint by, for val"
+    "test and, to choose the best checkpoint by, for val; or tables of pairs, FILE or DIR/train and DIR/test: .tsv with "
+    "SOURCE<TAB>TARGET in each line, .jsonl or .parquet with a key for each language"
 )
+TABLES = (".tsv", ".txt", ".jsonl", *ARROW)
 
 
 class Pairs:
@@ -58,21 +64,34 @@ class TfdsPairs:
         return f"{self.origin}[{i}]"
 
 
-def bitext_files(*, path: str, train: str, test: str, source: str, target: str) -> Splits:
-    """Opens the parallel text files PATH/{train,test}.{source,target}.
+def bitext_files(*, path: str, train: str, test: str, source: str, target: str, test_fraction: float) -> Splits:
+    """Opens the parallel text files PATH/{train,test}.{source,target}, or tables of pairs.
 
     The files are UTF-8, plain or .gz. Line n of one language is the translation of line n of the other; pairs with an
     empty line are left out.
 
     Args:
-        path: folder with the files.
+        path: folder with the files, or one table of pairs.
         train, test: names of the splits, with which the names of the files begin.
         source, target: languages, with which the names of the files end.
+        test_fraction: share of the pairs of one table that is held back for the test.
 
     Raises:
         UserError: files are missing or unreadable, or two languages have different numbers of lines.
     """
     root = Path(path).expanduser()
+    if path and root.is_file():
+        pairs = _table(root, source, target).pairs
+        if len(pairs) < 2 or not 0 < test_fraction < 1:
+            raise UserError(f"{path} has {len(pairs)} pairs; two are needed, and a data.test_fraction in (0, 1)")
+        parts = [Pairs([pairs[i] for i in index], path) for index in drawn(len(pairs), test_fraction)]
+        return Splits.of(parts, f"{path}, {source} to {target}, {test_fraction:.0%} held back for the test")
+    if path and root.is_dir() and not _file(root, train, source):
+        tables = [table_of(root, split) for split in (train, test, *VALIDATION)]
+        if tables[0] and tables[1]:
+            files = [*tables[:2], *[file for file in tables[2:] if file][:1]]
+            opened = [_table(file, source, target) for file in files if file]
+            return Splits(opened[0], opened[1], f"the tables of {path}, {source} to {target}", *opened[2:])
     if not path or not root.is_dir():
         raise UserError(f"data.path={path!r} is not a folder; {LAYOUT}")
     validation = next((name for name in VALIDATION if name != test and _file(root, name, source)), None)
@@ -80,6 +99,53 @@ def bitext_files(*, path: str, train: str, test: str, source: str, target: str) 
     sources = [_parallel(*(_find(root, split, language) for language in (source, target))) for split in splits]
     origin = f"{path}, {source} to {target}" + (f", the best by {validation!r}" if validation else "")
     return Splits(sources[0], sources[1], origin, *sources[2:])
+
+
+def _table(file: Path, source: str, target: str) -> Pairs:
+    """The pairs of a table, without those with an empty side.
+
+    Raises:
+        UserError: it cannot be read, or a row is no pair.
+    """
+    if kind_of(file) not in TABLES:
+        raise UserError(f"{file} is no table of pairs; {LAYOUT}")
+    pairs = _of_lines(file, source, target) if kind_of(file) in (".tsv", ".txt") else _of_rows(file, source, target)
+    whole = [(a.strip(), b.strip()) for a, b in pairs]
+    kept = [(a, b) for a, b in whole if a and b]
+    if len(kept) < len(whole):
+        LOGGER.warning(
+            "%s: %s of %s pairs are left out because a side is empty", file, len(whole) - len(kept), len(whole)
+        )
+    if not kept:
+        raise UserError(f"{file} holds no pairs; {LAYOUT}")
+    return Pairs(kept, str(file))
+
+
+def _of_lines(file: Path, source: str, target: str) -> list[tuple[str, str]]:
+    """The pairs of lines SOURCE<TAB>TARGET; a first line with the two languages is a header, and tells their order."""
+    rows = [line.rstrip("\r").split("\t") for line in read_text(file).removesuffix("\n").split("\n")]
+    if wrong := next((number for number, row in enumerate(rows, 1) if len(row) != 2), 0):
+        raise UserError(f"{file}: line {wrong} has {len(rows[wrong - 1])} fields, where SOURCE<TAB>TARGET belongs")
+    head = tuple(field.strip().lower() for field in rows[0])
+    if sorted(head) == sorted((source.lower(), target.lower())):
+        swapped = head[0] == target.lower() != source.lower()
+        return [(b, a) if swapped else (a, b) for a, b in rows[1:]]
+    return [(a, b) for a, b in rows]
+
+
+def _of_rows(file: Path, source: str, target: str) -> list[tuple[str, str]]:
+    """The pairs of a .jsonl or Parquet file with a key for each language, or with an object "translation" of them."""
+    pairs = []
+    for number, row in enumerate(read_rows(file), 1):
+        row = row["translation"] if isinstance(row.get("translation"), dict) else row
+        sides: Any = [row.get(language, row.get(kind)) for language, kind in ((source, "source"), (target, "target"))]
+        if not all(isinstance(side, str) for side in sides):
+            raise UserError(
+                f"{file}: row {number} has {', '.join(map(str, row))}; texts {source!r} and {target!r} are needed: the "
+                "languages are data.source and data.target"
+            )
+        pairs.append((sides[0], sides[1]))
+    return pairs
 
 
 def _parallel(*files: Path) -> Pairs:
@@ -152,7 +218,7 @@ def tfds_pairs(name: str, *, path: str, train: str, test: str, source: str, targ
     return Splits.of(parts, f"TFDS {name}, {source} to {target}")
 
 
-def number_names(*, path: str, train: str, test: str, source: str, target: str) -> Splits:
+def number_names(*, path: str, train: str, test: str, source: str, target: str, test_fraction: float) -> Splits:
     """Numbers below a million in words, made with num2words: exact translations with a small vocabulary.
 
     Almost half of the numbers have up to four digits, and no number is in both splits.
@@ -161,6 +227,7 @@ def number_names(*, path: str, train: str, test: str, source: str, target: str) 
         path: must be empty, because the data are generated.
         train, test: not used.
         source, target: language codes of num2words ("en", "de", "fr", ...), or "digits".
+        test_fraction: not used.
 
     Raises:
         UserError: a path is given, or num2words does not have one of the languages.
@@ -184,20 +251,22 @@ def number_names(*, path: str, train: str, test: str, source: str, target: str) 
     return Splits.of(parts, f"names of numbers below a million, {source} to {target}")
 
 
-BITEXT = {"bitext": bitext_files, "number_names": number_names}
+BITEXT: dict[str, Callable[..., Splits]] = {"bitext": bitext_files, "number_names": number_names}
 
 
-def open_pairs(name: str, **arguments: str) -> Splits:
+def open_pairs(name: str, **arguments: Any) -> Splits:
     """Opens the train and the test source with a given name.
 
     Args:
         name: a key of BITEXT, or the name of a TFDS dataset.
-        arguments: ``path``, ``train``, ``test``, ``source`` and ``target``; see the openers.
+        arguments: ``path``, ``train``, ``test``, ``source``, ``target`` and ``test_fraction``; see the openers.
 
     Raises:
         UserError: no source has this name, or its data cannot be used.
     """
     try:
-        return BITEXT[name](**arguments) if name in BITEXT else tfds_pairs(name, **arguments)
+        if name in BITEXT:
+            return BITEXT[name](**arguments)
+        return tfds_pairs(name, **{key: value for key, value in arguments.items() if key != "test_fraction"})
     except UnknownDataSet as error:
         raise UserError(f"data.name={name!r} is not one of {', '.join(BITEXT)}, and {error}") from error

@@ -1,4 +1,4 @@
-"""Tables of a user: .csv, .tsv and .jsonl files, plain or compressed by gzip, and Parquet and Arrow files."""
+"""Tables of a user: .csv, .tsv and .jsonl files, plain or compressed by gzip or Zstandard, and Parquet and Arrow files."""
 
 import csv
 import io
@@ -11,12 +11,13 @@ from typing import Any
 
 from vitax.data.arrow_rows import ENDINGS as ARROW
 from vitax.data.arrow_rows import arrow_rows, files_of
-from vitax.data.textfile import read_text
+from vitax.data.textfile import COMPRESSED, kind_of, read_text
 from vitax.data.validation import NAMES as VALIDATION
 from vitax.errors import UserError
 
 LOGGER = logging.getLogger("vitax")
-EXTENSIONS = (".csv", ".tsv", ".jsonl", ".csv.gz", ".tsv.gz", ".jsonl.gz", *ARROW)
+PLAIN = (".csv", ".tsv", ".jsonl")
+EXTENSIONS = (*PLAIN, *(plain + packed for packed in COMPRESSED for plain in PLAIN), *ARROW)
 # Usual names of columns, in any capitals; the first that a table has is taken.
 LABELS = ("label", "labels", "class", "class_name", "category", "target", "label_name", "fine_label")
 Row = dict[str, Any]
@@ -64,7 +65,7 @@ def _rows(file: Path) -> list[Row]:
     """The rows of a table with its own names of columns."""
     if file.suffix in ARROW:
         return arrow_rows([Path(each) for each in files_of(file)])
-    text, kind = read_text(file), file.with_suffix("").suffix if file.suffix == ".gz" else file.suffix
+    text, kind = read_text(file), kind_of(file)
     if kind == ".jsonl":
         return _objects(file, text)
     csv.field_size_limit(2**31 - 1)  # a text may be longer than Python's limit of 128 kB

@@ -1,13 +1,18 @@
-"""The way to open a text file: UTF-8, plain or compressed by gzip; anything else is refused with its place."""
+"""The way to open a text file: UTF-8, plain or compressed by gzip or Zstandard; anything else is refused with its place."""
 
+import contextlib
 import gzip
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vitax.errors import UserError
 from vitax.sniff import seems
+
+COMPRESSED = (".gz", ".zst")
 
 
 def read_text(file: str | Path) -> str:
@@ -16,14 +21,44 @@ def read_text(file: str | Path) -> str:
     Raises:
         UserError: the file cannot be read, or is not UTF-8.
     """
+    with uncompressed(file) as stream:
+        data = stream.read()
+    return decoded(data, str(file))
+
+
+@contextlib.contextmanager
+def uncompressed(file: str | Path) -> Iterator[Any]:
+    """Opens a file to be read; one that ends in .gz or .zst is decompressed on the way.
+
+    Raises:
+        UserError: the file cannot be read, or the package for .zst is not installed.
+    """
     path = Path(file)
     try:
-        data = path.read_bytes()
         if path.suffix == ".gz":
-            data = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
-    return decoded(data, str(file))
+            with gzip.open(path, "rb") as stream:
+                yield stream
+        elif path.suffix == ".zst":
+            import zstandard
+
+            with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as it:
+                yield it
+        else:
+            with path.open("rb") as stream:
+                yield stream
+    except ImportError as error:
+        raise UserError(f'{file} needs zstandard: pip install "vitax[zstd]"') from error
+    except UserError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError | EOFError | zlib.error) or type(error).__name__ == "ZstdError":
+            raise UserError(f"{file} cannot be read: {error}") from error
+        raise
+
+
+def kind_of(file: Path) -> str:
+    """The ending of a file without that of its compression: ".jsonl" for "a.jsonl.gz"."""
+    return file.with_suffix("").suffix.lower() if file.suffix in COMPRESSED else file.suffix.lower()
 
 
 def decoded(data: bytes, name: str) -> str:

@@ -1,22 +1,28 @@
 """Running text: documents made of lines, which are read from their files on demand."""
 
+import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vitax.data.cached_copy import cached_copy
 from vitax.data.lines import Lines, Memory
 from vitax.data.prose import sentences, topic_texts
 from vitax.data.source import Splits
+from vitax.data.textfile import kind_of, uncompressed
 from vitax.data.validation import NAMES as VALIDATION
 from vitax.data.validation import drawn
 from vitax.errors import UserError
 
 LAYOUT = (
     "expected text files with one sentence or paragraph per line and an empty line between documents, as FILE.txt, "
-    "as DIR/*.txt, or as DIR/train*.txt and DIR/test*.txt (and DIR/val*.txt)"
+    "as DIR/*.txt, or as DIR/train*.txt and DIR/test*.txt (and DIR/val*.txt); or .jsonl with a document in each line, "
+    '{"text": "..."}; either may be compressed: .gz, .zst'
 )
+KINDS = (".txt", ".jsonl")
 
 
 class Part:
@@ -106,29 +112,67 @@ def text_files(*, path: str, train: str, test: str, test_fraction: float) -> Spl
     if not path or not root.exists():
         raise UserError(f"data.path={path!r} does not exist; {LAYOUT}")
     if root.is_dir():
-        found = {split: sorted(map(str, root.glob(f"{split}*.txt"))) for split in (train, test)}
+        texts = sorted(file for file in root.iterdir() if file.is_file() and kind_of(file) in KINDS)
+        found = {split: [file for file in texts if file.name.startswith(split)] for split in (train, test)}
         for split in VALIDATION:  # not "values.txt"
-            matching = sorted(p for p in root.glob(f"{split}*.txt") if not re.match("[a-z]", p.stem[len(split) :]))
-            found.setdefault(split, list(map(str, matching)))
+            pattern = rf"{split}(?![a-z])"
+            found.setdefault(split, [file for file in texts if re.match(pattern, file.name)])
         validation = next((split for split in VALIDATION if split != test and found[split]), None)
         if not found[test] and test == "test" and validation:
             test, validation = validation, None
         if found[train] and found[test]:
             splits = [train, test] if validation is None else [train, test, validation]
-            lines = [Lines(found[split]) for split in splits]
+            lines = [Lines([readable(file) for file in found[split]]) for split in splits]
             for split, part in zip(splits, lines, strict=True):
                 if not len(part):
-                    raise UserError(f"the files {split}*.txt of {path} hold no text; {LAYOUT}")
+                    raise UserError(f"the files {split}* of {path} hold no text; {LAYOUT}")
             origin = f"{len(found[train])} text files of {path}" + (
                 f", the best by {validation!r}" if validation else ""
             )
             return Splits(lines[0], lines[1], origin, *lines[2:])
-        files = sorted(map(str, root.glob("*.txt")))
+        files = texts
     else:
-        files = [str(root)]
+        files = [root]
     if not files:
         raise UserError(f"{path} holds no .txt files; {LAYOUT}")
-    return split_documents(Lines(files), test_fraction, path)
+    return split_documents(Lines([readable(file) for file in files]), test_fraction, path)
+
+
+def readable(file: Path) -> str:
+    """The path of a plain text with the same documents: the file itself, or a copy of a compressed one or of a .jsonl.
+
+    In the copy of a .jsonl each document ends with an empty line, and its own empty lines are left out.
+
+    Raises:
+        UserError: the file cannot be read, or a line of a .jsonl is no object with a text.
+    """
+    if file.suffix == ".txt" or kind_of(file) not in KINDS:
+        return str(file)
+
+    def write(path: Path) -> None:
+        with uncompressed(file) as source, path.open("wb") as out:
+            if kind_of(file) == ".txt":
+                shutil.copyfileobj(source, out)
+                return
+            for number, line in enumerate(source, 1):
+                if line.strip():
+                    lines = _document(file, number, line).splitlines()
+                    out.write("".join(f"{text}\n" for text in lines if text.strip()).encode() + b"\n")
+
+    return cached_copy(str(file), "documents as lines", ".txt", write)
+
+
+def _document(file: Path, number: int, line: bytes) -> str:
+    """The text in a line of a .jsonl."""
+    try:
+        found = json.loads(line)
+    except ValueError as error:  # a UnicodeDecodeError too
+        raise UserError(f"{file}: line {number} is no JSON: {error}") from error
+    text = found.get("text") if isinstance(found, dict) else None
+    if not isinstance(text, str):
+        keys = ", ".join(map(str, found)) if isinstance(found, dict) else type(found).__name__
+        raise UserError(f'{file}: line {number} holds no "text": {keys}')
+    return text
 
 
 def topics(*, path: str, train: str, test: str, test_fraction: float) -> Splits:
@@ -164,7 +208,9 @@ def number_lines(*, path: str, train: str, test: str, test_fraction: float) -> S
     """
     from vitax.data.bitext import number_names
 
-    pairs: Any = number_names(path=path, train=train, test=test, source="digits", target="en")
+    pairs: Any = number_names(
+        path=path, train=train, test=test, source="digits", target="en", test_fraction=test_fraction
+    )
     parts = [Memory([[f"{a} = {b}"] for a, b in part.pairs], pairs.origin) for part in pairs[:2]]
     return Splits.of(parts, pairs.origin)
 

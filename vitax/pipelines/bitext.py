@@ -22,17 +22,19 @@ def open_bitext(
     validation: str = "",
     source: str = "en",
     target: str = "de",
+    test_fraction: float = 0.05,
 ) -> Splits:
     """Opens the sources of pairs.
 
     Args:
         name: "bitext" for your own files, "number_names", or the name of a TFDS dataset.
-        path: path of the folder with the files, or TFDS's data_dir.
+        path: path of the folder with the files, or of one table of pairs, or TFDS's data_dir.
         train, test: names of the splits.
         validation: see `vitax.data.validation.validated`.
         source, target: languages, with which the names of the files end.
+        test_fraction: share of the pairs that is held back if the data are one table.
     """
-    options = dict(path=path, train=train, source=source, target=target)
+    options = dict(path=path, train=train, source=source, target=target, test_fraction=test_fraction)
     return with_named(lambda test: open_pairs(name, test=test, **options), test, validation)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vitax.data.captions import table, tars
+from vitax.data.coco import coco_captions
 from vitax.data.parquet import captioned_parquet
 from vitax.data.source import Splits
 from vitax.data.textfile import read_text
@@ -24,7 +25,7 @@ from vitax.specs import PairSpec, TextSpec
 
 LOGGER = logging.getLogger("vitax")
 PAD = 0  # as in CLIP, whatever token that is: a text is read at its end token, which does not see later tokens
-CAPTIONED = {"table": table, "tars": tars, "parquet": captioned_parquet}
+CAPTIONED = {"table": table, "tars": tars, "parquet": captioned_parquet, "coco": coco_captions}
 
 
 def captions(

@@ -4,18 +4,16 @@ Downloads, the cache and access are those of ``huggingface_hub``: HF_HOME, HF_EN
 what they mean everywhere. An interrupted download is resumed, and only the files that vitax reads are fetched.
 """
 
-import contextlib
 import functools
-import hashlib
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
-from vitax.errors import UserError, in_one_line
+from vitax import hub
+from vitax.errors import UserError
 
 PREFIX = "hf-hub:"
 INDEX = ".index.json"
@@ -104,7 +102,7 @@ def fetched(text: str | Path) -> Path:
             HF_HUB_OFFLINE is set; or the checksum of a file is not the one that the hub records.
     """
     name = parse(text)
-    with _explained(name):
+    with hub.explained(str(name), name.repository):
         files = _listed(name)
         weights = _weights(name, files)
         found = _download(name, weights)
@@ -128,7 +126,7 @@ def preview(text: str | Path) -> Preview:
     from huggingface_hub import HfApi
 
     name = parse(text)
-    with _explained(name):
+    with hub.explained(str(name), name.repository):
         api = HfApi()
         info = api.model_info(name.repository, revision=name.revision or None, files_metadata=True)
         files = {file.rfilename: file.size or 0 for file in info.siblings or ()}
@@ -152,12 +150,10 @@ def preview(text: str | Path) -> Preview:
 
 def _listed(name: Name) -> tuple[str, ...]:
     """The files of a repository; without a connection, those of them that vitax could want and the cache has."""
-    from huggingface_hub import HfApi, try_to_load_from_cache
-    from huggingface_hub.constants import is_offline_mode
+    from huggingface_hub import try_to_load_from_cache
 
-    if not is_offline_mode():
-        info = HfApi().model_info(name.repository, revision=name.revision or None)
-        return tuple(file.rfilename for file in info.siblings or ())
+    if not hub.is_offline():
+        return hub.files(name.repository, name.revision)
     folder = PurePosixPath(name.file).parent
     candidates = [name.file] if name.file else list(IN_FOLDER)
     candidates += [str(folder / file) for file in BESIDE]
@@ -171,9 +167,7 @@ def _weights(name: Name, files: tuple[str, ...]) -> str:
     for file in wanted:
         if file in files:
             return file
-    from huggingface_hub.constants import is_offline_mode
-
-    if is_offline_mode():
+    if hub.is_offline():
         raise UserError(f"{name} is not in the cache of the hub, and HF_HUB_OFFLINE forbids a download")
     others = [file for file in files if file.endswith((*OF_WEIGHTS, INDEX))]
     have = f"it has {', '.join(others[:12])}" if others else "it has no file of weights"
@@ -184,31 +178,7 @@ def _weights(name: Name, files: tuple[str, ...]) -> str:
 
 
 def _download(name: Name, file: str) -> Path:
-    """One file in the cache, whose checksum fits."""
-    from huggingface_hub import HfApi
-
-    path = Path(HfApi().hf_hub_download(name.repository, file, revision=name.revision or None))
-    _verify(path)
-    return path
-
-
-def _verify(path: Path) -> None:
-    """Raises an error if a file in the cache has another checksum than the hub records.
-
-    The cache names the contents of files by the checksums that the hub records: SHA-256 of large files, and git's SHA-1
-    of small ones. Where the file system has no links there are no such names; the length was compared by the library.
-    """
-    contents = path.resolve()
-    expected = contents.name
-    if contents.parent.name != "blobs" or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", expected):
-        return
-    with contents.open("rb") as file:
-        if len(expected) == 64:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        else:
-            found = hashlib.sha1(b"blob %d\0" % contents.stat().st_size + file.read()).hexdigest()
-    if found != expected:
-        raise UserError(f"{path} is damaged: its checksum is {found}, not {expected}; delete {contents} and try again")
+    return hub.download(name.repository, file, name.revision)
 
 
 def _parts(index: Path) -> tuple[str, ...]:
@@ -218,38 +188,3 @@ def _parts(index: Path) -> tuple[str, ...]:
         return tuple(sorted({str(file) for file in listed.values()}))
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{index} has no weight_map from tensors to files") from error
-
-
-@contextlib.contextmanager
-def _explained(name: Name) -> Iterator[None]:
-    """Turns what ``huggingface_hub`` raises into a sentence."""
-    from huggingface_hub import constants, errors
-
-    try:
-        yield
-    except UserError:
-        raise
-    except errors.GatedRepoError as error:
-        page = f"{constants.ENDPOINT}/{name.repository}"
-        raise UserError(
-            f"{name} is gated: ask for access at {page}, then set HF_TOKEN or use `hf auth login`"
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise UserError(
-            f"{constants.ENDPOINT} has no model {name.repository}, or it is private: then set HF_TOKEN or use "
-            "`hf auth login`"
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise UserError(f"{name}: the model has no revision {name.revision!r}") from error
-    except errors.OfflineModeIsEnabled as error:
-        raise UserError(f"{name} needs the hub, and HF_HUB_OFFLINE forbids a connection") from error
-    except errors.LocalEntryNotFoundError as error:
-        raise UserError(
-            f"{name} cannot be fetched from {constants.ENDPOINT}, and a part of it is not in the cache: {in_one_line(error)}; "
-            "what was downloaded is kept"
-        ) from error
-    except Exception as error:  # the kinds of errors depend on the library's own library for HTTP
-        raise UserError(
-            f"{name} cannot be fetched from {constants.ENDPOINT}: {type(error).__name__}: {in_one_line(error)}; with "
-            "HF_HUB_OFFLINE=1 only the cache is used"
-        ) from error

@@ -1,0 +1,115 @@
+"""Texts and translations in the files that people have: compressed, as JSON lines, as pairs in one file."""
+
+import gzip
+import json
+
+import pytest
+
+from vitax.data.bitext import open_pairs
+from vitax.data.texts import text_files
+from vitax.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def packed(path, text):
+    data = text.encode()
+    if path.suffix == ".zst":
+        data = pytest.importorskip("zstandard", reason="zstandard is not installed").compress(data)
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+
+
+def opened(path, **options):
+    return text_files(**(dict(path=str(path), train="train", test="test", test_fraction=0.34) | options))
+
+
+def documents(source):
+    found = {}
+    for i in range(len(source)):
+        found.setdefault(int(source.document[i]), []).append(source[i])
+    return list(found.values())
+
+
+TEXTS = [["one", "two"], ["thrée"], ["four", "five", "six"]]
+PLAIN = "\n\n".join("\n".join(lines) for lines in TEXTS) + "\n"
+LINES = "".join(json.dumps({"id": i, "text": "\n\n".join(lines)}) + "\n" for i, lines in enumerate(TEXTS))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.txt", PLAIN), ("a.txt.gz", PLAIN), ("a.txt.zst", PLAIN), ("a.jsonl", LINES), ("a.jsonl.gz", LINES)],
+)
+def test_documents_of_any_file(tmp_path, name, text):
+    packed(tmp_path / name, text)
+    splits = opened(tmp_path / name)
+    assert sorted(documents(splits.train) + documents(splits.test)) == sorted(TEXTS)
+    (tmp_path / "d").mkdir()
+    for split in ("train-00", "train-01", "test", "val"):
+        packed(tmp_path / "d" / name.replace("a.", f"{split}."), text)
+    packed(tmp_path / "d" / "values.md", "no text")
+    splits = opened(tmp_path / "d")
+    assert documents(splits.train) == TEXTS * 2
+    assert [documents(source) for source in splits.sources()[1:]] == [TEXTS, TEXTS]
+
+
+def test_broken_files_are_told(tmp_path):
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(PLAIN.encode() * 50)[:-20])
+    with pytest.raises(UserError, match="a.txt.gz cannot be read"):
+        opened(tmp_path / "a.txt.gz")
+    for line, message in (
+        ('{"text": 3}', 'line 1 holds no "text": text'),
+        ("[1]", "line 1 holds no .text.: list"),
+        ("{", "no JSON"),
+    ):
+        (tmp_path / "b.jsonl").write_text(line + "\n")
+        with pytest.raises(UserError, match=message):
+            opened(tmp_path / "b.jsonl")
+    assert not list((tmp_path / "cache").rglob("*.tmp")), "nothing half-written"
+
+
+def pairs(path, **options):
+    arguments = dict(path=str(path), train="train", test="test", source="en", target="de", test_fraction=0.34)
+    return open_pairs("bitext", **(arguments | options))
+
+
+PAIRS = [(f"word {i}", f"Wort {i}") for i in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.tsv", "".join(f"{a}\t{b}\n" for a, b in PAIRS)),
+        ("a.txt", "".join(f"{a}\t{b}\r\n" for a, b in PAIRS)),
+        ("a.tsv.gz", "EN\tDE\n" + "".join(f"{a}\t{b}\n" for a, b in PAIRS)),
+        ("a.tsv", "de\ten\n" + "".join(f"{b}\t{a}\n" for a, b in PAIRS)),
+        ("a.jsonl", "".join(json.dumps({"en": a, "de": b}) + "\n" for a, b in PAIRS)),
+        ("a.jsonl", "".join(json.dumps({"translation": {"de": b, "en": a}}) + "\n" for a, b in PAIRS)),
+        ("a.jsonl.gz", "".join(json.dumps({"source": a, "target": b}) + "\n" for a, b in PAIRS)),
+    ],
+)
+def test_pairs_in_one_file(tmp_path, name, text):
+    packed(tmp_path / name, text)
+    splits = pairs(tmp_path / name)
+    assert sorted(splits.train.pairs + splits.test.pairs) == PAIRS
+    if name != "a.txt":
+        for split in ("train", "test", "val"):
+            packed(tmp_path / name.replace("a.", f"{split}."), text)
+        (tmp_path / name).unlink()
+        splits = pairs(tmp_path)
+        assert [source.pairs for source in splits.sources()] == [PAIRS] * 3
+
+
+def test_what_is_no_pair_is_refused(tmp_path):
+    for name, text, message in (
+        ("a.tsv", "a\tb\na\n", "line 2 has 1 fields, where SOURCE<TAB>TARGET belongs"),
+        ("a.tsv", "a\tb\na\tb\tc\n", "line 2 has 3 fields"),
+        ("a.jsonl", '{"fr": "a", "de": "b"}\n', "row 1 has fr, de; texts 'en' and 'de' are needed"),
+        ("a.md", "a\tb\n", "is no table of pairs"),
+        ("a.tsv", "a\tb\n", "has 1 pairs; two are needed"),
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(UserError, match=message):
+            pairs(tmp_path / name)
