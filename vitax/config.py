@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import re
+import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -109,6 +110,11 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
             raise UserError(f"{name}={value!r} is not a finite number")
         return value
     kinds = typing.get_args(hint)
+    if typing.get_origin(hint) in (
+        typing.Union,
+        types.UnionType,
+    ):  # a text, or something that is written in another way
+        return _typed(name, value, str if isinstance(value, str) else next(kind for kind in kinds if kind is not str))
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, tuple | list):
             raise UserError(f"{name}={value!r} is not a tuple; write ({value!r},)")

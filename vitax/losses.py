@@ -36,6 +36,39 @@ def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return -(labels * jax.nn.log_softmax(logits.astype(jnp.float32))).sum(-1)
 
 
+def class_cross_entropy(
+    logits: jax.Array, labels: jax.Array, weights: jax.Array | None = None, gamma: float = 0.0
+) -> jax.Array:
+    """Cross entropy with a weight for each class, and focal: Lin et al. 2017 (arXiv:1708.02002), equation 5.
+
+    Args:
+        logits: [..., K] unnormalised log-probabilities, any float dtype.
+        labels: [..., K] probabilities that sum to 1.
+        weights: [K] factor of each class; None = 1.
+        gamma: exponent of 1 - probability, 0 = plain cross entropy; otherwise at least 1, because the gradient of a
+            smaller power is infinite at a probability of 1.
+
+    Returns:
+        [...] float32, ``-sum_k weights_k labels_k (1 - p_k)^gamma log p_k``.
+
+    Raises:
+        ValueError: the shapes differ, or gamma lies between 0 and 1.
+    """
+    if weights is None and not gamma:
+        return softmax_cross_entropy(logits, labels)
+    if logits.shape != labels.shape:
+        raise ValueError(f"logits {logits.shape} and labels {labels.shape} must have the same shape")
+    if gamma and gamma < 1:
+        raise ValueError(f"gamma={gamma} must be 0 or at least 1")
+    log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
+    terms = labels * log_p
+    if weights is not None:
+        terms = terms * weights.reshape((1,) * (terms.ndim - 1) + (-1,))
+    if gamma:
+        terms = terms * (-jnp.expm1(log_p)) ** gamma
+    return -terms.sum(-1)
+
+
 def patch_mse(predicted: jax.Array, target: jax.Array, *, normalize: bool = False) -> jax.Array:
     """Mean squared error of each patch (He et al. 2021, arXiv:2111.06377, section 3).
 

@@ -17,6 +17,7 @@ class ImageSpec(NamedTuple):
         mean: mean of each channel, on the scale 0..1.
         std: standard deviation of each channel, on the scale 0..1.
         max_pixels: number of pixels up to which an image file is decoded as it is.
+        class_counts: number of training examples of each class; () = unknown, or no classes.
     """
 
     image_size: tuple[int, int]
@@ -24,6 +25,7 @@ class ImageSpec(NamedTuple):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     max_pixels: int = MAX_PIXELS
+    class_counts: tuple[int, ...] = ()
 
 
 class TextSpec(NamedTuple):
@@ -36,6 +38,7 @@ class TextSpec(NamedTuple):
             with ``pad``, even if it is -1.
         pairs: whether an example has two texts.
         truncate: whether a text that is too long is cut instead of rejected.
+        class_counts: number of training examples of each class; () = unknown, or no classes.
     """
 
     length: int
@@ -46,6 +49,7 @@ class TextSpec(NamedTuple):
     mask: int
     pairs: bool = False
     truncate: bool = False
+    class_counts: tuple[int, ...] = ()
 
 
 class PairSpec(NamedTuple):

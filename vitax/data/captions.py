@@ -61,7 +61,7 @@ class CaptionedFiles:
         held = {images[i] for i in drawn(len(images), share)[1]}
         rows = list(zip(self.paths, self.captions, strict=True))
         parts = ([row for row in rows if (row[0] in held) == inside] for inside in (False, True))
-        learned, tested = (_captioned(part, self.channels, self.max_pixels) for part in parts)
+        learned, tested = (captioned(part, self.channels, self.max_pixels) for part in parts)
         return learned, tested
 
 
@@ -128,7 +128,8 @@ class CaptionedTars:
         return _part(self, slice(0, len(self) - count)), _part(self, slice(-count, None))
 
 
-def _captioned(rows: Sequence[tuple[str, str]], *options: int) -> "CaptionedFiles":
+def captioned(rows: Sequence[tuple[str, str]], *options: int) -> "CaptionedFiles":
+    """The source of pairs (path of an image, caption); ``options`` are those of `CaptionedFiles`."""
     images, captions = zip(*rows, strict=True)
     return CaptionedFiles(images, captions, *options)
 
@@ -152,10 +153,10 @@ def table(
     train_file, test_file, validation_file = tables_of(root, train, test) if root.is_dir() else (root, None, None)
     if not path or train_file is None or not train_file.is_file():
         raise UserError(f"data.path={path!r} holds no table; {TABLE_LAYOUT}")
-    learned = _captioned(_read_table(train_file), channels, max_pixels)
+    learned = captioned(_read_table(train_file), channels, max_pixels)
     if test_file:
         splits = Splits(
-            learned, _captioned(_read_table(test_file), channels, max_pixels), f"{train_file} and {test_file}"
+            learned, captioned(_read_table(test_file), channels, max_pixels), f"{train_file} and {test_file}"
         )
     else:
         try:
@@ -166,7 +167,7 @@ def table(
     if validation_file is None:
         return splits
     return splits._replace(
-        validation=_captioned(_read_table(validation_file), channels, max_pixels),
+        validation=captioned(_read_table(validation_file), channels, max_pixels),
         origin=f"{splits.origin}, the best by {validation_file}",
     )
 

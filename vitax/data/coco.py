@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vitax.data.captions import CaptionedFiles
+from vitax.data.captions import captioned
 from vitax.data.source import Splits
 from vitax.data.textfile import read_text
 from vitax.data.validation import NAMES as VALIDATION
@@ -48,7 +48,7 @@ def coco_captions(
             have = ", ".join(file.name for file in found) or "none"
             raise UserError(f"{path} has no captions_{train}*.json (it has {have}); {LAYOUT}")
         files = [file for file in (learned, tested) if file]
-    sources = [CaptionedFiles(*zip(*pairs_of(file), strict=True), channels, max_pixels) for file in files]
+    sources = [captioned(pairs_of(file), channels, max_pixels) for file in files]
     if len(sources) == 2:
         return Splits.of(sources, f"{files[0]} and {files[1]}")
     try:

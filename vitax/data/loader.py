@@ -46,6 +46,8 @@ class Loader:
         workers: number of worker processes; 0 = threads only, which is as fast on up to about six cores and starts
             faster.
         max_corrupt: share of the source that may be unreadable before the run stops.
+        balanced: all classes are drawn equally often: each example of a batch is drawn, with replacement, from a class that
+            is drawn first. An epoch has as many examples as without it.
         shuffle_window: number of examples in a window; examples are shuffled within windows, which stay in the order
             of the source, so that tar files are read from one end to the other. 0 = all examples are shuffled.
     """
@@ -62,6 +64,7 @@ class Loader:
         threads: int = 0,
         workers: int = 0,
         max_corrupt: float = 0.01,
+        balanced: bool = False,
         shuffle_window: int = 0,
     ):
         if not len(source):
@@ -81,6 +84,12 @@ class Loader:
         self.threads = threads or max(1, min(16, os.cpu_count() or 1) // max(1, workers))
         self.workers, self.max_corrupt = workers, max_corrupt
         self.shuffle_window = shuffle_window
+        if balanced and (source.labels is None or not len(source.class_names)):
+            raise UserError("data.balanced=True needs data that list the classes of all examples")
+        if balanced and shuffle_window:
+            raise UserError("data.balanced=True draws examples from anywhere; data.shuffle_window reads them in order")
+        labels: Any = source.labels
+        self.members = [np.flatnonzero(labels == k) for k in np.unique(labels)] if balanced else []
         self.corrupt: set[int] = set()  # indices of the unreadable examples found so far on this host
         self.being_read: dict[int, int] = {}  # thread -> index of the example
         self.blank = self._blank()
@@ -112,14 +121,24 @@ class Loader:
         return {**example, "valid": np.bool_(raw is not None), "index": index}
 
     def train(self, start: int = 0) -> Generator[Example]:
-        """Batches start, start + 1, ... indefinitely; every epoch visits each example once, in a new order."""
+        """Batches start, start + 1, ... indefinitely.
+
+        Every epoch visits each example once, in a new order; with ``balanced`` it draws as many.
+        """
         order = grain.MapDataset.range(len(self.source)).seed(self.seed)
-        if self.shuffle_window:
+        if self.members:
+            order = order.repeat().random_map(lambda _, rng: self._drawn(rng))
+        elif self.shuffle_window:
             window = grain.experimental.WindowShuffleMapDataset
             order = window(order, window_size=self.shuffle_window, seed=self.seed).repeat()
         else:
             order = order.shuffle().repeat()
         return self._iterate(order.random_map(self._read), start)
+
+    def _drawn(self, rng: np.random.Generator) -> int:
+        """The index of an example of a class that is drawn first."""
+        members = self.members[int(rng.integers(len(self.members)))]
+        return int(members[int(rng.integers(len(members)))])
 
     def once(self) -> Generator[Example]:
         """Batches with every example exactly once, in order; the last one is filled up with blank, invalid examples."""

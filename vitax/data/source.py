@@ -75,6 +75,13 @@ def identity(source: Source) -> dict[str, Any]:
     return {"examples": len(source), "classes": list(source.class_names), "names": digest.hexdigest()}
 
 
+def class_counts(source: Source) -> list[int]:
+    """The number of examples of each class; [] = the source has no classes, or does not list its labels."""
+    if source.labels is None or not source.class_names:
+        return []
+    return np.bincount(source.labels, minlength=len(source.class_names)).tolist()
+
+
 def check_classes(splits: Splits) -> None:
     """Checks the classes of labelled data, whatever they come from.
 

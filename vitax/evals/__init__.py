@@ -6,6 +6,7 @@ are keys of config.evals.
 
 from collections.abc import Callable
 
+from vitax.evals.classes import classwise
 from vitax.evals.evaluation import Evaluation, Given, together
 from vitax.evals.pairs import retrieval, zero_shot
 from vitax.evals.probes import probes
@@ -14,9 +15,10 @@ from vitax.evals.throughput import throughput
 from vitax.evals.translations import bleu
 
 EVALUATORS: dict[str, tuple[Callable[..., Evaluation | None], ...]] = {
-    "classification": (probes,),
+    "classification": (probes, classwise),
+    "text_classification": (classwise,),
     "masked_image": (probes,),
-    "token_pruning": (probes, throughput),
+    "token_pruning": (probes, classwise, throughput),
     "contrastive": (zero_shot, retrieval, probes),
     "translation": (bleu,),
     "restoration": (whole_images,),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vitax.data import open_source
-from vitax.data.source import Splits, folded, reduced
+from vitax.data.source import Splits, class_counts, folded, reduced
 from vitax.data.transforms import eval_transform, train_transform
 from vitax.data.validation import validated, with_named
 from vitax.errors import UserError
@@ -84,6 +84,7 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
     images = take(image_spec)
     fields = {"num_classes": len(record["class_names"]), "image_size": images.image_size}
     blank = {"image": np.zeros((*images.image_size, images.channels), np.uint8), "label": np.int32(0)}
+    images = images._replace(class_counts=tuple(record.get("class_counts", ())))
     return Reader(images, fields, take(eval_transform, images.image_size), record, blank)
 
 
@@ -91,8 +92,9 @@ def open_images(take: Take) -> Pipeline:
     """Opens images, labelled or not; see `vitax.pipelines.pipeline.Kind`."""
     images = take(image_spec)
     splits = take(reduced, take(validated, take(folded, take(open_splits, images))))
-    preprocessing = {key: value for key, value in images._asdict().items() if key != "max_pixels"}
+    preprocessing = {key: getattr(images, key) for key in ("image_size", "channels", "mean", "std")}
     record = {"class_names": list(splits.train.class_names), "preprocessing": preprocessing}
+    record["class_counts"] = class_counts(splits.train)
     height, width = images.image_size
     return Pipeline(
         splits,

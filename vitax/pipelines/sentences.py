@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from vitax.data.sentences import LABELLED
-from vitax.data.source import Source, Splits, folded, reduced
+from vitax.data.source import Source, Splits, class_counts, folded, reduced
 from vitax.data.tokens import Vocabulary, check_lengths, from_json, vocabulary
 from vitax.data.validation import validated, with_named
 from vitax.errors import UserError
@@ -121,6 +121,7 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
     length, truncate = take(text_length)
     vocab = from_json(record["tokenizer"])
     spec = text_spec(vocab, length, record["pairs"], truncate)
+    spec = spec._replace(class_counts=tuple(record.get("class_counts", ())))
     fields = {"vocab_size": vocab.size, "num_classes": len(record["class_names"])}
     row = np.full(length, vocab.pad, np.int32)
     blank = {"tokens": row, "segments": np.zeros(length, np.int32), "label": np.int32(0)}
@@ -137,6 +138,7 @@ def open_labelled(take: Take) -> Pipeline:
     names = list(splits.train.class_names)
     pairs = len(splits.train[0]["texts"]) > 1
     record = {"class_names": names, "tokenizer": vocab.to_json(), "pairs": pairs}
+    record["class_counts"] = class_counts(splits.train)
     reader = read(take, record)
     return Pipeline(
         splits.map(lambda source: Encoded(source, vocab, length, truncate)),

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from vitax import page
 from vitax.data.source import Source
 from vitax.errors import UserError
+from vitax.evals.classes import calibration_error, reliability
 from vitax.prediction import TrainedRun
 from vitax.prediction.trained import predictions
 
@@ -102,6 +103,24 @@ def recalls(counts: np.ndarray, names: list[str]) -> str:
     ]
     head = ("class", "recall", "precision", "examples")
     return page.folded("recall of each class", page.table(head, sorted(lines, key=operator.itemgetter(1))))
+
+
+def calibration(rows: list[Shown]) -> Exhibit:
+    """A reliability diagram: how often predictions of a certain confidence are right (Guo et al. 2017, arXiv:1706.04599)."""
+    probabilities = np.stack([item.row["probabilities"] for item in rows])
+    labels = np.array([int(item.example["label"]) for item in rows])
+    count, _, accuracy = reliability(probabilities, labels).T
+    figure = Figure(figsize=(3.6, 3.2), layout="constrained")
+    panel = figure.subplots()
+    width = 1 / len(count)
+    panel.bar((np.arange(len(count)) + 0.5) * width, accuracy, width * 0.9, color=looks_of(0)[0])
+    panel.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle="--")
+    panel.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    note = (
+        f"Bars on the dashed line are honest; below it, the model is too sure. Expected calibration error of {len(rows)} test "
+        f"examples: {calibration_error(probabilities, labels):.3f}; mean confidence {probabilities.max(axis=1).mean():.3f}."
+    )
+    return Exhibit("Calibration", page.paragraph(note, note=True) + page.chart(figure, "accuracy by confidence"))
 
 
 def paragraph_of_accuracy(right: np.ndarray) -> str:

@@ -16,7 +16,17 @@ from vitax.explain.heatmap import only
 from vitax.prediction import TrainedRun
 from vitax.prediction.reconstruction import masked_and_error
 from vitax.prediction.restoration import OVERLAP
-from vitax.report.exhibits import Exhibit, Maker, Shown, confusion, embedding, shown, spread_out, worst_mistakes
+from vitax.report.exhibits import (
+    Exhibit,
+    Maker,
+    Shown,
+    calibration,
+    confusion,
+    embedding,
+    shown,
+    spread_out,
+    worst_mistakes,
+)
 from vitax.report.inside import inside
 
 RESTORED, PIECE = 4, 256  # images that are restored, and pixels of a side
@@ -28,6 +38,7 @@ def classified(run: TrainedRun, source: Source, count: int) -> list[Maker]:
     return [
         partial(confusion, rows, names),
         partial(mistaken, rows, names, source),
+        partial(calibration, rows),
         partial(embedding, rows, names),
         partial(inside, run, rows),
     ]
@@ -51,6 +62,7 @@ def pruned(run: TrainedRun, source: Source, count: int) -> list[Maker]:
         partial(left, rows, names, run.model.patch_size),
         partial(confusion, rows, names),
         partial(mistaken, rows, names, source),
+        partial(calibration, rows),
         partial(embedding, rows, names),
         partial(inside, run, rows),
     ]

@@ -9,7 +9,17 @@ from vitax import page
 from vitax.data.tokens import Vocabulary, from_json
 from vitax.prediction import TrainedRun
 from vitax.prediction.texts import continue_text, fill_in
-from vitax.report.exhibits import Exhibit, Maker, Shown, confusion, embedding, shown, spread_out, worst_mistakes
+from vitax.report.exhibits import (
+    Exhibit,
+    Maker,
+    Shown,
+    calibration,
+    confusion,
+    embedding,
+    shown,
+    spread_out,
+    worst_mistakes,
+)
 
 TEXTS = 12  # of a table
 ALIGNED = 3  # translations whose alignment is drawn
@@ -22,6 +32,7 @@ def classified_texts(run: TrainedRun, source: Any, count: int) -> list[Maker]:
     return [
         partial(confusion, rows, names),
         partial(mistaken_texts, rows, names, source),
+        partial(calibration, rows),
         partial(embedding, rows, names),
     ]
 

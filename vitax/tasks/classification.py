@@ -7,11 +7,19 @@ import jax
 
 from vitax import augment, losses, metrics
 from vitax.specs import ImageSpec
+from vitax.tasks.classes import class_loss
 from vitax.tasks.task import Aux, Batch, Task, Variables
 
 
 def classification(
-    model: nn.Module, spec: ImageSpec, *, label_smoothing: float = 0.0, mixup: float = 0.0, cutmix: float = 0.0
+    model: nn.Module,
+    spec: ImageSpec,
+    *,
+    label_smoothing: float = 0.0,
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
+    class_weights: str | tuple[float, ...] = "",
+    focal_gamma: float = 0.0,
 ) -> Task:
     """Softmax cross entropy over exclusive classes.
 
@@ -21,6 +29,10 @@ def classification(
         label_smoothing: share of the target that is spread over all classes, 0..1; only while training.
         mixup: alpha of mixup, 0 = off, see `augment.mixup_or_cutmix`; only while training.
         cutmix: alpha of CutMix, 0 = off, see `augment.mixup_or_cutmix`; only while training.
+        class_weights: "auto" = rare classes count more, so that all classes count alike; or a number for each class; see
+            `vitax.tasks.classes.class_loss`. Only while training.
+        focal_gamma: exponent of the focal loss (Lin et al. 2017, arXiv:1708.02002; 2 is usual), 0 = off; only while
+            training.
 
     Batches: "image" [B, H, W, C] uint8, "label" [B] int, "valid" [B] bool. Predictions: "logits" and
     "probabilities", both [B, K], and "features" [B, D], the inputs of the head.
@@ -35,6 +47,7 @@ def classification(
         raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
     if mixup < 0 or cutmix < 0:
         raise ValueError(f"mixup={mixup} and cutmix={cutmix} must not be negative")
+    cross_entropy = class_loss(model.num_classes, spec.class_counts, class_weights, focal_gamma)
     normalize = functools.partial(augment.normalize, mean=spec.mean, std=spec.std)
 
     def apply(variables: Variables, image: jax.Array, *, train: bool, key: jax.Array | None):
@@ -55,7 +68,7 @@ def classification(
             targets = losses.smooth_labels(labels, label_smoothing)
             image, targets, valid = augment.mixup_or_cutmix(mix_key, image, targets, valid, mixup, cutmix)
         logits, updates = apply(variables, image, train=train, key=dropout_key)
-        values = losses.softmax_cross_entropy(logits, targets)  # [B]
+        values = cross_entropy(logits, targets, train)  # [B]
         batch_metrics = {"loss": metrics.masked(values, valid)}
         # The labels are those of the unmixed images: while training with mixup, the accuracy stays low by design.
         batch_metrics["accuracy"] = metrics.masked(metrics.top_k(logits, batch["label"]), valid)
