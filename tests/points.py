@@ -118,7 +118,7 @@ def run(
     program = step.compile_step(
         step.make_init(task, optimizer, 0, ema=bool(ema)),
         step.make_step(task, optimizer, 0, 1, ema, skip=skip),
-        shapes,
+        [shapes],
         mesh,
     )
     evaluator = evaluate.mean_metrics(task, points or evaluation, mesh)

@@ -113,7 +113,7 @@ def compiled(task, optimizer, batch, on, seed=0, ema=0.0, accumulate=1):
     shapes = {k: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=sharding) for k, v in batch.items()}
     init = stepping.make_init(task, optimizer, seed, ema=bool(ema))
     step = stepping.make_step(task, optimizer, seed, accumulate, ema)
-    return stepping.compile_step(init, step, shapes, on), jax.device_put(batch, sharding)
+    return stepping.compile_step(init, step, [shapes], on), jax.device_put(batch, sharding)
 
 
 def trained(task, batch, on, steps=3, optimizer=None, **options):

@@ -97,8 +97,7 @@ def summary(seconds: list[float], examples: int, unit: str) -> dict[str, float]:
 
 def bench_train(run: build.Run, steps: int, warmup: int) -> dict[str, Any]:
     """Times of the training step, of its compilation with an empty and a filled cache, and of its wait for data."""
-    size = run.top.batch_size
-    compiled, compiling = compile_twice(lambda: compile_step(run.init, run.step, run.abstract_batch, run.mesh))
+    compiled, compiling = compile_twice(lambda: compile_step(run.init, run.step, run.abstract_batches, run.mesh))
     host_batch = next(iter(run.train.train()))
     with jax.set_mesh(run.mesh):
         batch, state = to_device(host_batch, run.mesh), compiled.init()
@@ -108,16 +107,17 @@ def bench_train(run: build.Run, steps: int, warmup: int) -> dict[str, Any]:
             state, reported = compiled.step(state, batch)
             return state, reported
 
-        seconds = timed(step, steps, warmup)
+        seconds, size, seen = timed(step, steps, warmup), len(batch["valid"]), 0
+        shapes = {name: run.abstract_batch[name].update(shape=x.shape) for name, x in batch.items()}
         fetched = prefetch(run.train.train(), run.mesh)
         waited, began = 0.0, 0.0
         for i in range(warmup + steps):
             if i == warmup:
                 jax.block_until_ready(state)
-                waited, began = 0.0, time.perf_counter()
+                waited, began, seen = 0.0, time.perf_counter(), 0
             before = time.perf_counter()
             batch = next(fetched)
-            waited += time.perf_counter() - before
+            waited, seen = waited + time.perf_counter() - before, seen + len(batch["valid"])
             state, _ = compiled.step(state, batch)
         jax.block_until_ready(state)
         with_data = time.perf_counter() - began
@@ -126,11 +126,11 @@ def bench_train(run: build.Run, steps: int, warmup: int) -> dict[str, Any]:
         def forward(variables: Any, batch: Any) -> Any:
             return run.task.loss(variables, batch, jax.random.key(0), True)[0]
 
-        flops = 3 * 2 * count_macs(forward, run.shapes.variables, run.abstract_batch)
+        flops = 3 * 2 * count_macs(forward, run.shapes.variables, shapes)
     unit = run.pipeline.unit
     return {
         **summary(seconds, size, unit),
-        f"{unit}_per_second_with_data": size * steps / with_data,
+        f"{unit}_per_second_with_data": seen / with_data,
         "data_wait": waited / with_data,
         **compiling,
         **utilisation(flops, statistics.median(seconds), run),
@@ -140,7 +140,6 @@ def bench_train(run: build.Run, steps: int, warmup: int) -> dict[str, Any]:
 
 def bench_infer(run: build.Run, steps: int, warmup: int) -> dict[str, Any]:
     """Times of `Task.predict` on one batch, and of its compilation with an empty and a filled cache."""
-    size = run.top.batch_size
     host_batch = next(iter(run.train.train()))
     with jax.set_mesh(run.mesh):
         batch = to_device(host_batch, run.mesh)
@@ -149,7 +148,7 @@ def bench_infer(run: build.Run, steps: int, warmup: int) -> dict[str, Any]:
         seconds = timed(lambda: predict(variables, batch), steps, warmup)
         flops = 2 * count_macs(run.task.predict, variables, batch)
     return {
-        **summary(seconds, size, run.pipeline.unit),
+        **summary(seconds, len(host_batch["valid"]), run.pipeline.unit),
         **compiling,
         **utilisation(flops, statistics.median(seconds), run),
     }
@@ -160,14 +159,14 @@ def bench_data(run: build.Run, steps: int, warmup: int) -> dict[str, Any]:
     batches = run.train.train()
     for _ in range(warmup):
         next(batches)
-    seconds = []
+    seconds, seen = [], 0
     for _ in range(steps):
         began = time.perf_counter()
-        next(batches)
+        seen += len(next(batches)["valid"])
         seconds.append(time.perf_counter() - began)
     batches.close()
     # Several batches are made at a time, so the rate is that of all of them, not the median of single batches.
-    rate = run.top.batch_size / run.train.hosts * steps / sum(seconds)
+    rate = seen / sum(seconds)
     return {f"{run.pipeline.unit}_per_second": rate, "threads": run.train.threads}
 
 

@@ -46,7 +46,8 @@ class Run(NamedTuple):
         schedule: step -> learning rate.
         init: see `vitax.training.step.make_init`.
         step: see `vitax.training.step.make_step`.
-        abstract_batch: {name: `jax.ShapeDtypeStruct`} of a training batch.
+        abstract_batch: {name: `jax.ShapeDtypeStruct`} of a training batch, of the longest texts.
+        abstract_batches: the same for every shape of a training batch.
         shapes: the training state, made of `jax.ShapeDtypeStruct`.
         evaluators: {split: evaluator} of the evaluations during training: of the validation split or, without one, of
             the test split.
@@ -66,6 +67,7 @@ class Run(NamedTuple):
     init: Callable[[Any], TrainState]
     step: Callable[[TrainState, Any], Any]
     abstract_batch: dict[str, jax.ShapeDtypeStruct]
+    abstract_batches: list[dict[str, jax.ShapeDtypeStruct]]
     shapes: TrainState
     evaluators: dict[str, Evaluator]
     final: dict[str, Evaluator]
@@ -99,13 +101,19 @@ def build(
     check_trackers(logging.to)
     sections.check_scalars(top, evals, saving, ema_decay, mesh.size)
     pipeline = pipeline or open_pipeline(config, folder)
-    train = build_loader(config, pipeline.splits.train, pipeline.augment, top.batch_size, top.seed)
+    unit = mesh.size * top.accumulate
+    train = build_loader(config, pipeline.splits.train, pipeline.augment, top.batch_size, top.seed, unit)
     model = build_model(config, pipeline.reader)
     task = build_task(config, model, pipeline.reader)
     batch = _batch_shapes(train, top.batch_size, mesh)
+    others = [
+        _batch_shapes(train, rows, mesh, length)
+        for length, rows in (train.buckets.rows if train.buckets else {}).items()
+    ]
 
     def in_steps(name: str, duration: str) -> int:
-        return steps(name, duration, batch_size=top.batch_size, examples=len(pipeline.splits.train))
+        examples = len(pipeline.splits.train)
+        return steps(name, duration, batch_size=examples / train.batches_per_epoch, examples=examples)
 
     plan = build_plan(config, in_steps)
     curve = call(sections.schedule, "optim", config["optim"], top.batch_size, plan.total, in_steps)
@@ -125,6 +133,7 @@ def build(
         init=init,
         step=step,
         abstract_batch=batch,
+        abstract_batches=others or [batch],
         shapes=shapes,
         evaluators=during,
         final=final,
@@ -178,11 +187,13 @@ def build_task(config: Config, model: nn.Module, reader: Reader) -> Task:
     return call(factory, "task", config["task"], model, reader.spec)
 
 
-def build_loader(config: Config, source: Source, transform: Transform, batch_size: int, seed: int) -> Loader:
-    """A loader of the batches of a source; it reads this host's rows of each batch."""
+def build_loader(
+    config: Config, source: Source, transform: Transform, batch_size: int, seed: int, unit: int = 0
+) -> Loader:
+    """A loader of the batches of a source; it reads this host's rows of each batch. The arguments are those of `Loader`."""
     cached_source = call_data(config, sections.cached, source)
     host, hosts = jax.process_index(), jax.process_count()
-    return call_data(config, Loader, cached_source, transform, batch_size, seed, host, hosts)
+    return call_data(config, Loader, cached_source, transform, batch_size, seed, host, hosts, unit)
 
 
 def build_evaluations(config: Config, given: Given) -> list[Evaluation]:
@@ -273,11 +284,11 @@ def _check_best(evals: Evals, task: Task, shapes: TrainState, batch: Any, mesh: 
         raise UserError(f"config.evals.best={evals.best!r} is never measured{did_you_mean(evals.best, known)}")
 
 
-def _batch_shapes(loader: Loader, batch_size: int, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
-    sharding = batch_sharding(mesh)
-    example = {**loader.blank, "valid": jnp.zeros((), bool)}
+def _batch_shapes(loader: Loader, rows: int, mesh: Mesh, length: int = 0) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes of a batch of ``rows`` examples; length: that of its texts, 0 = the longest."""
+    example = loader.cut({**loader.blank, "valid": jnp.zeros((), bool)}, length)
     return {
-        name: jax.ShapeDtypeStruct((batch_size, *value.shape), value.dtype, sharding=sharding)
+        name: jax.ShapeDtypeStruct((rows, *value.shape), value.dtype, sharding=batch_sharding(mesh))
         for name, value in example.items()
     }
 

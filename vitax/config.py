@@ -129,14 +129,14 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     raise TypeError(f"{name}: config keys cannot be annotated with {hint}")
 
 
-def steps(name: str, duration: str, *, batch_size: int, examples: int) -> int:
+def steps(name: str, duration: str, *, batch_size: float, examples: int) -> int:
     """The number of steps of a duration with a unit.
 
     Args:
         name: name of the config key, for messages.
         duration: a number and a unit: "300 epochs", "10000 steps", "1.5e9 examples"; or the longer of two durations:
             "10 epochs, at least 1000 steps"; "" or "0 steps" = 0.
-        batch_size: examples per step.
+        batch_size: examples per step; their mean, if it varies.
         examples: number of examples in one epoch.
 
     Returns:

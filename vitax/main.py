@@ -175,7 +175,7 @@ def extension(folder: Path, config: Config) -> str:
 def compiled_step(run: Run) -> Compiled:
     """The compiled programs of a run; prints the time that compilation took."""
     began = time.monotonic()
-    compiled = compile_step(run.init, run.step, run.abstract_batch, run.mesh)
+    compiled = compile_step(run.init, run.step, run.abstract_batches, run.mesh)
     say(f"compile  {time.monotonic() - began:.0f} s")
     return compiled
 
@@ -271,13 +271,14 @@ def describe(run: Run, spec: str, path: Path) -> str:
     names = ("train", "test", "validation")
     counts = ", ".join(f"{len(s):,} {name}" for name, s in zip(names, splits.sources(), strict=False))
     parameters = sum(x.size for x in jax.tree.leaves(run.shapes.params))
+    buckets = f"; {run.train.buckets}" if run.train.buckets else ""
     mesh = " x ".join(f"{axis}={size}" for axis, size in run.mesh.shape.items())
     return f"""\
 vitax {__version__}  {spec or path}
 model    {type(run.model).__name__}, {parameters:,} parameters, {run.model.dtype.__name__}
 data     {splits.origin}: {counts}, {pipeline.about}
 devices  {machine["devices"]} x {machine["device"]} as {mesh}
-steps    {run.plan.total:,} of batch {run.top.batch_size:,} ({run.top.duration})
+steps    {run.plan.total:,} of batch {run.top.batch_size:,} ({run.top.duration}){buckets}
 workdir  {path}"""
 
 

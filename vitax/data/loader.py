@@ -4,6 +4,7 @@ Every stage up to the finished batch is random access (``grain.MapDataset``): ba
 of threads, worker processes and hosts, so the position of a run is one integer.
 """
 
+import functools
 import itertools
 import logging
 import multiprocessing
@@ -17,6 +18,7 @@ import grain
 import numpy as np
 from absl import flags
 
+from vitax.data.buckets import Buckets
 from vitax.data.source import Source
 from vitax.errors import UserError
 
@@ -41,6 +43,7 @@ class Loader:
         seed: seed of the order and of the augmentation.
         host: number of this process, 0..hosts-1.
         hosts: number of processes; each reads its own rows of each batch.
+        unit: the examples of a batch of a bucket are a multiple of it; 0 = of ``hosts``.
         threads: number of threads in each process that read and transform; each makes a whole batch, so that many
             batches are in memory. 0 = one per CPU core, at most 16 over all workers.
         workers: number of worker processes; 0 = threads only, which is as fast on up to about six cores and starts
@@ -48,6 +51,9 @@ class Loader:
         max_corrupt: share of the source that may be unreadable before the run stops.
         balanced: all classes are drawn equally often: each example of a batch is drawn, with replacement, from a class that
             is drawn first. An epoch has as many examples as without it.
+        buckets: lengths of batches of texts, ascending and shorter than ``data.length``, which is the last one: texts of like
+            length are batched together, the shorter the more, see `vitax.data.buckets`; () = all have ``data.length``. A
+            batch of half the length has twice as many texts.
         shuffle_window: number of examples in a window; examples are shuffled within windows, which stay in the order
             of the source, so that tar files are read from one end to the other. 0 = all examples are shuffled.
     """
@@ -60,11 +66,13 @@ class Loader:
         seed: int = 0,
         host: int = 0,
         hosts: int = 1,
+        unit: int = 0,
         *,
         threads: int = 0,
         workers: int = 0,
         max_corrupt: float = 0.01,
         balanced: bool = False,
+        buckets: tuple[int, ...] = (),
         shuffle_window: int = 0,
     ):
         if not len(source):
@@ -90,6 +98,9 @@ class Loader:
             raise UserError("data.balanced=True draws examples from anywhere; data.shuffle_window reads them in order")
         labels: Any = source.labels
         self.members = [np.flatnonzero(labels == k) for k in np.unique(labels)] if balanced else []
+        self.lengths, self.unit = buckets, unit or hosts
+        if buckets and (balanced or shuffle_window):
+            raise UserError("data.buckets has an order of its own; switch off data.balanced and data.shuffle_window")
         self.corrupt: set[int] = set()  # indices of the unreadable examples found so far on this host
         self.being_read: dict[int, int] = {}  # thread -> index of the example
         self.blank = self._blank()
@@ -125,6 +136,8 @@ class Loader:
 
         Every epoch visits each example once, in a new order; with ``balanced`` it draws as many.
         """
+        if self.buckets:
+            return self._iterate(self._of_buckets, start)
         order = grain.MapDataset.range(len(self.source)).seed(self.seed)
         if self.members:
             order = order.repeat().random_map(lambda _, rng: self._drawn(rng))
@@ -133,7 +146,8 @@ class Loader:
             order = window(order, window_size=self.shuffle_window, seed=self.seed).repeat()
         else:
             order = order.shuffle().repeat()
-        return self._iterate(order.random_map(self._read), start)
+        examples = order.random_map(self._read)
+        return self._iterate(lambda start: self._parts(examples)[start * self.hosts + self.host :: self.hosts], start)
 
     def _drawn(self, rng: np.random.Generator) -> int:
         """The index of an example of a class that is drawn first."""
@@ -144,18 +158,71 @@ class Loader:
         """Batches with every example exactly once, in order; the last one is filled up with blank, invalid examples."""
         padded = -(-len(self.source) // self.batch_size) * self.batch_size
         rng = np.random.default_rng(0)  # test transforms do not draw from it
-        return self._iterate(grain.MapDataset.range(padded).map(lambda i: self._read(i, rng)), 0)
+        examples = grain.MapDataset.range(padded).map(lambda i: self._read(i, rng))
+        return self._iterate(lambda start: self._parts(examples)[start * self.hosts + self.host :: self.hosts], 0)
 
     def reading(self) -> list[str]:
         """Names of the examples that this process's threads are reading now."""
         return [self.source.name(i) for i in list(self.being_read.values()) if i < len(self.source)]
 
-    def _iterate(self, examples: grain.MapDataset, start: int) -> Generator[Example]:
+    @property
+    def batches_per_epoch(self) -> float:
+        """Number of batches in which every example is once."""
+        return self.buckets.batches if self.buckets else len(self.source) / self.batch_size
+
+    @functools.cached_property
+    def buckets(self) -> Buckets | None:
+        """The buckets of a source of texts; None = there are none. All texts are encoded to measure them.
+
+        Raises:
+            UserError: its examples have no lengths, or the buckets are not ascending lengths below the longest.
+        """
+        source: Any = self.source
+        if not self.lengths:
+            return None
+        if not hasattr(source, "sizes"):
+            raise UserError("data.buckets is for labelled texts and translations, whose examples have lengths")
+        try:
+            return Buckets(source.sizes(), (*self.lengths, source.length), self.batch_size, self.seed, self.unit)
+        except ValueError as error:
+            raise UserError(f"config.data: {error}; the last one, data.length, is added to them") from error
+
+    def _of_buckets(self, start: int) -> grain.MapDataset:
+        """This host's rows of each batch from ``start`` on."""
+        buckets: Any = self.buckets
+        source: Any = self.source
+
+        def batch(step: int) -> Example:
+            length, index = buckets.batch(step)
+            rows = len(index) // self.hosts
+            own = range(self.host * rows, (self.host + 1) * rows)
+            examples = [
+                self._read(int(index[i]) if index[i] >= 0 else len(source), np.random.default_rng((self.seed, step, i)))
+                for i in own
+            ]
+            examples = [self.cut(example, length) for example in examples]
+            return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
+
+        return grain.MapDataset.range(2**31)[start:].map(batch)
+
+    def cut(self, example: Example, length: int) -> Example:
+        """An example whose texts, which are filled up at their ends, are cut to a length; 0 = as they are."""
+        if not length:
+            return example
+        whole = self.source.length  # type: ignore[attr-defined]
+        return {name: x[:length] if np.ndim(x) and len(x) == whole else x for name, x in example.items()}
+
+    def _parts(self, examples: grain.MapDataset) -> grain.MapDataset:
+        # Examples are first batched and then split: host h holds rows h*local .. (h+1)*local of each global batch,
+        # so that the global batch is the same array on any number of hosts.
+        return examples.batch(self.batch_size // self.hosts)
+
+    def _iterate(self, batches_from: Callable[[int], grain.MapDataset], start: int) -> Generator[Example]:
         """Batches from ``start`` on; a worker process that dies is replaced, up to RESTARTS times for one batch."""
         deaths = 0
         while True:
             try:
-                for batch in self._batches(examples, start):
+                for batch in self._batches(batches_from(start)):
                     yield batch
                     start, deaths = start + 1, 0
                 return
@@ -165,11 +232,7 @@ class Loader:
                     raise
                 LOGGER.warning("a data worker died (out of memory?): %s; restarted at batch %d", error, start)
 
-    def _batches(self, examples: grain.MapDataset, start: int) -> Generator[Example]:
-        # Examples are first batched and then split: host h holds rows h*local .. (h+1)*local of each global batch,
-        # so that the global batch is the same array on any number of hosts.
-        batches = examples.batch(self.batch_size // self.hosts)
-        batches = batches[start * self.hosts + self.host :: self.hosts]
+    def _batches(self, batches: Any) -> Generator[Example]:
         # A buffered element is a whole batch, so grain's default of 500 elements could take a terabyte.
         read = grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=max(2, self.threads))
         batches = batches.to_iter_dataset(read)

@@ -159,6 +159,11 @@ class Cached:
     def name(self, i: int) -> str:
         return self.source.name(i)
 
+    def __getattr__(self, name: str) -> Any:  # lengths of texts
+        if name in ("sizes", "length"):
+            return getattr(self.source, name)
+        raise AttributeError(name)
+
 
 class Subset:
     """The examples of a source with the given indices."""

@@ -5,6 +5,7 @@ A new tokenizer is always a BPE, because it is the only kind that the library tr
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -232,6 +233,15 @@ def framed(vocab: Vocabulary, ids: Sequence[int], length: int, truncate: bool, t
     row = np.full(length, pad, np.int32)
     row[: len(ids) + extra] = [*first, *ids, *last]
     return row
+
+
+def counted(vocab: Vocabulary, texts: Iterable[str], at_once: int = 20_000) -> np.ndarray:
+    """The number of tokens of each text, without special ones, [n] int64; ``at_once`` texts are in memory at a time."""
+    counts: list[int] = []
+    rest = iter(texts)
+    while part := list(itertools.islice(rest, at_once)):
+        counts += map(len, vocab.encode_all(part))
+    return np.asarray(counts, np.int64)
 
 
 def check_lengths(

@@ -7,7 +7,7 @@ import numpy as np
 
 from vitax.data.bitext import open_pairs
 from vitax.data.source import Source, Splits
-from vitax.data.tokens import Vocabulary, check_lengths, framed, from_json, vocabulary
+from vitax.data.tokens import Vocabulary, check_lengths, counted, framed, from_json, vocabulary
 from vitax.data.validation import validated, with_named
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
 from vitax.pipelines.texts import LEARN_FROM, text_spec
@@ -83,9 +83,24 @@ class Encoded:
     def name(self, i: int) -> str:
         return self.source.name(i)
 
+    def sizes(self) -> np.ndarray:
+        """The number of tokens of the longer side of each pair, special ones included, [n] int; at most ``length``."""
+        extra = (self.vocab.begin >= 0) + (self.vocab.end >= 0)
+        counts = counted(self.vocab, (text for pair in pairs_of(self.source) for text in pair))
+        return np.minimum(counts.reshape(-1, 2).max(axis=1) + extra, self.length)
+
     def reference(self, i: int) -> str:
         """The translation of example i, as the text in the data."""
         return self.source[i][1]
+
+
+def pairs_of(source: Source) -> Iterator[tuple[str, str]]:
+    """The pairs of a source, in order; two empty texts for a pair that cannot be read."""
+    for i in range(len(source)):
+        try:
+            yield source[i]
+        except (ValueError, OSError):
+            yield "", ""
 
 
 def read(take: Take, record: dict[str, Any]) -> Reader:

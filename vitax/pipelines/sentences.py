@@ -7,7 +7,7 @@ import numpy as np
 
 from vitax.data.sentences import LABELLED
 from vitax.data.source import Source, Splits, class_counts, folded, reduced
-from vitax.data.tokens import Vocabulary, check_lengths, from_json, vocabulary
+from vitax.data.tokens import Vocabulary, check_lengths, counted, from_json, vocabulary
 from vitax.data.validation import validated, with_named
 from vitax.errors import UserError
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
@@ -73,6 +73,14 @@ class Encoded:
 
     def name(self, i: int) -> str:
         return self.source.name(i)
+
+    def sizes(self) -> np.ndarray:
+        """The number of tokens of each text or pair, special ones included, [n] int; at most ``length``."""
+        texts = [self.source[i]["texts"] for i in range(len(self.source))]
+        parts = np.asarray([len(text) for text in texts])
+        counts = counted(self.vocab, (part for text in texts for part in text))
+        totals = np.add.reduceat(counts, np.concatenate([[0], np.cumsum(parts)[:-1]]))
+        return np.minimum(totals + 1 + parts, self.length)
 
 
 def encode_pair(

@@ -55,11 +55,9 @@ class Feed(Protocol):
     """Training batches on the host, see `vitax.data.loader.Loader`.
 
     Attributes:
-        batch_size: number of examples in a batch, over all hosts.
         corrupt: indices of the unreadable examples met so far.
     """
 
-    batch_size: int
     corrupt: set[int]
 
     def train(self, start: int = 0) -> Iterator[dict[str, np.ndarray]]:
@@ -192,7 +190,7 @@ class Session:
         self.tracer.before(step)
         with jax.set_mesh(self.mesh):
             self.state, reported = self.compiled.step(self.state, batch)
-            self.recorder.step(step, reported, self.inputs.feed.batch_size)
+            self.recorder.step(step, reported, len(batch["valid"]))
         self.tracer.after(step, self.state)
 
     def log(self, step: int) -> None:

@@ -1,6 +1,6 @@
 """The training state and the jitted step: gradients of any Task, accumulated, clipped, applied, averaged."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -224,22 +224,48 @@ class Compiled(NamedTuple):
     abstract_state: TrainState  # shapes, dtypes and shardings
 
 
-def compile_step(init: Any, step: Any, batch: Any, mesh: Mesh) -> Compiled:
-    """Compiles initialisation and step for one batch shape on one mesh.
+class StepOfShapes:
+    """A step for batches of several shapes, each compiled ahead of time.
+
+    Args:
+        programs: {shapes: compiled step}, see `shapes_of`.
+    """
+
+    def __init__(self, programs: dict[Any, Any]):
+        self.programs = programs
+
+    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
+        return self.programs[shapes_of(batch)](state, batch)
+
+    def memory_analysis(self) -> Any:
+        """The compiler's count of bytes for the program that needs most."""
+        counts = [program.memory_analysis() for program in self.programs.values()]
+        return max(counts, key=lambda count: count.temp_size_in_bytes)
+
+
+def shapes_of(batch: Any) -> tuple[Any, ...]:
+    """The shapes of the arrays of a batch, as a key."""
+    return tuple((name, batch[name].shape) for name in sorted(batch))
+
+
+def compile_step(init: Any, step: Any, batches: Sequence[Any], mesh: Mesh) -> Compiled:
+    """Compiles initialisation and step for the shapes of batches on one mesh.
 
     Args:
         init: function from `make_init`.
         step: function from `make_step`.
-        batch: {name: `jax.ShapeDtypeStruct` with sharding} of the arrays of a batch.
+        batches: for each shape, {name: `jax.ShapeDtypeStruct` with sharding} of the arrays of a batch.
         mesh: mesh to run on.
     """
-    initial = from_shapes(init, batch)
+    initial = from_shapes(init, batches[0])
     with jax.set_mesh(mesh):
         state = abstract(jax.eval_shape(initial), mesh)
         shardings = jax.tree.map(lambda x: x.sharding, state)
         # Always under jit: fused and unfused arithmetic differ in the last bit.
         compiled_init = jax.jit(initial, out_shardings=shardings).lower().compile()
-        return Compiled(compiled_init, lower_step(step, state, batch, mesh).compile(), state)
+        programs = {shapes_of(batch): lower_step(step, state, batch, mesh).compile() for batch in batches}
+        (only, *others) = programs.values()
+        return Compiled(compiled_init, StepOfShapes(programs) if others else only, state)
 
 
 def from_shapes(init: Any, batch: Any) -> Callable[[], TrainState]:
