@@ -46,8 +46,7 @@ class Run(NamedTuple):
         schedule: step -> learning rate.
         init: see `vitax.training.step.make_init`.
         step: see `vitax.training.step.make_step`.
-        abstract_batch: {name: `jax.ShapeDtypeStruct`} of a training batch, of the longest texts.
-        abstract_batches: the same for every shape of a training batch.
+        abstract_batches: {name: `jax.ShapeDtypeStruct`} for every shape of a training batch, the longest texts first.
         shapes: the training state, made of `jax.ShapeDtypeStruct`.
         evaluators: {split: evaluator} of the evaluations during training: of the validation split or, without one, of
             the test split.
@@ -66,7 +65,6 @@ class Run(NamedTuple):
     plan: Plan
     init: Callable[[Any], TrainState]
     step: Callable[[TrainState, Any], Any]
-    abstract_batch: dict[str, jax.ShapeDtypeStruct]
     abstract_batches: list[dict[str, jax.ShapeDtypeStruct]]
     shapes: TrainState
     evaluators: dict[str, Evaluator]
@@ -74,6 +72,11 @@ class Run(NamedTuple):
     evals: Evals
     saving: Saving
     logging: Logging
+
+    @property
+    def abstract_batch(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """The shapes of the training batch with the longest texts, or of all of them."""
+        return self.abstract_batches[0]
 
 
 def build(
@@ -105,20 +108,15 @@ def build(
     train = build_loader(config, pipeline.splits.train, pipeline.augment, top.batch_size, top.seed, unit)
     model = build_model(config, pipeline.reader)
     task = build_task(config, model, pipeline.reader)
-    batch = _batch_shapes(train, top.batch_size, mesh)
-    others = [
-        _batch_shapes(train, rows, mesh, length)
-        for length, rows in (train.buckets.rows if train.buckets else {}).items()
-    ]
+    batches = _batch_shapes(train, mesh)
 
     def in_steps(name: str, duration: str) -> int:
-        examples = len(pipeline.splits.train)
-        return steps(name, duration, batch_size=examples / train.batches_per_epoch, examples=examples)
+        return steps(name, duration, batch_size=train.mean_batch_size, examples=len(pipeline.splits.train))
 
     plan = build_plan(config, in_steps)
     curve = call(sections.schedule, "optim", config["optim"], top.batch_size, plan.total, in_steps)
-    init, step, shapes = _training(config, top, task, mesh, batch, curve, ema_decay)
-    during, final = _evaluators(config, top, evals, task, model, pipeline, mesh, shapes, batch)
+    init, step, shapes = _training(config, top, task, mesh, batches[0], curve, ema_decay)
+    during, final = _evaluators(config, top, evals, task, model, pipeline, mesh, shapes, batches[0])
     return Run(
         mesh=mesh,
         family=config["model"]["name"],
@@ -132,8 +130,7 @@ def build(
         plan=plan,
         init=init,
         step=step,
-        abstract_batch=batch,
-        abstract_batches=others or [batch],
+        abstract_batches=batches,
         shapes=shapes,
         evaluators=during,
         final=final,
@@ -284,13 +281,14 @@ def _check_best(evals: Evals, task: Task, shapes: TrainState, batch: Any, mesh: 
         raise UserError(f"config.evals.best={evals.best!r} is never measured{did_you_mean(evals.best, known)}")
 
 
-def _batch_shapes(loader: Loader, rows: int, mesh: Mesh, length: int = 0) -> dict[str, jax.ShapeDtypeStruct]:
-    """The shapes of a batch of ``rows`` examples; length: that of its texts, 0 = the longest."""
-    example = loader.cut({**loader.blank, "valid": jnp.zeros((), bool)}, length)
-    return {
-        name: jax.ShapeDtypeStruct((rows, *value.shape), value.dtype, sharding=batch_sharding(mesh))
-        for name, value in example.items()
-    }
+def _batch_shapes(loader: Loader, mesh: Mesh) -> list[dict[str, jax.ShapeDtypeStruct]]:
+    """The shapes of a batch of each bucket, the longest first; without buckets there is one."""
+    rows, found = loader.buckets.rows if loader.buckets else {0: loader.batch_size}, []
+    for length in sorted(rows, reverse=True):
+        example = loader.cut({**loader.blank, "valid": jnp.zeros((), bool)}, length)
+        struct = functools.partial(jax.ShapeDtypeStruct, sharding=batch_sharding(mesh))
+        found.append({name: struct((rows[length], *value.shape), value.dtype) for name, value in example.items()})
+    return found
 
 
 def _shapes(function: Callable[..., Any], mesh: Mesh, *arguments: Any) -> Any:

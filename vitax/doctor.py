@@ -2,7 +2,10 @@
 
     python -m vitax.doctor
     python -m vitax.doctor --config=configs/vit_b16.py --config.data.path=DIR --workdir=RUN
+    python -m vitax.doctor --data=DIR
 
+With --data it looks at a folder or a file of data instead: what they are, broken ones, classes, duplicates of the test in
+the training, and the flags with which vitax trains on them.
 Without a config it checks the machine only. It writes nothing except an empty file in each folder that has to be
 writable, and deletes that file again.
 """
@@ -25,6 +28,7 @@ from vitax import build
 from vitax.backend import start_jax
 from vitax.cli import Arguments, Command, Flag
 from vitax.data.source import Cached
+from vitax.data.survey import described
 from vitax.errors import UserError
 from vitax.monitoring import log
 from vitax.schema import Config
@@ -44,17 +48,29 @@ class Finding(NamedTuple):
     text: str
 
 
-FLAGS = (Flag("workdir", "", "folder of the run; it need not exist"),)
+FLAGS = (
+    Flag("workdir", "", "folder of the run; it need not exist"),
+    Flag("data", "", "a folder or a file of data to look at"),
+    Flag("examples", 5000, "number of examples of each split of --data that are read"),
+)
 
 
 def run(arguments: Arguments) -> int:
-    """Prints every finding, and returns 1 if something is wrong."""
+    """Prints every finding, and returns 1 if something is wrong.
+
+    Raises:
+        UserError: both a config and data are given.
+    """
     start_jax()
     log.start_logging()
     workdir = Path(arguments.flags["workdir"] or "runs").expanduser()
-    findings = [*versions(), *devices(), *folders(workdir)]
-    if arguments.config:
-        findings += examine(arguments.config, workdir)
+    if arguments.flags["data"]:
+        if arguments.config:
+            raise UserError("--data looks at data without a config; leave out --config, or --data")
+        findings = [Finding(*note) for note in described(arguments.flags["data"], arguments.flags["examples"])]
+    else:
+        findings = [*versions(), *devices(), *folders(workdir)]
+        findings += examine(arguments.config, workdir) if arguments.config else []
     for finding in findings:
         print(f"{'ok   ' if finding.good else 'WRONG'}  {finding.text}")
     wrong = sum(not finding.good for finding in findings)

@@ -166,9 +166,9 @@ class Loader:
         return [self.source.name(i) for i in list(self.being_read.values()) if i < len(self.source)]
 
     @property
-    def batches_per_epoch(self) -> float:
-        """Number of batches in which every example is once."""
-        return self.buckets.batches if self.buckets else len(self.source) / self.batch_size
+    def mean_batch_size(self) -> float:
+        """The mean number of examples in a batch."""
+        return len(self.source) / self.buckets.batches if self.buckets else self.batch_size
 
     @functools.cached_property
     def buckets(self) -> Buckets | None:
