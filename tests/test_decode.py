@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitax.data.decode import decode_image
+from vitax.data.decode import decode_image, find_images
 
 
 def encoded(image, kind="PNG", **options):
@@ -128,3 +128,15 @@ def test_a_huge_jpeg_is_decoded_smaller_and_other_huge_files_are_refused():
 def test_what_is_no_image_is_named(data, message):
     with pytest.raises(ValueError, match=message):
         decode_image(data)
+
+
+@pytest.mark.parametrize("kind", ["avif", "jxl"])
+def test_newer_formats_are_read(kind, tmp_path):
+    if kind == "jxl":
+        pytest.importorskip("pillow_jxl", reason="vitax[jxl] is not installed")
+    picture = np.full((32, 48, 3), (200, 100, 50), np.uint8)
+    picture[:, 24:] = (20, 40, 60)
+    Image.fromarray(picture).save(tmp_path / f"a.{kind}", quality=95)
+    assert find_images(tmp_path) == [str(tmp_path / f"a.{kind}")]
+    found = decode_image((tmp_path / f"a.{kind}").read_bytes())
+    assert np.abs(found.astype(int) - picture)[:, [0, -1]].max() < 8

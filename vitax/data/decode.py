@@ -18,6 +18,8 @@ with contextlib.suppress(ImportError):
     from pillow_heif import register_heif_opener
 
     register_heif_opener()
+with contextlib.suppress(ImportError):
+    import pillow_jxl  # noqa: F401  (it registers itself)
 # Formats that Pillow only recognises, or hands to another program.
 NOT_DECODED = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "WMF", "PDF"}
 Image.init()
@@ -157,6 +159,8 @@ def tell_aside(root: object, aside: Counter[str]) -> None:
         kinds = ", ".join(f"{count} {extension}" for extension, count in aside.most_common(8))
         heif = aside.keys() & {".heic", ".heif", ".hif"} and ".heic" not in EXTENSIONS
         hint = "; pip install pillow-heif, and HEIC photos are read" if heif else ""
+        if ".jxl" in aside.keys() - EXTENSIONS:
+            hint += "; pip install pillow-jxl-plugin, and JPEG XL is read"
         LOGGER.warning("%s: left aside, as no images: %s%s", root, kinds, hint)
 
 

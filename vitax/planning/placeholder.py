@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from vitax import build
 from vitax.data.source import Splits
 from vitax.data.tokens import Vocabulary, load_vocabulary, placeholder_vocabulary
@@ -30,6 +32,15 @@ class Blank:
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         return self.example
+
+    @property
+    def length(self) -> int:
+        """The length of its texts; 0 = it has none."""
+        return max((len(x) for x in self.example.values() if np.ndim(x) == 1), default=0)
+
+    def sizes(self) -> np.ndarray:
+        """The length of each text, [n] int: all are taken for the longest, because there are none to measure."""
+        return np.full(self.count, self.length)
 
     def name(self, i: int) -> str:
         return str(i)
