@@ -9,10 +9,13 @@ image tower of a CLIP, the backbone of a DynamicViT; with :text, a BERT or an FN
     python -m vitax.main --config=configs/finetune.py --config.init_from=hf-hub:OWNER/NAME --config.data.path=IMAGES
     python -m vitax.main --config=configs/finetune.py --config.init_from=DIR/model.safetensors --config.data.path=IMAGES
     python -m vitax.main --config=configs/finetune.py --config.init_from=runs/mae --config.data.path=IMAGES
+    python -m vitax.main --config=configs/finetune.py:multilabel --config.init_from=WEIGHTS --config.data.path=TABLE.csv
+    python -m vitax.main --config=configs/finetune.py:regression --config.init_from=WEIGHTS --config.data.path=TABLE.csv "--config.data.targets=('age',)"
     python -m vitax.main --config=configs/finetune.py:text --config.init_from=bert-base-uncased --config.data.path=TABLES
 
 IMAGES holds a folder for each class, or train and test with such folders. TABLES holds train.csv and test.csv with the
-columns text, label and, for pairs, text_pair. ``--config.optim.train=head`` trains only the head, a linear probe; a second
+columns text, label and, for pairs, text_pair. TABLE.csv has a column of files and one that lists the labels of an image, such as
+"cat;dog", or a column for each label or number. ``--config.optim.train=head`` trains only the head, a linear probe; a second
 run from the folder of the first, without that key, then trains all of it.
 
 :demo fine-tunes the encoder of ``mae_b16_pretrain.py:demo`` on 100 labelled digits, offline and on two CPU cores.
@@ -28,7 +31,7 @@ from ml_collections import ConfigDict
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    variants = {"": images, "text": text, "demo": demo}
+    variants = {"": images, "multilabel": multilabel, "regression": regression, "text": text, "demo": demo}
     if variant not in variants:
         raise ValueError(f"variant {variant!r} is unknown; choose one of {', '.join(variants)}")
     return variants[variant]()
@@ -57,6 +60,25 @@ def images() -> ConfigDict:
     config.checkpoint = dict(every="1 epoch, at least 100 steps")
     config.log = dict(every="20 steps")
     config.mesh = dict(data=-1, fsdp=1)
+    return config
+
+
+def multilabel() -> ConfigDict:
+    config = images()
+    config.task = dict(name="multilabel")
+    config.data.name = "table"
+    config.data.targets = ()  # columns with 0 or 1; empty: one column lists the labels
+    config.evals.best = "test/map"
+    return config
+
+
+def regression() -> ConfigDict:
+    config = images()
+    config.task = dict(name="regression")
+    config.data.name = "table"
+    config.data.targets = ()  # columns of numbers; empty: the column value
+    config.evals.best = "test/mae"
+    config.evals.mode = "min"
     return config
 
 

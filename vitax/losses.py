@@ -69,6 +69,37 @@ def class_cross_entropy(
     return -terms.sum(-1)
 
 
+def binary_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Cross entropy of labels that do not exclude one another, in nats, computed in float32.
+
+    Args:
+        logits: [...] scores, any float dtype; the probability of a label is their sigmoid.
+        labels: [...] probabilities, 0..1.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if logits.shape != labels.shape:
+        raise ValueError(f"logits {logits.shape} and labels {labels.shape} must have the same shape")
+    logits, labels = logits.astype(jnp.float32), labels.astype(jnp.float32)
+    return -(labels * jax.nn.log_sigmoid(logits) + (1 - labels) * jax.nn.log_sigmoid(-logits))
+
+
+def half_squared_error(predicted: jax.Array, target: jax.Array) -> jax.Array:
+    """(predicted - target)^2 / 2, [...] float32."""
+    return 0.5 * jnp.square(_difference(predicted, target))
+
+
+def huber(predicted: jax.Array, target: jax.Array, delta: float) -> jax.Array:
+    """Half the squared error up to ``delta``, and linear beyond it (Huber 1964): [...] float32.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    error = jnp.abs(_difference(predicted, target))
+    return jnp.where(error <= delta, 0.5 * error**2, delta * (error - 0.5 * delta))
+
+
 def patch_mse(predicted: jax.Array, target: jax.Array, *, normalize: bool = False) -> jax.Array:
     """Mean squared error of each patch (He et al. 2021, arXiv:2111.06377, section 3).
 

@@ -28,6 +28,21 @@ class ImageSpec(NamedTuple):
     class_counts: tuple[int, ...] = ()
 
 
+class TargetSpec(NamedTuple):
+    """Images with a vector of targets: several labels, or numbers.
+
+    Attributes:
+        image: description of the images.
+        names: names of the targets.
+        target_mean, target_std: mean and standard deviation of each number in the training; 0 and 1 for labels.
+    """
+
+    image: ImageSpec
+    names: tuple[str, ...]
+    target_mean: tuple[float, ...]
+    target_std: tuple[float, ...]
+
+
 class TextSpec(NamedTuple):
     """Texts as a model sees them: rows of ``length`` token ids, filled up with ``pad``.
 
@@ -82,15 +97,19 @@ class RestorationSpec(NamedTuple):
     max_pixels: int = MAX_PIXELS
 
 
-def channels_of(spec: ImageSpec | TextSpec | PairSpec | RestorationSpec) -> int:
+Spec = ImageSpec | TargetSpec | TextSpec | PairSpec | RestorationSpec
+
+
+def image_of(spec: Spec) -> Spec:
+    """The description of the images in a spec that has more than that; another spec unchanged."""
+    return spec.image if isinstance(spec, PairSpec | TargetSpec) else spec
+
+
+def channels_of(spec: Spec) -> int:
     """Channels of the images in a spec; 3 for texts, where nothing uses the number."""
-    if isinstance(spec, PairSpec):
-        return spec.image.channels
-    return 3 if isinstance(spec, TextSpec) else spec.channels
+    return getattr(image_of(spec), "channels", 3)
 
 
-def max_pixels_of(spec: ImageSpec | TextSpec | PairSpec | RestorationSpec) -> int:
+def max_pixels_of(spec: Spec) -> int:
     """The largest number of pixels of an image file in a spec; for texts, where nothing uses it, the default."""
-    if isinstance(spec, PairSpec):
-        return spec.image.max_pixels
-    return MAX_PIXELS if isinstance(spec, TextSpec) else spec.max_pixels
+    return getattr(image_of(spec), "max_pixels", MAX_PIXELS)

@@ -117,7 +117,7 @@ def column_in(file: Path, rows: Sequence[Row], usual: Sequence[str], what: str) 
     """
     present = [name for name in usual if has_column(rows, name)]
     if not present:
-        have = ", ".join(rows[0]) if rows else "nothing"
+        have = ", ".join(name for name in rows[0] if isinstance(name, str)) if rows else "nothing"
         raise UserError(f"{file} has the columns {have}; a column of {what} is needed: {', '.join(usual)}")
     if len(present) > 1:
         others = ", ".join(map(repr, present[1:]))

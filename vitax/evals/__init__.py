@@ -11,12 +11,15 @@ from vitax.evals.evaluation import Evaluation, Given, together
 from vitax.evals.pairs import retrieval, zero_shot
 from vitax.evals.probes import probes
 from vitax.evals.restoration import whole_images
+from vitax.evals.targets import label_scores, value_scores
 from vitax.evals.throughput import throughput
 from vitax.evals.translations import bleu
 
 EVALUATORS: dict[str, tuple[Callable[..., Evaluation | None], ...]] = {
     "classification": (probes, classwise),
     "text_classification": (classwise,),
+    "multilabel": (label_scores,),
+    "regression": (value_scores,),
     "masked_image": (probes,),
     "token_pruning": (probes, classwise, throughput),
     "contrastive": (zero_shot, retrieval, probes),

@@ -11,6 +11,7 @@ from vitax.runs.foreign import FEATURES
 
 EXPLAINERS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {
     "classification": explain_images,
+    "multilabel": explain_images,
     "token_pruning": explain_images,
     "contrastive": explain_images,
     "masked_image": explain_images,

@@ -20,10 +20,10 @@ from vitax.models import MODELS
 from vitax.models.views import View
 from vitax.nn.dense import unit_length
 from vitax.prediction import TrainedRun
-from vitax.prediction.images import ranked, read_images
+from vitax.prediction.images import probabilities_of, ranked, read_images
 from vitax.prediction.output import output_folder, output_path
 from vitax.prediction.pairs import label_weights
-from vitax.specs import ImageSpec, PairSpec
+from vitax.specs import ImageSpec, PairSpec, image_of
 
 LOGGER = logging.getLogger("vitax")
 Scores = Callable[[jax.Array], jax.Array]  # normalised image [1, H, W, C] to [1, K]
@@ -102,7 +102,7 @@ def explained_images(
             heads = heads_of(traced) if HEADS in method else None
         number, probability, ranking = 0, math.nan, []
         if names:
-            probabilities = np.asarray(jax.nn.softmax(score(image)[0]))
+            probabilities = probabilities_of(run, score(image)[0])
             number = class_number(label, names, probabilities)
             probability = float(probabilities[number])
             ranking = ranked(probabilities, names, top)["top"]
@@ -174,8 +174,7 @@ def in_float32(run: TrainedRun) -> TrainedRun:
 
 def image_spec(run: TrainedRun) -> ImageSpec:
     """The specification of the images that a run takes."""
-    spec = run.reader.spec
-    return spec.image if isinstance(spec, PairSpec) else spec
+    return image_of(run.reader.spec)  # type: ignore[return-value]
 
 
 def heads_of(it: Subject) -> Callable[[jax.Array], jax.Array]:

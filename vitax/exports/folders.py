@@ -11,7 +11,7 @@ from vitax.data.tokens import Vocabulary, from_json
 from vitax.errors import UserError
 from vitax.prediction import TrainedRun
 from vitax.pretrained.preprocessing import Preprocessing
-from vitax.specs import ImageSpec, PairSpec, TextSpec
+from vitax.specs import ImageSpec, PairSpec, TextSpec, image_of
 
 # {--format: {family: format of the weights}}
 FORMATS = {
@@ -70,7 +70,7 @@ def export_folder(run: TrainedRun, library: str, out: Path) -> str:
 
 def _images(run: TrainedRun) -> Preprocessing | None:
     """The preprocessing of a run's images; None = it has none."""
-    spec = run.reader.spec.image if isinstance(run.reader.spec, PairSpec) else run.reader.spec
+    spec = image_of(run.reader.spec)
     if not isinstance(spec, ImageSpec):
         return None
     fraction, interpolation = reading.test_crop(run.config)

@@ -6,10 +6,13 @@ from vitax.pipelines.images import IMAGES
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader
 from vitax.pipelines.restoration import RESTORATION
 from vitax.pipelines.sentences import SENTENCES
+from vitax.pipelines.targets import LABELS, VALUES
 from vitax.pipelines.texts import TEXT
 
 KINDS: dict[str, Kind] = {
     "images": IMAGES,
+    "labels": LABELS,
+    "values": VALUES,
     "captions": CAPTIONS,
     "texts": TEXT,
     "sentences": SENTENCES,

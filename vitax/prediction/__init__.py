@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from vitax.errors import UserError
 from vitax.pipelines import Pipeline
 from vitax.prediction.arrays import example_arrays, predict_arrays
-from vitax.prediction.images import classify, example_image, image_files
+from vitax.prediction.images import classify, estimate, example_image, image_files, label
 from vitax.prediction.output import written
 from vitax.prediction.pairs import example_pair, zero_shot
 from vitax.prediction.reconstruction import reconstruct
@@ -51,6 +51,8 @@ class Predictor(NamedTuple):
 
 PREDICTORS = {
     "classification": Predictor(classify, image_files, example_image),
+    "multilabel": Predictor(label, image_files, example_image),
+    "regression": Predictor(estimate, image_files, example_image),
     "token_pruning": Predictor(classify, image_files, example_image),
     "masked_words": Predictor(fill_in, lines_of, example_masked),
     "language": Predictor(continue_text, lines_of, example_beginning),

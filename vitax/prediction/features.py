@@ -14,7 +14,7 @@ from vitax.errors import UserError
 from vitax.prediction.images import image_files, image_readers
 from vitax.prediction.texts import encoded, labelled_text, lines_of, plain_text
 from vitax.prediction.trained import TrainedRun, predictions
-from vitax.specs import PairSpec, TextSpec
+from vitax.specs import PairSpec, TextSpec, image_of
 from vitax.tasks import Batch, Variables
 
 POOLS = ("token", "mean")
@@ -112,7 +112,7 @@ def _outputs_of_block(
     encoder = run.model.encoder(parent=None) if hasattr(run.model, "encoder") else None
     with nn.intercept_methods(watch):
         if encoder is not None:
-            spec = run.reader.spec
+            spec: Any = image_of(run.reader.spec)
             params = {"params": variables["params"]["encoder"]}
             encoder.apply(params, augment.normalize(batch["image"], spec.mean, spec.std))
         else:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from PIL import Image
 
@@ -13,7 +14,7 @@ from vitax.data.decode import KNOWN, decode_image, find_images, to_array, write_
 from vitax.errors import UserError
 from vitax.pipelines import Pipeline
 from vitax.prediction.trained import UNREADABLE, TrainedRun, predictions
-from vitax.specs import channels_of, max_pixels_of
+from vitax.specs import TargetSpec, channels_of, max_pixels_of
 
 
 def image_files(given: Sequence[str]) -> list[str]:
@@ -91,6 +92,49 @@ def classify(run: TrainedRun, images: Iterable[Any], *, top: int = 5) -> Iterato
             yield {"file": file, "error": str(example)}
         else:
             yield {"file": file, **ranked(row["probabilities"], names, top)}
+
+
+def label(run: TrainedRun, images: Iterable[Any], *, threshold: float = 0.5, top: int = 5) -> Iterator[dict[str, Any]]:
+    """Several labels of images: {"file", "labels", "top"} for each.
+
+    Args:
+        run: the trained run.
+        images: see `image_readers`.
+        threshold: probability, 0..1, from which a label is in "labels".
+        top: number of most probable labels to list in "top", with their probabilities.
+
+    Raises:
+        UserError: the threshold is out of its range.
+    """
+    if not 0 <= threshold <= 1:
+        raise UserError(f"--threshold={threshold} must lie in 0..1")
+    names = run.reader.record["class_names"]
+    for file, example, row in predictions(run, image_readers(images, run)):
+        if row is None:
+            yield {"file": file, "error": str(example)}
+            continue
+        chosen = [name for name, p in zip(names, row["probabilities"], strict=True) if p >= threshold]
+        yield {"file": file, "labels": chosen, "top": ranked(row["probabilities"], names, top)["top"]}
+
+
+def estimate(run: TrainedRun, images: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """Numbers of images, in the units of the training data: {"file", name: number} for each.
+
+    Args:
+        run: the trained run.
+        images: see `image_readers`.
+    """
+    names = run.reader.record["class_names"]
+    for file, example, row in predictions(run, image_readers(images, run)):
+        if row is None:
+            yield {"file": file, "error": str(example)}
+        else:
+            yield {"file": file, **{name: float(value) for name, value in zip(names, row["values"], strict=True)}}
+
+
+def probabilities_of(run: TrainedRun, logits: Any) -> np.ndarray:
+    """The probabilities of classes [K], or of labels that do not exclude one another."""
+    return np.asarray((jax.nn.sigmoid if isinstance(run.reader.spec, TargetSpec) else jax.nn.softmax)(logits))
 
 
 def ranked(probabilities: np.ndarray, names: Sequence[str], top: int) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from vitax.reading import Outline, outline
 from vitax.report.curves import curves_section
 from vitax.report.exhibits import Maker
 from vitax.report.images import classified, matched, pruned, reconstructed, restored
+from vitax.report.targets import estimated, labelled
 from vitax.report.texts import classified_texts, continuations, guessed, translated
 from vitax.resolve import resolve
 
@@ -30,6 +31,8 @@ LOGGER = logging.getLogger("vitax")
 # (run, source of the test split, how many examples) -> what makes each thing that is shown.
 EXHIBITS: dict[str, Callable[..., list[Maker]]] = {
     "classification": classified,
+    "multilabel": labelled,
+    "regression": estimated,
     "token_pruning": pruned,
     "masked_image": reconstructed,
     "contrastive": matched,

@@ -8,6 +8,8 @@ from vitax.tasks.contrastive import contrastive
 from vitax.tasks.language import language
 from vitax.tasks.masked_image import masked_image
 from vitax.tasks.masked_words import masked_words
+from vitax.tasks.multilabel import multilabel
+from vitax.tasks.regression import regression
 from vitax.tasks.restoration import restoration
 from vitax.tasks.task import Aux, Batch, Task, Variables
 from vitax.tasks.text_classification import text_classification
@@ -29,6 +31,8 @@ class Objective(NamedTuple):
 
 TASKS = {
     "classification": Objective(classification, "images"),
+    "multilabel": Objective(multilabel, "labels"),
+    "regression": Objective(regression, "values"),
     "masked_image": Objective(masked_image, "images"),
     "token_pruning": Objective(token_pruning, "images"),
     "contrastive": Objective(contrastive, "captions"),

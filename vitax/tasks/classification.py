@@ -1,13 +1,12 @@
 """Image classification."""
 
-import functools
-
 import flax.linen as nn
 import jax
 
 from vitax import augment, losses, metrics
 from vitax.specs import ImageSpec
 from vitax.tasks.classes import class_loss
+from vitax.tasks.images import of_images
 from vitax.tasks.task import Aux, Batch, Task, Variables
 
 
@@ -48,16 +47,7 @@ def classification(
     if mixup < 0 or cutmix < 0:
         raise ValueError(f"mixup={mixup} and cutmix={cutmix} must not be negative")
     cross_entropy = class_loss(model.num_classes, spec.class_counts, class_weights, focal_gamma)
-    normalize = functools.partial(augment.normalize, mean=spec.mean, std=spec.std)
-
-    def apply(variables: Variables, image: jax.Array, *, train: bool, key: jax.Array | None):
-        rngs = {"dropout": key} if train else None
-        collections = [name for name in variables if name != "params"] if train else False
-        out = model.apply(variables, normalize(image), train=train, rngs=rngs, mutable=collections)
-        return out if train else (out, {})
-
-    def init(key: jax.Array, batch: Batch) -> Variables:
-        return dict(model.init(key, normalize(batch["image"])))
+    images = of_images(model, spec)
 
     def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool):
         labels = jax.nn.one_hot(batch["label"], model.num_classes)  # [B, K]
@@ -67,7 +57,7 @@ def classification(
         if train:
             targets = losses.smooth_labels(labels, label_smoothing)
             image, targets, valid = augment.mixup_or_cutmix(mix_key, image, targets, valid, mixup, cutmix)
-        logits, updates = apply(variables, image, train=train, key=dropout_key)
+        logits, updates = images.apply(variables, image, train=train, key=dropout_key)
         values = cross_entropy(logits, targets, train)  # [B]
         batch_metrics = {"loss": metrics.masked(values, valid)}
         # The labels are those of the unmixed images: while training with mixup, the accuracy stays low by design.
@@ -77,8 +67,8 @@ def classification(
         return metrics.mean(batch_metrics["loss"]), Aux(batch_metrics, updates)
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
-        logits, _ = apply(variables, batch["image"], train=False, key=None)
-        features = model.clone(num_classes=0).apply(variables, normalize(batch["image"]))
+        logits, _ = images.apply(variables, batch["image"], train=False, key=None)
+        features = images.features(variables, batch["image"])
         return {"logits": logits, "probabilities": jax.nn.softmax(logits), "features": features}
 
-    return Task(init, loss, predict)
+    return Task(images.init, loss, predict)

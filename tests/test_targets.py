@@ -1,0 +1,184 @@
+"""Images with several labels, or with numbers: their tables, losses, scores, and a run of each."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from commands import ROOT, run
+from PIL import Image
+from small import SMALL, variables_of
+
+from vitax import losses, pretrained
+from vitax.data.image_targets import image_targets, labels_of, values_of
+from vitax.errors import UserError
+from vitax.evals.targets import average_precisions, explained, macro_f1
+from vitax.pretrained.preprocessing import Preprocessing
+from vitax.specs import ImageSpec, TargetSpec
+from vitax.tasks import TASKS
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for i in range(10):
+        Image.fromarray(np.full((4, 4, 3), i, np.uint8)).save(tmp_path / f"{i}.png")
+    return tmp_path
+
+
+def opened(path, read, columns=(), **options):
+    arguments = dict(path=str(path), train="train", test="test", test_fraction=0.3, channels=3) | options
+    return image_targets(read, columns=columns, **arguments)
+
+
+def contents(splits):
+    found = [source[i] for source in splits.sources() for i in range(len(source))]
+    return sorted((int(x["image"][0, 0, 0]), *x["target"].tolist()) for x in found)
+
+
+TAGS = ["cat;dog", "dog", "", "cat", "dog;cat", "bird", "bird;cat", "", "dog", "cat"]
+
+
+@pytest.mark.parametrize("separator", [";", "|", ","])
+def test_one_column_lists_the_labels(photos, separator):
+    rows = [f'{i}.png\t"{tags.replace(";", separator)}"\n'.replace('"', "") for i, tags in enumerate(TAGS)]
+    (photos / "t.tsv").write_text("File\tTags\n" + "".join(rows))
+    splits = opened(photos / "t.tsv", labels_of)
+    assert splits.train.class_names == ("bird", "cat", "dog")
+    expected = [(i, *(float(name in tags) for name in ("bird", "cat", "dog"))) for i, tags in enumerate(TAGS)]
+    assert contents(splits) == expected
+    assert (len(splits.train), len(splits.test)) == (7, 3)
+
+
+def test_a_list_of_labels_and_a_column_of_splits(photos):
+    kinds = ["train"] * 6 + ["val"] * 2 + ["test"] * 2
+    lines = [
+        json.dumps({"image": f"{i}.png", "labels": [tag for tag in tags.split(";") if tag], "split": kind})
+        for i, (tags, kind) in enumerate(zip(TAGS, kinds, strict=True))
+    ]
+    (photos / "t.jsonl").write_text("\n".join(lines))
+    splits = opened(photos / "t.jsonl", labels_of)
+    assert [len(source) for source in splits.sources()] == [6, 2, 2]
+    assert splits.test.paths[0].endswith("8.png")
+
+
+def test_a_column_for_each_label_may_have_gaps(photos):
+    rows = [f"{i}.png,{i % 2},{'' if i == 3 else int(i > 4)}\n" for i in range(10)]
+    (photos / "t.csv").write_text("file,Odd,large\n" + "".join(rows))
+    found = contents(opened(photos / "t.csv", labels_of, ("Odd", "large")))
+    assert [row[1] for row in found] == [i % 2 for i in range(10)]
+    assert np.isnan(found[3][2])
+    assert found[5][2] == 1
+
+
+def test_numbers_with_their_units(photos):
+    rows = [f"{i}.png,{i * 1.5},{'' if i == 2 else 10 - i}\n" for i in range(10)]
+    for split, part in (("train", rows[:7]), ("test", rows[7:])):
+        (photos / f"{split}.csv").write_text("file,Age,height\n" + "".join(part))
+    splits = opened(photos, values_of, ("Age", "height"))
+    assert splits.train.class_names == ("Age", "height")
+    found = contents(splits)
+    assert [row[1] for row in found] == [i * 1.5 for i in range(10)]
+    assert np.isnan(found[2][2])
+
+
+@pytest.mark.parametrize(
+    ("text", "read", "columns", "message"),
+    [
+        ("file,a,b\n0.png,1,2\n1.png,0,1\n", labels_of, ("a", "b"), "row 1 has '2' in the column 'b', where 0 or 1"),
+        ("file,tags\n0.png,x\n1.png,x\n", labels_of, (), "1 different labels in the column 'tags'"),
+        ("file,value\n0.png,x\n1.png,1\n", values_of, (), "row 1 has 'x' in the column 'value', where a number"),
+        ("file,value\n0.png,inf\n1.png,1\n", values_of, (), "not finite"),
+        ("file,value\n0.png,1\n1.png,1\n", values_of, ("age",), "none is 'age'"),
+        ("file,number\n0.png,1\n1.png,1\n", values_of, (), "has the columns file, number; a column of values"),
+        ("file,value\n0.png,1\nx.png,1\n", values_of, (), "row 2 names .*x.png, which is not there"),
+        ("file,value,split\n0.png,1,train\n1.png,1,other\n", values_of, (), "has 'train' .1., 'other' .1."),
+    ],
+)
+def test_what_is_no_target_is_refused(photos, text, read, columns, message):
+    (photos / "t.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        opened(photos / "t.csv", read, columns)
+
+
+def test_losses_by_hand(rng):
+    logits, labels = rng.normal(size=(4, 3)).astype(np.float32) * 5, rng.integers(0, 2, (4, 3)).astype(np.float32)
+    p = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    by_hand = -(labels * np.log(p) + (1 - labels) * np.log(1 - p))
+    assert np.allclose(losses.binary_cross_entropy(logits, labels), by_hand, rtol=1e-5, atol=1e-6)
+    errors = np.array([-3.0, -0.5, 0, 0.4, 2], np.float32)
+    assert np.allclose(losses.huber(errors, 0 * errors, 1.0), [2.5, 0.125, 0, 0.08, 1.5])
+    assert np.allclose(losses.half_squared_error(errors, 0 * errors), errors**2 / 2)
+
+
+SPEC = ImageSpec((16, 24), 3, (0.5,) * 3, (0.25,) * 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "knobs"), [("multilabel", {}), ("regression", {"error": "l1"}), ("regression", {"error": "huber"})]
+)
+def test_what_is_unknown_or_invalid_counts_nowhere(name, knobs):
+    spec = TargetSpec(SPEC, ("a", "b", "c"), (1.0, 0.0, 5.0), (2.0, 1.0, 0.5))
+    model = SMALL["vit"].model
+    task = TASKS[name].factory(model, spec, **knobs)
+    variables = variables_of(model, (np.zeros((1, 16, 24, 3), np.float32),))
+    target = np.array([[0, 1, np.nan], [1, np.nan, 1], [1, 1, 1]], np.float32)
+    batch = {"image": np.full((3, 16, 24, 3), 99, np.uint8), "target": target, "valid": np.array([True, True, False])}
+    value = lambda batch: jax.value_and_grad(lambda v: task.loss(v, batch, jax.random.key(0), True)[0])(variables)
+    first, gradient = value(batch)
+    other = batch | {"target": np.where(np.isnan(target), np.nan, target) + np.array([[0], [0], [7]], np.float32)}
+    assert float(first) == float(value(other)[0])
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradient))
+    _, aux = task.loss(variables, batch, jax.random.key(0), False)
+    assert {key: float(count) for key, (_, count) in aux.metrics.items()} == dict.fromkeys(aux.metrics, 4.0)
+    if name == "regression":
+        values = np.asarray(task.predict(variables, batch)["values"])
+        known = np.isfinite(target) & batch["valid"][:, None]
+        assert float(aux.metrics["mae"][0]) == pytest.approx(np.abs(values - target)[known].sum(), rel=1e-5)
+
+
+def test_scores_by_hand():
+    probabilities = np.array([[0.9, 0.2], [0.8, 0.6], [0.3, 0.7], [0.1, 0.4]])
+    labels = np.array([[1, 0], [0, 1], [1, np.nan], [0, 1]])
+    assert np.allclose(average_precisions(probabilities, labels), [(1 + 2 / 3) / 2, 1.0])
+    assert macro_f1(probabilities, labels, 0.5) == pytest.approx((2 * 1 / (2 + 2) + 2 * 1 / (1 + 2)) / 2)
+    values, targets = np.array([[1.0, 3], [2, 5], [3, 4]]), np.array([[1.0, 3], [2, np.nan], [4, 5]])
+    assert np.allclose(explained(values, targets), [1 - 1 / (14 / 3), 1 - 1 / 2])
+
+
+def test_runs_of_both(tmp_path, rng):
+    for i in range(40):
+        picture = np.full((16, 16, 3), 20 + 5 * i, np.uint8)
+        Image.fromarray(picture).save(tmp_path / f"{i}.png")
+    rows = [f"{i}.png,{'dark' if i < 20 else 'light'};{'even' if i % 2 == 0 else 'odd'},{100 + i}\n" for i in range(40)]
+    (tmp_path / "t.csv").write_text("file,tags,value\n" + "".join(rows))
+    model = SMALL["vit"].replaced(image_size=(16, 16))
+    images = Preprocessing((0.5,) * 3, (0.25,) * 3, 1.0, "bicubic", image_size=(16, 16))
+    variables = variables_of(model, (np.zeros((1, 16, 16, 3), np.float32),))
+    pretrained.save(tmp_path / "hub", model, variables, "timm ViT", images=images)
+    for name, columns in (("multilabel", "('dark','light')"), ("regression", "()")):
+        if name == "multilabel":
+            lines = [f"{i}.png,{int(i < 20)},{int(i >= 20)}\n" for i in range(40)]
+            (tmp_path / "l.csv").write_text("file,dark,light\n" + "".join(lines))
+        table = tmp_path / ("l.csv" if name == "multilabel" else "t.csv")
+        done = run(
+            "main", f"--config={ROOT}/configs/finetune.py:{name}", f"--config.init_from={tmp_path / 'hub'}",
+            f"--config.data.path={table}", f"--config.data.targets={columns}", "--config.duration=4 steps",
+            "--config.optim.warmup=1 steps", "--config.evals.every=4 steps", "--config.checkpoint.every=4 steps",
+            "--config.data.validation=", "--config.batch_size=8", f"--workdir={tmp_path / name}",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        metrics = json.loads((tmp_path / name / "summary.json").read_text())["metrics"]
+        assert ("test/map" if name == "multilabel" else "test/mae_value") in metrics
+        report = (tmp_path / name / "report.html").read_text()
+        assert "could not be made" not in report
+        assert ("average precision" if name == "multilabel" else "Predicted and true") in report
+    said = run("predict", f"--workdir={tmp_path / 'multilabel'}", str(tmp_path / "3.png"), "--threshold=0.0")
+    assert json.loads(said.stdout)["labels"] == ["dark", "light"]
+    said = run("predict", f"--workdir={tmp_path / 'regression'}", str(tmp_path / "3.png"))
+    assert 50 < json.loads(said.stdout)["value"] < 200, "in the units of the data"
+    said = run(
+        "explain", f"--workdir={tmp_path / 'multilabel'}", str(tmp_path / "3.png"), "--class=light", f"--out={tmp_path}"
+    )
+    assert json.loads(said.stdout)["class"] == "light"

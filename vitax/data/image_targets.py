@@ -1,0 +1,193 @@
+"""Images with several labels, or with numbers, that a table lists: .csv, .tsv or .jsonl."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vitax.data.decode import decode_image
+from vitax.data.image_table import FILES, SPLITS, TEST, TRAIN
+from vitax.data.source import Splits
+from vitax.data.tables import LABELS, Row, column_in, has_column, read_rows, tables_of, text_in
+from vitax.data.validation import NAMES as VALIDATION
+from vitax.data.validation import drawn
+from vitax.errors import UserError
+from vitax.specs import MAX_PIXELS
+
+LAYOUT = (
+    "expected a .csv, .tsv or .jsonl with a column of files and columns of targets, as FILE with or without a column "
+    '"split", or as DIR/train.csv and DIR/test.csv (and DIR/val.csv)'
+)
+PLACE: Any = ("place",)  # key of a row's own place, for messages; no column is called so
+# Names of the targets and their values [n, T]; NaN = unknown.
+Targets = tuple[tuple[str, ...], np.ndarray]
+
+
+class TargetImages:
+    """Image files with a vector of targets each, which are read on demand; "target" is [T] float32, NaN = unknown."""
+
+    def __init__(self, paths: Sequence[str], targets: np.ndarray, names: Sequence[str], channels: int, max_pixels: int):
+        self.paths, self.targets, self.class_names = list(paths), np.asarray(targets, np.float32), tuple(names)
+        self.channels, self.max_pixels, self.labels = channels, max_pixels, None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        data = Path(self.paths[i]).read_bytes()
+        return {"image": decode_image(data, self.channels, self.max_pixels), "target": self.targets[i]}
+
+    def name(self, i: int) -> str:
+        return self.paths[i]
+
+
+def image_targets(
+    read: Callable[[Path, list[Row], tuple[str, ...]], Targets],
+    *,
+    path: str,
+    train: str,
+    test: str,
+    test_fraction: float,
+    columns: tuple[str, ...],
+    channels: int,
+    max_pixels: int = MAX_PIXELS,
+) -> Splits:
+    """Opens a table of images and targets.
+
+    Args:
+        read: function (table, its rows, columns) -> names of the targets, and their values [n, T]: `labels_of` or
+            `values_of`.
+        path: the table, or its folder.
+        train, test: names of the splits: values of the column "split", or names of the tables.
+        test_fraction: share of the images that is held back if nothing says what is for the test.
+        columns: columns of the targets; () = found by their usual names.
+        channels: 3 for RGB, 1 for grey.
+        max_pixels: see `vitax.data.decode.decode_image`.
+
+    Raises:
+        UserError: there is no table, it lacks a column, a file is not there, or the splits have other targets.
+    """
+    root = Path(path).expanduser()
+    if not path or not root.exists():
+        raise UserError(f"data.path={path!r} does not exist; {LAYOUT}")
+    if root.is_dir():
+        files = [file for file in tables_of(root, train, test) if file]
+        if len(files) < 2:
+            raise UserError(f"{path} holds no {train}.csv and {test}.csv; {LAYOUT}")
+        parts, origin = [_placed(file) for file in files], " and ".join(map(str, files))
+    else:
+        files, rows = [root] * 3, _placed(root)
+        parts, origin = _parted(root, rows, train, test, test_fraction)
+    every = [row for part in parts for row in part]
+    names, values = read(files[0], every, columns)  # all rows at once: a label may occur in one split only
+    sources, start = [], 0
+    for file, part in zip(files, parts, strict=False):
+        paths = _paths(file, part)
+        target = values[start : start + len(part)]
+        sources.append(TargetImages(paths, target, names, channels, max_pixels))
+        start += len(part)
+    unknown = [name for k, name in enumerate(names) if not np.nansum(np.isfinite(sources[0].targets[:, k]))]
+    if unknown:
+        raise UserError(f"{origin}: no training example has a value of {unknown[0]!r}")
+    return Splits(sources[0], sources[1], origin, *sources[2:])
+
+
+def labels_of(file: Path, rows: list[Row], columns: tuple[str, ...]) -> Targets:
+    """Several labels for each image: 1 = it has the label, 0 = it has not, NaN = unknown.
+
+    Either each of ``columns`` is a label, with 0 or 1, true or false, or nothing for unknown; or one column lists the labels
+    of an image, as a list, or as text with ";", "|" or "," between them, which may be empty.
+
+    Raises:
+        UserError: a value is none of these, or there are fewer than two labels.
+    """
+    if len(columns) > 1:
+        known = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0, "": math.nan}
+        found = np.full((len(rows), len(columns)), np.nan)
+        for number, row in enumerate(rows):
+            for k, column in enumerate(columns):
+                value = row.get(column.lower())
+                text = "" if value is None else str(int(value) if isinstance(value, float) else value).strip().lower()
+                if text not in known or (value is None and not has_column(rows, column.lower())):
+                    raise UserError(f"{row[PLACE]} has {value!r} in the column {column!r}, where 0 or 1 belongs")
+                found[number, k] = known[text]
+        return columns, found
+    column = columns[0].lower() if columns else column_in(file, rows, (*LABELS, "tags"), "labels")
+    cells = [row.get(column) for row in rows]
+    separator = next((mark for mark in ";|" if any(isinstance(cell, str) and mark in cell for cell in cells)), ",")
+    each = []
+    for row, cell in zip(rows, cells, strict=True):
+        parts = cell if isinstance(cell, list) else str(cell or "").split(separator)
+        if not all(isinstance(part, str | int) for part in parts) or not has_column(rows, column):
+            raise UserError(f"{row[PLACE]} has {cell!r} in the column {column!r}, where labels belong")
+        each.append([str(part).strip() for part in parts if str(part).strip()])
+    names = tuple(sorted({label for labels in each for label in labels}))
+    if len(names) < 2:
+        raise UserError(f"{file} has {len(names)} different labels in the column {column!r}, but two are needed")
+    return names, np.array([[float(name in labels) for name in names] for labels in each])
+
+
+def values_of(file: Path, rows: list[Row], columns: tuple[str, ...]) -> Targets:
+    """Numbers for each image; an empty cell is unknown.
+
+    Raises:
+        UserError: a value is no number, or no column is named.
+    """
+    chosen = columns or (column_in(file, rows, ("value", "target", "score", *LABELS), "values"),)
+    found = np.full((len(rows), len(chosen)), np.nan)
+    for k, column in enumerate(chosen):
+        if not has_column(rows, column.lower()):
+            raise UserError(f"{file} has the columns {', '.join(map(str, list(rows[0])[:-1]))}, and none is {column!r}")
+        for number, row in enumerate(rows):
+            value = row.get(column.lower())
+            if value is None or (isinstance(value, str) and not value.strip()):
+                continue
+            try:
+                found[number, k] = float(value)
+            except (TypeError, ValueError) as error:
+                raise UserError(
+                    f"{row[PLACE]} has {value!r} in the column {column!r}, where a number belongs"
+                ) from error
+            if not math.isfinite(found[number, k]):
+                raise UserError(f"{row[PLACE]} has {value!r} in the column {column!r}, which is not finite")
+    return tuple(chosen), found
+
+
+def _placed(file: Path) -> list[Row]:
+    """The rows of a table, each with its place."""
+    return [{**row, PLACE: f"{file}: row {number}"} for number, row in enumerate(read_rows(file), 1)]
+
+
+def _parted(file: Path, rows: list[Row], train: str, test: str, fraction: float) -> tuple[list[list[Row]], str]:
+    """The rows of each split: of a column that names them, or a share is held back."""
+    split = next((name for name in SPLITS if has_column(rows, name)), "")
+    if not split:
+        if not 0 < fraction < 1 or len(rows) < 2:
+            raise UserError(f"{file} has {len(rows)} rows; two are needed, and a data.test_fraction in (0, 1)")
+        kept, held = drawn(len(rows), fraction)
+        return [[rows[i] for i in kept], [rows[i] for i in held]], f"{file}, {fraction:.0%} held back for the test"
+    groups: dict[str, list[Row]] = {}
+    for number, row in enumerate(rows, 1):
+        groups.setdefault(text_in(file, number, row, split).lower(), []).append(row)
+    found = [
+        next((name for name in (wanted.lower(), *usual) if name in groups), "")
+        for wanted, usual in ((train, TRAIN), (test, TEST), (VALIDATION[0], VALIDATION))
+    ]
+    found = [found[0], found[1] or found[2], found[2] if found[1] else ""]
+    if not found[0] or not found[1] or set(groups) - set(found):
+        listed = ", ".join(f"{name!r} ({len(group)})" for name, group in groups.items())
+        raise UserError(f"{file}: the column {split!r} has {listed}; expected train, test and perhaps val")
+    return [groups[name] for name in found if name], f"{file}, split by its column"
+
+
+def _paths(file: Path, rows: list[Row]) -> list[str]:
+    """The files of the images of some rows."""
+    column, paths = column_in(file, rows, FILES, "files"), []
+    for number, row in enumerate(rows, 1):
+        path = file.parent / Path(text_in(file, number, row, column)).expanduser()
+        if not path.is_file():
+            raise UserError(f"{row[PLACE]} names {path}, which is not there")
+        paths.append(str(path))
+    return paths

@@ -1,0 +1,107 @@
+"""Exhibits of a report about images with several labels, or with numbers."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from vitax import page
+from vitax.evals.targets import average_precisions, explained
+from vitax.prediction import TrainedRun
+from vitax.report.exhibits import Exhibit, Maker, Shown, looks_of, shown
+from vitax.report.inside import inside
+
+DRAWN = 6  # numbers that are drawn, predicted against true
+PICTURES = 12
+
+
+def labelled(run: TrainedRun, source: Any, count: int) -> list[Maker]:
+    """How well each label is found, the worst mistakes, and what is inside a ViT."""
+    rows, names = shown(run, source, count), run.reader.record["class_names"]
+    return [
+        partial(each_label, rows, names),
+        partial(most_wrong, rows, names, source),
+        partial(inside, run, rows),
+    ]
+
+
+def each_label(rows: list[Shown], names: list[str]) -> Exhibit:
+    """Average precision, precision and recall of each label, the worst first."""
+    probabilities, labels = _stacked(rows, "probabilities")
+    found = average_precisions(probabilities, labels)
+    lines: list[tuple[Any, ...]] = []
+    for k in np.argsort(np.where(np.isfinite(found), found, 2)):
+        taken, has, known = probabilities[:, k] >= 0.5, labels[:, k] == 1, np.isfinite(labels[:, k])
+        hits = int((taken & has).sum())
+        precision = hits / int((taken & known).sum()) if (taken & known).any() else float("nan")
+        recall = hits / int(has.sum()) if has.any() else float("nan")
+        lines.append((names[k], float(found[k]), precision, recall, int(has.sum())))
+    note = page.paragraph(f"Precision and recall at a probability of a half, {len(rows)} test examples.", note=True)
+    head = ("label", "average precision", "precision", "recall", "examples")
+    return Exhibit("Labels", note + page.table(head, lines))
+
+
+def most_wrong(rows: list[Shown], names: list[str], source: Any) -> Exhibit:
+    """The labels that were missed, or given, with the most certainty."""
+    probabilities, labels = _stacked(rows, "probabilities")
+    errors = np.nan_to_num(np.abs(probabilities - labels))
+    pictures = []
+    for flat in np.argsort(-errors, axis=None)[:PICTURES]:
+        i, k = divmod(int(flat), errors.shape[1])
+        if errors[i, k] < 0.5:
+            break
+        what = "missed" if labels[i, k] else "given wrongly"
+        caption = f"{names[k]} {what} ({probabilities[i, k]:.0%}), {Path(source.name(rows[i].index)).name}"
+        pictures.append(page.picture(rows[i].example["image"], caption))
+    return Exhibit("Worst mistakes", page.grid(pictures) if pictures else page.paragraph("None among these examples."))
+
+
+def estimated(run: TrainedRun, source: Any, count: int) -> list[Maker]:
+    """Predicted against true numbers, the largest errors, and what is inside a ViT."""
+    rows, names = shown(run, source, count), run.reader.record["class_names"]
+    return [
+        partial(each_number, rows, names),
+        partial(farthest, rows, names, source, run.reader.record["target_std"]),
+        partial(inside, run, rows),
+    ]
+
+
+def each_number(rows: list[Shown], names: list[str]) -> Exhibit:
+    """Predicted against true numbers."""
+    values, targets = _stacked(rows, "values")
+    shares, charts = explained(values, targets), []
+    for k, name in enumerate(names[:DRAWN]):
+        figure = Figure(figsize=(3.2, 3.0), layout="constrained")
+        panel = figure.subplots()
+        panel.scatter(targets[:, k], values[:, k], s=10, color=looks_of(0)[0], linewidths=0)
+        both = [np.nanmin(targets[:, k]), np.nanmax(targets[:, k])]
+        panel.plot(both, both, color="grey", linewidth=1, linestyle="--")
+        panel.set(xlabel=f"{name}, true", ylabel="predicted")
+        charts.append(page.chart(figure, f"{name}: predicted against true"))
+    lines = [
+        (name, float(np.nanmean(np.abs(values[:, k] - targets[:, k]))), float(shares[k]))
+        for k, name in enumerate(names)
+    ]
+    return Exhibit("Predicted and true", page.table(("number", "mean absolute error", "R2"), lines) + "".join(charts))
+
+
+def farthest(rows: list[Shown], names: list[str], source: Any, std: list[float]) -> Exhibit:
+    """The largest errors, in deviations of the training."""
+    values, targets = _stacked(rows, "values")
+    errors = np.nan_to_num(np.abs(values - targets) / np.asarray(std))
+    pictures = []
+    for flat in np.argsort(-errors, axis=None)[:PICTURES]:
+        i, k = divmod(int(flat), errors.shape[1])
+        caption = (
+            f"{names[k]} {targets[i, k]:.4g}, predicted {values[i, k]:.4g}, {Path(source.name(rows[i].index)).name}"
+        )
+        pictures.append(page.picture(rows[i].example["image"], caption))
+    return Exhibit("Largest errors", page.grid(pictures))
+
+
+def _stacked(rows: list[Shown], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions and targets, both [n, T] float64."""
+    predicted, true = ([item.row[name] for item in rows], [item.example["target"] for item in rows])
+    return np.asarray(predicted, np.float64), np.asarray(true, np.float64)
