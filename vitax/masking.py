@@ -20,7 +20,28 @@ class Lengths(NamedTuple):
         return jnp.arange(size)[None] < self.tokens[:, None]
 
 
+class Documents(NamedTuple):
+    """The mask of documents that are packed into one row: a token sees its own document only, and places count from its start.
+
+    Attributes:
+        numbers: [B, L] int, number of the document of each token, documents next to each other; 0 = padding.
+    """
+
+    numbers: jax.Array
+
+    def visible(self, size: int) -> jax.Array:
+        """[B, size] bool, True for the tokens."""
+        return self.numbers[:, :size] > 0
+
+    def places(self) -> jax.Array:
+        """[B, L] int, the place of each token in its document, from 0."""
+        index = jnp.broadcast_to(jnp.arange(self.numbers.shape[1])[None], self.numbers.shape)
+        first = jnp.pad(self.numbers[:, 1:] != self.numbers[:, :-1], ((0, 0), (1, 0)), constant_values=True)
+        return index - jax.lax.cummax(jnp.where(first, index, 0), axis=1)
+
+
 Mask = jax.Array | Lengths | None
+TextMask = Mask | Documents
 
 
 def random_masking(key: jax.Array, batch: int, tokens: int, ratio: float) -> tuple[jax.Array, jax.Array]:
@@ -119,14 +140,35 @@ def lengths(tokens: jax.Array, pad: int) -> Lengths:
     return Lengths((tokens != pad).sum(axis=-1))
 
 
-def visible(mask: Mask, size: int) -> jax.Array | None:
+def visible(mask: TextMask, size: int) -> jax.Array | None:
     """The mask of texts of ``size`` tokens as an array, [B, size] bool; None = everything is visible."""
-    return mask.visible(size) if isinstance(mask, Lengths) else mask
+    return mask.visible(size) if isinstance(mask, Lengths | Documents) else mask
 
 
-def of_keys(mask: Mask) -> Mask:
-    """A mask of texts, [B, L] bool or `Lengths`, as the mask of the keys of attention: [B, 1, 1, L] or `Lengths`."""
+def of_keys(mask: TextMask) -> Mask:
+    """A mask of texts as the mask of the keys of attention: [B, 1, 1, L], `Lengths`, or [B, 1, L, L] for `Documents`."""
+    if isinstance(mask, Documents):
+        return same_segment(mask.numbers)[:, None]
     return mask if mask is None or isinstance(mask, Lengths) else mask[:, None, None, :]
+
+
+def places(mask: TextMask) -> jax.Array | None:
+    """The place of each token in its document, [B, L] int; None = its place in the row."""
+    return mask.places() if isinstance(mask, Documents) else None
+
+
+def of_texts(tokens: jax.Array, pad: int, documents: jax.Array | None = None) -> TextMask:
+    """The mask of texts, or of documents that are packed into rows.
+
+    Args:
+        tokens: [B, L] int, whose padding comes last.
+        pad: id of the padding.
+        documents: [B, L] int, see `Documents`; a row of zeros is one text. None = all rows are.
+    """
+    if documents is None:
+        return lengths(tokens, pad)
+    whole = not_padding(tokens, pad).astype(documents.dtype)
+    return Documents(jnp.where((documents > 0).any(axis=1, keepdims=True), documents, whole))
 
 
 def same_segment(segments: jax.Array) -> jax.Array:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 
 from vitax import masking
-from vitax.masking import Mask
+from vitax.masking import TextMask
 from vitax.mesh import constrain_batch
 from vitax.nn.blocks import Block
 from vitax.nn.text import TextEmbed, TextHeads
@@ -68,7 +68,7 @@ class BERT(nn.Module):
         tokens: jax.Array,
         *,
         segments: jax.Array | None = None,
-        mask: Mask = None,
+        mask: TextMask = None,
         places: jax.Array | None = None,
         train: bool = False,
     ) -> dict[str, jax.Array]:
@@ -77,7 +77,8 @@ class BERT(nn.Module):
         Args:
             tokens: [B, L] int.
             segments: [B, L] int, the text to which each token belongs; None = all 0.
-            mask: [B, L] bool, True = token, False = padding, or `Lengths`, to which no token attends.
+            mask: [B, L] bool, True = token, False = padding, or `Lengths`, to which no token attends; or the `Documents` of
+                a row.
             places: [B, M] int, positions of the words to predict; None = all positions.
             train: True = dropout is active.
 
@@ -95,7 +96,7 @@ class BERT(nn.Module):
             dtype=self.dtype,
             name="embed",
         )
-        x = constrain_batch(embed(tokens, segments, train))
+        x = constrain_batch(embed(tokens, segments, train, masking.places(mask)))
         self.sow("intermediates", "embedded", x)
         visible = masking.of_keys(mask)
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block

@@ -14,7 +14,7 @@ import numpy as np
 from flax.typing import Dtype
 
 from vitax import masking
-from vitax.masking import Mask
+from vitax.masking import TextMask
 from vitax.mesh import constrain_batch, on_each_device
 from vitax.nn.blocks import Block, LayerNorm
 from vitax.nn.dense import Dense
@@ -139,7 +139,7 @@ class FNet(nn.Module):
         tokens: jax.Array,
         *,
         segments: jax.Array | None = None,
-        mask: Mask = None,
+        mask: TextMask = None,
         places: jax.Array | None = None,
         train: bool = False,
     ) -> dict[str, jax.Array]:
@@ -165,6 +165,10 @@ class FNet(nn.Module):
         )
         x = constrain_batch(embed(tokens, segments, train))
         self.sow("intermediates", "embedded", x)
+        if isinstance(mask, masking.Documents):
+            raise ValueError(
+                "FNet mixes all tokens of a row, so that documents cannot be packed into one: set data.packed=False"
+            )
         visible = masking.of_keys(mask)
         shared = dict(
             mlp_width=self.mlp_width,

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax.typing import Dtype
 
-from vitax.masking import Mask
+from vitax import masking
+from vitax.masking import Mask, TextMask
 from vitax.mesh import constrain_batch
 from vitax.nn.dense import word_logits
 from vitax.nn.dropout import Dropout
@@ -37,21 +38,22 @@ def _embed(
     cache_length: int,
     dtype: Dtype,
     scaled: bool = True,
+    places: jax.Array | None = None,
 ) -> jax.Array:
     """Maps tokens [B, N] to rows [B, N, D] of the table [V, D] times sqrt(D), plus sinusoids (sections 3.4 and 3.5).
 
-    With ``scaled=False``, the factor sqrt(D) is left out.
+    With ``scaled=False``, the factor sqrt(D) is left out. ``places`` [B, N] are those of the tokens in their documents.
     """
     if kind not in ("interleaved", "halves", "none"):
         raise ValueError(f"positions {kind!r} are unknown; choose 'interleaved', 'halves' or 'none'")
     (_, length), d = tokens.shape, table.shape[-1]
     x = jnp.take(table, tokens, axis=0) * np.float32(np.sqrt(d) if scaled else 1.0)
     if kind != "none":
-        places = np.arange(length if position is None else cache_length)
-        waves = jnp.asarray(sincos(places, d, interleaved=kind == "interleaved"))
+        whole = np.arange(length if position is None else cache_length)
+        waves = jnp.asarray(sincos(whole, d, interleaved=kind == "interleaved"))
         if position is not None:
             waves = jax.lax.dynamic_slice_in_dim(waves, position, 1)
-        x = x + waves[None]
+        x = x + (waves[None] if places is None else waves[places])
     return x.astype(dtype)
 
 
@@ -229,7 +231,7 @@ class LanguageModel(nn.Module):
         self,
         tokens: jax.Array,
         *,
-        mask: Mask = None,
+        mask: TextMask = None,
         position: jax.Array | None = None,
         cache_length: int = 0,
         train: bool = False,
@@ -238,14 +240,15 @@ class LanguageModel(nn.Module):
 
         Args:
             tokens: [B, N] int.
-            mask: [B, N] bool, False = padding, to which no token attends, or `Lengths`.
+            mask: [B, N] bool, False = padding, to which no token attends, or `Lengths`; or the `Documents` of a row.
             position: [] int; if given, N = 1, see `Decoder`.
             cache_length: number of positions in the cache.
             train: True = dropout is active.
         """
         init = nn.initializers.normal(self.width**-0.5)
         table = self.param("word_embed", init, (self.vocab_size, self.width))
-        x = _embed(table, tokens, self.positions, position, cache_length, self.dtype)
+        places = masking.places(mask)
+        x = _embed(table, tokens, self.positions, position, cache_length, self.dtype, places=places)
         x = Dropout(self.dropout, deterministic=not train)(x)
         decoder = Decoder(
             depth=self.depth,

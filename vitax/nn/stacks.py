@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 
 from vitax import masking
-from vitax.masking import Mask
+from vitax.masking import Mask, TextMask
 from vitax.mesh import constrain_batch
 from vitax.nn.attention import CrossAttention, SelfAttention
 from vitax.nn.blocks import Block, LayerNorm
@@ -98,7 +98,7 @@ class DecoderBlock(nn.Module):
         train: bool,
         cache_length: int,
         memory: jax.Array | None,
-        mask: Mask,
+        mask: TextMask,
         memory_mask: Mask,
         position: jax.Array | None,
     ) -> jax.Array:
@@ -164,7 +164,7 @@ class Decoder(nn.Module):
         x: jax.Array,
         memory: jax.Array | None = None,
         *,
-        mask: Mask = None,
+        mask: TextMask = None,
         memory_mask: Mask = None,
         position: jax.Array | None = None,
         cache_length: int = 0,

@@ -46,14 +46,19 @@ class TextEmbed(nn.Module):
             self.dense = Dense(self.width, dtype=self.dtype, kernel_init=INIT)
         self.drop = Dropout(self.dropout)
 
-    def __call__(self, tokens: jax.Array, segments: jax.Array | None, train: bool = False) -> jax.Array:
-        """Maps token ids [B, L] and segment ids [B, L] (None = 0 everywhere) to [B, L, D]."""
+    def __call__(
+        self, tokens: jax.Array, segments: jax.Array | None, train: bool = False, places: jax.Array | None = None
+    ) -> jax.Array:
+        """Maps token ids [B, L] and segment ids [B, L] (None = 0 everywhere) to [B, L, D].
+
+        ``places`` [B, L] are those of the tokens in their documents; None = in their rows.
+        """
         length = tokens.shape[1]
         if length > self.max_length:
             raise ValueError(f"texts of {length} tokens exceed max_length {self.max_length}")
         segments = jnp.zeros_like(tokens) if segments is None else segments
         x = jnp.take(self.word, tokens, axis=0) + jnp.take(self.segment, segments, axis=0)
-        x = x + self.position[None, :length]
+        x = x + (self.position[None, :length] if places is None else jnp.take(self.position, places, axis=0))
         x = self.norm(x.astype(self.dtype))
         if self.projection:
             x = self.dense(x)

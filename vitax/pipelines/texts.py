@@ -5,7 +5,7 @@ or stored.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from vitax.errors import UserError
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
 from vitax.specs import TextSpec
 
+LEAST = 8  # tokens of a document that are worth a place at the end of a packed row
 LEARN_FROM = 1_000_000  # a tokenizer is trained on evenly spaced lines, fewer than twice this number
 
 
@@ -47,7 +48,23 @@ def open_texts(
     return with_named(lambda test: TEXTS[name](test=test, **options), test, validation)
 
 
-def passages(*, length: int, sentence_pairs: bool = True, newlines: bool = True) -> tuple[int, bool, bool]:
+class Layout(NamedTuple):
+    """The layout of an example.
+
+    Attributes:
+        length: number of tokens, special ones included.
+        pairs: an example is two passages.
+        newlines: lines keep their indentation and end with a newline.
+        packed: a row is filled with further documents.
+    """
+
+    length: int
+    pairs: bool
+    newlines: bool
+    packed: bool
+
+
+def passages(*, length: int, sentence_pairs: bool = True, newlines: bool = True, packed: bool = False) -> Layout:
     """The layout of an example.
 
     Args:
@@ -57,13 +74,18 @@ def passages(*, length: int, sentence_pairs: bool = True, newlines: bool = True)
             example is one passage.
         newlines: if an example is one passage, lines keep their indentation and end with a newline; False = they are
             joined, as prose.
+        packed: if an example is one passage, and its document ends, the next documents follow in the same row: attention
+            does not cross from one to another, and places count from the start of each. False = the row is filled up
+            with padding.
 
     Raises:
-        ValueError: ``length`` is too short for any passage.
+        ValueError: ``length`` is too short for any passage, or pairs are to be packed.
     """
     if length < 8:
         raise ValueError(f"length={length} is too short for a passage; choose at least 8")
-    return length, sentence_pairs, newlines and not sentence_pairs
+    if packed and sentence_pairs:
+        raise ValueError("packed=True is for examples of one passage: set sentence_pairs=False")
+    return Layout(length, sentence_pairs, newlines and not sentence_pairs, packed)
 
 
 class Starts:
@@ -85,20 +107,19 @@ class Starts:
 class Passages:
     """Passages of a text: a line and a generator to {"tokens" and "segments", each [L] int32, "next" int32}.
 
-    "next" is 1 if the second passage is from elsewhere.
+    "next" is 1 if the second passage is from elsewhere. A packed example has "documents" [L] int32 too: the number of the
+    document of each token, from 1; 0 = padding.
 
     Args:
         lines: lines of the text.
         vocab: vocabulary that encodes them.
-        length: number of tokens L of an example.
-        pairs: an example has two passages.
-        newlines: lines keep their indentation and end with a newline.
+        layout: see `passages`.
         random: draw from the given rng; False = for tests, draws depend on the line alone.
     """
 
-    def __init__(self, lines: Any, vocab: Vocabulary, length: int, pairs: bool, newlines: bool, random: bool):
-        self.lines, self.vocab, self.length, self.pairs = lines, vocab, length, pairs
-        self.newlines, self.random = newlines, random
+    def __init__(self, lines: Any, vocab: Vocabulary, layout: Layout, random: bool):
+        self.lines, self.vocab, self.random = lines, vocab, random
+        self.length, self.pairs, self.newlines, self.packed = layout
 
     def __call__(self, line: int, rng: np.random.Generator) -> dict[str, Any]:
         rng = rng if self.random else np.random.default_rng(line)
@@ -127,12 +148,31 @@ class Passages:
         parts = self._forward(line, self.length - 1)
         if len(parts[0]) > self.length - 1:
             ids = [self.vocab.begin, *_window(parts[0], self.length - 1, rng)]
-            return self._filled(ids, [0] * len(ids), False)
+            row = self._filled(ids, [0] * len(ids), False)
+            return row | ({"documents": np.ones(self.length, np.int32)} if self.packed else {})
         ids = [self.vocab.begin, *_joined(parts)]
         last = line + len(parts) - 1
-        over = last + 1 == len(self.lines) or self.lines.document[last + 1] != self.lines.document[line]
-        ids = [*ids, self.vocab.end] if over else ids
+        ids = [*ids, self.vocab.end] if self._ends(last) else ids
+        if self.packed:
+            return self._packed(ids, last)
         return self._filled(ids[: self.length], [0] * min(len(ids), self.length), False)
+
+    def _ends(self, line: int) -> bool:
+        """Whether a line is the last one of its document."""
+        return line + 1 == len(self.lines) or self.lines.document[line + 1] != self.lines.document[line]
+
+    def _packed(self, ids: list[int], last: int) -> dict[str, Any]:
+        """A row of a passage that ends at the line ``last``, and of the documents after it, as far as they fit."""
+        documents, number = [1] * len(ids), 1
+        while len(ids) + LEAST <= self.length and self._ends(last) and last + 1 < len(self.lines):
+            parts = self._forward(last + 1, self.length - len(ids) - 1)
+            last, number = last + len(parts), number + 1
+            more = [self.vocab.begin, *_joined(parts), *([self.vocab.end] if self._ends(last) else [])]
+            ids, documents = ids + more, documents + [number] * len(more)
+        row = self._filled(ids[: self.length], [0] * min(len(ids), self.length), False)
+        row["documents"] = np.zeros(self.length, np.int32)
+        row["documents"][: len(documents)] = documents[: self.length]
+        return row
 
     def _filled(self, ids: list[int], segments: list[int], elsewhere: bool) -> dict[str, Any]:
         tokens, kinds = (np.full(self.length, self.vocab.pad, np.int32), np.zeros(self.length, np.int32))
@@ -225,11 +265,12 @@ def text_spec(vocab: Vocabulary, length: int, pairs: bool = False, truncate: boo
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
     """The reader of passages; see `vitax.pipelines.pipeline.Kind`."""
-    length, pairs, _ = take(passages)
+    length, pairs, _, packed = take(passages)
     vocab = from_json(record["tokenizer"])
     spec = text_spec(vocab, length, pairs)
     row = np.full(length, vocab.pad, np.int32)
     blank = {"tokens": row, "segments": np.zeros(length, np.int32), "next": np.int32(0)}
+    blank |= {"documents": np.zeros(length, np.int32)} if packed else {}
     return Reader(spec, {"vocab_size": vocab.size}, lambda example, rng: example, record, blank)
 
 
@@ -239,7 +280,8 @@ def open_text(take: Take) -> Pipeline:
     Raises:
         UserError: a split has no text.
     """
-    length, pairs, newlines = take(passages)
+    layout = take(passages)
+    length, _, newlines, _ = layout
     splits: Any = take(validated, take(open_texts), held_back)  # whose sources hold lines, not examples
     # A token has some four bytes: a line that is longer than an example begins several of them. Where a piece has more
     # tokens than an example, training draws its place; a test draws nothing, and its pieces have few bytes.
@@ -257,16 +299,24 @@ def open_text(take: Take) -> Pipeline:
         return (line(i) for i in range(0, len(train), stride))
 
     vocab = take(vocabulary, texts)
-    passages_of = lambda lines, random: Passages(lines, vocab, length, pairs, newlines, random)
+    passages_of = lambda lines, random: Passages(lines, vocab, layout, random)
+    learned = passages_of(pieces.train, True)
     reader = read(take, {"class_names": [], "tokenizer": vocab.to_json()})
     starts = [Starts(lines, split) for split, lines in names.items()]
     return Pipeline(
         Splits(starts[0], starts[1], splits.origin, *starts[2:]),
-        Cut({"training": passages_of(pieces.train, True)}),
+        Cut({"training": learned}),
         reader._replace(transform=Cut({split: passages_of(lines, False) for split, lines in names.items()})),
         unit="texts",
-        about=f"passages of {length} tokens from a vocabulary of {vocab.size:,}",
+        about=f"passages of {length} tokens, {padding(learned):.0%} of them padding, from a vocabulary of {vocab.size:,}",
     )
+
+
+def padding(passages: Passages, sample: int = 200) -> float:
+    """The share of padding in some examples, spread over a text, 0..1."""
+    lines = np.unique(np.linspace(0, len(passages.lines) - 1, sample).astype(int))
+    rows = [passages(int(line), np.random.default_rng(0))["tokens"] for line in lines]
+    return float((np.stack(rows) == passages.vocab.pad).mean())
 
 
 TEXT = Kind((open_texts, validated, passages, vocabulary), open_text, read)

@@ -19,7 +19,8 @@ def language(model: nn.Module, spec: TextSpec, *, label_smoothing: float = 0.0) 
         spec: specification of the texts.
         label_smoothing: 0..1, only while training.
 
-    Batches: "tokens" [B, L] int, starting with begin, "valid" [B] bool. Metrics are means over tokens. Predictions:
+    Batches: "tokens" [B, L] int, starting with begin, "valid" [B] bool, and, for packed rows, "documents" [B, L] int, see
+    `masking.Documents`. Metrics are means over tokens. Predictions:
     "tokens" [B, L] int, the given text without its begin, followed by its greedy continuation.
 
     Raises:
@@ -35,9 +36,12 @@ def language(model: nn.Module, spec: TextSpec, *, label_smoothing: float = 0.0) 
     def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool):
         before, words = batch["tokens"][:, :-1], batch["tokens"][:, 1:]
         rngs = {"dropout": key} if train else None
-        mask = masking.lengths(before, pad)
+        documents = batch.get("documents")
+        mask = masking.of_texts(before, pad, None if documents is None else documents[:, :-1])
         logits = model.apply(variables, before, mask=mask, train=train, rngs=rngs)
         counted = masking.not_padding(words, pad) & batch["valid"][:, None]
+        if documents is not None:  # the beginning of a document does not follow from the one before it
+            counted &= documents[:, 1:] == documents[:, :-1]
         return next_words(logits, words, counted, label_smoothing if train else 0.0)
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:

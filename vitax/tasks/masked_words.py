@@ -26,7 +26,8 @@ def masked_words(model: nn.Module, spec: TextSpec, *, mask_rate: float = 0.15, m
         mask_rate: share of the words that is chosen, see `masking.corrupt_words`.
         max_predictions: maximum number of words that are chosen in one text.
 
-    Batches: "tokens", "segments" [B, L] int, "next" [B] int, "valid" [B] bool. Metrics: "accuracy" and "perplexity" of
+    Batches: "tokens", "segments" [B, L] int, "next" [B] int, "valid" [B] bool, and, for packed rows, "documents" [B, L]
+    int, see `masking.Documents`. Metrics: "accuracy" and "perplexity" of
     hidden words, "next_accuracy". Predictions, for unchanged tokens: "top_words" and "top_probabilities" [B, L, 5],
     "features" [B, D].
 
@@ -50,7 +51,8 @@ def masked_words(model: nn.Module, spec: TextSpec, *, mask_rate: float = 0.15, m
     special = jnp.asarray([[[spec.pad, spec.begin, spec.end]]])
 
     def inputs(batch: Batch) -> dict[str, Any]:
-        return {"segments": batch["segments"], "mask": masking.lengths(batch["tokens"], spec.pad)}
+        mask = masking.of_texts(batch["tokens"], spec.pad, batch.get("documents"))
+        return {"segments": batch["segments"], "mask": mask}
 
     def init(key: jax.Array, batch: Batch) -> Variables:
         return dict(model.init(key, batch["tokens"], **inputs(batch)))
