@@ -39,7 +39,7 @@ def sizes(rng):
 
 
 def loader(sizes, **options):
-    return Loader(Texts(sizes), lambda x, rng: x, 4, **({"buckets": (4, 8)} | options))
+    return Loader(Texts(sizes), lambda x, rng: x, 8, **({"buckets": (4, 8)} | options))
 
 
 def taken(loader, count, start=0):
@@ -49,14 +49,14 @@ def taken(loader, count, start=0):
 
 def test_every_epoch_has_each_text_once_whole_and_with_like_ones(sizes):
     reading = loader(sizes)
-    assert reading.buckets.rows == {4: 16, 8: 8, 16: 4}
+    assert reading.buckets.rows == {4: 32, 8: 16, 16: 8}
     epochs = []
     for epoch in range(2):
         found = []
         for batch in taken(reading, reading.buckets.batches, epoch * reading.buckets.batches):
             tokens, valid = np.array(batch["tokens"]), np.array(batch["valid"])
             rows, length = tokens.shape
-            assert rows == 4 * (16 // length)
+            assert rows == 8 * (16 // length)
             numbers = np.array(batch["number"])[valid]
             assert (tokens[valid].sum(1) == sizes[numbers]).all(), "nothing is cut"
             assert (sizes[numbers] > length // 2).all() or length == 4, "no shorter bucket would do"
@@ -80,13 +80,16 @@ def test_the_order_is_a_function_of_seed_and_step(sizes):
     assert first == everything[31]
     buckets = Buckets(sizes, (4, 8, 16), 4, 0)
     copy = pickle.loads(pickle.dumps(buckets))
-    odd = Buckets(sizes, (5, 9, 16), 12, 0, unit=6)
-    assert odd.rows == {5: 36, 9: 18, 16: 12}, "multiples of the unit, with at most as many tokens as the longest"
+    odd = Buckets(sizes, (5, 9, 16), 24, 0)
+    assert odd.unit == 4
+    assert odd.rows == {5: 76, 9: 40, 16: 24}, "multiples of the unit, with at most as many tokens as the longest"
+    with pytest.raises(UserError, match="cannot be shared by 3 devices times micro-batches; .* a multiple of 12"):
+        _ = loader(sizes, unit=3).buckets
     assert all((buckets.batch(k)[1] == copy.batch(k)[1]).all() for k in (50, 3, 17))
 
 
 def test_padding_is_counted(sizes):
-    before, after = Buckets(sizes, (4, 8, 16), 4, 0).padding()
+    before, after = Buckets(sizes, (4, 8, 16), 8, 0).padding()
     assert before == pytest.approx(1 - sizes.sum() / (103 * 16))
     tokens = sum(np.array(batch["tokens"]).size for batch in taken(loader(sizes), loader(sizes).buckets.batches))
     assert after == pytest.approx(1 - sizes.sum() / tokens)
@@ -123,7 +126,7 @@ def test_sizes_are_those_of_the_rows():
 
 def test_a_run_with_buckets_continues_bit_for_bit(tmp_path):
     options = (
-        f"--config={DEMO}", "--config.data.buckets=(8,12)", "--config.duration=9 steps", "--config.batch_size=16",
+        f"--config={DEMO}", "--config.data.buckets=(8,12)", "--config.duration=9 steps", "--config.batch_size=32",
         "--config.optim.warmup=2 steps", "--config.evals.every=9 steps", "--config.checkpoint.every=3 steps",
         "--config.log.every=3 steps", "--config.log.report=0", "--config.evals.bleu=False", "--config.evals.best=", "--config.model.width=16",
         "--config.model.encoder_depth=1", "--config.model.decoder_depth=1", "--config.model.mlp_width=16",

@@ -7,8 +7,9 @@ from small import SMALL, variables_of
 
 from vitax import masking
 from vitax.data.lines import Memory
+from vitax.data.passages import Layout, Passages, padding
 from vitax.data.tokens import train_bpe
-from vitax.pipelines.texts import Layout, Passages, padding, passages
+from vitax.pipelines.texts import passages
 from vitax.specs import TextSpec
 from vitax.tasks import TASKS
 

@@ -137,7 +137,7 @@ def test_what_cannot_be_understood_is_refused(tmp_path):
         opened(tmp_path / "two")
     write(tmp_path / "odd" / "learn-0.parquet", table_of(range(6)))
     write(tmp_path / "odd" / "test-0.parquet", table_of(range(6)))
-    with pytest.raises(UserError, match="none for 'train': set data.train"):
+    with pytest.raises(UserError, match="learn-0.parquet, which is for no split, beside files of test"):
         opened(tmp_path / "odd")
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="holds neither .parquet nor .arrow files"):
@@ -206,9 +206,14 @@ def test_a_compressed_table_with_capitals(tmp_path):
         stream.write("".join(json.dumps(row) + "\n" for row in rows))
     splits = sentence_table(path=str(tmp_path / "all.jsonl.gz"), train="train", test="test", test_fraction=0.34)
     assert sorted(splits.train.texts + splits.test.texts) == [(f"text {i}",) for i in range(6)]
-    (tmp_path / "twice.csv").write_text("text,TEXT,label\na,b,c\n")
-    with pytest.raises(UserError, match="several columns 'text'"):
-        sentence_table(path=str(tmp_path / "twice.csv"), train="train", test="test", test_fraction=0.34)
+    for text, message in (
+        ("text,TEXT,label\na,b,c\n", "several columns 'text'"),
+        ("text,label,label\na,b,c\n", "several columns 'label'"),
+        ("text,label\na,b\nc\n", "row 2 has fewer fields than the header, text, label"),
+    ):
+        (tmp_path / "twice.csv").write_text(text)
+        with pytest.raises(UserError, match=message):
+            sentence_table(path=str(tmp_path / "twice.csv"), train="train", test="test", test_fraction=0.34)
 
 
 def test_a_data_set_on_the_hub(tmp_path, monkeypatch):
@@ -240,3 +245,50 @@ def test_a_data_set_on_the_hub(tmp_path, monkeypatch):
     assert contents(opened("hf-dataset:peer/ants:small").test) == expected(range(9, 12))
     with pytest.raises(UserError, match="is not hf-dataset:OWNER/NAME"):
         opened("hf-dataset:a/b/c")
+
+
+def test_splits_are_told_apart_or_refused(tmp_path):
+    for name in ("cifar10-train.arrow", "cifar10-test.arrow"):
+        write(tmp_path / "a" / name, table_of(range(6)))
+    splits = opened(tmp_path / "a")
+    assert (len(splits.train), len(splits.test)) == (6, 6)
+    write(tmp_path / "a" / "train2.arrow", table_of(range(6)))
+    with pytest.raises(UserError, match="train2.arrow, which is for no split, beside files of"):
+        opened(tmp_path / "a")
+    for name in ("train.parquet", "test.parquet"):
+        write(tmp_path / "b" / name, table_of(range(6)))
+    with pytest.raises(UserError, match="none for 'tets': set data.test"):
+        opened(tmp_path / "b", test="tets")
+
+
+def test_classes_in_another_order_are_refused(tmp_path):
+    write(tmp_path / "train.parquet", table_of(range(6)))
+    write(tmp_path / "test.parquet", table_of(range(6), names=("bee", "ant", "cow")))
+    with pytest.raises(UserError, match="test.parquet has other classes in the column 'label'"):
+        opened(tmp_path)
+
+
+def test_an_arrow_file_that_is_cut_off_is_refused(tmp_path):
+    write(tmp_path / "train.arrow", table_of(range(40)), rows=4)
+    data = (tmp_path / "train.arrow").read_bytes()
+    for cut in (len(data) - 8, len(data) // 2):
+        (tmp_path / "train.arrow").write_bytes(data[:cut])
+        with pytest.raises(UserError, match="train.arrow cannot be read: it ends before its end"):
+            opened(tmp_path / "train.arrow")
+
+
+def test_all_files_of_a_folder_and_no_hidden_labels(tmp_path):
+    features = {"label": {"_type": "ClassLabel", "names": ["neg", "pos"]}}
+
+    def put(path, labels):
+        table = pa.table({"text": [f"{path.stem} {i}" for i in range(len(labels))], "label": labels})
+        write(path, table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})}))
+
+    for split in ("train", "test"):
+        for k in (0, 1):
+            put(tmp_path / split / f"{k:04d}.parquet", [0, 1, 1, 0])
+    splits = sentence_table(path=str(tmp_path), train="train", test="test", test_fraction=0.2)
+    assert (len(splits.train), len(splits.test)) == (8, 8)
+    put(tmp_path / "train" / "0001.parquet", [0, -1])
+    with pytest.raises(UserError, match="row 2 has -1 in the column 'label', and there are 2 classes .-1 stands for"):
+        sentence_table(path=str(tmp_path), train="train", test="test", test_fraction=0.2)

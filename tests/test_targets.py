@@ -102,6 +102,36 @@ def test_what_is_no_target_is_refused(photos, text, read, columns, message):
         opened(photos / "t.csv", read, columns)
 
 
+def test_a_split_with_another_name_is_not_guessed(photos):
+    rows = [f"{i}.png,{i}\n" for i in range(10)]
+    for split in ("train", "test", "val"):
+        (photos / f"{split}.csv").write_text("file,value\n" + "".join(rows))
+    for options in (dict(train="trian"), dict(test="tets")):
+        with pytest.raises(UserError, match="holds no "):
+            opened(photos, values_of, **options)
+    lines = [f"{i}.png,{i},{'train' if i < 5 else 'test'}\n" for i in range(10)]
+    (photos / "t.csv").write_text("file,value,split\n" + "".join(lines))
+    with pytest.raises(UserError, match="expected train, test and perhaps val"):
+        opened(photos / "t.csv", values_of, train="fold1")
+
+
+def test_labels_that_are_numbers_lists_or_neither(photos):
+    def table(values, columns=()):
+        lines = [json.dumps({"image": f"{i}.png", "labels": value}) for i, value in enumerate(values)]
+        (photos / "t.jsonl").write_text("\n".join(lines))
+        return opened(photos / "t.jsonl", labels_of, columns)
+
+    assert table([0, 1, 2, 0]).train.class_names == ("0", "1", "2")
+    assert table([0, 1, 1, 0.0, True, None], ("labels",)).train.class_names == ("labels",)
+    for values, columns, message in (
+        ([0.7, 1, 0, 1], ("labels",), "row 1 has 0.7 .*labels belong"),
+        ([{"cat": 1}, "a", "b", "c"], (), "row 1 has .*where labels belong"),
+        (["a;b", "a|c", "b", "c"], (), "separated by both ; and"),
+    ):
+        with pytest.raises(UserError, match=message):
+            table(values, columns)
+
+
 def test_losses_by_hand(rng):
     logits, labels = rng.normal(size=(4, 3)).astype(np.float32) * 5, rng.integers(0, 2, (4, 3)).astype(np.float32)
     p = 1 / (1 + np.exp(-logits.astype(np.float64)))

@@ -211,7 +211,9 @@ def test_no_gradient_flows_through_what_is_frozen(rng):
 
 
 def test_every_task_is_tried():
-    tried = "classification masked_image token_pruning contrastive masked_words text_classification"
+    tried = (
+        "classification masked_image token_pruning contrastive masked_words text_classification multilabel regression"
+    )
     assert set(TASKS) == {*tried.split(), "translation", "language", "restoration"}
 
 

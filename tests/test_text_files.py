@@ -6,6 +6,7 @@ import json
 import pytest
 
 from vitax.data.bitext import open_pairs
+from vitax.data.textfile import uncompressed
 from vitax.data.texts import text_files
 from vitax.errors import UserError
 
@@ -113,3 +114,34 @@ def test_what_is_no_pair_is_refused(tmp_path):
         (tmp_path / name).write_text(text)
         with pytest.raises(UserError, match=message):
             pairs(tmp_path / name)
+
+
+def test_a_compressed_file_that_is_cut_off_is_refused(tmp_path):
+    zstandard = pytest.importorskip("zstandard", reason="zstandard is not installed")
+    text = "".join(f"line {i} {hash((i, 1))}\n" for i in range(50_000)).encode()
+    frames = zstandard.compress(text[:600_000]) + zstandard.compress(text[600_000:])
+    (tmp_path / "a.txt.zst").write_bytes(frames)
+    with uncompressed(tmp_path / "a.txt.zst") as stream:
+        assert stream.read() == text, "several frames"
+    for cut in (len(frames) - 3, len(frames) // 2, 7):
+        (tmp_path / "a.txt.zst").write_bytes(frames[:cut])
+        with pytest.raises(UserError, match=r"a.txt.zst cannot be read: it ends before its end"):
+            opened(tmp_path / "a.txt.zst")
+    packed(tmp_path / "b.jsonl.zst", LINES)
+    splits = opened(tmp_path / "b.jsonl.zst")
+    assert sorted(documents(splits.train) + documents(splits.test)) == sorted(TEXTS)
+    assert "b.jsonl.zst@" in splits.train.name(0), "the user's name, not that of the copy"
+
+
+def test_half_a_character_is_refused(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a \\ud83d"}\n')
+    with pytest.raises(UserError, match="line 1 holds half of a character"):
+        opened(tmp_path / "a.jsonl")
+
+
+def test_a_column_source_is_no_language_where_the_languages_are_there(tmp_path):
+    rows = [{"source": "web", "en": f"a {i}", "de": f"b {i}"} for i in range(4)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert sorted(p for s in pairs(tmp_path / "a.jsonl").sources() for p in s.pairs)[0] == ("a 0", "b 0")
+    with pytest.raises(UserError, match="texts 'fr' and 'de' are needed"):
+        pairs(tmp_path / "a.jsonl", source="fr")

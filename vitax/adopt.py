@@ -16,6 +16,7 @@ from vitax.errors import UserError
 from vitax.models import MODELS
 from vitax.models.swin_v2 import as_trained
 from vitax.pretrained import files
+from vitax.pretrained.format import pair
 from vitax.pretrained.preprocessing import Preprocessing, chosen_preprocessing
 from vitax.pretrained.tokenizer import TEXTS, TOKENIZERS, lowercase_of, tokenizer_beside
 from vitax.rundir import read_config
@@ -55,7 +56,9 @@ def adopted(config: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[str,
         )
     path = Path(str(start)).expanduser()
     run = read_config(path) if (path / "checkpoints").is_dir() else {}
-    family, trained, format_name = _of_run(run) if run else _of_file(path, _section("model", given))
+    size = _section("data", given).get("image_size")
+    by_hand = _section("model", given) | ({"image_size": size} if size else {})
+    family, trained, format_name = _of_run(run) if run else _of_file(path, by_hand)
     name, fields = _classifier(family, trained, path)
     texts = config["task"]["name"] == "text_classification"
     if texts != (name in TEXTS):
@@ -94,7 +97,8 @@ def _of_run(run: Mapping[str, Any]) -> tuple[str, nn.Module, str]:
     family, data = run["model"]["name"], run["data"]
     module = MODELS[family].module
     values = {key: value for key, value in run["model"].items() if key not in ("name", "size")}
-    of_data = {"image_size": data.get("image_size"), "vocab_size": 1}  # the number of tokens is not a key
+    size = data.get("image_size")
+    of_data = {"image_size": size and pair(size), "vocab_size": 1}  # the number of tokens is not a key
     known = {key: value for key, value in of_data.items() if value and key in module.__dataclass_fields__}
     return family, as_trained(call(module, "model", values, **known)), ""
 
@@ -107,7 +111,10 @@ def _of_file(path: Path, given: Mapping[str, Any]) -> tuple[str, nn.Module, str]
     fields = {renamed.get(key, key): value for key, value in given.items()}
     fields = {key: value for key, value in fields.items() if key in known}
     # Only the encoder of an MAE is taken: the number of its decoder's heads, which few files record, does not matter.
-    loaded = pretrained.load(path, otherwise={"decoder_num_heads": 1} if family == "mae" else None, **fields)
+    otherwise: dict[str, Any] = {"decoder_num_heads": 1} if family == "mae" else {}
+    if family == "swin_v2":  # without a config.json, nothing records them
+        otherwise |= {key: given[key] for key in ("window", "image_size") if key in given}
+    loaded = pretrained.load(path, otherwise=otherwise, **fields)
     return family, loaded.model, loaded.report.format
 
 

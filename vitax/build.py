@@ -108,6 +108,7 @@ def build(
     train = build_loader(config, pipeline.splits.train, pipeline.augment, top.batch_size, top.seed, unit)
     model = build_model(config, pipeline.reader)
     task = build_task(config, model, pipeline.reader)
+    sections.check_mixing(train.lengths, model)
     batches = _batch_shapes(train, mesh)
 
     def in_steps(name: str, duration: str) -> int:
@@ -184,13 +185,11 @@ def build_task(config: Config, model: nn.Module, reader: Reader) -> Task:
     return call(factory, "task", config["task"], model, reader.spec)
 
 
-def build_loader(
-    config: Config, source: Source, transform: Transform, batch_size: int, seed: int, unit: int = 0
-) -> Loader:
-    """A loader of the batches of a source; it reads this host's rows of each batch. The arguments are those of `Loader`."""
-    cached_source = call_data(config, sections.cached, source)
+def build_loader(config: Config, source: Source, transform: Transform, *batch: int) -> Loader:
+    """A loader of this host's rows of each batch; ``batch`` = size, seed and ``unit``, see `Loader`."""
     host, hosts = jax.process_index(), jax.process_count()
-    return call_data(config, Loader, cached_source, transform, batch_size, seed, host, hosts, unit)
+    cached_source = call_data(config, sections.cached, source)
+    return call_data(config, Loader, cached_source, transform, *batch[:2], host, hosts, *batch[2:])
 
 
 def build_evaluations(config: Config, given: Given) -> list[Evaluation]:

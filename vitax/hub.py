@@ -6,10 +6,12 @@ what they mean everywhere. An interrupted download is resumed.
 
 import contextlib
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from vitax.errors import UserError, in_one_line
 
@@ -37,19 +39,28 @@ def download(repository: str, file: str, revision: str = "", kind: str = "model"
 
 
 def files(repository: str, revision: str = "", kind: str = "model") -> tuple[str, ...]:
-    """The files of a repository: all of them or, if HF_HUB_OFFLINE is set, those in the cache.
+    """The files of a repository; if HF_HUB_OFFLINE is set, those that it had when it was listed last.
 
     Raises:
         Exception: those of ``huggingface_hub``, see `explained`.
     """
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import HfApi, constants, errors
 
+    # Beside the hub's own cache, which has the files that were fetched, and not the names of the others.
+    listing = (
+        Path(constants.HF_HUB_CACHE) / f".vitax-{kind}-{quote(repository, safe='')}@{quote(revision, safe='')}.json"
+    )
     if is_offline():
-        found = snapshot_download(repository, repo_type=kind, revision=revision or None, local_files_only=True)
-        folder = Path(found)
-        return tuple(sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()))
+        try:
+            return tuple(json.loads(listing.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise errors.OfflineModeIsEnabled("the files of the repository are not known") from error
     info: Any = HfApi().repo_info(repository, revision=revision or None, repo_type=kind)
-    return tuple(file.rfilename for file in info.siblings or ())
+    names = tuple(file.rfilename for file in info.siblings or ())
+    with contextlib.suppress(OSError):
+        listing.parent.mkdir(parents=True, exist_ok=True)
+        listing.write_text(json.dumps(names), encoding="utf-8")
+    return names
 
 
 def is_offline() -> bool:

@@ -157,6 +157,18 @@ def places(mask: TextMask) -> jax.Array | None:
     return mask.places() if isinstance(mask, Documents) else None
 
 
+def check_whole(mask: TextMask, model: str) -> None:
+    """Rejects the documents of packed rows, for a model that mixes all tokens of a row.
+
+    Raises:
+        ValueError: the mask is that of packed documents.
+    """
+    if isinstance(mask, Documents):
+        raise ValueError(
+            f"{model} mixes all tokens of a row, so that documents cannot be packed into one: set data.packed=False"
+        )
+
+
 def of_texts(tokens: jax.Array, pad: int, documents: jax.Array | None = None) -> TextMask:
     """The mask of texts, or of documents that are packed into rows.
 

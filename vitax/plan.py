@@ -147,15 +147,16 @@ def overview(run: build.Run) -> str:
     total = flops * run.plan.total
     device = run.mesh.devices.flat[0]
     mesh = " x ".join(f"{axis}={size}" for axis, size in run.mesh.shape.items())
-    rows = run.top.batch_size // (run.mesh.size * run.top.accumulate)
+    size = len(run.abstract_batch["valid"])
+    rows = size // (run.mesh.size * run.top.accumulate)
     unit = run.pipeline.unit
     return f"""\
 model    {type(run.model).__name__}, {parameters:,} parameters, {run.model.dtype.__name__}
 data     {run.pipeline.splits.origin}: {len(run.pipeline.splits.train):,} train
 devices  {run.mesh.size} x {device.device_kind} as {mesh}
-batch    {run.top.batch_size:,} {unit} = {run.mesh.size} devices x {run.top.accumulate} micro-batches x {rows}
+batch    {size:,} {unit} = {run.mesh.size} devices x {run.top.accumulate} micro-batches x {rows}
 steps    {run.plan.total:,} ({run.top.duration})
-FLOPs    {flops:.3e} a step ({flops / run.top.batch_size:.3e} for one of the {unit}), {total:.3e} in all
+FLOPs    {flops:.3e} a step ({flops / size:.3e} for one of the {unit}), {total:.3e} in all
          (matrix products and convolutions, 2 for a multiply-accumulate, forward and backward)"""
 
 
@@ -197,7 +198,7 @@ def size(count: int) -> str:
 def expected(estimate: Estimate, run: build.Run, target: Target) -> str:
     """Readable estimate of the time of a step and of the run, with the largest costs."""
     assert target.gpu is not None
-    rate, step = run.top.batch_size / estimate.seconds, 1e3 * estimate.seconds
+    rate, step = len(run.abstract_batch["valid"]) / estimate.seconds, 1e3 * estimate.seconds
     total = estimate.seconds * run.plan.total
     per_hour = f"{total / 3600:,.1f} hours, {total / 3600 * run.mesh.size:,.1f} GPU-hours"
     kinds = sorted(estimate.by_kind.items(), key=lambda item: -item[1])

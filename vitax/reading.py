@@ -90,6 +90,11 @@ def has_classes(config: Config) -> bool:
     return build.kind_of(config) in (KINDS["images"], KINDS["sentences"])
 
 
+def has_targets(config: Config) -> bool:
+    """True if the examples of a run have several labels, or numbers."""
+    return build.kind_of(config) in (KINDS["labels"], KINDS["values"])
+
+
 def has_texts(config: Config) -> bool:
     """True if the examples of a run have texts, which need a tokenizer."""
     return "tokenizer" in config["data"]

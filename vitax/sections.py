@@ -1,7 +1,7 @@
 """Sections of a config that belong to no other module: top level, schedule, average, evaluation, saving, logging."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vitax.data.source import Cached, Source
 from vitax.errors import UserError
@@ -171,4 +171,16 @@ def check_scalars(top: Top, evals: Evals, saving: Saving, ema_decay: float, devi
         raise UserError(
             f"config.batch_size={top.batch_size} cannot be split over {devices} devices in "
             f"config.accumulate={top.accumulate} micro-batches; use a multiple of {unit}, such as {near}"
+        )
+
+
+def check_mixing(buckets: tuple[int, ...], model: Any) -> None:
+    """Rejects buckets for a model whose results depend on the padding: it would be trained on shorter rows than it is tested on.
+
+    Raises:
+        UserError: there are buckets, and the model mixes padding into its texts.
+    """
+    if buckets and getattr(model, "mixes_padding", False):
+        raise UserError(
+            f"{type(model).__name__} mixes padding into its texts, so that config.data.buckets must be empty"
         )

@@ -15,6 +15,7 @@ from vitax.data.cached_copy import cached_copy
 from vitax.errors import UserError
 
 ENDINGS = (".parquet", ".arrow")
+END = b"\xff\xff\xff\xff\x00\x00\x00\x00"  # of a stream
 BATCH = 256  # rows of a Parquet file that are in memory at once, while it is copied
 
 
@@ -53,7 +54,12 @@ class ArrowRows:
         if self.opened is None:
             import pyarrow as pa
 
-            self.opened = pa.concat_tables([_open(file).select(list(self.columns)) for file in self.files])
+            tables = []
+            for name, file in zip(self.names, self.files, strict=True):
+                with _explained(name):
+                    tables.append(_open(file).select(list(self.columns)))
+            with _explained(self.names[0]):
+                self.opened = pa.concat_tables(tables)
         return self.opened
 
     def __getstate__(self) -> dict:  # a memory map cannot be sent to worker processes
@@ -68,29 +74,60 @@ def arrow_rows(files: Sequence[Path]) -> list[dict[str, Any]]:
     """
     rows: list[dict[str, Any]] = []
     for file in map(str, files):
-        names = {
-            column: about["names"]
-            for column, about in features_of(schema_of(file)).items()
-            if isinstance(about, dict) and about.get("names")
-        }
-        with _explained(file):
-            import pyarrow.parquet
+        try:
+            with _explained(file):
+                import pyarrow.parquet
 
-            table = pyarrow.parquet.read_table(file) if file.endswith(".parquet") else _open(file)
-        for row in table.to_pylist():
+                found = pyarrow.parquet.read_table(file) if file.endswith(".parquet") else _open(file)
+                names = {column: names_of(found.schema, column) for column in found.column_names}
+                read = found.to_pylist()
+        except OSError as error:
+            raise UserError(f"{file} cannot be read: {error}") from error
+        for number, row in enumerate(read, 1):
             for column, known in names.items():
-                if isinstance(row[column], int) and 0 <= row[column] < len(known):
-                    row[column] = known[row[column]]
+                if known:
+                    row[column] = _named(row[column], known, f"{file}: row {number}", column)
             rows.append(row)
     return rows
 
 
+def _named(value: Any, names: Sequence[str], where: str, column: str) -> Any:
+    """The name of a class for its number, or the names for a list of numbers.
+
+    Raises:
+        UserError: a number is that of no class.
+    """
+    if isinstance(value, list):
+        return [_named(one, names, where, column) for one in value]
+    if not isinstance(value, int):
+        return value
+    if not 0 <= value < len(names):
+        hint = " (-1 stands for a hidden one: choose another split)" if value == -1 else ""
+        raise UserError(f"{where} has {value} in the column {column!r}, and there are {len(names)} classes{hint}")
+    return names[value]
+
+
+def names_of(schema: Any, column: str) -> tuple[str, ...]:
+    """The names of the classes in a column of numbers, or of lists of numbers, that ``datasets`` recorded; () = none."""
+    about = features_of(schema).get(column)
+    while isinstance(about, dict | list):
+        about = about[0] if isinstance(about, list) and about else about
+        if isinstance(about, dict) and about.get("names"):
+            return tuple(map(str, about["names"]))
+        about = about.get("feature") if isinstance(about, dict) else None
+    return ()
+
+
 def files_of(first: Path) -> list[str]:
-    """The files of the split to which a file belongs, in order: those of its set, or all of the folder of its split.
+    """The files of a split, in order: those of a folder, or those of the set to which a file belongs.
 
     Raises:
         UserError: one of them is not there.
     """
+    if first.is_dir():
+        return ordered(
+            [path for path in first.iterdir() if path.suffix in ENDINGS and not path.name.startswith("cache-")]
+        )
     if (first.parent / "state.json").is_file():
         return ordered(sorted(first.parent.glob("*.arrow")))
     if matched := re.fullmatch(r"(.*-)\d{5}(-of-\d{5}.*)", first.name):
@@ -147,9 +184,13 @@ def _open(file: str) -> Any:
         import pyarrow as pa
 
         source = pa.memory_map(file)
-        kind = pa.ipc.open_file if source.read(6) == b"ARROW1" else pa.ipc.open_stream
+        if source.read(6) == b"ARROW1":
+            return pa.ipc.open_file(source).read_all()
+        source.seek(max(0, source.size() - len(END)))
+        if source.read() != END:  # otherwise a file that is cut off between two batches would be a shorter one
+            raise pa.ArrowInvalid("it ends before its end, or is no Arrow file")
         source.seek(0)
-        return kind(source).read_all()
+        return pa.ipc.open_stream(source).read_all()
 
 
 def _mapped(file: str, columns: Sequence[str]) -> str:
@@ -171,6 +212,8 @@ def _copy(file: str, columns: Sequence[str], to: Path) -> None:
         with pa.OSFile(str(to), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
             for batch in source.iter_batches(BATCH, columns=list(columns)):
                 writer.write_batch(batch.select(list(columns)))
+        if (written := _open(str(to)).num_rows) != source.metadata.num_rows:
+            raise UserError(f"{file} has {source.metadata.num_rows:,} rows, and its copy {written:,}")
 
 
 @contextlib.contextmanager

@@ -138,7 +138,10 @@ def _of_rows(file: Path, source: str, target: str) -> list[tuple[str, str]]:
     pairs = []
     for number, row in enumerate(read_rows(file), 1):
         row = row["translation"] if isinstance(row.get("translation"), dict) else row
-        sides: Any = [row.get(language, row.get(kind)) for language, kind in ((source, "source"), (target, "target"))]
+        row = {str(name).lower(): text for name, text in row.items()}
+        languages = (source.lower(), target.lower())  # as the names of columns
+        keys = languages if any(language in row for language in languages) else ("source", "target")
+        sides: Any = [row.get(key) for key in keys]
         if not all(isinstance(side, str) for side in sides):
             raise UserError(
                 f"{file}: row {number} has {', '.join(map(str, row))}; texts {source!r} and {target!r} are needed: the "

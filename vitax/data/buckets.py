@@ -15,27 +15,29 @@ class Buckets:
 
     Args:
         sizes: [n] int, the length that each example needs.
-        lengths: lengths of the buckets, ascending; the last one is that of the longest example.
+        lengths: lengths of the buckets, ascending; the last one is the greatest that an example may have.
         batch_size: number of examples in a batch of the longest bucket; a batch of a bucket of half that length has twice
             as many.
         seed: seed of the order.
-        unit: the examples of every batch are a multiple of it, so that devices and micro-batches share them evenly.
 
     Attributes:
+        unit: the examples of every batch are a multiple of it: the largest power of two that divides ``batch_size`` and is at
+            most a quarter of it. It depends on nothing else, so that a run may continue on other devices.
         rows: {length: examples in a batch}, of the buckets that have examples.
 
     Raises:
         ValueError: the lengths are not ascending, or an example is longer than all of them.
     """
 
-    def __init__(self, sizes: np.ndarray, lengths: Sequence[int], batch_size: int, seed: int, unit: int = 1):
+    def __init__(self, sizes: np.ndarray, lengths: Sequence[int], batch_size: int, seed: int):
         if not lengths or list(lengths) != sorted(set(lengths)) or min(lengths) < 1:
             raise ValueError(f"buckets={tuple(lengths)} must be positive lengths in ascending order")
         if sizes.max() > lengths[-1]:
             raise ValueError(f"an example of length {sizes.max()} is in none of buckets={tuple(lengths)}")
+        self.unit = max(2**k for k in range(32) if k == 0 or (batch_size % 2**k == 0 and 2**k <= batch_size // 4))
         place = np.searchsorted(lengths, sizes)
         self.members = {length: np.flatnonzero(place == k) for k, length in enumerate(lengths) if (place == k).any()}
-        self.rows = {length: batch_size * lengths[-1] // length // unit * unit for length in self.members}
+        self.rows = {length: batch_size * lengths[-1] // length // self.unit * self.unit for length in self.members}
         self.seed, self.sizes = seed, sizes
         self.batches = sum(-(-len(members) // self.rows[length]) for length, members in self.members.items())
         self._epochs: dict[int, list[tuple[int, np.ndarray]]] = {}

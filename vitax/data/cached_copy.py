@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,7 +31,9 @@ def cached_copy(file: str, form: str, ending: str, write: Callable[[Path], None]
     path = cache / f"{hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()}{ending}"
     if path.is_file():
         return str(path)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary = path.with_suffix(
+        f".{uuid.uuid4().hex}.tmp"
+    )  # hosts may share the cache, and have processes of equal numbers
     try:
         cache.mkdir(parents=True, exist_ok=True)
         write(temporary)

@@ -40,10 +40,8 @@ def coco_captions(
         files = [root]
     else:
         found = sorted([*root.glob("captions_*.json"), *root.glob("annotations/captions_*.json")])
-        of = lambda names: next(
-            (file for name in names for file in found if file.stem.startswith(f"captions_{name}")), None
-        )
-        learned, tested = of((train,)), of((test, *(VALIDATION if test == "test" else ())))
+        learned = _of_split(found, (train,))
+        tested = _of_split(found, (test, *(VALIDATION if test == "test" else ())))
         if learned is None:
             have = ", ".join(file.name for file in found) or "none"
             raise UserError(f"{path} has no captions_{train}*.json (it has {have}); {LAYOUT}")
@@ -56,6 +54,23 @@ def coco_captions(
         return Splits.of(sources[0].held_back(test_fraction), origin)
     except ValueError as error:
         raise UserError(f"{path}: {error}; {LAYOUT}") from error
+
+
+def _of_split(files: list[Path], names: tuple[str, ...]) -> Path | None:
+    """The file of captions of the first split that has one; None = there is none.
+
+    Raises:
+        UserError: a split has several.
+    """
+    for name in names:
+        if matching := [file for file in files if file.stem.startswith(f"captions_{name}")]:
+            if len(matching) > 1:
+                listed = ", ".join(file.name for file in matching)
+                raise UserError(
+                    f"{listed} could all be {name!r}: name one, such as {name}2017, with data.train and data.test"
+                )
+            return matching[0]
+    return None
 
 
 def pairs_of(file: Path) -> list[tuple[str, str]]:
@@ -74,8 +89,8 @@ def pairs_of(file: Path) -> list[tuple[str, str]]:
         ) from error
     if not captions:
         raise UserError(f"{file} has no captions; {LAYOUT}")
-    if unknown := next((image for image, _ in captions if image not in names), None):
-        raise UserError(f"{file} has a caption of the image {unknown!r}, which it does not list")
+    if unknown := [image for image, _ in captions if image not in names]:
+        raise UserError(f"{file} has a caption of the image {unknown[0]!r}, which it does not list")
     if silent := sum(not text for _, text in captions):
         raise UserError(f"{file} has {silent} empty captions")
     split = file.stem.removeprefix("captions_")

@@ -1,5 +1,6 @@
 """Images with several labels, or with numbers, that a table lists: .csv, .tsv or .jsonl."""
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from vitax.data.validation import drawn
 from vitax.errors import UserError
 from vitax.specs import MAX_PIXELS
 
+LOGGER = logging.getLogger("vitax")
 LAYOUT = (
     "expected a .csv, .tsv or .jsonl with a column of files and columns of targets, as FILE with or without a column "
     '"split", or as DIR/train.csv and DIR/test.csv (and DIR/val.csv)'
@@ -29,7 +31,7 @@ class TargetImages:
     """Image files with a vector of targets each, which are read on demand; "target" is [T] float32, NaN = unknown."""
 
     def __init__(self, paths: Sequence[str], targets: np.ndarray, names: Sequence[str], channels: int, max_pixels: int):
-        self.paths, self.targets, self.class_names = list(paths), np.asarray(targets, np.float32), tuple(names)
+        self.paths, self.targets, self.class_names = list(paths), targets.astype(np.float32), tuple(names)
         self.channels, self.max_pixels, self.labels = channels, max_pixels, None
 
     def __len__(self) -> int:
@@ -73,8 +75,9 @@ def image_targets(
     if not path or not root.exists():
         raise UserError(f"data.path={path!r} does not exist; {LAYOUT}")
     if root.is_dir():
-        files = [file for file in tables_of(root, train, test) if file]
-        if len(files) < 2:
+        tables = tables_of(root, train, test)
+        files = [file for file in tables if file]
+        if not tables[0] or not tables[1]:
             raise UserError(f"{path} holds no {train}.csv and {test}.csv; {LAYOUT}")
         parts, origin = [_placed(file) for file in files], " and ".join(map(str, files))
     else:
@@ -88,9 +91,6 @@ def image_targets(
         target = values[start : start + len(part)]
         sources.append(TargetImages(paths, target, names, channels, max_pixels))
         start += len(part)
-    unknown = [name for k, name in enumerate(names) if not np.nansum(np.isfinite(sources[0].targets[:, k]))]
-    if unknown:
-        raise UserError(f"{origin}: no training example has a value of {unknown[0]!r}")
     return Splits(sources[0], sources[1], origin, *sources[2:])
 
 
@@ -103,30 +103,72 @@ def labels_of(file: Path, rows: list[Row], columns: tuple[str, ...]) -> Targets:
     Raises:
         UserError: a value is none of these, or there are fewer than two labels.
     """
-    if len(columns) > 1:
-        known = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0, "": math.nan}
+    if len(columns) > 1 or (columns and all(_is_flag(row.get(columns[0].lower())) for row in rows)):
         found = np.full((len(rows), len(columns)), np.nan)
         for number, row in enumerate(rows):
             for k, column in enumerate(columns):
                 value = row.get(column.lower())
-                text = "" if value is None else str(int(value) if isinstance(value, float) else value).strip().lower()
-                if text not in known or (value is None and not has_column(rows, column.lower())):
-                    raise UserError(f"{row[PLACE]} has {value!r} in the column {column!r}, where 0 or 1 belongs")
-                found[number, k] = known[text]
+                if not has_column(rows, column.lower()) or not _is_flag(value):
+                    raise UserError(f"{_place(row)} has {value!r} in the column {column!r}, where 0 or 1 belongs")
+                found[number, k] = _flag(value)
         return columns, found
     column = columns[0].lower() if columns else column_in(file, rows, (*LABELS, "tags"), "labels")
-    cells = [row.get(column) for row in rows]
-    separator = next((mark for mark in ";|" if any(isinstance(cell, str) and mark in cell for cell in cells)), ",")
-    each = []
-    for row, cell in zip(rows, cells, strict=True):
-        parts = cell if isinstance(cell, list) else str(cell or "").split(separator)
-        if not all(isinstance(part, str | int) for part in parts) or not has_column(rows, column):
-            raise UserError(f"{row[PLACE]} has {cell!r} in the column {column!r}, where labels belong")
-        each.append([str(part).strip() for part in parts if str(part).strip()])
+    each = _lists(file, rows, column)
     names = tuple(sorted({label for labels in each for label in labels}))
     if len(names) < 2:
         raise UserError(f"{file} has {len(names)} different labels in the column {column!r}, but two are needed")
-    return names, np.array([[float(name in labels) for name in names] for labels in each])
+    place = {name: k for k, name in enumerate(names)}
+    found = np.zeros((len(rows), len(names)), np.float32)
+    for i, labels in enumerate(each):
+        found[i, [place[label] for label in labels]] = 1
+    return names, found
+
+
+FLAGS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0, "": math.nan}
+
+
+def _is_flag(value: Any) -> bool:
+    """Whether a value is 0, 1, true, false, or nothing."""
+    if isinstance(value, float):
+        return math.isnan(value) or value in (0.0, 1.0)
+    return value is None or (isinstance(value, str | int) and str(value).strip().lower() in FLAGS)
+
+
+def _flag(value: Any) -> float:
+    if value is None:
+        return math.nan
+    return float(value) if isinstance(value, float | int) else FLAGS[value.strip().lower()]
+
+
+def _lists(file: Path, rows: list[Row], column: str) -> list[list[str]]:
+    """The labels in each cell of a column.
+
+    Raises:
+        UserError: a cell holds neither a list nor a text, or cells have different marks between their labels.
+    """
+    cells = [row.get(column) for row in rows]
+    marks = [mark for mark in ";|" if any(isinstance(cell, str) and mark in cell for cell in cells)]
+    if len(marks) > 1:
+        raise UserError(f"{file}: labels in the column {column!r} are separated by both ; and |")
+    separator = marks[0] if marks else ","
+    if marks and any(isinstance(cell, str) and "," in cell and separator not in cell for cell in cells):
+        LOGGER.warning(
+            "%s: labels in the column %r are separated by %s, so a comma is a part of a label", file, column, separator
+        )
+    each = []
+    for row, cell in zip(rows, cells, strict=True):
+        parts = cell if isinstance(cell, list) else [] if cell is None else str(cell).split(separator)
+        valid = cell is None or isinstance(cell, list | str | int)
+        if not valid or not has_column(rows, column) or not all(isinstance(part, str | int) for part in parts):
+            raise UserError(f"{_place(row)} has {cell!r} in the column {column!r}, where labels belong")
+        each.append([str(part).strip() for part in parts if str(part).strip()])
+    return each
+
+
+def _place(row: Row) -> str:
+    """The table and the number of a row, for messages."""
+    file, number = row[PLACE]
+    return f"{file}: row {number}"
 
 
 def values_of(file: Path, rows: list[Row], columns: tuple[str, ...]) -> Targets:
@@ -148,16 +190,16 @@ def values_of(file: Path, rows: list[Row], columns: tuple[str, ...]) -> Targets:
                 found[number, k] = float(value)
             except (TypeError, ValueError) as error:
                 raise UserError(
-                    f"{row[PLACE]} has {value!r} in the column {column!r}, where a number belongs"
+                    f"{_place(row)} has {value!r} in the column {column!r}, where a number belongs"
                 ) from error
             if not math.isfinite(found[number, k]):
-                raise UserError(f"{row[PLACE]} has {value!r} in the column {column!r}, which is not finite")
+                raise UserError(f"{_place(row)} has {value!r} in the column {column!r}, which is not finite")
     return tuple(chosen), found
 
 
 def _placed(file: Path) -> list[Row]:
     """The rows of a table, each with its place."""
-    return [{**row, PLACE: f"{file}: row {number}"} for number, row in enumerate(read_rows(file), 1)]
+    return [{**row, PLACE: (file, number)} for number, row in enumerate(read_rows(file), 1)]
 
 
 def _parted(file: Path, rows: list[Row], train: str, test: str, fraction: float) -> tuple[list[list[Row]], str]:
@@ -169,13 +211,14 @@ def _parted(file: Path, rows: list[Row], train: str, test: str, fraction: float)
         kept, held = drawn(len(rows), fraction)
         return [[rows[i] for i in kept], [rows[i] for i in held]], f"{file}, {fraction:.0%} held back for the test"
     groups: dict[str, list[Row]] = {}
-    for number, row in enumerate(rows, 1):
-        groups.setdefault(text_in(file, number, row, split).lower(), []).append(row)
+    for row in rows:
+        groups.setdefault(text_in(row[PLACE][0], row[PLACE][1], row, split).lower(), []).append(row)
     found = [
-        next((name for name in (wanted.lower(), *usual) if name in groups), "")
+        next((name for name in (wanted.lower(), *(usual if wanted.lower() in usual else ())) if name in groups), "")
         for wanted, usual in ((train, TRAIN), (test, TEST), (VALIDATION[0], VALIDATION))
     ]
-    found = [found[0], found[1] or found[2], found[2] if found[1] else ""]
+    if not found[1] and test.lower() in TEST:
+        found = [found[0], found[2], ""]
     if not found[0] or not found[1] or set(groups) - set(found):
         listed = ", ".join(f"{name!r} ({len(group)})" for name, group in groups.items())
         raise UserError(f"{file}: the column {split!r} has {listed}; expected train, test and perhaps val")
@@ -185,9 +228,9 @@ def _parted(file: Path, rows: list[Row], train: str, test: str, fraction: float)
 def _paths(file: Path, rows: list[Row]) -> list[str]:
     """The files of the images of some rows."""
     column, paths = column_in(file, rows, FILES, "files"), []
-    for number, row in enumerate(rows, 1):
-        path = file.parent / Path(text_in(file, number, row, column)).expanduser()
+    for row in rows:
+        path = file.parent / Path(text_in(row[PLACE][0], row[PLACE][1], row, column)).expanduser()
         if not path.is_file():
-            raise UserError(f"{row[PLACE]} names {path}, which is not there")
+            raise UserError(f"{_place(row)} names {path}, which is not there")
         paths.append(str(path))
     return paths

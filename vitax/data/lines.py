@@ -15,15 +15,17 @@ class Lines:
 
     Args:
         files: paths of UTF-8 files; an empty line ends a document, and so does the end of a file.
+        names: names of the files in messages and in the names of examples; None = their paths.
 
     Attributes:
         document: [n] int32, number of the document of each line; ascending.
     """
 
-    def __init__(self, files: Sequence[str]):
+    def __init__(self, files: Sequence[str], names: Sequence[str] | None = None):
         self.class_names, self.labels, self.files = (), None, list(files)
+        self.names = list(names or files)
         self.maps: dict[int, mmap.mmap] = {}
-        indexes = [_index(file) for file in self.files]
+        indexes = [_index(file, name) for file, name in zip(self.files, self.names, strict=True)]
         first = np.cumsum([0] + [int(d[-1]) + 1 if len(d) else 0 for _, _, d in indexes])
         self.starts, self.ends = (np.concatenate([f[i] for f in indexes]) for i in (0, 1))
         self.last = np.ones(len(self.starts), bool)  # whether an entry is the end of its line
@@ -91,13 +93,13 @@ class Lines:
         return self.maps[number]
 
     def name(self, i: int) -> str:
-        return f"{self.files[self.file[i]]}@{self.starts[i]}"
+        return f"{self.names[self.file[i]]}@{self.starts[i]}"
 
     def __getstate__(self) -> dict:  # a memory map cannot be sent to worker processes
         return {**self.__dict__, "maps": {}}
 
 
-def _index(file: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _index(file: str, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Begin, end and document of each line that is not empty; positions are in bytes, documents count from 0."""
     if not Path(file).stat().st_size:
         return (np.zeros(0, np.int64),) * 3
@@ -106,7 +108,7 @@ def _index(file: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for begin in range(0, len(data), step):
         parts.append(np.flatnonzero(data[begin : begin + step] == 10) + begin)
     ends = np.concatenate(parts)
-    check_utf8(file, data, ends)
+    check_utf8(name, data, ends)
     if not len(ends) or ends[-1] != len(data) - 1:
         ends = np.append(ends, len(data))
     starts = np.concatenate([[0], ends[:-1] + 1])

@@ -43,7 +43,7 @@ class Loader:
         seed: seed of the order and of the augmentation.
         host: number of this process, 0..hosts-1.
         hosts: number of processes; each reads its own rows of each batch.
-        unit: the examples of a batch of a bucket are a multiple of it; 0 = of ``hosts``.
+        unit: devices times micro-batches, which share a batch; 0 = ``hosts``.
         threads: number of threads in each process that read and transform; each makes a whole batch, so that many
             batches are in memory. 0 = one per CPU core, at most 16 over all workers.
         workers: number of worker processes; 0 = threads only, which is as fast on up to about six cores and starts
@@ -183,9 +183,15 @@ class Loader:
         if not hasattr(source, "sizes"):
             raise UserError("data.buckets is for labelled texts and translations, whose examples have lengths")
         try:
-            return Buckets(source.sizes(), (*self.lengths, source.length), self.batch_size, self.seed, self.unit)
+            found = Buckets(source.sizes(), (*self.lengths, source.length), self.batch_size, self.seed)
         except ValueError as error:
             raise UserError(f"config.data: {error}; the last one, data.length, is added to them") from error
+        if found.unit % self.unit:
+            raise UserError(
+                f"data.buckets: batches of a multiple of {found.unit} texts cannot be shared by {self.unit} devices times "
+                f"micro-batches; use a batch_size that is a multiple of {4 * self.unit}"
+            )
+        return found
 
     def _of_buckets(self, start: int) -> grain.MapDataset:
         """This host's rows of each batch from ``start`` on."""

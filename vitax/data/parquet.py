@@ -2,20 +2,17 @@
 
 import copy
 import logging
-import re
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from vitax import hub
-from vitax.data.arrow_rows import ENDINGS, ArrowRows, features_of, ordered, schema_of
+from vitax.data.arrow_rows import ArrowRows, names_of, schema_of
 from vitax.data.decode import decode_image
 from vitax.data.holdout import holdout
+from vitax.data.parquet_files import LAYOUT, split_files
 from vitax.data.source import Splits, Subset
 from vitax.data.tables import LABELS
-from vitax.data.validation import NAMES as VALIDATION
 from vitax.data.validation import drawn
 from vitax.errors import UserError
 from vitax.specs import MAX_PIXELS
@@ -23,12 +20,6 @@ from vitax.specs import MAX_PIXELS
 LOGGER = logging.getLogger("vitax")
 IMAGES = ("image", "img", "image_bytes", "jpg", "png", "picture")
 CAPTIONS = ("caption", "text", "captions", "sentences", "title")
-HUB = "hf-dataset:"
-TRAIN, TEST = ("train", "training"), ("test", "testing")
-LAYOUT = (
-    "expected .parquet or .arrow files, as FILE, as DIR/train-00000-of-00002.parquet and DIR/test-*.parquet, as "
-    "DIR/train/*.parquet and DIR/test/*.parquet, as datasets.save_to_disk writes them, or as hf-dataset:OWNER/NAME"
-)
 
 
 class ArrowImages:
@@ -158,8 +149,13 @@ def _opened(
     values = [part.column(columns[1]) for part in rows]
     names: list[str] = []
     if kind == "label":
-        about = features_of(schema).get(columns[1]) or {}
-        values, names = _numbered(parts, columns[1], values, about.get("names") if isinstance(about, dict) else None)
+        known = names_of(schema, columns[1])
+        for file in (file for files in parts for file in files):
+            if names_of(schema_of(file), columns[1]) != known:
+                raise UserError(
+                    f"{file} has other classes in the column {columns[1]!r} than {parts[0][0]}, or in another order"
+                )
+        values, names = _numbered(parts, columns[1], values, known)
     else:
         values = [_texts(files[0], columns[1], texts) for files, texts in zip(parts, values, strict=True)]
     sources = [
@@ -167,81 +163,6 @@ def _opened(
         for part, value in zip(rows, values, strict=True)
     ]
     return sources, f"{sum(map(len, parts))} files of {path}, columns {columns[0]!r} and {columns[1]!r}"
-
-
-def split_files(path: str, train: str, test: str) -> list[list[str]]:
-    """The files of the training split, and of the test and the validation split where there are any.
-
-    Args:
-        path: a file, a folder, or hf-dataset:OWNER/NAME[@REVISION][:FOLDER], of which the files are fetched.
-        train, test: names of the splits.
-
-    Raises:
-        UserError: there are none, those of a split lie in several folders, or the hub cannot be reached.
-    """
-    if path.startswith(HUB):
-        return _of_hub(path, train, test)
-    root = Path(path).expanduser()
-    if not path or not root.exists():
-        raise UserError(f"data.path={path!r} does not exist; {LAYOUT}")
-    if root.is_file():
-        return [[str(root)]]
-    parts = _grouped([PurePosixPath(file.relative_to(root)) for file in root.rglob("*")], path, train, test)
-    return [ordered([root / file for file in part]) for part in parts]
-
-
-def _of_hub(path: str, train: str, test: str) -> list[list[str]]:
-    """The files of a data set on the hub, in its cache."""
-    matched = re.fullmatch(rf"{HUB}([\w.-]+(?:/[\w.-]+)?)(?:@([^:]+))?(?::(.+))?", path)
-    if not matched:
-        raise UserError(f"data.path={path!r} is not {HUB}OWNER/NAME[@REVISION][:FOLDER]")
-    repository, revision, folder = (part or "" for part in matched.groups())
-    with hub.explained(path, repository, "dataset"):
-        found = [PurePosixPath(file) for file in hub.files(repository, revision, "dataset")]
-        inside = [file for file in found if not folder or PurePosixPath(folder) in file.parents]
-        if not any(file.suffix in ENDINGS for file in inside):
-            raise UserError(
-                f"{path} has no .parquet files; the hub converts many data sets itself: "
-                f"{HUB}{repository}@refs/convert/parquet"
-            )
-        parts = _grouped(inside, path, train, test)
-        fetched = [[hub.download(repository, str(file), revision, "dataset") for file in part] for part in parts]
-    return [ordered(part) for part in fetched]
-
-
-def _grouped(files: Sequence[PurePosixPath], path: str, train: str, test: str) -> list[list[PurePosixPath]]:
-    """The files of each split, by the names of files and folders."""
-    known = {train.lower(), test.lower(), *TRAIN, *TEST, *VALIDATION}
-    found: dict[str, list[PurePosixPath]] = {}
-    for file in sorted(files):
-        # datasets keeps its own computations in files cache-*.
-        if file.suffix not in ENDINGS or file.name.startswith("cache-") or any(part[0] == "." for part in file.parts):
-            continue
-        own = re.split(r"[-_.](?=\d|of\b)|\.", file.stem.lower())[0]
-        above = [part.lower() for part in file.parts[:-1]]
-        split = own if own in known else next((part for part in reversed(above) if part in known), "")
-        found.setdefault(split, []).append(file)
-    if not found:
-        raise UserError(f"{path} holds neither .parquet nor .arrow files; {LAYOUT}")
-    for split, those in found.items():
-        if len(folders := sorted({str(file.parent) for file in those})) > 1:
-            raise UserError(
-                f"{path} holds several sets of files{f' for {split!r}' if split else ''}, in {', '.join(folders[:4])}: "
-                f"set data.path to one of them, such as {path}{':' if path.startswith(HUB) else '/'}{folders[0]}"
-            )
-
-    def named(name: str, usual: Sequence[str]) -> str:
-        names = (name.lower(), *(usual if name.lower() in usual else ()))
-        return next((each for each in names if each in found), "")
-
-    first, last = named(train, TRAIN), named(test, TEST)
-    between = next((name for name in VALIDATION if name in found and name != last), "")
-    last, between = (last, between) if last else (between, "")
-    if not first and set(found) == {""}:
-        return [found[""]]
-    if not first:
-        raise UserError(f"{path} holds files for {', '.join(map(repr, found))}, and none for {train!r}: set data.train")
-    return [found[name] for name in (first, last, between) if name]
 
 
 def _column(file: str, names: Sequence[str], usual: Sequence[str]) -> str:

@@ -14,7 +14,8 @@ from vitax.data.folder import SPLIT_NAMES, folder
 from vitax.data.image_files import images
 from vitax.data.image_table import FILES, image_table
 from vitax.data.label_tars import label_tars
-from vitax.data.parquet import CAPTIONS, HUB, IMAGES, captioned_parquet, parquet, split_files
+from vitax.data.parquet import CAPTIONS, IMAGES, captioned_parquet, parquet
+from vitax.data.parquet_files import HUB, split_files
 from vitax.data.source import Splits
 from vitax.data.tar_index import expanded, members
 from vitax.data.textfile import kind_of, uncompressed
@@ -160,7 +161,7 @@ def _by_columns(path: str, names: Iterable[str], what: str, arrow: bool = False)
     languages = [column for column in columns if re.fullmatch(r"[a-z]{2,3}(_[a-z]{2})?|source|target", column)]
     if len(languages) == 2 or "translation" in columns:
         return _translations(path, what, *(languages if len(languages) == 2 else ("en", "de")))
-    if columns == ["text"] or ("text" in columns and not arrow):
+    if "text" in columns and ".jsonl" in what:
         return _texts(path, what)
     raise UserError(
         f"{path} is {what}: neither images with labels or captions, nor texts with labels, nor translations; rename the "
@@ -173,6 +174,9 @@ def _is_pairs(file: Path) -> bool:
     with uncompressed(file) as stream:
         lines = [stream.readline() for _ in range(20)]
     lines = [line for line in lines if line.strip()]
+    heads = {word.strip().lower() for word in lines[0].decode("utf-8", "replace").split("\t")} if lines else set()
+    if heads & {*FILES, *CAPTIONS, *tables.LABELS} - {"target"}:  # a header
+        return False
     labels = {line.rstrip().split(b"\t")[-1] for line in lines}
     return bool(lines) and all(line.count(b"\t") == 1 for line in lines) and len(labels) > len(lines) // 2
 

@@ -136,7 +136,7 @@ def readable(what: str, looks: list[Look]) -> Iterator[Note]:
 
 
 def shared(train: list[Look], test: list[Look], name: str) -> Iterator[Note]:
-    """Which examples of a test are among those of the training, exactly or nearly; and copies within the training."""
+    """Which examples of a test are among those of the training, exactly or nearly."""
     known = {one.digest: one.name for one in train if not one.error}
     exact = [(one.name, known[one.digest]) for one in test if not one.error and one.digest in known]
     if exact:

@@ -24,11 +24,13 @@ Row = dict[str, Any]
 
 
 def table_of(folder: Path, split: str) -> Path | None:
-    """The table of a split in a folder, or the first of its Parquet or Arrow files; None if there is no such table."""
+    """The table of a split in a folder, the first of its Parquet files, or the folder of such files; None = there is none."""
     files = [folder / f"{split}{extension}" for extension in EXTENSIONS]
     files += sorted(folder.glob(f"{split}-*-of-*.parquet")) + sorted(folder.glob(f"data/{split}-*-of-*.parquet"))
-    files += [file for ending in ARROW for file in sorted((folder / split).glob(f"*{ending}"))]
-    return next((file for file in files if file.is_file()), None)
+    if found := next((file for file in files if file.is_file()), None):
+        return found
+    inside = folder / split
+    return inside if split and any(file for ending in ARROW for file in inside.glob(f"*{ending}")) else None
 
 
 def tables_of(folder: Path, train: str, test: str) -> tuple[Path | None, Path | None, Path | None]:
@@ -63,7 +65,7 @@ def read_rows(file: Path) -> list[Row]:
 
 def _rows(file: Path) -> list[Row]:
     """The rows of a table with its own names of columns."""
-    if file.suffix in ARROW:
+    if file.is_dir() or file.suffix in ARROW:
         return arrow_rows([Path(each) for each in files_of(file)])
     text, kind = read_text(file), kind_of(file)
     if kind == ".jsonl":
@@ -71,13 +73,18 @@ def _rows(file: Path) -> list[Row]:
     csv.field_size_limit(2**31 - 1)  # a text may be longer than Python's limit of 128 kB
     try:
         if kind == ".tsv":  # as in GLUE, a quotation mark is an ordinary character
-            rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE))
+            reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
         else:
             separator = separator_of(text.partition("\n")[0])
-            rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
+            reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        rows, names = list(reader), [name.strip().lower() for name in reader.fieldnames or ()]
     except csv.Error as error:
         raise UserError(f"{file} cannot be read: {error}") from error
+    if twice := [name for name in names if name and names.count(name) > 1]:
+        raise UserError(f"{file} has several columns {twice[0]!r}")
     for number, row in enumerate(rows, 1):
+        if None in row.values():
+            raise UserError(f"{file}: row {number} has fewer fields than the header, {', '.join(row)}")
         if None in row:
             raise UserError(f"{file}: row {number} has more fields than the header, {', '.join(list(row)[:-1])}")
     return rows

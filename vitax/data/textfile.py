@@ -2,10 +2,11 @@
 
 import contextlib
 import gzip
+import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -21,8 +22,11 @@ def read_text(file: str | Path) -> str:
     Raises:
         UserError: the file cannot be read, or is not UTF-8.
     """
-    with uncompressed(file) as stream:
-        data = stream.read()
+    try:
+        with uncompressed(file) as stream:
+            data = stream.read()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
     return decoded(data, str(file))
 
 
@@ -31,29 +35,61 @@ def uncompressed(file: str | Path) -> Iterator[Any]:
     """Opens a file to be read; one that ends in .gz or .zst is decompressed on the way.
 
     Raises:
-        UserError: the file cannot be read, or the package for .zst is not installed.
+        UserError: the file cannot be opened or decompressed, it is cut off, or the package for .zst is not installed.
     """
     path = Path(file)
     try:
+        raw: Any = path.open("rb")
+        stream = raw
         if path.suffix == ".gz":
-            with gzip.open(path, "rb") as stream:
-                yield stream
+            stream = gzip.GzipFile(fileobj=raw)
         elif path.suffix == ".zst":
-            import zstandard
-
-            with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as it:
-                yield it
-        else:
-            with path.open("rb") as stream:
-                yield stream
+            stream = io.BufferedReader(_Zstandard(raw))
     except ImportError as error:
         raise UserError(f'{file} needs zstandard: pip install "vitax[zstd]"') from error
-    except UserError:
-        raise
-    except Exception as error:
-        if isinstance(error, OSError | EOFError | zlib.error) or type(error).__name__ == "ZstdError":
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
+    with raw, stream:
+        try:
+            yield stream
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise UserError(f"{file} cannot be read: {error}") from error
-        raise
+
+
+class _Zstandard(io.RawIOBase):
+    """The content of a .zst file; unlike the reader of the package, it does not take a file that is cut off for a whole one."""
+
+    def __init__(self, stream: IO[bytes]):
+        import zstandard
+
+        self.stream, self.error, self.new = stream, zstandard.ZstdError, zstandard.ZstdDecompressor().decompressobj
+        self.left, self.ready = b"", b""
+        self.frame: Any = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self.ready:
+            data = self.left or self.stream.read(1 << 20)
+            if not data:
+                if self.frame is not None:
+                    raise EOFError("it ends before its end")
+                return 0
+            self.frame = self.frame or self.new()
+            try:
+                self.ready = self.frame.decompress(data)
+            except self.error as error:
+                raise EOFError(str(error)) from error
+            self.left = self.frame.unused_data if self.frame.eof else b""
+            self.frame = None if self.frame.eof else self.frame
+        count = min(len(buffer), len(self.ready))
+        buffer[:count], self.ready = self.ready[:count], self.ready[count:]
+        return count
+
+    def close(self) -> None:
+        self.stream.close()
+        super().close()
 
 
 def kind_of(file: Path) -> str:

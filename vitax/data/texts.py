@@ -122,7 +122,7 @@ def text_files(*, path: str, train: str, test: str, test_fraction: float) -> Spl
             test, validation = validation, None
         if found[train] and found[test]:
             splits = [train, test] if validation is None else [train, test, validation]
-            lines = [Lines([readable(file) for file in found[split]]) for split in splits]
+            lines = [_lines(found[split]) for split in splits]
             for split, part in zip(splits, lines, strict=True):
                 if not len(part):
                     raise UserError(f"the files {split}* of {path} hold no text; {LAYOUT}")
@@ -135,7 +135,12 @@ def text_files(*, path: str, train: str, test: str, test_fraction: float) -> Spl
         files = [root]
     if not files:
         raise UserError(f"{path} holds no .txt files; {LAYOUT}")
-    return split_documents(Lines([readable(file) for file in files]), test_fraction, path)
+    return split_documents(_lines(files), test_fraction, path)
+
+
+def _lines(files: list[Path]) -> Lines:
+    """The lines of files, which have the names of the user's files, not of their copies."""
+    return Lines([readable(file) for file in files], [str(file) for file in files])
 
 
 def readable(file: Path) -> str:
@@ -156,7 +161,7 @@ def readable(file: Path) -> str:
                 return
             for number, line in enumerate(source, 1):
                 if line.strip():
-                    lines = _document(file, number, line).splitlines()
+                    lines = _document(file, number, line).replace("\r\n", "\n").split("\n")
                     out.write("".join(f"{text}\n" for text in lines if text.strip()).encode() + b"\n")
 
     return cached_copy(str(file), "documents as lines", ".txt", write)
@@ -169,6 +174,8 @@ def _document(file: Path, number: int, line: bytes) -> str:
     except ValueError as error:  # a UnicodeDecodeError too
         raise UserError(f"{file}: line {number} is no JSON: {error}") from error
     text = found.get("text") if isinstance(found, dict) else None
+    if isinstance(text, str) and re.search("[\ud800-\udfff]", text):
+        raise UserError(f"{file}: line {number} holds half of a character, which is no text")
     if not isinstance(text, str):
         keys = ", ".join(map(str, found)) if isinstance(found, dict) else type(found).__name__
         raise UserError(f'{file}: line {number} holds no "text": {keys}')

@@ -52,6 +52,8 @@ def with_named(open_splits: Callable[[str], Splits], test: str, validation: str)
             f"config.data.validation={validation!r}: {splits.origin} does not have both this split and the test split "
             f"{test!r}; name splits that it has, or a share of the training split, such as '10%'"
         )
+    if list(other.test.class_names) != list(splits.train.class_names):
+        raise UserError(f"config.data.validation={validation!r} has other classes or targets than the training split")
     return splits._replace(validation=other.test, origin=f"{splits.origin}, the best by {validation!r}")
 
 

@@ -49,12 +49,18 @@ def export_folder(run: TrainedRun, library: str, out: Path) -> str:
             f"{LIBRARIES[library]} has no models of the family {run.family!r}, only {', '.join(formats)}; "
             f"this one: {', '.join([*others, '--format=stablehlo', '--format=onnx'])}"
         )
+    if run.task_name == "regression":
+        raise UserError(
+            f"{LIBRARIES[library]} would take the normalised numbers of a regression for classes: use --format=onnx"
+        )
     name = formats[run.family]
     if name == "Hugging Face ViT" and run.model.distillation_token:
         name = "Hugging Face DeiT"
     spec, record = run.reader.spec, run.reader.record
     texts = spec.text if isinstance(spec, PairSpec) else spec if isinstance(spec, TextSpec) else None
     beside, settings = _tokenizer(from_json(record["tokenizer"]), texts) if texts else ({}, {})
+    if run.task_name == "multilabel" and library == "hf":
+        settings = {"problem_type": "multi_label_classification"}
     pretrained.save(
         out,
         run.model,

@@ -165,10 +165,7 @@ class FNet(nn.Module):
         )
         x = constrain_batch(embed(tokens, segments, train))
         self.sow("intermediates", "embedded", x)
-        if isinstance(mask, masking.Documents):
-            raise ValueError(
-                "FNet mixes all tokens of a row, so that documents cannot be packed into one: set data.packed=False"
-            )
+        masking.check_whole(mask, "FNet")
         visible = masking.of_keys(mask)
         shared = dict(
             mlp_width=self.mlp_width,

@@ -6,6 +6,7 @@ pre-training.
 
 Deliberate differences from the paper and the official code:
 
+- tokens of other regions get -100, as in the official code and timm; transformers adds it twice;
 - images of any size are accepted: a map that the window does not divide is padded, then shifted, as in Hugging Face
   (``timm_windows``: shifted, then padded); the official code refuses such maps;
 - initialisation: Xavier for every matrix, zero biases, a zero head; the norms after the branches begin at zero, as in
@@ -136,7 +137,7 @@ class WindowBlockV2(nn.Module):
         return residual(x, mlp(x, train), "norm2")
 
     def _attend(self, x: jax.Array, train: bool) -> jax.Array:
-        bias = jnp.zeros((1, 1, 1, 1, 1))
+        bias = None
         if self.relative_bias:
             bias = ContinuousBias(self.window, self.num_heads, self.trained_window, name="positions")()[None, None]
         attention = SelfAttention(
@@ -145,8 +146,9 @@ class WindowBlockV2(nn.Module):
 
         def attend(windows: jax.Array, mask: np.ndarray | None) -> jax.Array:
             # Scores lie between -100 and 116, so that the -100 of the official code does not exclude a token for certain.
-            barred = 0.0 if mask is None else np.where(mask, np.float32(0), np.float32(-100))
-            return attention(windows, train, bias=bias + barred)
+            barred = None if mask is None else jnp.asarray(np.where(mask, np.float32(0), np.float32(-100)))
+            both = bias if barred is None else barred if bias is None else bias + barred
+            return attention(windows, train, bias=both)
 
         return in_windows(x, self.window, self.shift, self.pad_first, attend)
 

@@ -70,11 +70,16 @@ def _open(take: Take, read_targets: Callable[..., Any], normalised: bool) -> Pip
     images = take(image_spec)
     splits: Splits = take(validated, take(open_targets, images, read_targets))
     names, values = list(splits.train.class_names), _targets(splits.train)
-    mean, std = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
-    if not normalised:
-        mean, std = np.zeros(len(names)), np.ones(len(names))
-    if constant := [name for name, deviation in zip(names, std, strict=True) if not deviation > 0]:
-        raise UserError(f"{splits.origin}: {constant[0]!r} has the same value in all training examples")
+    known = [column[np.isfinite(column)] for column in values.T]
+    if constant := [name for name, column in zip(names, known, strict=True) if len(np.unique(column)) < 2]:
+        raise UserError(f"{splits.origin}: {constant[0]!r} has no two different values in the training examples")
+    mean, std = np.zeros(len(names)), np.ones(len(names))
+    if normalised:
+        mean, std = (np.array([measure(column) for column in known]) for measure in (np.mean, np.std))
+    if coarse := [name for name, m, s in zip(names, mean, std, strict=True) if abs(m) > 1e5 * s]:
+        raise UserError(
+            f"{splits.origin}: the values of {coarse[0]!r} differ too little for numbers of their size: subtract an offset"
+        )
     record = {"class_names": names, "target_mean": mean.tolist(), "target_std": std.tolist()}
     height, width = images.image_size
     return Pipeline(

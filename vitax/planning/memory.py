@@ -143,7 +143,7 @@ def residual_bytes(run: Run) -> int:
 
     For scores between all pairs of a batch (CLIP), the result is three times too large.
     """
-    rows = run.top.batch_size // run.top.accumulate
+    rows = len(run.abstract_batch["valid"]) // run.top.accumulate
 
     def pull_back(params: Any, collections: Any, batch: Any) -> Any:
         def loss(params: Any) -> Any:

@@ -10,7 +10,7 @@ from vitax.data.source import Splits
 from vitax.data.tokens import Vocabulary, load_vocabulary, placeholder_vocabulary
 from vitax.errors import UserError
 from vitax.pipelines import Pipeline
-from vitax.reading import has_classes, has_texts
+from vitax.reading import has_classes, has_targets, has_texts
 from vitax.schema import Config
 
 
@@ -25,7 +25,7 @@ class Blank:
 
     def __init__(self, example: dict[str, Any], count: int, class_names: Sequence[str]):
         self.example, self.count, self.class_names = example, count, class_names
-        self.labels = None
+        self.labels = np.arange(count) % len(class_names) if class_names else None
 
     def __len__(self) -> int:
         return self.count
@@ -71,6 +71,11 @@ def placeholder_pipeline(config: Config, examples: int, classes: int) -> Pipelin
         raise UserError(f"--examples={examples} and --classes={classes} must be at least 1")
     names = [str(k) for k in range(classes)] if has_classes(config) else []
     record: dict[str, Any] = {"class_names": names, "pairs": False}
+    if has_targets(config):
+        names = record["class_names"] = [str(k) for k in range(classes)]
+        record |= {"target_mean": [0.0] * classes, "target_std": [1.0] * classes}
+    else:
+        record["class_counts"] = [max(1, examples // classes)] * len(names)
     if has_texts(config):
         record["tokenizer"] = build.call_data(config, stand_in).to_json()
     reader = build.read_pipeline(config, record)

@@ -101,9 +101,15 @@ _DINO = _VIT._replace(
 _EVA = _DINO._replace(
     formats=("timm EVA", "timm EVA-02"),
     keys={key: value for key, value in _DINO.keys.items() if key != "num_reg_tokens"},
-    fixed={**_DINO.fixed, "ref_feat_shape": ([16, 16],)},
-    inert=f"{_DINO.inert}|qkv_fused|swiglu_mlp|scale_mlp|scale_attn_inner|use_rot_pos_emb",
+    inert=f"{_DINO.inert}|qkv_fused|swiglu_mlp|scale_mlp|scale_attn_inner",
 )
+# Keys that may be absent, but not have another value, not even null: the architecture has these.
+_TURNED = {"use_rot_pos_emb": True, "rope_grid_offset": 0.0, "rope_grid_indexing": "ij"}
+_EXACT: dict[str, dict[str, Any]] = {
+    "dinov3": {"use_rot_pos_emb": True, "rope_rotate_half": True, "rope_type": "dinov3", "use_abs_pos_emb": False},
+    "eva02": {**_TURNED, "ref_feat_shape": [16, 16], "rope_rotate_half": False, "use_abs_pos_emb": True},
+    "eva_giant": {"use_rot_pos_emb": False, "use_abs_pos_emb": True},
+}
 _TIMM = {format: kind for kind in (_VIT, _SWIN, _SWIN_V2, _MIXER, _DINO, _EVA) for format in kind.formats}
 
 
@@ -122,6 +128,10 @@ def timm_fields(config: Config, format_name: str) -> dict[str, Any]:
     settings = config.get("pretrained_cfg", config)
     given = {key: settings[key] for key in ("global_pool", "num_classes") if settings.get(key) not in (None, "")}
     given |= config.get("model_args") or {}
+    for kind_of, exact in _EXACT.items():
+        for key, value in exact.items() if kind_of in config["architecture"] else ():
+            if given.pop(key, value) != value:
+                raise UserError(f"config.json's model_args change {key}, which vitax has as {value!r} only")
     if isinstance(size := settings.get("input_size"), list):
         fields["image_size"] = pair(size[1:])
     told = fields | read_keys(kind, given, "config.json's model_args")

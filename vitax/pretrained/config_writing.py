@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 
 from vitax.errors import UserError
+from vitax.models.swin_v2 import SwinV2
 from vitax.pretrained.config_hugging_face import CLIP_IMAGE, CLIP_TEXT, HUGGING_FACE
 from vitax.pretrained.config_keys import Kind
 from vitax.pretrained.config_writing_timm import timm_mixer, timm_swin, timm_swin_v2, timm_vit
@@ -79,6 +80,10 @@ def _keys(kind: Kind, model: Any) -> Config:
     fields = settled(
         {name: getattr(model, name, IMPLIED.get(name)) for name in (*type(model).__dataclass_fields__, *names)}
     )
+    if isinstance(model, SwinV2):  # 0 stands for the window itself; transformers divides by the side - 1
+        own = [model.window_of(stage) for stage in range(len(model.depths))]
+        before = zip(model.windows_of_training(), own, strict=True)
+        fields["trained_windows"] = [0 if trained == window else trained[0] for trained, window in before]
     return {key: _theirs(about.field, fields[about.field]) for key, about in kind.keys.items()}
 
 
@@ -88,8 +93,6 @@ def _theirs(field: str, value: Any) -> Any:
         return ACTIVATIONS.get(value, value)
     if field == "image_size":
         return value[0] if value[0] == value[1] else list(value)
-    if field == "trained_windows":
-        return [rows for rows, _ in value]  # the images are square, and so are the windows
     if field == "end_token":
         return 2 if value == -1 else value  # transformers reads 2 as "the largest id"
     return value

@@ -228,7 +228,7 @@ def _note_fields(
     for key, value in told.items():
         if hasattr(model, key) and key in (*NOT_IN_FILES, "pooling") and (key != "image_size" or own.get(key) == value):
             report.told[key] = value
-    for key in set(NOT_IN_FILES) - {"image_size"}:
+    for key in (*sorted(set(NOT_IN_FILES) - {"image_size"}), "trained_windows"):
         if not hasattr(model, key) or key in report.told:
             continue
         if key in given:

@@ -85,7 +85,7 @@ def v3_rules(model: ViT) -> Rules:
         attention = f"{theirs}.attention"
         qkv = [f"{attention}.{name}_proj" for name in "qkv"]
         rules += r.linears(qkv, f"{ours}/attention/qkv", False)
-        rules += r.biases((f"{qkv[0]}.bias", f"{qkv[2]}.bias"), f"{ours}/attention/qkv/bias")
+        rules += r.biases((f"{qkv[0]}.bias", f"{qkv[2]}.bias"), f"{ours}/attention/qkv/bias", model.key_bias)
         rules += r.linear(f"{attention}.o_proj", f"{ours}/attention/out")
         rules += _block(theirs, ours, "layer_scale{}.lambda1")
         names = {"up_proj": "dense1", "down_proj": "dense2"} | ({"gate_proj": "gate"} if model.gated_mlp else {})
@@ -110,7 +110,9 @@ def timm_rules(model: ViT) -> Rules:
         theirs, ours = f"blocks.{i}", f"block{i}"
         rules += r.linear(f"{theirs}.attn.qkv", f"{ours}/attention/qkv", False)
         if model.qkv_bias:
-            rules += r.biases((f"{theirs}.attn.q_bias", f"{theirs}.attn.v_bias"), f"{ours}/attention/qkv/bias")
+            rules += r.biases(
+                (f"{theirs}.attn.q_bias", f"{theirs}.attn.v_bias"), f"{ours}/attention/qkv/bias", model.key_bias
+            )
         rules += r.linear(f"{theirs}.attn.proj", f"{ours}/attention/out")
         rules += _block(theirs, ours, "gamma_{}")
         names = {"fc1_g": "gate", "fc1_x": "dense1"} if model.gated_mlp else {"fc1": "dense1"}

@@ -79,8 +79,8 @@ def _attention(theirs: str, ours: str, model: ViT, apart: bool, turned: bool) ->
     a, e = model.num_heads, model.width // model.num_heads
 
     def reordered(x: Arrays, channels: tuple[int, int]) -> Arrays:
-        """Kernels [D, 3D] or biases [2D], whose last part belongs to the values, with the two axes of channels swapped."""
-        *turned, values = np.split(x[0], 3 if x[0].ndim == 2 else 2, axis=-1)
+        """Kernels [D, 3D] or biases [2D] or [3D], whose last part belongs to the values, with the two axes of channels swapped."""
+        *turned, values = np.split(x[0], 3 if x[0].ndim == 2 or model.key_bias else 2, axis=-1)
         parts = [part.reshape(*part.shape[:-1], a, *channels).swapaxes(-1, -2) for part in turned]
         return (np.concatenate([*(part.reshape(values.shape) for part in parts), values], axis=-1),)
 
@@ -90,7 +90,7 @@ def _attention(theirs: str, ours: str, model: ViT, apart: bool, turned: bool) ->
     )
     if model.qkv_bias:
         pair = (f"{names[0]}.bias", f"{names[2]}.bias") if apart else (f"{theirs}.q_bias", f"{theirs}.v_bias")
-        rules += r.biases(pair, f"{ours}/qkv/bias")
+        rules += r.biases(pair, f"{ours}/qkv/bias", model.key_bias)
     if turned:
         rules = [
             _then(rule, lambda x: reordered(x, (e // 2, 2)), lambda x: reordered(x, (2, e // 2))) for rule in rules

@@ -72,16 +72,27 @@ def linears(theirs: Sequence[str], ours: str, bias: bool = True) -> Rules:
     return rules
 
 
-def biases(theirs: Sequence[str], ours: str) -> Rules:
-    """Biases of several linear layers in the file, joined to one vector in the model: those of queries and values."""
-    return [
-        Rule(
-            tuple(theirs),
-            (f"params/{ours}",),
-            lambda x: (np.concatenate(x),),
-            lambda x: tuple(np.split(x[0], len(theirs))),
-        )
-    ]
+def biases(theirs: Sequence[str], ours: str, of_keys: bool = False) -> Rules:
+    """Biases of queries and of values in the file, joined to one vector in the model.
+
+    Args:
+        theirs: their names in the file.
+        ours: name in the model.
+        of_keys: the model has biases of keys between them, which must be zero.
+    """
+
+    def load(x: Arrays) -> Arrays:
+        return (np.concatenate([x[0], np.zeros_like(x[0]), x[1]] if of_keys else x),)
+
+    def save(x: Arrays) -> Arrays:
+        if not of_keys:
+            return tuple(np.split(x[0], 2))
+        query, key, value = np.split(x[0], 3)
+        if key.any():
+            raise UserError("these names have no biases of keys, and those of this model are not zero")
+        return query, value
+
+    return [Rule(tuple(theirs), (f"params/{ours}",), load, save)]
 
 
 def halves(theirs: str, ours: tuple[str, str]) -> Rules:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -47,6 +48,8 @@ def to_tensors(model: nn.Module, variables: Variables, format: str) -> dict[str,
     kind = named(format)
     if type(model) is not MODELS[kind.family].module:
         raise UserError(f"{kind.name} has no names for a {type(model).__name__}")
+    if not getattr(model, "key_bias", True) and not re.search("DINOv3|EVA", kind.name):
+        raise UserError(f"{kind.name} has biases of keys, and this model has none")
     model, variables = with_table(model, variables)
     flat = {path: np.asarray(x) for path, x in flatten_dict(variables, sep="/").items()}
     tensors, used = {}, set()

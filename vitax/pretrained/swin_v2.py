@@ -58,8 +58,23 @@ def _sizes(given: Fields) -> dict[str, Any]:
     return dict(window=given["window"], image_size=pair(given["image_size"]))
 
 
+def _image_size(tensors: Tensors, given: Fields, windows: list[tuple[int, ...]], patch_size: int) -> tuple[int, int]:
+    """Image size of an official file: as given, as the number of shifted windows of a stage tells, or any that fits."""
+    if "image_size" in given:
+        return pair(given["image_size"])
+    for stage, window in enumerate(windows):
+        mask = tensors.get(f"layers.{stage}.blocks.1.attn_mask")
+        if mask is not None and math.isqrt(len(mask)) ** 2 == len(mask):
+            return pair(math.isqrt(len(mask)) * window[0] * patch_size * 2**stage)
+    return pair(windows[-1][0] * patch_size * 2 ** (len(windows) - 1))
+
+
 def official_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-    """Fields of the model, derived from the tensors and buffers of the official code."""
+    """Fields of the model, derived from the tensors and buffers of the official code.
+
+    Raises:
+        UserError: a size must be given, or the windows in the file are not those of the size.
+    """
     fields = _official(tensors, "head.weight")
     names = [f"layers.{stage}.blocks.0.attn.relative_coords_table" for stage in range(len(fields["depths"]))]
     if not all(name in tensors for name in names):
@@ -67,22 +82,26 @@ def official_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
             tensors, fields | _sizes(given), "absolute_pos_embed", "patch_embed.norm.weight"
         )
     tables = [tensors[name] for name in names]
-    windows = [(table.shape[1] + 1) // 2 for table in tables]
-    mask = tensors.get("layers.0.blocks.1.attn_mask")
-    if mask is not None:
-        side = math.isqrt(len(mask)) * windows[0] * fields["patch_size"]
-        sizes = dict(window=windows[0], image_size=(side, side))
-    else:  # the windows of the first stage have shrunk to its map, or it has one block: any size whose maps they divide
-        side = windows[-1] * fields["patch_size"] * 2 ** (len(windows) - 1)
-        sizes = dict(window=windows[0], image_size=pair(given.get("image_size", side)))
-    # The logarithm of the largest offset tells the window of pre-training.
-    largest = [2 ** (3 * float(table.max())) - 1 for table in tables]
-    trained = tuple(
-        (round(1 + 8 * (window - 1) / top),) * 2 if top else (0, 0)
-        for window, top in zip(windows, largest, strict=True)
-    )
-    fields |= dict(trained_windows=trained)
+    windows = [tuple((side + 1) // 2 for side in table.shape[1:3]) for table in tables]
+    sizes = dict(window=max(windows[0]), image_size=_image_size(tensors, given, windows, fields["patch_size"]))
+    model = SwinV2(**(fields | sizes))
+    if [model.window_of(stage) for stage in range(len(windows))] != windows:
+        listed = ", ".join(f"{h}x{w}" for h, w in windows)
+        raise UserError(
+            f"the file has windows of {listed} in its stages, which image_size={model.image_size} does not have; give the "
+            "size for which the weights were trained"
+        )
+    fields |= dict(trained_windows=_trained_windows(tables))
     return fields | _with_positions(tensors, fields | sizes, "absolute_pos_embed", "patch_embed.norm.weight")
+
+
+def _trained_windows(tables: list[Any]) -> tuple[tuple[int, int], ...]:
+    """The windows of pre-training, from tables of offsets [1, 2h-1, 2w-1, 2]: the logarithm of the largest offset tells them."""
+    found = []
+    for table in tables:
+        side, largest = (table.shape[1] + 1) // 2, 2 ** (3 * float(table.max())) - 1
+        found.append((round(1 + 8 * (side - 1) / largest),) * 2 if largest else (0, 0))
+    return tuple(found)
 
 
 def timm_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
@@ -189,9 +208,22 @@ def timm_rules(model: SwinV2) -> Rules:
     return _rules(model, timm=True)
 
 
+def _check_windows_of_hugging_face(model: SwinV2) -> None:
+    """Raises an error if transformers computes with other windows: it rounds maps down, and takes the rows for both axes."""
+    for stage in range(len(model.depths)):
+        rows = model.image_size[0] // model.patch_size // 2**stage
+        side = min(rows, model.window)
+        theirs = ((side, side), (0, 0) if rows <= side else (model.window // 2,) * 2)
+        if model._window(stage, (rows, rows), odd=True) != theirs:
+            raise UserError(
+                f"at image_size={model.image_size}, transformers computes stage {stage} with other windows or shifts; choose "
+                "a square size whose maps are whole numbers of windows"
+            )
+
+
 def hugging_face_rules(model: SwinV2) -> Rules:
     """Rules for Hugging Face's tensors."""
-    check_windows(model, timm=False)
+    _check_windows_of_hugging_face(model)
     embed, layers = "swinv2.embeddings", "swinv2.encoder.layers"
     rules = embedding_rules(
         model, f"{embed}.patch_embeddings.projection", f"{embed}.norm", f"{embed}.position_embeddings"

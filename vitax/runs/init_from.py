@@ -139,6 +139,8 @@ def _of_file(path: Path, family: str, run: Run) -> _Weights:
     if (source_family, family) == ("mae", "vit"):  # its decoder, whose heads few files record, is left out
         part["decoder_num_heads"] = 1
     fields = {key: part.pop(key) for key in ("image_size",) if key in part}
+    if source_family == "swin_v2":  # without a config.json, nothing records it
+        part["window"] = run.model.window
     if "pre_logits" in known:
         fields["pre_logits"] = getattr(run.model, "pre_logits", 0)
     model, variables, report = pretrained.load(
