@@ -1,4 +1,4 @@
-"""What ``vitax.doctor --data`` says of data: their layout, and what is wrong with them."""
+"""``vitax.doctor --data`` names the layout of data and what is wrong with them."""
 
 import gzip
 import io

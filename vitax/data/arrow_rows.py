@@ -78,9 +78,9 @@ def arrow_rows(files: Sequence[Path]) -> list[dict[str, Any]]:
             with _explained(file):
                 import pyarrow.parquet
 
-                found = pyarrow.parquet.read_table(file) if file.endswith(".parquet") else _open(file)
-                names = {column: names_of(found.schema, column) for column in found.column_names}
-                read = found.to_pylist()
+                table = pyarrow.parquet.read_table(file) if file.endswith(".parquet") else _open(file)
+                names = {column: names_of(table.schema, column) for column in table.column_names}
+                read = table.to_pylist()
         except OSError as error:
             raise UserError(f"{file} cannot be read: {error}") from error
         for number, row in enumerate(read, 1):

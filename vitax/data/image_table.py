@@ -10,7 +10,18 @@ import numpy as np
 from vitax.data.folder import ImageFiles
 from vitax.data.holdout import holdout
 from vitax.data.source import Splits
-from vitax.data.tables import EXTENSIONS, LABELS, column_in, has_column, label_in, read_rows, tables_of, text_in
+from vitax.data.tables import (
+    EXTENSIONS,
+    LABELS,
+    TEST,
+    TRAIN,
+    column_in,
+    has_column,
+    label_in,
+    read_rows,
+    tables_of,
+    text_in,
+)
 from vitax.data.validation import NAMES as VALIDATION
 from vitax.errors import UserError
 from vitax.specs import MAX_PIXELS
@@ -18,7 +29,6 @@ from vitax.specs import MAX_PIXELS
 # Usual names of the columns, in any capitals; the first that a table has is taken.
 FILES = ("file", "filename", "file_name", "filepath", "path", "image", "image_path", "image_id", "img")
 SPLITS = ("split", "set", "subset", "partition")
-TRAIN, TEST = ("train", "training"), ("test", "testing")
 
 
 def image_table(

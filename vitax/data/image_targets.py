@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from vitax.data.decode import decode_image
-from vitax.data.image_table import FILES, SPLITS, TEST, TRAIN
+from vitax.data.image_table import FILES, SPLITS
 from vitax.data.source import Splits
-from vitax.data.tables import LABELS, Row, column_in, has_column, read_rows, tables_of, text_in
+from vitax.data.tables import LABELS, TEST, TRAIN, Row, column_in, has_column, read_rows, tables_of, text_in
 from vitax.data.validation import NAMES as VALIDATION
 from vitax.data.validation import drawn
 from vitax.errors import UserError
@@ -22,6 +22,8 @@ LAYOUT = (
     "expected a .csv, .tsv or .jsonl with a column of files and columns of targets, as FILE with or without a column "
     '"split", or as DIR/train.csv and DIR/test.csv (and DIR/val.csv)'
 )
+# What a cell of a label may say; nothing = unknown.
+FLAGS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0, "": math.nan}
 PLACE: Any = ("place",)  # key of a row's own place, for messages; no column is called so
 # Names of the targets and their values [n, T]; NaN = unknown.
 Targets = tuple[tuple[str, ...], np.ndarray]
@@ -69,7 +71,7 @@ def image_targets(
         max_pixels: see `vitax.data.decode.decode_image`.
 
     Raises:
-        UserError: there is no table, it lacks a column, a file is not there, or the splits have other targets.
+        UserError: there is no table, it lacks a column, a file is not there, or a target cannot be read.
     """
     root = Path(path).expanduser()
     if not path or not root.exists():
@@ -104,27 +106,24 @@ def labels_of(file: Path, rows: list[Row], columns: tuple[str, ...]) -> Targets:
         UserError: a value is none of these, or there are fewer than two labels.
     """
     if len(columns) > 1 or (columns and all(_is_flag(row.get(columns[0].lower())) for row in rows)):
-        found = np.full((len(rows), len(columns)), np.nan)
+        values = np.full((len(rows), len(columns)), np.nan)
         for number, row in enumerate(rows):
             for k, column in enumerate(columns):
                 value = row.get(column.lower())
                 if not has_column(rows, column.lower()) or not _is_flag(value):
                     raise UserError(f"{_place(row)} has {value!r} in the column {column!r}, where 0 or 1 belongs")
-                found[number, k] = _flag(value)
-        return columns, found
+                values[number, k] = _flag(value)
+        return columns, values
     column = columns[0].lower() if columns else column_in(file, rows, (*LABELS, "tags"), "labels")
     each = _lists(file, rows, column)
     names = tuple(sorted({label for labels in each for label in labels}))
     if len(names) < 2:
         raise UserError(f"{file} has {len(names)} different labels in the column {column!r}, but two are needed")
     place = {name: k for k, name in enumerate(names)}
-    found = np.zeros((len(rows), len(names)), np.float32)
+    values = np.zeros((len(rows), len(names)), np.float32)
     for i, labels in enumerate(each):
-        found[i, [place[label] for label in labels]] = 1
-    return names, found
-
-
-FLAGS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0, "": math.nan}
+        values[i, [place[label] for label in labels]] = 1
+    return names, values
 
 
 def _is_flag(value: Any) -> bool:
@@ -178,7 +177,7 @@ def values_of(file: Path, rows: list[Row], columns: tuple[str, ...]) -> Targets:
         UserError: a value is no number, or no column is named.
     """
     chosen = columns or (column_in(file, rows, ("value", "target", "score", *LABELS), "values"),)
-    found = np.full((len(rows), len(chosen)), np.nan)
+    values = np.full((len(rows), len(chosen)), np.nan)
     for k, column in enumerate(chosen):
         if not has_column(rows, column.lower()):
             raise UserError(f"{file} has the columns {', '.join(map(str, list(rows[0])[:-1]))}, and none is {column!r}")
@@ -187,14 +186,14 @@ def values_of(file: Path, rows: list[Row], columns: tuple[str, ...]) -> Targets:
             if value is None or (isinstance(value, str) and not value.strip()):
                 continue
             try:
-                found[number, k] = float(value)
+                values[number, k] = float(value)
             except (TypeError, ValueError) as error:
                 raise UserError(
                     f"{_place(row)} has {value!r} in the column {column!r}, where a number belongs"
                 ) from error
-            if not math.isfinite(found[number, k]):
+            if not math.isfinite(values[number, k]):
                 raise UserError(f"{_place(row)} has {value!r} in the column {column!r}, which is not finite")
-    return tuple(chosen), found
+    return tuple(chosen), values
 
 
 def _placed(file: Path) -> list[Row]:

@@ -6,11 +6,11 @@ from pathlib import Path, PurePosixPath
 
 from vitax import hub
 from vitax.data.arrow_rows import ENDINGS, ordered
+from vitax.data.tables import TEST, TRAIN
 from vitax.data.validation import NAMES as VALIDATION
 from vitax.errors import UserError
 
 HUB = "hf-dataset:"
-TRAIN, TEST = ("train", "training"), ("test", "testing")
 LAYOUT = (
     "expected .parquet or .arrow files, as FILE, as DIR/train-00000-of-00002.parquet and DIR/test-*.parquet, as "
     "DIR/train/*.parquet and DIR/test/*.parquet, as datasets.save_to_disk writes them, or as hf-dataset:OWNER/NAME"
@@ -79,7 +79,6 @@ def _grouped(files: Sequence[PurePosixPath], path: str, train: str, test: str) -
                 f"{path} holds several sets of files{f' for {split!r}' if split else ''}, in {', '.join(folders[:4])}: "
                 f"set data.path to one of them, such as {path}{':' if path.startswith(HUB) else '/'}{folders[0]}"
             )
-
     if "" in found and len(found) > 1:
         raise UserError(
             f"{path} holds {found[''][0]}, which is for no split, beside files of {', '.join(filter(None, found))}"

@@ -20,6 +20,7 @@ PLAIN = (".csv", ".tsv", ".jsonl")
 EXTENSIONS = (*PLAIN, *(plain + packed for packed in COMPRESSED for plain in PLAIN), *ARROW)
 # Usual names of columns, in any capitals; the first that a table has is taken.
 LABELS = ("label", "labels", "class", "class_name", "category", "target", "label_name", "fine_label")
+TRAIN, TEST = ("train", "training"), ("test", "testing")  # usual names of splits
 Row = dict[str, Any]
 
 
