@@ -12,10 +12,13 @@ image tower of a CLIP, the backbone of a DynamicViT; with :text, a BERT or an FN
     python -m vitax.main --config=configs/finetune.py:multilabel --config.init_from=WEIGHTS --config.data.path=TABLE.csv
     python -m vitax.main --config=configs/finetune.py:regression --config.init_from=WEIGHTS --config.data.path=TABLE.csv "--config.data.targets=('age',)"
     python -m vitax.main --config=configs/finetune.py:text --config.init_from=bert-base-uncased --config.data.path=TABLES
+    python -m vitax.main --config=configs/finetune.py:text_multilabel --config.init_from=bert-base-uncased --config.data.path=TABLES
+    python -m vitax.main --config=configs/finetune.py:text_regression --config.init_from=bert-base-uncased --config.data.path=TABLES
 
 IMAGES holds a folder for each class, or train and test with such folders. TABLES holds train.csv and test.csv with the
 columns text, label and, for pairs, text_pair. TABLE.csv has a column of files and one that lists the labels of an image, such as
-"cat;dog", or a column for each label or number. ``--config.optim.train=head`` trains only the head, a linear probe; a second
+"cat;dog", or a column for each label or number; TABLES for several labels, or for numbers such as the likeness of two
+sentences, have the same with texts. ``--config.optim.train=head`` trains only the head, a linear probe; a second
 run from the folder of the first, without that key, then trains all of it.
 
 :demo fine-tunes the encoder of ``mae_b16_pretrain.py:demo`` on 100 labelled digits, offline and on two CPU cores.
@@ -31,7 +34,15 @@ from ml_collections import ConfigDict
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    variants = {"": images, "multilabel": multilabel, "regression": regression, "text": text, "demo": demo}
+    variants = {
+        "": images,
+        "multilabel": multilabel,
+        "regression": regression,
+        "text": text,
+        "text_multilabel": text_multilabel,
+        "text_regression": text_regression,
+        "demo": demo,
+    }
     if variant not in variants:
         raise ValueError(f"variant {variant!r} is unknown; choose one of {', '.join(variants)}")
     return variants[variant]()
@@ -90,6 +101,23 @@ def text() -> ConfigDict:
     config.optim = dict(
         name="adamw", learning_rate=3e-5, schedule="linear", warmup="50 steps", weight_decay=0.01, clip_norm=1.0
     )
+    return config
+
+
+def text_multilabel() -> ConfigDict:
+    config = text()
+    config.task = dict(name="text_multilabel")
+    config.data.targets = ()  # columns with 0 or 1; empty: one column lists the labels
+    config.evals.best = "test/map"
+    return config
+
+
+def text_regression() -> ConfigDict:
+    config = text()
+    config.task = dict(name="text_regression")
+    config.data.targets = ()  # columns of numbers; empty: the column value, score or label
+    config.evals.best = "test/mae"
+    config.evals.mode = "min"
     return config
 
 

@@ -101,7 +101,7 @@ def test_whole_numbers_are_labels(photos):
         ("file,label\nmy images/0.png,\n", "row 1 has \"\" in the column 'label', where a label belongs"),
         ("file,label\nnone.png,cat\n", "row 1 names .*none.png, which is not there"),
         ("file,label\nmy images/0.png,cat,more\n", "row 1 has more fields than the header"),
-        ("", "has the columns nothing"),
+        ("", "holds no rows"),
     ],
 )
 def test_what_is_wrong_is_told(photos, text, message):
@@ -113,9 +113,9 @@ def test_what_is_wrong_is_told(photos, text, message):
 def test_several_tables_are_not_guessed(photos):
     (photos / "a.csv").write_text("file,label\n")
     (photos / "b.csv").write_text("file,label\n")
-    with pytest.raises(UserError, match=r"has the tables a.csv, b.csv; name one with data.path"):
+    with pytest.raises(UserError, match=r"holds no train.csv and test.csv, but a.csv, b.csv: name the splits"):
         opened(photos)
-    with pytest.raises(UserError, match="neither a table"):
+    with pytest.raises(UserError, match="c.csv' does not exist"):
         opened(photos / "c.csv")
 
 

@@ -1,16 +1,19 @@
-"""Images with several labels, or with numbers: their tables, losses, scores, and a run of each."""
+"""Images and texts with several labels, or with numbers: their tables, losses, scores, and a run of each."""
 
+import io
 import json
 
 import jax
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from commands import ROOT, run
 from PIL import Image
 from small import SMALL, variables_of
 
 from vitax import losses, pretrained
-from vitax.data.image_targets import image_targets, labels_of, values_of
+from vitax.data.targets import image_targets, labels_of, parquet_targets, text_targets, values_of
 from vitax.errors import UserError
 from vitax.evals.targets import average_precisions, explained, macro_f1
 from vitax.pretrained.preprocessing import Preprocessing
@@ -25,6 +28,12 @@ def photos(tmp_path):
     for i in range(10):
         Image.fromarray(np.full((4, 4, 3), i, np.uint8)).save(tmp_path / f"{i}.png")
     return tmp_path
+
+
+def png(value):
+    stream = io.BytesIO()
+    Image.fromarray(np.full((4, 4, 3), value, np.uint8)).save(stream, "PNG")
+    return {"bytes": stream.getvalue(), "path": None}
 
 
 def opened(path, read, columns=(), **options):
@@ -60,7 +69,7 @@ def test_a_list_of_labels_and_a_column_of_splits(photos):
     (photos / "t.jsonl").write_text("\n".join(lines))
     splits = opened(photos / "t.jsonl", labels_of)
     assert [len(source) for source in splits.sources()] == [6, 2, 2]
-    assert splits.test.paths[0].endswith("8.png")
+    assert splits.test.name(0).endswith("8.png")
 
 
 def test_a_column_for_each_label_may_have_gaps(photos):
@@ -212,3 +221,82 @@ def test_runs_of_both(tmp_path, rng):
         "explain", f"--workdir={tmp_path / 'multilabel'}", str(tmp_path / "3.png"), "--class=light", f"--out={tmp_path}"
     )
     assert json.loads(said.stdout)["class"] == "light"
+
+
+def test_labels_and_numbers_of_images_in_parquet(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    each = [[i % 3] if i % 2 else [0, 2] for i in range(10)]
+    names = ["red", "green", "blue"]
+    about = {"labels": {"feature": {"names": names, "_type": "ClassLabel"}, "_type": "Sequence"}}
+    (tmp_path / "data").mkdir()
+    for split, numbers in (("train", range(6)), ("test", range(6, 10))):
+        columns = dict(image=[png(i) for i in numbers], labels=[each[i] for i in numbers], Age=[i / 2 for i in numbers])
+        table = pa.table(columns).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": about}})})
+        pq.write_table(table, tmp_path / f"data/{split}-00000-of-00001.parquet")
+    options = dict(path=str(tmp_path / "data"), train="train", test="test", test_fraction=0.3, channels=3)
+    splits = parquet_targets(labels_of, columns=(), **options)
+    assert splits.train.class_names == ("blue", "green", "red"), "names of the schema, not numbers"
+    assert contents(splits) == [
+        (i, *(float(name in {names[k] for k in each[i]}) for name in ("blue", "green", "red"))) for i in range(10)
+    ]
+    found = parquet_targets(values_of, columns=("age",), **options)
+    assert contents(found) == [(i, i / 2) for i in range(10)]
+    assert [len(source) for source in found.sources()] == [6, 4]
+    with pytest.raises(UserError, match="none is 'weight'"):
+        parquet_targets(values_of, columns=("weight",), **options)
+
+
+def test_texts_with_numbers_and_with_labels(tmp_path):
+    rows = [f"a sentence {i}\tanother {i}\t{i / 2}\t{'x;y' if i % 2 else 'y'}\n" for i in range(10)]
+    for split, part in (("train", rows[:5]), ("dev", rows[5:7]), ("test", rows[7:])):
+        (tmp_path / f"{split}.tsv").write_text("sentence1\tsentence2\tscore\ttags\n" + "".join(part))
+    options = dict(path=str(tmp_path), train="train", test="test", test_fraction=0.3)
+    splits = text_targets(values_of, columns=(), **options)
+    assert [len(source) for source in splits.sources()] == [5, 3, 2]
+    assert splits.test[0]["texts"] == ("a sentence 7", "another 7")
+    assert splits.test[0]["target"] == [3.5]
+    assert text_targets(labels_of, columns=(), **options).train.targets[:2].tolist() == [[0, 1], [1, 1]]
+    (tmp_path / "test.tsv").write_text("sentence1\tscore\tb\tc\nalone\t1\t\t\n")
+    with pytest.raises(UserError, match="some of the tables have pairs"):
+        text_targets(values_of, columns=(), **options)
+
+
+def test_runs_of_texts(tmp_path):
+    words = ["small", "large", "quiet", "noisy"]
+    lines = [f"a {a} house and a {b} street {i}" for i, (a, b) in enumerate([(a, b) for a in words for b in words] * 3)]
+    rows = [
+        f"{text},{len(text)},{int('small' in text)},{int('noisy' in text)},{'test' if i % 4 == 0 else 'train'}\n"
+        for i, text in enumerate(lines)
+    ]
+    (tmp_path / "t.csv").write_text("text,letters,small,noisy,split\n" + "".join(rows))
+    small = [
+        f"--config.model.{key}={value}" for key, value in dict(width=32, depth=1, num_heads=2, mlp_width=64).items()
+    ]
+    for name, columns in (("text_multilabel", "('small','noisy')"), ("text_regression", "('letters',)")):
+        done = run(
+            "main", f"--config={ROOT}/configs/bert_finetune.py:demo", f"--config.task.name={name}",
+            "--config.data.name=table", f"--config.data.path={tmp_path / 't.csv'}", f"--config.data.targets={columns}",
+            "--config.data.vocab_size=300", "--config.duration=40 steps", "--config.optim.warmup=5 steps",
+            "--config.optim.learning_rate=3e-3", "--config.evals.every=20 steps", "--config.checkpoint.every=20 steps",
+            f"--config.evals.best=test/{'map' if name == 'text_multilabel' else 'mae'}",
+            f"--config.evals.mode={'max' if name == 'text_multilabel' else 'min'}", "--config.batch_size=32",
+            "--config.data.buckets=(16,)", f"--workdir={tmp_path / name}", *small,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        metrics = json.loads((tmp_path / name / "summary.json").read_text())["metrics"]
+        assert metrics["test/map"] > 0.9 if name == "text_multilabel" else metrics["test/r2"] > 0
+        report = (tmp_path / name / "report.html").read_text()
+        assert "could not be made" not in report
+        assert lines[0] in report or lines[4] in report, "texts, not pictures"
+    (tmp_path / "lines.txt").write_text("a small house and a noisy street\n")
+    path = str(tmp_path / "lines.txt")
+    said = run("predict", f"--workdir={tmp_path / 'text_multilabel'}", path, "--threshold=0.0")
+    assert json.loads(said.stdout)["labels"] == ["small", "noisy"]
+    said = run("predict", f"--workdir={tmp_path / 'text_regression'}", path)
+    assert 25 < json.loads(said.stdout)["letters"] < 45, "in the units of the data"
+    said = run("explain", f"--workdir={tmp_path / 'text_multilabel'}", path, "--class=noisy", f"--out={tmp_path}")
+    assert json.loads(said.stdout)["class"] == "noisy", said.stderr
+    said = run("export", f"--workdir={tmp_path / 'text_multilabel'}", "--format=hf", f"--out={tmp_path / 'hf'}")
+    assert json.loads((tmp_path / "hf/config.json").read_text())["problem_type"] == "multi_label_classification"
+    said = run("export", f"--workdir={tmp_path / 'text_regression'}", "--format=stablehlo", f"--out={tmp_path / 'hlo'}")
+    assert said.returncode == 0, said.stderr

@@ -60,7 +60,7 @@ def adopted(config: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[str,
     by_hand = _section("model", given) | ({"image_size": size} if size else {})
     family, trained, format_name = _of_run(run) if run else _of_file(path, by_hand)
     name, fields = _classifier(family, trained, path)
-    texts = config["task"]["name"] == "text_classification"
+    texts = config["task"]["name"].startswith("text_")
     if texts != (name in TEXTS):
         kinds = ("texts", "images") if texts else ("images", "texts")
         other = "configs/finetune.py" + ("" if texts else ":text")

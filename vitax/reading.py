@@ -92,7 +92,7 @@ def has_classes(config: Config) -> bool:
 
 def has_targets(config: Config) -> bool:
     """True if the examples of a run have several labels, or numbers."""
-    return build.kind_of(config) in (KINDS["labels"], KINDS["values"])
+    return build.kind_of(config) in [KINDS[name] for name in ("labels", "values", "text_labels", "text_values")]
 
 
 def has_texts(config: Config) -> bool:

@@ -28,21 +28,6 @@ class ImageSpec(NamedTuple):
     class_counts: tuple[int, ...] = ()
 
 
-class TargetSpec(NamedTuple):
-    """Images with a vector of targets: several labels, or numbers.
-
-    Attributes:
-        image: description of the images.
-        names: names of the targets.
-        target_mean, target_std: mean and standard deviation of each number in the training; 0 and 1 for labels.
-    """
-
-    image: ImageSpec
-    names: tuple[str, ...]
-    target_mean: tuple[float, ...]
-    target_std: tuple[float, ...]
-
-
 class TextSpec(NamedTuple):
     """Texts as a model sees them: rows of ``length`` token ids, filled up with ``pad``.
 
@@ -65,6 +50,21 @@ class TextSpec(NamedTuple):
     pairs: bool = False
     truncate: bool = False
     class_counts: tuple[int, ...] = ()
+
+
+class TargetSpec(NamedTuple):
+    """Images or texts with a vector of targets: several labels, or numbers.
+
+    Attributes:
+        inputs: description of the images or texts.
+        names: names of the targets.
+        target_mean, target_std: mean and standard deviation of each number in the training; 0 and 1 for labels.
+    """
+
+    inputs: ImageSpec | TextSpec
+    names: tuple[str, ...]
+    target_mean: tuple[float, ...]
+    target_std: tuple[float, ...]
 
 
 class PairSpec(NamedTuple):
@@ -100,16 +100,24 @@ class RestorationSpec(NamedTuple):
 Spec = ImageSpec | TargetSpec | TextSpec | PairSpec | RestorationSpec
 
 
-def image_of(spec: Spec) -> Spec:
-    """The description of the images in a spec that has more than that; another spec unchanged."""
-    return spec.image if isinstance(spec, PairSpec | TargetSpec) else spec
+def inputs_of(spec: Spec) -> Spec:
+    """The description of the images, or of the texts, in a spec that has more than that; of a pair, that of the images."""
+    if isinstance(spec, PairSpec):
+        return spec.image
+    return spec.inputs if isinstance(spec, TargetSpec) else spec
+
+
+def text_of(spec: Spec) -> TextSpec | None:
+    """The description of the texts in a spec; None = it has none."""
+    texts = spec.text if isinstance(spec, PairSpec) else inputs_of(spec)
+    return texts if isinstance(texts, TextSpec) else None
 
 
 def channels_of(spec: Spec) -> int:
     """Channels of the images in a spec; 3 for texts, where nothing uses the number."""
-    return getattr(image_of(spec), "channels", 3)
+    return getattr(inputs_of(spec), "channels", 3)
 
 
 def max_pixels_of(spec: Spec) -> int:
     """The largest number of pixels of an image file in a spec; for texts, where nothing uses it, the default."""
-    return getattr(image_of(spec), "max_pixels", MAX_PIXELS)
+    return getattr(inputs_of(spec), "max_pixels", MAX_PIXELS)

@@ -86,19 +86,19 @@ def arrow_rows(files: Sequence[Path]) -> list[dict[str, Any]]:
         for number, row in enumerate(read, 1):
             for column, known in names.items():
                 if known:
-                    row[column] = _named(row[column], known, f"{file}: row {number}", column)
+                    row[column] = named(row[column], known, f"{file}: row {number}", column)
             rows.append(row)
     return rows
 
 
-def _named(value: Any, names: Sequence[str], where: str, column: str) -> Any:
+def named(value: Any, names: Sequence[str], where: str, column: str) -> Any:
     """The name of a class for its number, or the names for a list of numbers.
 
     Raises:
         UserError: a number is that of no class.
     """
     if isinstance(value, list):
-        return [_named(one, names, where, column) for one in value]
+        return [named(one, names, where, column) for one in value]
     if not isinstance(value, int):
         return value
     if not 0 <= value < len(names):

@@ -23,11 +23,11 @@ CAPTIONS = ("caption", "text", "captions", "sentences", "title")
 
 
 class ArrowImages:
-    """Images in rows of Arrow files, with the numbers of their classes or with captions.
+    """Images in rows of Arrow files, with the numbers of their classes, with captions, or alone.
 
     Attributes:
-        kind: "label" or "caption".
-        values: of each row, the number of its class; or its captions, each of which is an example.
+        kind: "label", "caption" or "image".
+        values: of each row, the number of its class; or its captions, each of which is an example; () for images alone.
     """
 
     def __init__(
@@ -42,13 +42,11 @@ class ArrowImages:
     ):
         self.rows, self.image, self.kind, self.class_names = rows, image, kind, tuple(class_names)
         self.channels, self.max_pixels = channels, max_pixels
-        if kind == "label":
-            self.labels: np.ndarray | None = np.asarray(values, np.int32)
-            self.row = np.arange(len(rows))
-        else:
-            self.labels = None
-            self.row = np.repeat(np.arange(len(rows)), [len(texts) for texts in values])
-        self.texts = [text for texts in values for text in texts] if kind == "caption" else []
+        self.labels = np.asarray(values, np.int32) if kind == "label" else None
+        self.row, self.texts = np.arange(len(rows)), []
+        if kind == "caption":
+            self.row = np.repeat(self.row, [len(texts) for texts in values])
+            self.texts = [text for texts in values for text in texts]
 
     def __len__(self) -> int:
         return len(self.row)
@@ -61,9 +59,9 @@ class ArrowImages:
         if data is None:
             raise ValueError(f"its image is the file {path}, which is not in the row; use data.name=table")
         image = decode_image(data, self.channels, self.max_pixels)
-        if self.labels is None:
-            return {"image": image, "caption": self.texts[i]}
-        return {"image": image, "label": self.labels[i]}
+        if self.labels is not None:
+            return {"image": image, "label": self.labels[i]}
+        return {"image": image, "caption": self.texts[i]} if self.kind == "caption" else {"image": image}
 
     def name(self, i: int) -> str:
         row = int(self.row[i])
@@ -144,7 +142,7 @@ def _opened(
     """The sources of the splits: for training, or for training, test and perhaps validation; and where they are."""
     parts = split_files(path, train, test)
     schema = schema_of(parts[0][0])
-    columns = [_column(parts[0][0], schema.names, names) for names in (IMAGES, usual)]
+    columns = [usual_column(parts[0][0], schema.names, names) for names in (IMAGES, usual)]
     rows = [ArrowRows(files, columns) for files in parts]
     values = [part.column(columns[1]) for part in rows]
     names: list[str] = []
@@ -165,8 +163,12 @@ def _opened(
     return sources, f"{sum(map(len, parts))} files of {path}, columns {columns[0]!r} and {columns[1]!r}"
 
 
-def _column(file: str, names: Sequence[str], usual: Sequence[str]) -> str:
-    """The first column with a usual name, in any capitals."""
+def usual_column(file: str, names: Sequence[str], usual: Sequence[str]) -> str:
+    """The first column with a usual name, in any capitals; a warning names the others that have one.
+
+    Raises:
+        UserError: no column has a usual name.
+    """
     lower = {name.lower(): name for name in names}
     present = [lower[name] for name in usual if name in lower]
     if not present:

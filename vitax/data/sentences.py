@@ -3,7 +3,6 @@
 import logging
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,8 @@ import numpy as np
 from vitax.data.holdout import holdout
 from vitax.data.prose import sentences, topic_texts
 from vitax.data.source import Splits
-from vitax.data.tables import LABELS, column_in, has_column, label_in, read_rows, tables_of, text_in
+from vitax.data.table_splits import Part, split_parts
+from vitax.data.tables import LABELS, column_in, has_column, label_in, text_in
 from vitax.errors import UserError
 
 LOGGER = logging.getLogger("vitax")
@@ -45,82 +45,71 @@ def sentence_table(*, path: str, train: str, test: str, test_fraction: float) ->
     """Opens a table of labelled texts.
 
     Args:
-        path: a table, or a folder with a table for each split.
-        train, test: names of the tables in the folder, without extension.
-        test_fraction: share of every class that is held back for the test if there is no test table.
+        path: a table, or its folder.
+        train, test: names of the splits, see `vitax.data.table_splits.split_parts`.
+        test_fraction: share of every class that is held back for the test if nothing says what is for the test.
 
     Raises:
-        UserError: there is no table, it lacks the column "text" or "label", it has only one class, or the tables of
-            the two splits do not match.
+        UserError: there is no table, it lacks a column of texts or labels, it has only one class, or the splits do not
+            match.
     """
-    root = Path(path).expanduser()
-    if not path or not root.exists():
-        raise UserError(f"data.path={path!r} does not exist; {LAYOUT}")
-    train_file, test_file, validation_file = tables_of(root, train, test) if root.is_dir() else (root, None, None)
-    if train_file is None:
-        raise UserError(f"{path} holds no {train}.csv, .tsv, .jsonl or .parquet; {LAYOUT}")
-    texts, labels = _read(train_file)
-    names = sorted(set(labels))
+    parts, origin = split_parts(path, train, test, LAYOUT)
+    read = [(texts_in(part), _labels(part)) for part in parts]
+    names = sorted(set(read[0][1]))
     if len(names) < 2:
-        raise UserError(f"{train_file} has only one class, {names[0]!r}, but at least two are needed; {LAYOUT}")
-    learned = _sentences(train_file, texts, labels, names)
-    if test_file is None:
-        keep, held = holdout(learned.labels, test_fraction, names=names)
-        splits = Splits.of(
-            (
-                Sentences([texts[i] for i in index], learned.labels[index], names, str(train_file))
-                for index in (keep, held)
-            ),
-            f"{train_file}, {test_fraction:.0%} of every class held back for the test",
-        )
-    else:
-        splits = Splits(learned, _matching(test_file, learned), f"{train_file} and {test_file}")
-    if validation_file is None:
-        return splits
-    return splits._replace(
-        validation=_matching(validation_file, learned), origin=f"{splits.origin}, the best by {validation_file}"
-    )
+        raise UserError(f"{parts[0].file} has only one class, {names[0]!r}, but at least two are needed; {LAYOUT}")
+    if len({len(texts[0]) for texts, _ in read}) > 1:
+        raise UserError(f"either both or neither of {origin} must have a column 'text_pair'")
+    sources = [_sentences(part, *both, names) for part, both in zip(parts, read, strict=True)]
+    if len(sources) > 1:
+        return Splits(sources[0], sources[1], origin, *sources[2:])
+    (whole,) = sources
+    held_back = [
+        Sentences([whole.texts[i] for i in index], whole.labels[index], names, whole.origin)
+        for index in holdout(whole.labels, test_fraction, names=names)
+    ]
+    return Splits.of(held_back, f"{origin}, {test_fraction:.0%} of every class held back for the test")
 
 
-def _sentences(file: Path, texts: Sequence[tuple[str, ...]], labels: Sequence[str], names: Sequence[str]) -> Sentences:
-    numbers = {name: number for number, name in enumerate(names)}
-    return Sentences(texts, np.asarray([numbers[label] for label in labels], np.int32), names, str(file))
-
-
-def _matching(file: Path, learned: Sentences) -> Sentences:
-    """The texts of another table, with the classes of the training split.
+def _sentences(part: Part, texts: Sequence[tuple[str, ...]], labels: Sequence[str], names: list[str]) -> Sentences:
+    """The texts of some rows, with the numbers of the classes.
 
     Raises:
-        UserError: it has other classes, or only one of the tables has pairs of texts.
+        UserError: a row has a class that the training lacks.
     """
-    texts, labels = _read(file)
-    if unknown := sorted(set(labels) - set(learned.class_names)):
+    numbers = {name: number for number, name in enumerate(names)}
+    if unknown := sorted(set(labels) - set(names)):
         raise UserError(
-            f"{file} holds classes that {learned.origin} does not: {', '.join(unknown[:5])}; "
-            "remove these rows, or add texts of these classes to the training table"
+            f"{part.file} holds classes that the training does not: {', '.join(unknown[:5])}; remove these rows, or add "
+            "texts of these classes to the training"
         )
-    if len(learned.texts[0]) != len(texts[0]):
-        raise UserError(f"either both or neither of {learned.origin} and {file} must have a column 'text_pair'")
-    return _sentences(file, texts, labels, learned.class_names)
+    return Sentences(texts, np.asarray([numbers[label] for label in labels], np.int32), names, str(part.file))
 
 
-def _read(file: Path) -> tuple[list[tuple[str, ...]], list[str]]:
-    rows = read_rows(file)
-    if not rows:
-        raise UserError(f"{file} holds no rows; {LAYOUT}")
-    columns = [column_in(file, rows, TEXTS, "texts")]
-    columns += [name for name in PAIRS if has_column(rows, name)][:1]
-    label = column_in(file, rows, LABELS, "labels")
-    texts = [tuple(text_in(file, n, row, column) for column in columns) for n, row in enumerate(rows, 1)]
-    labels = [label_in(file, n, row, label) for n, row in enumerate(rows, 1)]
+def texts_in(part: Part) -> list[tuple[str, ...]]:
+    """The text, or the pair of texts, in each row of a table.
+
+    Raises:
+        UserError: the table has no column of texts, or a value is no text.
+    """
+    columns = [column_in(part.file, part.rows, TEXTS, "texts")]
+    columns += [name for name in PAIRS if has_column(part.rows, name)][:1]
+    return [tuple(text_in(part.file, number, row, column) for column in columns) for number, row in part.numbered()]
+
+
+def _labels(part: Part) -> list[str]:
+    """The label in each row of a table."""
+    column = column_in(part.file, part.rows, LABELS, "labels")
+    labels = [label_in(part.file, number, row, column) for number, row in part.numbered()]
     if len(distinct := set(labels)) > 10 and all(re.fullmatch(r"-?\d*\.\d+(e-?\d+)?", label) for label in distinct):
         LOGGER.warning(
-            "%s has %d different labels, all of them fractions, such as %s: each is taken for a class of its own",
-            file,
+            "%s has %d different labels, all of them fractions, such as %s: each is taken for a class of its own; numbers to "
+            "predict are for task.name=text_regression",
+            part.file,
             len(distinct),
             labels[0],
         )
-    return texts, labels
+    return labels
 
 
 def topic_sentences(*, path: str, train: str, test: str, test_fraction: float) -> Splits:

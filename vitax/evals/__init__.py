@@ -20,6 +20,8 @@ EVALUATORS: dict[str, tuple[Callable[..., Evaluation | None], ...]] = {
     "text_classification": (classwise,),
     "multilabel": (label_scores,),
     "regression": (value_scores,),
+    "text_multilabel": (label_scores,),
+    "text_regression": (value_scores,),
     "masked_image": (probes,),
     "token_pruning": (probes, classwise, throughput),
     "contrastive": (zero_shot, retrieval, probes),

@@ -1,4 +1,4 @@
-"""Several labels for each image, and numbers: what the means over a batch do not tell."""
+"""Several labels for each example, and numbers: what the means over a batch do not tell."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ THRESHOLDS = np.linspace(0.01, 0.99, 99)
 
 
 def label_scores(given: Given, *, map: bool = True) -> Evaluation | None:
-    """Measures several labels for each image.
+    """Measures several labels for each example.
 
     Args:
         map: "map", the mean average precision of the labels; "macro_f1", the mean of their F1 scores at a probability of a

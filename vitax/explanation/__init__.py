@@ -16,6 +16,7 @@ EXPLAINERS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {
     "contrastive": explain_images,
     "masked_image": explain_images,
     "text_classification": explain_texts,
+    "text_multilabel": explain_texts,
     "masked_words": explain_texts,
 }
 

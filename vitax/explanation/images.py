@@ -23,7 +23,7 @@ from vitax.prediction import TrainedRun
 from vitax.prediction.images import probabilities_of, ranked, read_images
 from vitax.prediction.output import output_folder, output_path
 from vitax.prediction.pairs import label_weights
-from vitax.specs import ImageSpec, PairSpec, image_of
+from vitax.specs import ImageSpec, PairSpec, inputs_of
 
 LOGGER = logging.getLogger("vitax")
 Scores = Callable[[jax.Array], jax.Array]  # normalised image [1, H, W, C] to [1, K]
@@ -174,7 +174,7 @@ def in_float32(run: TrainedRun) -> TrainedRun:
 
 def image_spec(run: TrainedRun) -> ImageSpec:
     """The specification of the images that a run takes."""
-    return image_of(run.reader.spec)  # type: ignore[return-value]
+    return inputs_of(run.reader.spec)  # type: ignore[return-value]
 
 
 def heads_of(it: Subject) -> Callable[[jax.Array], jax.Array]:

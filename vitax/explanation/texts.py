@@ -15,7 +15,7 @@ from vitax.explain.methods import METHODS, subject
 from vitax.explanation.images import HEADS, Scores, class_number, explainers, heat_maps, in_float32, methods_for
 from vitax.nn.text import TextEmbed
 from vitax.prediction import TrainedRun
-from vitax.prediction.images import ranked
+from vitax.prediction.images import probabilities_of, ranked
 from vitax.prediction.output import output_folder
 from vitax.prediction.texts import encoded, labelled_text, masked_text
 
@@ -62,7 +62,7 @@ def explained_texts(
             traced = subject(scores, x, (1, count), place=place)
             compiled[count, place] = jax.jit(scores), explainers(chosen_methods, traced)
         score, explain = compiled[count, place]
-        probabilities = np.asarray(jax.nn.softmax(score(x)[0]))
+        probabilities = probabilities_of(run, score(x)[0])
         number = class_number(label, names, probabilities)
         words = [vocab.token(token).strip() for token in tokens[0]]
         heats = {

@@ -11,7 +11,7 @@ from vitax.data.tokens import Vocabulary, from_json
 from vitax.errors import UserError
 from vitax.prediction import TrainedRun
 from vitax.pretrained.preprocessing import Preprocessing
-from vitax.specs import ImageSpec, PairSpec, TextSpec, image_of
+from vitax.specs import ImageSpec, TextSpec, inputs_of, text_of
 
 # {--format: {family: format of the weights}}
 FORMATS = {
@@ -49,7 +49,7 @@ def export_folder(run: TrainedRun, library: str, out: Path) -> str:
             f"{LIBRARIES[library]} has no models of the family {run.family!r}, only {', '.join(formats)}; "
             f"this one: {', '.join([*others, '--format=stablehlo', '--format=onnx'])}"
         )
-    if run.task_name == "regression":
+    if run.task_name in ("regression", "text_regression"):
         raise UserError(
             f"{LIBRARIES[library]} would take the normalised numbers of a regression for classes: use --format=onnx"
         )
@@ -57,10 +57,10 @@ def export_folder(run: TrainedRun, library: str, out: Path) -> str:
     if name == "Hugging Face ViT" and run.model.distillation_token:
         name = "Hugging Face DeiT"
     spec, record = run.reader.spec, run.reader.record
-    texts = spec.text if isinstance(spec, PairSpec) else spec if isinstance(spec, TextSpec) else None
+    texts = text_of(spec)
     beside, settings = _tokenizer(from_json(record["tokenizer"]), texts) if texts else ({}, {})
-    if run.task_name == "multilabel" and library == "hf":
-        settings = {"problem_type": "multi_label_classification"}
+    if run.task_name in ("multilabel", "text_multilabel") and library == "hf":
+        settings |= {"problem_type": "multi_label_classification"}
     pretrained.save(
         out,
         run.model,
@@ -76,7 +76,7 @@ def export_folder(run: TrainedRun, library: str, out: Path) -> str:
 
 def _images(run: TrainedRun) -> Preprocessing | None:
     """The preprocessing of a run's images; None = it has none."""
-    spec = image_of(run.reader.spec)
+    spec = inputs_of(run.reader.spec)
     if not isinstance(spec, ImageSpec):
         return None
     fraction, interpolation = reading.test_crop(run.config)

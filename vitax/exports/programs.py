@@ -19,7 +19,7 @@ from vitax.build import build, build_task
 from vitax.errors import UserError
 from vitax.prediction import TrainedRun
 from vitax.prediction.images import image_files, read_images
-from vitax.specs import ImageSpec, image_of
+from vitax.specs import ImageSpec, inputs_of
 from vitax.tasks import Variables
 
 CHECKED = 10  # examples with which an export is compared before it is called done
@@ -31,6 +31,8 @@ SIGNATURES: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     "multilabel": (("image",), PROBABILITIES),
     "regression": (("image",), {"values": "values"}),
     "text_classification": (("tokens", "segments"), PROBABILITIES),
+    "text_multilabel": (("tokens", "segments"), PROBABILITIES),
+    "text_regression": (("tokens", "segments"), {"values": "values"}),
     "masked_words": (("tokens", "segments"), {"top_words": "top_words", "top_probabilities": "top_probabilities"}),
     "masked_image": (("image",), {"features": "features"}),
     "contrastive": (
@@ -144,7 +146,7 @@ def examples(run: TrainedRun, program: Program, files: list[str]) -> Arrays:
     rows = [transform(row, rng) for row in rows]
     chosen = {name: np.stack([np.asarray(row[name]) for row in rows]) for name in program.inputs}
     if program.inputs.get("image", np.zeros(0)).dtype == np.float32:
-        spec: Any = image_of(run.reader.spec)
+        spec: Any = inputs_of(run.reader.spec)
         chosen["image"] = ((chosen["image"] / 255 - np.array(spec.mean)) / np.array(spec.std)).astype(np.float32)
     return chosen
 
@@ -154,7 +156,7 @@ def about(run: TrainedRun, program: Program) -> dict[str, Any]:
     listed = {name: {"shape": ["batch", *x.shape], "dtype": x.dtype.name} for name, x in program.inputs.items()}
     found: dict[str, Any] = {"vitax": vitax.__version__, "task": run.task_name, "inputs": listed}
     found |= {"outputs": list(program.outputs), "class_names": list(run.reader.record.get("class_names", ()))}
-    spec: Any = image_of(run.reader.spec)
+    spec: Any = inputs_of(run.reader.spec)
     if isinstance(spec, ImageSpec):
         fraction, interpolation = reading.test_crop(run.config)
         crop = dict(test_crop_fraction=fraction, interpolation=interpolation)

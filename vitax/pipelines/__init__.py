@@ -6,7 +6,7 @@ from vitax.pipelines.images import IMAGES
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader
 from vitax.pipelines.restoration import RESTORATION
 from vitax.pipelines.sentences import SENTENCES
-from vitax.pipelines.targets import LABELS, VALUES
+from vitax.pipelines.targets import LABELS, TEXT_LABELS, TEXT_VALUES, VALUES
 from vitax.pipelines.texts import TEXT
 
 KINDS: dict[str, Kind] = {
@@ -16,6 +16,8 @@ KINDS: dict[str, Kind] = {
     "captions": CAPTIONS,
     "texts": TEXT,
     "sentences": SENTENCES,
+    "text_labels": TEXT_LABELS,
+    "text_values": TEXT_VALUES,
     "bitext": BITEXT,
     "restoration": RESTORATION,
 }

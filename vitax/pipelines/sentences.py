@@ -69,7 +69,7 @@ class Encoded:
     def __getitem__(self, i: int) -> dict[str, Any]:
         example = self.source[i]
         row = encode_pair(self.vocab, example["texts"], self.length, self.truncate)
-        return {**row, "label": np.int32(example["label"])}
+        return {**row, "target": example["target"]} if "target" in example else {**row, "label": example["label"]}
 
     def name(self, i: int) -> str:
         return self.source.name(i)
@@ -138,22 +138,35 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
 
 def open_labelled(take: Take) -> Pipeline:
     """Opens labelled texts or pairs of texts; see `vitax.pipelines.pipeline.Kind`."""
-    length, truncate = take(text_length)
     splits = take(reduced, take(validated, take(folded, take(open_sentences))))
+    names = list(splits.train.class_names)
+    record = {"class_names": names, "class_counts": class_counts(splits.train)}
+    return encoded(take, splits, record, read, f"{len(names)} classes")
+
+
+def encoded(
+    take: Take, splits: Splits, record: dict[str, Any], read: Callable[[Take, dict[str, Any]], Reader], what: str
+) -> Pipeline:
+    """The pipeline of texts or pairs of texts: they become token ids.
+
+    Args:
+        take: see `vitax.pipelines.pipeline.Take`.
+        splits: sources of {"texts", "label" or "target"}.
+        record: the metadata that the labels or targets need; those of the texts are added.
+        read: see `vitax.pipelines.pipeline.Kind`.
+        what: the labels or targets, for a person.
+    """
+    length, truncate = take(text_length)
     all_texts = [" ".join(s[i]["texts"]) for s in splits.sources() for i in range(len(s))]
     vocab = take(vocabulary, lambda: all_texts[: len(splits.train)])
     cut = check_lengths(vocab, all_texts, length, truncate, 0.01, f"texts of {splits.origin}")
-    names = list(splits.train.class_names)
-    pairs = len(splits.train[0]["texts"]) > 1
-    record = {"class_names": names, "tokenizer": vocab.to_json(), "pairs": pairs}
-    record["class_counts"] = class_counts(splits.train)
-    reader = read(take, record)
+    reader = read(take, {**record, "tokenizer": vocab.to_json(), "pairs": len(splits.train[0]["texts"]) > 1})
     return Pipeline(
         splits.map(lambda source: Encoded(source, vocab, length, truncate)),
         reader.transform,
         reader,
         unit="texts",
-        about=f"{len(names)} classes, up to {length} tokens from a vocabulary of {vocab.size:,}{cut}",
+        about=f"{what}, up to {length} tokens from a vocabulary of {vocab.size:,}{cut}",
     )
 
 

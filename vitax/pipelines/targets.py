@@ -1,23 +1,27 @@
-"""Images with several labels, or with numbers to predict."""
+"""Images or texts with several labels, or with numbers to predict."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from vitax.data.image_targets import image_targets, labels_of, values_of
 from vitax.data.source import Splits
+from vitax.data.targets import ReadTargets, image_targets, labels_of, parquet_targets, text_targets, values_of
+from vitax.data.tokens import from_json, vocabulary
 from vitax.data.transforms import eval_transform, train_transform
 from vitax.data.validation import validated, with_named
 from vitax.errors import UserError
 from vitax.pipelines.images import image_spec
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
+from vitax.pipelines.sentences import encoded, text_length
+from vitax.pipelines.texts import text_spec
 from vitax.specs import ImageSpec, TargetSpec
+
+OF_IMAGES = {"table": image_targets, "parquet": parquet_targets}
 
 
 def open_targets(
     images: ImageSpec,
-    read_targets: Callable[..., Any],
+    read_targets: ReadTargets,
     *,
     name: str = "table",
     path: str = "",
@@ -27,13 +31,13 @@ def open_targets(
     test_fraction: float = 0.2,
     targets: tuple[str, ...] = (),
 ) -> Splits:
-    """Opens a table of images and targets; see `vitax.data.image_targets`.
+    """Opens a table of images and targets; see `vitax.data.targets`.
 
     Args:
         images: description of the images.
-        read_targets: see `vitax.data.image_targets.image_targets`.
-        name: "table".
-        path: the table, or its folder.
+        read_targets: see `vitax.data.targets.image_targets`.
+        name: "table" for a table of files; "parquet" for images in Parquet or Arrow files, also hf-dataset:OWNER/NAME.
+        path: the table or the file, or its folder.
         train, test: names of the splits.
         validation: see `vitax.data.validation.validated`.
         test_fraction: share of the images that is held back if the data have no test split.
@@ -43,13 +47,35 @@ def open_targets(
     Raises:
         UserError: the name is another.
     """
-    if name != "table":
+    if name not in OF_IMAGES:
         raise UserError(
-            f"data.name={name!r} has one class for each image; several labels, or numbers, are in a 'table'"
+            f"data.name={name!r} has one class for each image; several labels, or numbers, are in a 'table' or in 'parquet'"
         )
     options: Any = dict(path=path, train=train, test_fraction=test_fraction, columns=targets)
     options |= dict(channels=images.channels, max_pixels=images.max_pixels)
-    return with_named(lambda test: image_targets(read_targets, test=test, **options), test, validation)
+    return with_named(lambda test: OF_IMAGES[name](read_targets, test=test, **options), test, validation)
+
+
+def open_text_targets(
+    read_targets: ReadTargets,
+    *,
+    name: str = "table",
+    path: str = "",
+    train: str = "train",
+    test: str = "test",
+    validation: str = "",
+    test_fraction: float = 0.2,
+    targets: tuple[str, ...] = (),
+) -> Splits:
+    """Opens a table of texts, or of pairs of texts, and targets; the arguments are those of `open_targets`.
+
+    Raises:
+        UserError: the name is another than "table".
+    """
+    if name != "table":
+        raise UserError(f"data.name={name!r} has one class for each text; several labels, or numbers, are in a 'table'")
+    options: Any = dict(path=path, train=train, test_fraction=test_fraction, columns=targets)
+    return with_named(lambda test: text_targets(read_targets, test=test, **options), test, validation)
 
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
@@ -65,10 +91,46 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
     return Reader(spec, fields, take(eval_transform, images.image_size), record, blank)
 
 
-def _open(take: Take, read_targets: Callable[..., Any], normalised: bool) -> Pipeline:
-    """Opens images with targets; numbers are described by their mean and deviation in the training."""
+def read_texts(take: Take, record: dict[str, Any]) -> Reader:
+    """The reader of texts with targets; see `vitax.pipelines.pipeline.Kind`."""
+    length, truncate = take(text_length)
+    vocab, names = from_json(record["tokenizer"]), record["class_names"]
+    texts = text_spec(vocab, length, record["pairs"], truncate)
+    spec = TargetSpec(texts, tuple(names), tuple(record["target_mean"]), tuple(record["target_std"]))
+    fields = {"vocab_size": vocab.size, "num_classes": len(names)}
+    blank = {"tokens": np.full(length, vocab.pad, np.int32), "segments": np.zeros(length, np.int32)}
+    blank["target"] = np.full(len(names), np.nan, np.float32)
+    return Reader(spec, fields, lambda example, rng: example, record, blank)
+
+
+def _open(take: Take, read_targets: ReadTargets, normalised: bool) -> Pipeline:
+    """Opens images with targets."""
     images = take(image_spec)
     splits: Splits = take(validated, take(open_targets, images, read_targets))
+    record, about = _described(splits, normalised)
+    height, width = images.image_size
+    return Pipeline(
+        splits,
+        take(train_transform, images.image_size, images.mean, images.std),
+        read(take, record),
+        unit="images",
+        about=f"{about}, {height}x{width}x{images.channels}",
+    )
+
+
+def _open_texts(take: Take, read_targets: ReadTargets, normalised: bool) -> Pipeline:
+    """Opens texts with targets."""
+    splits: Splits = take(validated, take(open_text_targets, read_targets))
+    record, about = _described(splits, normalised)
+    return encoded(take, splits, record, read_texts, about)
+
+
+def _described(splits: Splits, normalised: bool) -> tuple[dict[str, Any], str]:
+    """The names of the targets, and the mean and deviation of each in the training if they are numbers; and a headline.
+
+    Raises:
+        UserError: a target is the same in all training examples, or differs too little for 32 bits.
+    """
     names, values = list(splits.train.class_names), _targets(splits.train)
     known = [column[np.isfinite(column)] for column in values.T]
     if constant := [name for name, column in zip(names, known, strict=True) if len(np.unique(column)) < 2]:
@@ -81,14 +143,7 @@ def _open(take: Take, read_targets: Callable[..., Any], normalised: bool) -> Pip
             f"{splits.origin}: the values of {coarse[0]!r} differ too little for numbers of their size: subtract an offset"
         )
     record = {"class_names": names, "target_mean": mean.tolist(), "target_std": std.tolist()}
-    height, width = images.image_size
-    return Pipeline(
-        splits,
-        take(train_transform, images.image_size, images.mean, images.std),
-        read(take, record),
-        unit="images",
-        about=f"{', '.join(names[:8])}{', ...' if len(names) > 8 else ''}, {height}x{width}x{images.channels}",
-    )
+    return record, f"{', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
 
 
 def _targets(source: Any) -> np.ndarray:
@@ -101,3 +156,6 @@ def _targets(source: Any) -> np.ndarray:
 FUNCTIONS = (image_spec, open_targets, validated, train_transform, eval_transform)
 LABELS = Kind(FUNCTIONS, lambda take: _open(take, labels_of, normalised=False), read)
 VALUES = Kind(FUNCTIONS, lambda take: _open(take, values_of, normalised=True), read)
+FOR_TEXTS = (open_text_targets, validated, text_length, vocabulary)
+TEXT_LABELS = Kind(FOR_TEXTS, lambda take: _open_texts(take, labels_of, normalised=False), read_texts)
+TEXT_VALUES = Kind(FOR_TEXTS, lambda take: _open_texts(take, values_of, normalised=True), read_texts)

@@ -36,7 +36,8 @@ class Blank:
     @property
     def length(self) -> int:
         """The length of its texts; 0 = it has none."""
-        return max((len(x) for x in self.example.values() if np.ndim(x) == 1), default=0)
+        rows = (x for name, x in self.example.items() if name != "target")
+        return max((len(x) for x in rows if np.ndim(x) == 1), default=0)
 
     def sizes(self) -> np.ndarray:
         """The length of each text, [n] int: all are taken for the longest, because there are none to measure."""

@@ -16,11 +16,13 @@ from vitax.prediction.restoration import example_damaged, restore_images
 from vitax.prediction.texts import (
     classify_text,
     continue_text,
+    estimate_text,
     example_beginning,
     example_labelled,
     example_masked,
     example_source,
     fill_in,
+    label_text,
     lines_of,
     translate,
 )
@@ -57,6 +59,8 @@ PREDICTORS = {
     "masked_words": Predictor(fill_in, lines_of, example_masked),
     "language": Predictor(continue_text, lines_of, example_beginning),
     "text_classification": Predictor(classify_text, lines_of, example_labelled),
+    "text_multilabel": Predictor(label_text, lines_of, example_labelled),
+    "text_regression": Predictor(estimate_text, lines_of, example_labelled),
     "translation": Predictor(translate, lines_of, example_source),
     "contrastive": Predictor(zero_shot, image_files, example_pair),
     "restoration": Predictor(restore_images, image_files, example_damaged, draws=True),

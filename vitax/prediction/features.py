@@ -14,12 +14,18 @@ from vitax.errors import UserError
 from vitax.prediction.images import image_files, image_readers
 from vitax.prediction.texts import encoded, labelled_text, lines_of, plain_text
 from vitax.prediction.trained import TrainedRun, predictions
-from vitax.specs import PairSpec, TextSpec, image_of
+from vitax.specs import PairSpec, TextSpec, inputs_of
 from vitax.tasks import Batch, Variables
 
 POOLS = ("token", "mean")
 # {objective: from a line of text to an example}
-ENCODERS = {"masked_words": plain_text, "text_classification": labelled_text, "text_features": plain_text}
+ENCODERS = {
+    "masked_words": plain_text,
+    "text_classification": labelled_text,
+    "text_multilabel": labelled_text,
+    "text_regression": labelled_text,
+    "text_features": plain_text,
+}
 TOWERS = ((), ("encoder",), ("image",))  # where the blocks of images are
 
 
@@ -37,7 +43,7 @@ def features(run: TrainedRun, inputs: list[Any], *, layer: int = 0, pool: str = 
         UserError: the model has no features, no such block, or no class token.
     """
     spec = run.reader.spec
-    texts = isinstance(spec, TextSpec) or (
+    texts = isinstance(inputs_of(spec), TextSpec) or (
         isinstance(spec, PairSpec) and bool(inputs) and all(str(x).lower().endswith(".txt") for x in inputs)
     )
     if not texts:
@@ -112,7 +118,7 @@ def _outputs_of_block(
     encoder = run.model.encoder(parent=None) if hasattr(run.model, "encoder") else None
     with nn.intercept_methods(watch):
         if encoder is not None:
-            spec: Any = image_of(run.reader.spec)
+            spec: Any = inputs_of(run.reader.spec)
             params = {"params": variables["params"]["encoder"]}
             encoder.apply(params, augment.normalize(batch["image"], spec.mean, spec.std))
         else:

@@ -106,15 +106,7 @@ def label(run: TrainedRun, images: Iterable[Any], *, threshold: float = 0.5, top
     Raises:
         UserError: the threshold is out of its range.
     """
-    if not 0 <= threshold <= 1:
-        raise UserError(f"--threshold={threshold} must lie in 0..1")
-    names = run.reader.record["class_names"]
-    for file, example, row in predictions(run, image_readers(images, run)):
-        if row is None:
-            yield {"file": file, "error": str(example)}
-            continue
-        chosen = [name for name, p in zip(names, row["probabilities"], strict=True) if p >= threshold]
-        yield {"file": file, "labels": chosen, "top": ranked(row["probabilities"], names, top)["top"]}
+    return labelled(run, "file", image_readers(images, run), threshold, top)
 
 
 def estimate(run: TrainedRun, images: Iterable[Any]) -> Iterator[dict[str, Any]]:
@@ -124,12 +116,36 @@ def estimate(run: TrainedRun, images: Iterable[Any]) -> Iterator[dict[str, Any]]
         run: the trained run.
         images: see `image_readers`.
     """
+    return estimated(run, "file", image_readers(images, run))
+
+
+def labelled(
+    run: TrainedRun, key: str, examples: Iterator[tuple[str, Any]], threshold: float, top: int
+) -> Iterator[dict[str, Any]]:
+    """The rows of `label` for examples, see `predictions`, whose names are in the column ``key``.
+
+    Raises:
+        UserError: the threshold is out of its range.
+    """
+    if not 0 <= threshold <= 1:
+        raise UserError(f"--threshold={threshold} must lie in 0..1")
     names = run.reader.record["class_names"]
-    for file, example, row in predictions(run, image_readers(images, run)):
+    for name, example, row in predictions(run, examples):
         if row is None:
-            yield {"file": file, "error": str(example)}
+            yield {key: name, "error": str(example)}
+            continue
+        chosen = [label for label, p in zip(names, row["probabilities"], strict=True) if p >= threshold]
+        yield {key: name, "labels": chosen, "top": ranked(row["probabilities"], names, top)["top"]}
+
+
+def estimated(run: TrainedRun, key: str, examples: Iterator[tuple[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The rows of `estimate` for examples, see `predictions`, whose names are in the column ``key``."""
+    names = run.reader.record["class_names"]
+    for name, example, row in predictions(run, examples):
+        if row is None:
+            yield {key: name, "error": str(example)}
         else:
-            yield {"file": file, **{name: float(value) for name, value in zip(names, row["values"], strict=True)}}
+            yield {key: name, **{each: float(value) for each, value in zip(names, row["values"], strict=True)}}
 
 
 def probabilities_of(run: TrainedRun, logits: Any) -> np.ndarray:

@@ -14,8 +14,9 @@ from vitax.data.tokens import framed, from_json
 from vitax.errors import UserError
 from vitax.pipelines import Pipeline
 from vitax.pipelines.sentences import encode_pair
-from vitax.prediction.images import ranked
+from vitax.prediction.images import estimated, labelled, ranked
 from vitax.prediction.trained import TrainedRun, predictions
+from vitax.specs import text_of
 
 Encode = Callable[[str], dict[str, np.ndarray]]  # from a line to an example; raises ValueError if that is impossible
 
@@ -139,18 +140,46 @@ def classify_text(run: TrainedRun, lines: Iterable[str], *, top: int = 5) -> Ite
             yield {"text": line, **ranked(row["probabilities"], names, top)}
 
 
+def label_text(
+    run: TrainedRun, lines: Iterable[str], *, threshold: float = 0.5, top: int = 5
+) -> Iterator[dict[str, Any]]:
+    """Several labels of lines: {"text", "labels", "top"} for each.
+
+    Args:
+        run: the trained run.
+        lines: the texts; the two texts of a pair have a tab between them.
+        threshold: probability, 0..1, from which a label is in "labels".
+        top: number of most probable labels to list in "top", with their probabilities.
+
+    Raises:
+        UserError: the threshold is out of its range.
+    """
+    return labelled(run, "text", encoded(lines, labelled_text(run)), threshold, top)
+
+
+def estimate_text(run: TrainedRun, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Numbers of lines, in the units of the training data: {"text", name: number} for each.
+
+    Args:
+        run: the trained run.
+        lines: the texts; the two texts of a pair have a tab between them.
+    """
+    return estimated(run, "text", encoded(lines, labelled_text(run)))
+
+
 def labelled_text(run: TrainedRun) -> Encode:
-    """The function from a line to an example of a text classifier.
+    """The function from a line to an example of a model of texts or pairs of texts.
 
     Raises:
         ValueError: (in the returned function) the line is too long, or is not a pair although the run takes pairs.
     """
-    vocab, spec = from_json(run.reader.record["tokenizer"]), run.reader.spec
+    vocab = from_json(run.reader.record["tokenizer"])
+    spec: Any = text_of(run.reader.spec)
 
     def encode(line: str) -> dict[str, np.ndarray]:
         texts = tuple(line.split("\t")) if spec.pairs else (line,)
         if spec.pairs and len(texts) != 2:
-            raise ValueError("the run classifies pairs: give two texts with a tab between them")
+            raise ValueError("the run takes pairs: give two texts with a tab between them")
         return {**run.reader.blank, **encode_pair(vocab, texts, spec.length, spec.truncate)}
 
     return encode

@@ -14,7 +14,7 @@ from vitax.pipelines import Reader
 from vitax.prediction.ahead import ahead
 from vitax.runs.saved import open_saved
 from vitax.schema import Config
-from vitax.specs import TextSpec
+from vitax.specs import TextSpec, inputs_of
 from vitax.tasks import Task, Variables
 from vitax.training.sharding import to_device
 
@@ -128,7 +128,7 @@ def predictions(
         return name, example if isinstance(example, Exception) else run.reader.transform(example, rng)
 
     # A line of text takes less time than a thread, and may come from somebody who types.
-    texts = isinstance(run.reader.spec, TextSpec)
+    texts = isinstance(inputs_of(run.reader.spec), TextSpec)
     for name, example in map(prepared, examples) if texts else ahead(prepared, examples, 2 * run.batch_size):
         group.append((name, example))
         if len(group) == run.batch_size:

@@ -41,6 +41,8 @@ EXHIBITS: dict[str, Callable[..., list[Maker]]] = {
     "language": continuations,
     "masked_words": guessed,
     "text_classification": classified_texts,
+    "text_multilabel": labelled,
+    "text_regression": estimated,
 }
 
 

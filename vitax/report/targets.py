@@ -1,4 +1,4 @@
-"""Exhibits of a report about images with several labels, or with numbers."""
+"""Exhibits of a report about images or texts with several labels, or with numbers."""
 
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from vitax.report.exhibits import Exhibit, Maker, Shown, looks_of, shown
 from vitax.report.inside import inside
 
 DRAWN = 6  # numbers that are drawn, predicted against true
-PICTURES = 12
+SHOWN = 12  # examples of a list
 
 
 def labelled(run: TrainedRun, source: Any, count: int) -> list[Maker]:
@@ -47,15 +47,14 @@ def most_wrong(rows: list[Shown], names: list[str], source: Any) -> Exhibit:
     """The labels that were missed, or given, with the most certainty."""
     probabilities, labels = _stacked(rows, "probabilities")
     errors = np.nan_to_num(np.abs(probabilities - labels))
-    pictures = []
-    for flat in np.argsort(-errors, axis=None)[:PICTURES]:
+    found = []
+    for flat in np.argsort(-errors, axis=None)[:SHOWN]:
         i, k = divmod(int(flat), errors.shape[1])
         if errors[i, k] < 0.5:
             break
         what = "missed" if labels[i, k] else "given wrongly"
-        caption = f"{names[k]} {what} ({probabilities[i, k]:.0%}), {Path(source.name(rows[i].index)).name}"
-        pictures.append(page.picture(rows[i].example["image"], caption))
-    return Exhibit("Worst mistakes", page.grid(pictures) if pictures else page.paragraph("None among these examples."))
+        found.append((rows[i], f"{names[k]} {what} ({probabilities[i, k]:.0%})"))
+    return Exhibit("Worst mistakes", _listed(found, source))
 
 
 def estimated(run: TrainedRun, source: Any, count: int) -> list[Maker]:
@@ -91,14 +90,24 @@ def farthest(rows: list[Shown], names: list[str], source: Any, std: list[float])
     """The largest errors, in deviations of the training."""
     values, targets = _stacked(rows, "values")
     errors = np.nan_to_num(np.abs(values - targets) / np.asarray(std))
-    pictures = []
-    for flat in np.argsort(-errors, axis=None)[:PICTURES]:
+    found = []
+    for flat in np.argsort(-errors, axis=None)[:SHOWN]:
         i, k = divmod(int(flat), errors.shape[1])
-        caption = (
-            f"{names[k]} {targets[i, k]:.4g}, predicted {values[i, k]:.4g}, {Path(source.name(rows[i].index)).name}"
-        )
-        pictures.append(page.picture(rows[i].example["image"], caption))
-    return Exhibit("Largest errors", page.grid(pictures))
+        found.append((rows[i], f"{names[k]} {targets[i, k]:.4g}, predicted {values[i, k]:.4g}"))
+    return Exhibit("Largest errors", _listed(found, source))
+
+
+def _listed(found: list[tuple[Shown, str]], source: Any) -> str:
+    """Examples with what is said about each: pictures, or a table of texts."""
+    if not found:
+        return page.paragraph("None among these examples.")
+    if "image" not in found[0][0].example:
+        lines = [(said, " | ".join(source.source[item.index]["texts"])[:300]) for item, said in found]
+        return page.table(("prediction", "text"), lines)
+    pictures = [
+        page.picture(item.example["image"], f"{said}, {Path(source.name(item.index)).name}") for item, said in found
+    ]
+    return page.grid(pictures)
 
 
 def _stacked(rows: list[Shown], name: str) -> tuple[np.ndarray, np.ndarray]:

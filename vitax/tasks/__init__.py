@@ -39,6 +39,8 @@ TASKS = {
     "masked_words": Objective(masked_words, "texts"),
     "language": Objective(language, "texts"),
     "text_classification": Objective(text_classification, "sentences"),
+    "text_multilabel": Objective(multilabel, "text_labels"),
+    "text_regression": Objective(regression, "text_values"),
     "translation": Objective(translation, "bitext"),
     "restoration": Objective(restoration, "restoration"),
 }

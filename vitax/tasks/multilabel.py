@@ -1,4 +1,4 @@
-"""Several labels for each image."""
+"""Several labels for each image or text."""
 
 import flax.linen as nn
 import jax
@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from vitax import losses, metrics
 from vitax.specs import TargetSpec
-from vitax.tasks.images import of_images
+from vitax.tasks.inputs import network_of
 from vitax.tasks.task import Aux, Batch, Task, Variables
 
 
@@ -14,11 +14,11 @@ def multilabel(model: nn.Module, spec: TargetSpec, *, label_smoothing: float = 0
     """Binary cross entropy of each label; labels do not exclude one another.
 
     Args:
-        model: module with a field ``num_classes`` that maps [B, H, W, C] images to [B, K] logits.
-        spec: specification of the images and the labels.
+        model: module with a field ``num_classes`` that gives [B, K] logits, see `vitax.tasks.inputs.network_of`.
+        spec: specification of the images or texts, and of the labels.
         label_smoothing: 0 and 1 become half of it, and 1 minus half of it, 0..1; only while training.
 
-    Batches: "image" [B, H, W, C] uint8, "target" [B, K] float: 0, 1, or NaN for unknown, which counts nowhere, "valid" [B]
+    Batches: "image" or "tokens" and "segments", "target" [B, K] float: 0, 1, or NaN for unknown, which counts nowhere, "valid" [B]
     bool. The metric "accuracy" is the share of the labels that are right at a probability of a half. Predictions: "logits"
     and "probabilities" [B, K], and "features" [B, D].
 
@@ -27,10 +27,10 @@ def multilabel(model: nn.Module, spec: TargetSpec, *, label_smoothing: float = 0
     """
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
-    images = of_images(model, spec.image)
+    network = network_of(model, spec.inputs)
 
     def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool):
-        logits, updates = images.apply(variables, batch["image"], train=train, key=key)
+        logits, updates = network.apply(variables, batch, train, key)
         known = ~jnp.isnan(batch["target"]) & batch["valid"][:, None]
         labels = jnp.where(known, batch["target"], 0)
         targets = labels * (1 - label_smoothing) + label_smoothing / 2 if train else labels
@@ -41,8 +41,7 @@ def multilabel(model: nn.Module, spec: TargetSpec, *, label_smoothing: float = 0
         return metrics.mean(found["loss"]), Aux(found, updates)
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
-        logits, _ = images.apply(variables, batch["image"], train=False, key=None)
-        features = images.features(variables, batch["image"])
+        logits, features = network.predict(variables, batch)
         return {"logits": logits, "probabilities": jax.nn.sigmoid(logits), "features": features}
 
-    return Task(images.init, loss, predict)
+    return Task(network.init, loss, predict)

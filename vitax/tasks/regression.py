@@ -1,4 +1,4 @@
-"""Numbers predicted from images."""
+"""Numbers predicted from images or texts."""
 
 import functools
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import numpy as np
 
 from vitax import losses, metrics
 from vitax.specs import TargetSpec
-from vitax.tasks.images import of_images
+from vitax.tasks.inputs import network_of
 from vitax.tasks.task import Aux, Batch, Task, Variables
 
 KINDS = ("l1", "l2", "huber")
@@ -20,12 +20,12 @@ def regression(model: nn.Module, spec: TargetSpec, *, error: str = "l2", delta: 
     """The error of numbers, each of which is normalised by its mean and deviation in the training.
 
     Args:
-        model: module with a field ``num_classes`` that maps [B, H, W, C] images to [B, T] numbers.
-        spec: specification of the images and the numbers.
+        model: module with a field ``num_classes`` that gives [B, T] numbers, see `vitax.tasks.inputs.network_of`.
+        spec: specification of the images or texts, and of the numbers.
         error: "l1", the absolute error; "l2", half the squared error; or "huber", see `losses.huber`.
         delta: error, in deviations, from which "huber" is linear.
 
-    Batches: "image" [B, H, W, C] uint8, "target" [B, T] float, NaN for unknown, which counts nowhere, "valid" [B] bool. The
+    Batches: "image" or "tokens" and "segments", "target" [B, T] float, NaN for unknown, which counts nowhere, "valid" [B] bool. The
     metric "mae" is the mean absolute error in the units of the data, over all numbers. Predictions: "values" [B, T] in those
     units, and "features" [B, D].
 
@@ -42,10 +42,10 @@ def regression(model: nn.Module, spec: TargetSpec, *, error: str = "l2", delta: 
         "huber": functools.partial(losses.huber, delta=delta),
     }[error]
     mean, std = (np.asarray(x, np.float32)[None] for x in (spec.target_mean, spec.target_std))
-    images = of_images(model, spec.image)
+    network = network_of(model, spec.inputs)
 
     def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool):
-        outputs, updates = images.apply(variables, batch["image"], train=train, key=key)
+        outputs, updates = network.apply(variables, batch, train, key)
         known = ~jnp.isnan(batch["target"]) & batch["valid"][:, None]
         targets = jnp.where(known, (batch["target"] - mean) / std, 0)
         found = {
@@ -55,7 +55,7 @@ def regression(model: nn.Module, spec: TargetSpec, *, error: str = "l2", delta: 
         return metrics.mean(found["loss"]), Aux(found, updates)
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
-        outputs, _ = images.apply(variables, batch["image"], train=False, key=None)
-        return {"values": outputs * std + mean, "features": images.features(variables, batch["image"])}
+        outputs, features = network.predict(variables, batch)
+        return {"values": outputs * std + mean, "features": features}
 
-    return Task(images.init, loss, predict)
+    return Task(network.init, loss, predict)

@@ -3,11 +3,11 @@
 import flax.linen as nn
 import jax
 
-from vitax import losses, masking, metrics
+from vitax import losses, metrics
 from vitax.specs import TextSpec
 from vitax.tasks.classes import class_loss
+from vitax.tasks.inputs import network_of
 from vitax.tasks.task import Aux, Batch, Task, Variables
-from vitax.tasks.words import check_padding
 
 
 def text_classification(
@@ -35,23 +35,13 @@ def text_classification(
     Raises:
         ValueError: the model has no classes, or a value is out of its range.
     """
-    if model.heads != "classes":
-        raise ValueError(f"model.heads={model.heads!r} has no classes; choose 'classes'")
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
-    check_padding(model, spec)
+    texts = network_of(model, spec)
     cross_entropy = class_loss(model.num_classes, spec.class_counts, class_weights, focal_gamma)
 
-    def apply(variables: Variables, batch: Batch, **more):
-        mask = masking.lengths(batch["tokens"], spec.pad)
-        return model.apply(variables, batch["tokens"], segments=batch["segments"], mask=mask, **more)
-
-    def init(key: jax.Array, batch: Batch) -> Variables:
-        return dict(model.init(key, batch["tokens"], segments=batch["segments"]))
-
     def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool):
-        rngs = {"dropout": key} if train else None
-        logits = apply(variables, batch, train=train, rngs=rngs)["logits"]
+        logits, _ = texts.apply(variables, batch, train, key)
         targets = jax.nn.one_hot(batch["label"], model.num_classes)
         if train:
             targets = losses.smooth_labels(targets, label_smoothing)
@@ -63,7 +53,7 @@ def text_classification(
         return metrics.mean(batch_metrics["loss"]), Aux(batch_metrics)
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
-        out = apply(variables, batch)
-        return {"logits": out["logits"], "probabilities": jax.nn.softmax(out["logits"]), "features": out["pooled"]}
+        logits, features = texts.predict(variables, batch)
+        return {"logits": logits, "probabilities": jax.nn.softmax(logits), "features": features}
 
-    return Task(init, loss, predict)
+    return Task(texts.init, loss, predict)
