@@ -103,6 +103,8 @@ LAYOUTS = {
     "caption-tars": ("captioned images", "data.name=tars", lambda root: tar(root / "a.tar", {".jpg": lambda i: jpeg(photo(i)), ".txt": b"a photo"})),
     "coco": ("captioned images", "data.name=coco", coco),
     "sentences": ("labelled texts", "finetune.py:text", lambda root: tables(root, "Sentence1\tsentence2\tlabel".replace("\t", ","), ["a b,c,x", "d,e,y", "f,g,x", "h,i,y"])),
+    "numbers": ("texts with numbers", "finetune.py:text_regression", lambda root: tables(root, "Sentence1,sentence2,score", ["a b,c,1.5", "d,e,2", "f,g,3"])),
+    "tags": ("images with several labels", "finetune.py:multilabel", lambda root: [images_beside(root), put(root / "t.csv", lines("image,tags", *(f"{k}.jpg,{'a;b' if k % 2 else 'b'}" for k in range(6))))]),
     "texts": ("texts", "data.name=text", lambda root: put(root / "a.txt.gz", gzip.compress(b"one\ntwo\n\nthree\n"))),
     "jsonl": ("texts", "data.name=text", lambda root: put(root / "a.jsonl", lines('{"text": "one two"}', '{"text": "three"}'))),
     "bitext": ("translations", "data.source=en --config.data.target=de", lambda root: [put(root / f"{split}.{language}", lines("a", "b", "c")) for split in ("train", "test") for language in ("en", "de")]),

@@ -16,6 +16,8 @@ from vitax import losses, pretrained
 from vitax.data.targets import image_targets, labels_of, parquet_targets, text_targets, values_of
 from vitax.errors import UserError
 from vitax.evals.targets import average_precisions, explained, macro_f1
+from vitax.prediction import load_run
+from vitax.prediction.images import threshold_of
 from vitax.pretrained.preprocessing import Preprocessing
 from vitax.specs import ImageSpec, TargetSpec
 from vitax.tasks import TASKS
@@ -278,6 +280,7 @@ def test_runs_of_texts(tmp_path):
             "--config.data.name=table", f"--config.data.path={tmp_path / 't.csv'}", f"--config.data.targets={columns}",
             "--config.data.vocab_size=300", "--config.duration=40 steps", "--config.optim.warmup=5 steps",
             "--config.optim.learning_rate=3e-3", "--config.evals.every=20 steps", "--config.checkpoint.every=20 steps",
+            f"--config.data.validation={'20%' if name == 'text_multilabel' else ''}",
             f"--config.evals.best=test/{'map' if name == 'text_multilabel' else 'mae'}",
             f"--config.evals.mode={'max' if name == 'text_multilabel' else 'min'}", "--config.batch_size=32",
             "--config.data.buckets=(16,)", f"--workdir={tmp_path / name}", *small,
@@ -292,6 +295,13 @@ def test_runs_of_texts(tmp_path):
     path = str(tmp_path / "lines.txt")
     said = run("predict", f"--workdir={tmp_path / 'text_multilabel'}", path, "--threshold=0.0")
     assert json.loads(said.stdout)["labels"] == ["small", "noisy"]
+    measured = json.loads((tmp_path / "text_multilabel/metrics.jsonl").read_text().splitlines()[-1])[
+        "val/best_threshold"
+    ]
+    assert run("predict", f"--workdir={tmp_path / 'text_multilabel'}", path, "--threshold=val").returncode == 0
+    assert threshold_of(load_run(tmp_path / "text_multilabel", "last"), "val") == measured
+    said = run("predict", f"--workdir={tmp_path / 'text_multilabel'}", path, "--threshold=high")
+    assert "neither a number in 0..1 nor val" in said.stderr
     said = run("predict", f"--workdir={tmp_path / 'text_regression'}", path)
     assert 25 < json.loads(said.stdout)["letters"] < 45, "in the units of the data"
     said = run("explain", f"--workdir={tmp_path / 'text_multilabel'}", path, "--class=noisy", f"--out={tmp_path}")

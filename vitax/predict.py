@@ -32,7 +32,9 @@ FLAGS = (
     Flag("checkpoint", "best", "best, last, average, or a step"),
     Flag("labels", "", "zero-shot: names of the classes, separated by commas"),
     Flag("top", 5, "number of classes to list"),
-    Flag("threshold", 0.5, "several labels: probability from which an image has a label"),
+    Flag(
+        "threshold", "0.5", "several labels: probability from which there is a label; val: the best on the validation"
+    ),
     Flag("tile", 0, "restoration: side of a tile in pixels of the damaged image; 0: eight windows"),
     Flag("out", "", "folder for images; empty: RUN/predictions; or FILE.csv, .jsonl, .parquet for a table"),
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vitax.data import arrow_rows, bitext, captions, coco, sentences, tables, texts
+from vitax.data import arrow_rows, bitext, captions, coco, sentences, tables, targets, texts
 from vitax.data.arrays import arrays
 from vitax.data.decode import EXTENSIONS
 from vitax.data.folder import SPLIT_NAMES, folder
@@ -32,7 +32,8 @@ class Recognised(NamedTuple):
 
     Attributes:
         what: a description for a person.
-        kind: "labelled images", "images", "captioned images", "texts", "labelled texts" or "translations".
+        kind: "labelled images", "images", "captioned images", "texts", "labelled texts", "translations", or images or texts
+            "with several labels" or "with numbers".
         flags: what to type after ``vitax train``.
         open: function that opens the splits.
     """
@@ -151,11 +152,16 @@ def _by_columns(path: str, names: Iterable[str], what: str, arrow: bool = False)
     label, caption = has(tables.LABELS), has(CAPTIONS if arrow else captions.CAPTION_COLUMNS)
     name = "parquet" if arrow else "table"
     what = f"{what} with the columns {', '.join(columns)}"
+    texts_there = has(sentences.TEXTS)
+    if (pictures or texts_there) and not label and (target := has(("tags", "value", "score"))):
+        return _targets(
+            path, name, what, "" if pictures else "text_", "multilabel" if target == "tags" else "regression"
+        )
     if pictures and label:
         return _images(path, name, what, parquet if arrow else image_table)
     if pictures and caption:
         return _captions(path, name, what, captioned_parquet if arrow else captions.table)
-    if has(sentences.TEXTS) and label:
+    if texts_there and label:
         flags = f'--config=configs/finetune.py:text --config.init_from=WEIGHTS --config.data.path="{path}"'
         return Recognised(what, "labelled texts", flags, lambda: sentences.sentence_table(path=path, **FOR_TEXTS))
     languages = [column for column in columns if re.fullmatch(r"[a-z]{2,3}(_[a-z]{2})?|source|target", column)]
@@ -199,6 +205,19 @@ def _images(path: str, name: str, what: str, opener: Callable[..., Splits]) -> R
         f'--config=configs/finetune.py --config.init_from=WEIGHTS --config.data.name={name} --config.data.path="{path}"'
     )
     return Recognised(what, "labelled images", flags, lambda: opener(path=path, **FOR_IMAGES))
+
+
+def _targets(path: str, name: str, what: str, texts: str, kind: str) -> Recognised:
+    """Images, or texts, with several labels or with numbers."""
+    read = targets.labels_of if kind == "multilabel" else targets.values_of
+    flags = f'--config=configs/finetune.py:{texts}{kind} --config.init_from=WEIGHTS --config.data.path="{path}"'
+    flags += "" if name == "table" else f" --config.data.name={name}"
+    described = f"{'texts' if texts else 'images'} with {'several labels' if kind == 'multilabel' else 'numbers'}"
+    options: Any = dict(path=path, columns=())
+    if texts:
+        return Recognised(what, described, flags, lambda: targets.text_targets(read, **options, **FOR_TEXTS))
+    opener = targets.image_targets if name == "table" else targets.parquet_targets
+    return Recognised(what, described, flags, lambda: opener(read, **options, **FOR_IMAGES))
 
 
 def _captions(path: str, name: str, what: str, opener: Callable[..., Splits]) -> Recognised:

@@ -13,8 +13,8 @@ def label_scores(given: Given, *, map: bool = True) -> Evaluation | None:
 
     Args:
         map: "map", the mean average precision of the labels; "macro_f1", the mean of their F1 scores at a probability of a
-            half; "best_f1" at "best_threshold", the one probability for all labels at which it is largest: choose it by a
-            validation split, and give it to ``vitax.predict --threshold``. False = off.
+            half; "best_f1" at "best_threshold", the one probability for all labels at which it is largest:
+            ``vitax.predict --threshold=val`` takes that of the validation split. False = off.
     """
     if not map:
         return None

@@ -67,7 +67,17 @@ def open_text_targets(
     test_fraction: float = 0.2,
     targets: tuple[str, ...] = (),
 ) -> Splits:
-    """Opens a table of texts, or of pairs of texts, and targets; the arguments are those of `open_targets`.
+    """Opens a table of texts, or of pairs of texts, and targets; see `vitax.data.targets`.
+
+    Args:
+        read_targets: see `vitax.data.targets.image_targets`.
+        name: "table".
+        path: the table, or its folder.
+        train, test: names of the splits.
+        validation: see `vitax.data.validation.validated`.
+        test_fraction: share of the texts that is held back if the data have no test split.
+        targets: columns of the targets: of several labels, each with 0 or 1, or of numbers; () = one column with a usual
+            name, which lists the labels of a text, or holds its number.
 
     Raises:
         UserError: the name is another than "table".

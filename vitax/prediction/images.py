@@ -94,17 +94,19 @@ def classify(run: TrainedRun, images: Iterable[Any], *, top: int = 5) -> Iterato
             yield {"file": file, **ranked(row["probabilities"], names, top)}
 
 
-def label(run: TrainedRun, images: Iterable[Any], *, threshold: float = 0.5, top: int = 5) -> Iterator[dict[str, Any]]:
+def label(
+    run: TrainedRun, images: Iterable[Any], *, threshold: float | str = 0.5, top: int = 5
+) -> Iterator[dict[str, Any]]:
     """Several labels of images: {"file", "labels", "top"} for each.
 
     Args:
         run: the trained run.
         images: see `image_readers`.
-        threshold: probability, 0..1, from which a label is in "labels".
+        threshold: probability, 0..1, from which a label is in "labels"; "val" = see `threshold_of`.
         top: number of most probable labels to list in "top", with their probabilities.
 
     Raises:
-        UserError: the threshold is out of its range.
+        UserError: the threshold is out of its range, or was not measured.
     """
     return labelled(run, "file", image_readers(images, run), threshold, top)
 
@@ -120,22 +122,42 @@ def estimate(run: TrainedRun, images: Iterable[Any]) -> Iterator[dict[str, Any]]
 
 
 def labelled(
-    run: TrainedRun, key: str, examples: Iterator[tuple[str, Any]], threshold: float, top: int
+    run: TrainedRun, key: str, examples: Iterator[tuple[str, Any]], threshold: float | str, top: int
 ) -> Iterator[dict[str, Any]]:
     """The rows of `label` for examples, see `predictions`, whose names are in the column ``key``.
 
     Raises:
-        UserError: the threshold is out of its range.
+        UserError: the threshold is out of its range, or was not measured.
     """
-    if not 0 <= threshold <= 1:
-        raise UserError(f"--threshold={threshold} must lie in 0..1")
-    names = run.reader.record["class_names"]
+    least, names = threshold_of(run, threshold), run.reader.record["class_names"]
     for name, example, row in predictions(run, examples):
         if row is None:
             yield {key: name, "error": str(example)}
             continue
-        chosen = [label for label, p in zip(names, row["probabilities"], strict=True) if p >= threshold]
+        chosen = [label for label, p in zip(names, row["probabilities"], strict=True) if p >= least]
         yield {key: name, "labels": chosen, "top": ranked(row["probabilities"], names, top)["top"]}
+
+
+def threshold_of(run: TrainedRun, given: float | str) -> float:
+    """The probability from which there is a label: a number, or "val", the best one of the validation split.
+
+    Raises:
+        UserError: it is neither, or the run measured none.
+    """
+    if given == "val":
+        if "val/best_threshold" not in run.metrics:
+            raise UserError(
+                "--threshold=val: no threshold was measured on a validation split when this checkpoint was saved; train with "
+                "config.data.validation, or give a number"
+            )
+        return run.metrics["val/best_threshold"]
+    try:
+        value = float(given)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise UserError(f"--threshold={given} is neither a number in 0..1 nor val")
+    return value
 
 
 def estimated(run: TrainedRun, key: str, examples: Iterator[tuple[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -141,18 +141,18 @@ def classify_text(run: TrainedRun, lines: Iterable[str], *, top: int = 5) -> Ite
 
 
 def label_text(
-    run: TrainedRun, lines: Iterable[str], *, threshold: float = 0.5, top: int = 5
+    run: TrainedRun, lines: Iterable[str], *, threshold: float | str = 0.5, top: int = 5
 ) -> Iterator[dict[str, Any]]:
     """Several labels of lines: {"text", "labels", "top"} for each.
 
     Args:
         run: the trained run.
         lines: the texts; the two texts of a pair have a tab between them.
-        threshold: probability, 0..1, from which a label is in "labels".
+        threshold: probability, 0..1, from which a label is in "labels"; "val" = see `threshold_of`.
         top: number of most probable labels to list in "top", with their probabilities.
 
     Raises:
-        UserError: the threshold is out of its range.
+        UserError: the threshold is out of its range, or was not measured.
     """
     return labelled(run, "text", encoded(lines, labelled_text(run)), threshold, top)
 

@@ -1,7 +1,8 @@
 """A trained run, ready to predict: the model with its weights on all devices, and batches of predictions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -37,6 +38,7 @@ class TrainedRun(NamedTuple):
         variables: variables of the checkpoint, with the moving average of the parameters if the run kept it.
         batch_size: number of examples at a time.
         step: step of the checkpoint.
+        metrics: what was measured when it was saved; {} = unknown, as for an average.
     """
 
     path: Path
@@ -50,6 +52,7 @@ class TrainedRun(NamedTuple):
     variables: Variables
     batch_size: int
     step: int = 0
+    metrics: Mapping[str, float] = MappingProxyType({})
 
 
 def load_run(path: str | Path, which: str = "best") -> TrainedRun:
@@ -75,6 +78,7 @@ def load_run(path: str | Path, which: str = "best") -> TrainedRun:
         variables=restored.preferred,
         batch_size=batch_size_for(mesh),
         step=restored.step,
+        metrics={} if which == "average" else saved.checkpoints.meta(restored.step)["metrics"],
     )
 
 
