@@ -8,6 +8,7 @@ from PIL import Image
 
 from vitax.data.coco import coco_captions
 from vitax.errors import UserError
+from vitax.specs import RGB
 
 
 def write(file, folder, numbers, each=5):
@@ -21,7 +22,7 @@ def write(file, folder, numbers, each=5):
 
 
 def opened(path, **options):
-    arguments = dict(path=str(path), train="train", test="test", test_fraction=0.3, channels=3) | options
+    arguments = dict(path=str(path), train="train", test="test", test_fraction=0.3, pixels=RGB) | options
     return coco_captions(**arguments)
 
 

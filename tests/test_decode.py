@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from vitax.data.decode import decode_image, find_images
+from vitax.specs import Pixels
 
 
 def encoded(image, kind="PNG", **options):
@@ -29,13 +30,13 @@ def test_grey_and_colour_convert_both_ways(picture):
     grey = encoded(Image.fromarray(picture).convert("L"))
     assert decode_image(grey).shape == (9, 14, 3)
     assert (np.ptp(decode_image(grey), axis=-1) == 0).all()
-    assert decode_image(encoded(Image.fromarray(picture)), channels=1).shape == (9, 14, 1)
+    assert decode_image(encoded(Image.fromarray(picture)), Pixels(1)).shape == (9, 14, 1)
 
 
 def test_sixteen_bit_grey_is_scaled_not_clipped():
     values = np.linspace(0, 65535, 60).reshape(6, 10).astype(np.uint16)
     for kind in ("PNG", "TIFF"):
-        out = decode_image(encoded(Image.fromarray(values), kind), channels=1)
+        out = decode_image(encoded(Image.fromarray(values), kind), Pixels(1))
         np.testing.assert_array_equal(out[..., 0], values >> 8)
 
 
@@ -71,7 +72,7 @@ def test_damage_is_an_error_not_a_grey_area(picture):
 
 def test_a_huge_header_is_refused_before_decoding(picture):
     with pytest.raises(ValueError, match="14x9 is above 100 pixels; make it smaller, or raise data.max_pixels"):
-        decode_image(encoded(Image.fromarray(picture)), max_pixels=100)
+        decode_image(encoded(Image.fromarray(picture)), Pixels(max_pixels=100))
 
 
 def test_a_decompression_bomb_is_an_error_too(monkeypatch, picture):
@@ -111,9 +112,9 @@ def test_an_error_of_any_kind_is_a_damaged_image(monkeypatch, picture):
 
 def test_a_huge_jpeg_is_decoded_smaller_and_other_huge_files_are_refused():
     image = Image.fromarray(np.full((64, 96, 3), 120, np.uint8))
-    assert decode_image(encoded(image, "JPEG"), max_pixels=2000).shape in {(32, 48, 3), (16, 24, 3)}
+    assert decode_image(encoded(image, "JPEG"), Pixels(max_pixels=2000)).shape in {(32, 48, 3), (16, 24, 3)}
     with pytest.raises(ValueError, match="96x64 is above 2,000 pixels"):
-        decode_image(encoded(image, "PNG"), max_pixels=2000)
+        decode_image(encoded(image, "PNG"), Pixels(max_pixels=2000))
 
 
 @pytest.mark.parametrize(

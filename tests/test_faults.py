@@ -27,6 +27,7 @@ from vitax.errors import TrainingError, UserError
 from vitax.lock import Lock
 from vitax.monitoring.signals import Stop, Stopped
 from vitax.monitoring.watchdog import Watchdog
+from vitax.specs import RGB
 from vitax.training import checkpoint, fingerprint, session
 
 # Orbax leaves coroutines behind where a read or a write fails.
@@ -464,7 +465,7 @@ def test_an_image_that_is_deleted_while_training_is_skipped_and_named(image_fold
     def unchanged(example, rng):
         return example
 
-    train = folder(path=str(image_folder), train="train", test="test", test_fraction=0.2, channels=3).train
+    train = folder(path=str(image_folder), train="train", test="test", test_fraction=0.2, pixels=RGB).train
     loader = Loader(train, unchanged, 4, threads=1, max_corrupt=0.2)
     found = loader.train()
     next(found)

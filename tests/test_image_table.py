@@ -10,6 +10,7 @@ from PIL import Image
 from vitax.data import open_source
 from vitax.data.tables import separator_of
 from vitax.errors import UserError
+from vitax.specs import RGB
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def rows(numbers=range(12)):
 
 
 def opened(path, **options):
-    return open_source("table", path=str(path), train="train", test="test", test_fraction=0.25, channels=3, **options)
+    return open_source("table", path=str(path), train="train", test="test", test_fraction=0.25, pixels=RGB, **options)
 
 
 def contents(source):

@@ -11,6 +11,7 @@ from PIL import Image
 from vitax.data import open_source
 from vitax.data.tar_index import expanded
 from vitax.errors import UserError
+from vitax.specs import RGB
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,7 @@ def shard(path, numbers, label=lambda i: i % 3, more=()):
 
 
 def opened(path):
-    return open_source("tars", path=str(path), train="train", test="test", test_fraction=0.34, channels=3)
+    return open_source("tars", path=str(path), train="train", test="test", test_fraction=0.34, pixels=RGB)
 
 
 def contents(source):

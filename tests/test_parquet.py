@@ -15,6 +15,7 @@ from vitax.data import open_source
 from vitax.data.parquet import captioned_parquet
 from vitax.data.sentences import sentence_table
 from vitax.errors import UserError
+from vitax.specs import RGB
 
 pa = pytest.importorskip("pyarrow")
 import pyarrow.parquet as pq  # noqa: E402
@@ -50,7 +51,7 @@ def write(path, table, rows=3):
 
 
 def opened(path, opener=None, **options):
-    arguments = dict(path=str(path), train="train", test="test", test_fraction=0.34, channels=3) | options
+    arguments = dict(path=str(path), train="train", test="test", test_fraction=0.34, pixels=RGB) | options
     return opener(**arguments) if opener else open_source("parquet", **arguments)
 
 

@@ -19,6 +19,7 @@ from vitax.errors import UserError
 from vitax.models.fnet import FNet
 from vitax.models.transformer import LanguageModel
 from vitax.pipelines import KINDS
+from vitax.specs import RGB
 from vitax.tasks import TASKS
 
 IMAGE = dict(image_size=(8, 8), mean=(0.5,) * 3, std=(0.5,) * 3, crop="center")
@@ -499,14 +500,14 @@ def test_tars_with_dots_lone_members_and_a_truncated_end(tmp_path, caplog, monke
     assert again == aside
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    source = CaptionedTars([str(tmp_path / "a.tar")], 3)
+    source = CaptionedTars([str(tmp_path / "a.tar")], RGB)
     with pytest.raises(ValueError, match="its caption is not UTF-8 text"):
         source[source.keys.index("c")]
     assert source[source.keys.index("photo.1")]["caption"] == "one"
     whole = (tmp_path / "a.tar").read_bytes()
     at = found["c"]["image"][0]
     (tmp_path / "a.tar").write_bytes(whole[: at + 9])
-    cut = CaptionedTars([str(tmp_path / "a.tar")], 3)
+    cut = CaptionedTars([str(tmp_path / "a.tar")], RGB)
     assert "is truncated" in caplog.text
     with pytest.raises(ValueError, match="an image without a caption|a caption without an image"):
         cut[cut.keys.index("c")]

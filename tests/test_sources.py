@@ -5,10 +5,11 @@ from conftest import write_image
 from vitax.data import open_source, source
 from vitax.data.holdout import equal_shares, holdout
 from vitax.errors import UserError
+from vitax.specs import RGB, Pixels
 
 
 def opened(name, path="", **changes):
-    arguments = dict(train="train", test="test", test_fraction=0.2, channels=3) | changes
+    arguments = dict(train="train", test="test", test_fraction=0.2, pixels=RGB) | changes
     return open_source(name, path=str(path), **arguments)
 
 
@@ -24,7 +25,7 @@ def test_holdout_takes_its_share_of_every_class():
 
 
 def test_digits_are_all_there_once():
-    train, test, *_ = opened("digits", channels=1)
+    train, test, *_ = opened("digits", pixels=Pixels(1))
     assert len(train) + len(test) == 1797
     assert train[0]["image"].shape == (8, 8, 1)
     assert len(test.class_names) == 10

@@ -19,7 +19,7 @@ from vitax.evals.targets import average_precisions, explained, macro_f1
 from vitax.prediction import load_run
 from vitax.prediction.images import threshold_of
 from vitax.pretrained.preprocessing import Preprocessing
-from vitax.specs import ImageSpec, TargetSpec
+from vitax.specs import RGB, ImageSpec, TargetSpec
 from vitax.tasks import TASKS
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -39,7 +39,7 @@ def png(value):
 
 
 def opened(path, read, columns=(), **options):
-    arguments = dict(path=str(path), train="train", test="test", test_fraction=0.3, channels=3) | options
+    arguments = dict(path=str(path), train="train", test="test", test_fraction=0.3, pixels=RGB) | options
     return image_targets(read, columns=columns, **arguments)
 
 
@@ -235,7 +235,7 @@ def test_labels_and_numbers_of_images_in_parquet(tmp_path, monkeypatch):
         columns = dict(image=[png(i) for i in numbers], labels=[each[i] for i in numbers], Age=[i / 2 for i in numbers])
         table = pa.table(columns).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": about}})})
         pq.write_table(table, tmp_path / f"data/{split}-00000-of-00001.parquet")
-    options = dict(path=str(tmp_path / "data"), train="train", test="test", test_fraction=0.3, channels=3)
+    options = dict(path=str(tmp_path / "data"), train="train", test="test", test_fraction=0.3, pixels=RGB)
     splits = parquet_targets(labels_of, columns=(), **options)
     assert splits.train.class_names == ("blue", "green", "red"), "names of the schema, not numbers"
     assert contents(splits) == [

@@ -9,13 +9,14 @@ from PIL import Image
 
 from vitax.data import open_source
 from vitax.errors import UserError
+from vitax.specs import RGB
 
 tfds = pytest.importorskip("tensorflow_datasets")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def opened(name, path, train="train", test="test"):
-    return open_source(name, path=str(path), train=train, test=test, test_fraction=0.2, channels=3)
+    return open_source(name, path=str(path), train=train, test=test, test_fraction=0.2, pixels=RGB)
 
 
 @functools.cache  # a name can be registered once in a process, whose workers may come back to this module

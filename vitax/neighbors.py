@@ -112,7 +112,7 @@ def _page(found: list[dict[str, Any]]) -> str:
 
     def shown(file: str, caption: str) -> str:
         try:
-            image = decode_image(Path(file).read_bytes(), 3)
+            image = decode_image(Path(file).read_bytes())
             shrink = min(1.0, THUMBNAIL / max(image.shape[:2]))
             size = tuple(max(1, round(side * shrink)) for side in image.shape[:2])
             return page.picture(resize(image, size) if shrink < 1 else image, caption)

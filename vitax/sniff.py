@@ -10,8 +10,14 @@ KINDS = (
     (b"\x1f\x8b", "a compressed file: unpack it with gunzip"),
     (b"%pdf", "a PDF document"),
     (b'{"', "a JSON text"),
-    (b"ii*\x00", "a TIFF that Pillow cannot read: it reads 1, 3 or 4 channels of 8 bits, or 1 channel of 16"),
-    (b"mm\x00*", "a TIFF that Pillow cannot read: it reads 1, 3 or 4 channels of 8 bits, or 1 channel of 16"),
+    (
+        b"ii*\x00",
+        "a TIFF that Pillow cannot read: it reads 1, 3 or 4 channels of 8 bits, or 1 channel of 16; set data.pixel_range for others",
+    ),
+    (
+        b"mm\x00*",
+        "a TIFF that Pillow cannot read: it reads 1, 3 or 4 channels of 8 bits, or 1 channel of 16; set data.pixel_range for others",
+    ),
 )
 
 

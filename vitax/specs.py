@@ -1,15 +1,38 @@
 """Descriptions of the examples of an objective: numbers that data, task and model share."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MAX_PIXELS = 80_000_000  # a header may claim any size; decoding this many pixels takes about 1 GB
 PILLOWS_LIMIT = 178_956_970  # Pillow refuses to open larger images
 
 
+class Pixels(NamedTuple):
+    """How image files become arrays.
+
+    Attributes:
+        channels: 3 = RGB, 1 = grey; others only with ``pixel_range``.
+        max_pixels: greatest number of pixels to decode, see `vitax.data.decode.decode_image`.
+        pixel_range: 0 = whatever a file holds becomes 8 bits; otherwise values stay as they are, and this one counts as 255,
+            see `vitax.data.values.decode_values`.
+    """
+
+    channels: int = 3
+    max_pixels: int = MAX_PIXELS
+    pixel_range: float = 0.0
+
+    @property
+    def dtype(self) -> str:
+        """The NumPy type of the decoded images, which have values on the scale 0..255."""
+        return "float32" if self.pixel_range else "uint8"
+
+
+RGB = Pixels()
+
+
 class ImageSpec(NamedTuple):
     """Images as a model sees them.
 
-    Images arrive as uint8 and are normalised on the device.
+    Images arrive as uint8, or as float32 on the same scale of 0..255, and are normalised on the device.
 
     Attributes:
         image_size: (height, width) in pixels.
@@ -18,6 +41,7 @@ class ImageSpec(NamedTuple):
         std: standard deviation of each channel, on the scale 0..1.
         max_pixels: number of pixels up to which an image file is decoded as it is.
         class_counts: number of training examples of each class; () = unknown, or no classes.
+        pixel_range: as in `Pixels`.
     """
 
     image_size: tuple[int, int]
@@ -26,6 +50,12 @@ class ImageSpec(NamedTuple):
     std: tuple[float, ...]
     max_pixels: int = MAX_PIXELS
     class_counts: tuple[int, ...] = ()
+    pixel_range: float = 0.0
+
+    @property
+    def pixels(self) -> Pixels:
+        """How image files become such images, before they are cropped."""
+        return Pixels(self.channels, self.max_pixels, self.pixel_range)
 
 
 class TextSpec(NamedTuple):
@@ -113,11 +143,9 @@ def text_of(spec: Spec) -> TextSpec | None:
     return texts if isinstance(texts, TextSpec) else None
 
 
-def channels_of(spec: Spec) -> int:
-    """Channels of the images in a spec; 3 for texts, where nothing uses the number."""
-    return getattr(inputs_of(spec), "channels", 3)
-
-
-def max_pixels_of(spec: Spec) -> int:
-    """The largest number of pixels of an image file in a spec; for texts, where nothing uses it, the default."""
-    return getattr(inputs_of(spec), "max_pixels", MAX_PIXELS)
+def pixels_of(spec: Spec) -> Pixels:
+    """How image files are decoded for a spec; for texts, where nothing uses it, the default."""
+    found: Any = inputs_of(spec)
+    if isinstance(found, RestorationSpec):
+        return Pixels(found.channels, found.max_pixels)
+    return found.pixels if isinstance(found, ImageSpec) else RGB

@@ -33,6 +33,7 @@ from vitax.errors import UserError
 from vitax.mesh import make_mesh
 from vitax.resolve import resolve
 from vitax.runs.saved import open_saved
+from vitax.specs import Pixels
 
 ROOT = Path(__file__).parents[2]
 DEMO = f"{ROOT}/configs/vit_b16.py:demo"
@@ -184,7 +185,7 @@ def image_bytes(draw, folder):
     else:
         data = bytearray(draw.randbytes(10)) + data
     try:
-        image = decode_image(bytes(data), draw.choice([1, 3]))
+        image = decode_image(bytes(data), Pixels(draw.choice([1, 3])))
         assert image.dtype == np.uint8
         assert image.ndim == 3
     except (ValueError, OSError) as error:  # the loader takes these errors for an unreadable example

@@ -53,7 +53,7 @@ def open_source(
     Args:
         name: a key of SOURCES or of ``others``, or the name of a TFDS dataset.
         others: further openers, by name.
-        arguments: ``path``, ``train``, ``test``, ``test_fraction``, ``channels`` and ``max_pixels``; see the openers.
+        arguments: ``path``, ``train``, ``test``, ``test_fraction`` and ``pixels``; see the openers.
 
     Raises:
         UserError: no source has this name, or its data cannot be used; the message gives the remedy.

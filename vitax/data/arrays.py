@@ -6,23 +6,20 @@ import numpy as np
 
 from vitax.data.source import Arrays, Splits
 from vitax.errors import UserError
-from vitax.specs import MAX_PIXELS
+from vitax.specs import Pixels
 
 
-def arrays(
-    *, path: str, train: str, test: str, test_fraction: float, channels: int, max_pixels: int = MAX_PIXELS
-) -> Splits:
+def arrays(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixels) -> Splits:
     """Opens labelled images in an .npz file.
 
-    The file holds ``train_images`` [n, H, W, C] uint8, ``train_labels`` [n] int, counted from 0, the same two arrays
+    The file holds ``train_images`` [n, H, W, C], uint8 or, with a range of values, any number, ``train_labels`` [n] int, counted from 0, the same two arrays
     for ``test`` and, optionally, ``class_names`` [K] str.
 
     Args:
         path: path of the file.
         train, test: prefixes of the names of the arrays.
         test_fraction: not used, because the file holds both splits.
-        channels: number of channels C that the images must have.
-        max_pixels: not used, because nothing is decoded.
+        pixels: number of channels C that the images must have, and the range of their values.
 
     Raises:
         UserError: the file does not exist, or its arrays are not as described above.
@@ -43,10 +40,16 @@ def arrays(
         images, labels = contents[f"{split}_images"], contents[f"{split}_labels"]
         if not len(images):
             raise UserError(f"{path}: {split}_images holds no images")
-        if images.ndim != 4 or images.dtype != np.uint8 or images.shape[-1] != channels:
+        kind = "numbers" if pixels.pixel_range else "uint8"
+        fits = images.dtype.kind in "uif" if pixels.pixel_range else images.dtype == np.uint8
+        if images.ndim != 4 or not fits or images.shape[-1] != pixels.channels:
             raise UserError(
-                f"{path}: {split}_images is {images.dtype} {images.shape}, not uint8 (n, height, width, {channels})"
+                f"{path}: {split}_images is {images.dtype} {images.shape}, not {kind} (n, height, width, {pixels.channels})"
             )
+        if pixels.pixel_range:
+            images = images.astype(np.float32) * np.float32(255 / pixels.pixel_range)
+            if not np.isfinite(images).all():
+                raise UserError(f"{path}: {split}_images holds values that are not finite")
         if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu" or labels.min() < 0:
             raise UserError(
                 f"{path}: {split}_labels is {labels.dtype} {labels.shape}, not one "

@@ -17,7 +17,7 @@ from vitax.data.textfile import not_utf8
 from vitax.data.validation import NAMES as VALIDATION
 from vitax.data.validation import drawn
 from vitax.errors import UserError
-from vitax.specs import MAX_PIXELS
+from vitax.specs import Pixels
 
 LOGGER = logging.getLogger("vitax")
 IMAGE_COLUMNS = ("image", "filepath", "file_name", "path")
@@ -31,9 +31,8 @@ TABLE_LAYOUT = (
 class CaptionedFiles:
     """Rows of a table: image files, which are read on demand, and their captions."""
 
-    def __init__(self, paths: Sequence[str], captions: Sequence[str], channels: int, max_pixels: int = MAX_PIXELS):
-        self.paths, self.captions, self.channels = list(paths), list(captions), channels
-        self.max_pixels = max_pixels
+    def __init__(self, paths: Sequence[str], captions: Sequence[str], pixels: Pixels):
+        self.paths, self.captions, self.pixels = list(paths), list(captions), pixels
         self.class_names, self.labels = (), None
 
     def __len__(self) -> int:
@@ -41,7 +40,7 @@ class CaptionedFiles:
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         data = Path(self.paths[i]).read_bytes()
-        return {"image": decode_image(data, self.channels, self.max_pixels), "caption": self.captions[i]}
+        return {"image": decode_image(data, self.pixels), "caption": self.captions[i]}
 
     def name(self, i: int) -> str:
         return self.paths[i]
@@ -61,7 +60,7 @@ class CaptionedFiles:
         held = {images[i] for i in drawn(len(images), share)[1]}
         rows = list(zip(self.paths, self.captions, strict=True))
         parts = ([row for row in rows if (row[0] in held) == inside] for inside in (False, True))
-        learned, tested = (captioned(part, self.channels, self.max_pixels) for part in parts)
+        learned, tested = (captioned(part, self.pixels) for part in parts)
         return learned, tested
 
 
@@ -73,8 +72,8 @@ class CaptionedTars:
     an image, and a pair that the end of a truncated file cuts are unreadable examples, as broken images are.
     """
 
-    def __init__(self, files: Sequence[str], channels: int, max_pixels: int = MAX_PIXELS):
-        self.files, self.channels, self.max_pixels = list(files), channels, max_pixels
+    def __init__(self, files: Sequence[str], pixels: Pixels):
+        self.files, self.pixels = list(files), pixels
         self.class_names, self.labels = (), None
         self.keys: list[str] = []
         places, aside = [], Counter[str]()
@@ -97,7 +96,7 @@ class CaptionedTars:
             raise ValueError("a caption without an image")
         caption = self.caption(i)
         data = read_member(self.files[number], image, image_size)
-        return {"image": decode_image(data, self.channels, self.max_pixels), "caption": caption}
+        return {"image": decode_image(data, self.pixels), "caption": caption}
 
     def name(self, i: int) -> str:
         return f"{self.files[self.places[i, 0]]}:{self.keys[i]}"
@@ -128,23 +127,20 @@ class CaptionedTars:
         return _part(self, slice(0, len(self) - count)), _part(self, slice(-count, None))
 
 
-def captioned(rows: Sequence[tuple[str, str]], *options: int) -> "CaptionedFiles":
-    """The source of pairs (path of an image, caption); ``options`` are those of `CaptionedFiles`."""
+def captioned(rows: Sequence[tuple[str, str]], pixels: Pixels) -> "CaptionedFiles":
+    """The source of pairs (path of an image, caption)."""
     images, captions = zip(*rows, strict=True)
-    return CaptionedFiles(images, captions, *options)
+    return CaptionedFiles(images, captions, pixels)
 
 
-def table(
-    *, path: str, train: str, test: str, test_fraction: float, channels: int, max_pixels: int = MAX_PIXELS
-) -> Splits:
+def table(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixels) -> Splits:
     """Opens a table of image files and captions.
 
     Args:
         path: a table, or a folder with a table for each split.
         train, test: names of the tables in the folder, without extension.
         test_fraction: share of the images that is held back for the test if there is no test table; at least one image.
-        channels: 3 for RGB, 1 for grey.
-        max_pixels: see `vitax.data.decode.decode_image`.
+        pixels: how images are decoded.
 
     Raises:
         UserError: there is no table, it has other columns, an image or a caption is missing, or it has only one image.
@@ -153,11 +149,9 @@ def table(
     train_file, test_file, validation_file = tables_of(root, train, test) if root.is_dir() else (root, None, None)
     if not path or train_file is None or not train_file.is_file():
         raise UserError(f"data.path={path!r} holds no table; {TABLE_LAYOUT}")
-    learned = captioned(_read_table(train_file), channels, max_pixels)
+    learned = captioned(_read_table(train_file), pixels)
     if test_file:
-        splits = Splits(
-            learned, captioned(_read_table(test_file), channels, max_pixels), f"{train_file} and {test_file}"
-        )
+        splits = Splits(learned, captioned(_read_table(test_file), pixels), f"{train_file} and {test_file}")
     else:
         try:
             origin = f"{train_file}, {test_fraction:.0%} of the images held back for the test"
@@ -167,7 +161,7 @@ def table(
     if validation_file is None:
         return splits
     return splits._replace(
-        validation=captioned(_read_table(validation_file), channels, max_pixels),
+        validation=captioned(_read_table(validation_file), pixels),
         origin=f"{splits.origin}, the best by {validation_file}",
     )
 
@@ -196,9 +190,7 @@ def _read_table(file: Path) -> list[tuple[str, str]]:
     return pairs
 
 
-def tars(
-    *, path: str, train: str, test: str, test_fraction: float, channels: int, max_pixels: int = MAX_PIXELS
-) -> Splits:
+def tars(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixels) -> Splits:
     """Opens tar files with pairs of an image and a caption.
 
     Without a folder of tar files for each split, ``test_fraction`` of the files, at least one, is held back. If there
@@ -208,14 +200,13 @@ def tars(
         path: a tar file, or a folder with tar files or with a folder of them for each split.
         train, test: names of the folders of the splits.
         test_fraction: share that is held back: the last files, or the last pairs of the only file.
-        channels: 3 for RGB, 1 for grey.
-        max_pixels: see `vitax.data.decode.decode_image`.
+        pixels: how images are decoded.
 
     Raises:
         UserError: there are no tar files, or they cannot be read or have no pairs.
     """
     parts, validation = tar_files(path, train, test, VALIDATION, test_fraction)
-    sources = [CaptionedTars(files, channels, max_pixels) for files in parts if files]
+    sources = [CaptionedTars(files, pixels) for files in parts if files]
     if len(sources) == 1:  # the last pairs of the only file are for the test
         try:
             sources = list(sources[0].held_back(test_fraction))
@@ -227,10 +218,10 @@ def tars(
     if not validation:
         return splits
     origin = f"{splits.origin}, the best by {Path(validation[0]).parent}"
-    return splits._replace(validation=CaptionedTars(validation, channels, max_pixels), origin=origin)
+    return splits._replace(validation=CaptionedTars(validation, pixels), origin=origin)
 
 
 def _part(whole: CaptionedTars, which: slice) -> CaptionedTars:
-    part = CaptionedTars([], whole.channels, whole.max_pixels)
+    part = CaptionedTars([], whole.pixels)
     part.files, part.places, part.keys = whole.files, whole.places[which], whole.keys[which]
     return part

@@ -9,7 +9,7 @@ from vitax.data.source import Splits
 from vitax.data.textfile import read_text
 from vitax.data.validation import NAMES as VALIDATION
 from vitax.errors import UserError
-from vitax.specs import MAX_PIXELS
+from vitax.specs import Pixels
 
 LAYOUT = (
     "expected DIR/annotations/captions_train2017.json, DIR/annotations/captions_val2017.json and the images in "
@@ -17,9 +17,7 @@ LAYOUT = (
 )
 
 
-def coco_captions(
-    *, path: str, train: str, test: str, test_fraction: float, channels: int, max_pixels: int = MAX_PIXELS
-) -> Splits:
+def coco_captions(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixels) -> Splits:
     """Opens COCO's captions; every caption is an example, and the captions of an image stay in one split.
 
     Args:
@@ -27,8 +25,7 @@ def coco_captions(
         train, test: names of the splits, with which the names of files go on after "captions_"; without a "test" that has
             captions, "val" is the test, as in COCO.
         test_fraction: share of the images that is held back for the test if there is no file for it.
-        channels: 3 for RGB, 1 for grey.
-        max_pixels: see `vitax.data.decode.decode_image`.
+        pixels: how images are decoded.
 
     Raises:
         UserError: there is no such file, it is not in COCO's form, or an image is not there.
@@ -46,7 +43,7 @@ def coco_captions(
             have = ", ".join(file.name for file in found) or "none"
             raise UserError(f"{path} has no captions_{train}*.json (it has {have}); {LAYOUT}")
         files = [file for file in (learned, tested) if file]
-    sources = [captioned(pairs_of(file), channels, max_pixels) for file in files]
+    sources = [captioned(pairs_of(file), pixels) for file in files]
     if len(sources) == 2:
         return Splits.of(sources, f"{files[0]} and {files[1]}")
     try:

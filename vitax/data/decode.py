@@ -10,8 +10,9 @@ from typing import IO
 import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
+from vitax.data.values import decode_values
 from vitax.sniff import seems
-from vitax.specs import MAX_PIXELS
+from vitax.specs import RGB, Pixels
 
 LOGGER = logging.getLogger("vitax")
 with contextlib.suppress(ImportError):
@@ -43,29 +44,30 @@ UPRIGHT = {
 COPIES = {"@eadir", "__macosx", "#recycle", "$recycle.bin", "system volume information"}
 
 
-def decode_image(data: bytes, channels: int = 3, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode_image(data: bytes, pixels: Pixels = RGB) -> np.ndarray:
     """Decodes the bytes of an image file and turns the image upright according to its EXIF tag.
 
     Grey, palette, RGBA (transparency is dropped, as in torchvision and timm), CMYK and 16-bit files are converted;
-    the first frame of an animation is used. A JPEG of more than ``max_pixels`` pixels is decoded at a half, a quarter or an
-    eighth of its size.
+    the first frame of an animation is used. A JPEG of more than ``pixels.max_pixels`` pixels is decoded at a half, a quarter or
+    an eighth of its size. With a ``pixels.pixel_range``, nothing is converted: see `vitax.data.values.decode_values`.
 
     Args:
         data: content of the whole file.
-        channels: 3 for RGB, 1 for grey.
-        max_pixels: greatest number of pixels to decode.
+        pixels: channels, greatest number of pixels, and range of the values.
 
     Returns:
-        [H, W, channels] uint8.
+        [H, W, C] uint8, or float32 with a ``pixels.pixel_range``.
 
     Raises:
-        ValueError, OSError: the data are not an image, are damaged or have more than ``max_pixels`` pixels.
+        ValueError, OSError: the data are not an image, are damaged or have more than ``pixels.max_pixels`` pixels.
     """
-    if channels not in (1, 3):
-        raise ValueError(f"channels={channels} is neither 1 (grey) nor 3 (RGB)")
+    if pixels.channels not in (1, 3) and not pixels.pixel_range:
+        raise ValueError(f"channels={pixels.channels} is neither 1 (grey) nor 3 (RGB)")
     try:
+        if pixels.pixel_range:
+            return decode_values(data, pixels)
         with Image.open(io.BytesIO(data)) as image:
-            return to_array(image, channels, max_pixels)
+            return to_array(image, pixels)
     except UnidentifiedImageError as error:
         kind = seems(data[:256])
         raise ValueError(f"not an image{kind}" if kind else "not an image, or damaged at its beginning") from error
@@ -76,20 +78,20 @@ def decode_image(data: bytes, channels: int = 3, max_pixels: int = MAX_PIXELS) -
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
-def to_array(image: Image.Image, channels: int, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def to_array(image: Image.Image, pixels: Pixels) -> np.ndarray:
     """An opened image as [H, W, channels] uint8, converted as `decode_image` does.
 
     Raises:
-        ValueError: more than ``max_pixels`` pixels, or values without a known range.
+        ValueError: more than ``pixels.max_pixels`` pixels, or values without a known range.
     """
-    if image.width * image.height > max_pixels:
+    if image.width * image.height > pixels.max_pixels:
         # Decoders of JPEG can give a half, a quarter or an eighth; others leave the size as it is.
         width, height = image.size
-        scale = next((s for s in (2, 4, 8) if width * height <= max_pixels * s * s), 8)
+        scale = next((s for s in (2, 4, 8) if width * height <= pixels.max_pixels * s * s), 8)
         image.draft(None, (max(1, width // scale), max(1, height // scale)))
-    if image.width * image.height > max_pixels:
+    if image.width * image.height > pixels.max_pixels:
         raise ValueError(
-            f"{image.width}x{image.height} is above {max_pixels:,} pixels; make it smaller, or raise data.max_pixels"
+            f"{image.width}x{image.height} is above {pixels.max_pixels:,} pixels; make it smaller, or raise data.max_pixels"
         )
     method = UPRIGHT.get(orientation(image))
     if method is not None:
@@ -98,10 +100,10 @@ def to_array(image: Image.Image, channels: int, max_pixels: int = MAX_PIXELS) ->
         image = Image.fromarray(_to_uint8(np.asarray(image)))
     elif image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
-    mode = "RGB" if channels == 3 else "L"
+    mode = "RGB" if pixels.channels == 3 else "L"
     if image.mode != mode:  # convert() copies even without a change
         image = image.convert(mode)
-    return np.asarray(image).reshape(image.height, image.width, channels)
+    return np.asarray(image).reshape(image.height, image.width, pixels.channels)
 
 
 def orientation(image: Image.Image) -> int:
@@ -165,5 +167,19 @@ def tell_aside(root: object, aside: Counter[str]) -> None:
 
 
 def write_png(path: str | os.PathLike[str] | IO[bytes], image: np.ndarray) -> None:
-    """Writes an image, [H, W, 1 or 3] uint8, to a PNG file."""
+    """Writes an image, [H, W, 1 or 3] uint8, or one of values as `viewable` shows it, to a PNG file."""
+    image = viewable(image)
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(path, "PNG")
+
+
+def viewable(image: np.ndarray) -> np.ndarray:
+    """An image [H, W, C] as a picture for a person, [H, W, 1 or 3] uint8.
+
+    Of values or of many channels, the first three are taken, or the first of two, and their 2nd to 98th percentile becomes
+    the range from black to white.
+    """
+    if image.dtype == np.uint8 and image.shape[-1] in (1, 3):
+        return image
+    shown = image[..., : 3 if image.shape[-1] > 2 else 1].astype(np.float32)
+    low, high = np.percentile(shown, (2, 98))
+    return ((shown - low) * (255 / max(high - low, 1e-6))).clip(0, 255).astype(np.uint8)

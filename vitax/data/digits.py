@@ -5,12 +5,10 @@ import numpy as np
 from vitax.data.holdout import holdout
 from vitax.data.source import Arrays, Splits
 from vitax.errors import UserError
-from vitax.specs import MAX_PIXELS
+from vitax.specs import Pixels
 
 
-def digits(
-    *, path: str, train: str, test: str, test_fraction: float, channels: int, max_pixels: int = MAX_PIXELS
-) -> Splits:
+def digits(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixels) -> Splits:
     """1,797 real handwritten digits, 8x8 grey (Alpaydin and Kaynak 1998), in ten classes.
 
     The digits have no official split: ``test_fraction`` of every class is held back, the same examples each time.
@@ -19,8 +17,7 @@ def digits(
         path: must be empty, because the data are built in.
         train, test: must be "train" and "test".
         test_fraction: share of every class that is held back.
-        channels: 3 for RGB, 1 for grey.
-        max_pixels: not used, because nothing is decoded.
+        pixels: their number of channels; nothing is decoded.
 
     Raises:
         UserError: a path is given, or a split that these data do not have.
@@ -36,7 +33,7 @@ def digits(
         raise UserError(f"digits has the splits train and test, not {train!r} and {test!r}")
     bunch = load_digits()
     images = (bunch.images * (255 / 16)).round().astype(np.uint8)[..., None]  # [n, 8, 8, 1]
-    images = np.repeat(images, channels, axis=-1)
+    images = np.repeat(images, pixels.channels, axis=-1)
     labels = bunch.target.astype(np.int32)
     names = [str(name) for name in bunch.target_names]
     parts = [

@@ -16,7 +16,7 @@ from vitax.data.holdout import holdout
 from vitax.data.source import Splits
 from vitax.data.validation import NAMES as VALIDATION
 from vitax.errors import UserError
-from vitax.specs import MAX_PIXELS
+from vitax.specs import Pixels
 
 LOGGER = logging.getLogger("vitax")
 # A class folder with one of these names means that the layout was misunderstood.
@@ -26,26 +26,22 @@ SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validati
 class ImageFiles:
     """Labelled image files, which are read on demand."""
 
-    def __init__(
-        self, paths: Sequence[str], labels: np.ndarray, class_names: Sequence[str], channels: int, max_pixels: int
-    ):
+    def __init__(self, paths: Sequence[str], labels: np.ndarray, class_names: Sequence[str], pixels: Pixels):
         self.paths, self.labels = list(paths), np.asarray(labels, np.int32)
-        self.class_names, self.channels, self.max_pixels = tuple(class_names), channels, max_pixels
+        self.class_names, self.pixels = tuple(class_names), pixels
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         data = Path(self.paths[i]).read_bytes()
-        return {"image": decode_image(data, self.channels, self.max_pixels), "label": self.labels[i]}
+        return {"image": decode_image(data, self.pixels), "label": self.labels[i]}
 
     def name(self, i: int) -> str:
         return self.paths[i]
 
 
-def folder(
-    *, path: str, train: str, test: str, test_fraction: float, channels: int, max_pixels: int = MAX_PIXELS
-) -> Splits:
+def folder(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixels) -> Splits:
     """Labelled images below a folder, in one of these layouts.
 
     - ``path/train/<class>/*.jpg`` and ``path/test/<class>/*.jpg`` (or val, validation);
@@ -58,8 +54,7 @@ def folder(
         path: the folder.
         train, test: names of the folders of the splits.
         test_fraction: share of every class that is held back for the test if there is no test folder.
-        channels: 3 for RGB, 1 for grey.
-        max_pixels: see `vitax.data.decode.decode_image`.
+        pixels: how images are decoded.
 
     Raises:
         UserError: the folder has none of these layouts, a class has no images, or the test split has a class that the
@@ -79,16 +74,16 @@ def folder(
         keep, held = holdout(train_labels, test_fraction, names=class_names)
         paths = np.asarray(train_paths, dtype=object)
         return Splits(
-            ImageFiles(paths[keep], train_labels[keep], class_names, channels, max_pixels),
-            ImageFiles(paths[held], train_labels[held], class_names, channels, max_pixels),
+            ImageFiles(paths[keep], train_labels[keep], class_names, pixels),
+            ImageFiles(paths[held], train_labels[held], class_names, pixels),
             origin=f"{train_root}, {test_fraction:.0%} of every class held back for the test",
         )
-    among = functools.partial(_among, class_names, str(train_root), channels, max_pixels, layout)
+    among = functools.partial(_among, class_names, str(train_root), pixels, layout)
     validation_root = None
     if test_root.name.lower() not in VALIDATION:
         validation_root = split_folder(root, VALIDATION[0], VALIDATION)
     return Splits(
-        ImageFiles(train_paths, train_labels, class_names, channels, max_pixels),
+        ImageFiles(train_paths, train_labels, class_names, pixels),
         among(test_root),
         f"{train_root} and {test_root}" + (f", the best by {validation_root}" if validation_root else ""),
         among(validation_root) if validation_root else None,
@@ -96,14 +91,13 @@ def folder(
 
 
 def labelled_images(
-    class_names: Sequence[str], channels: int, *, path: str, test: str = "test", max_pixels: int = MAX_PIXELS
+    class_names: Sequence[str], pixels: Pixels, *, path: str, test: str = "test"
 ) -> tuple[ImageFiles, Path]:
     """All images below ``path/test/<class>`` or, without a folder for the test, ``path/<class>``, and that folder.
 
     Args:
         class_names: classes of a model; the images may have fewer.
-        channels: 3 for RGB, 1 for grey.
-        max_pixels: see `vitax.data.decode.decode_image`.
+        pixels: how images are decoded.
         path: the folder.
         test: name of the folder of the test images.
 
@@ -116,10 +110,10 @@ def labelled_images(
     aliases = ("test", "testing", *VALIDATION)
     layout = f"expected DIR/<class>/*.jpg or DIR/test/<class>/*.jpg ({KNOWN})"
     images_root = split_folder(root, test, aliases) or root
-    return _among([*class_names], "the model", channels, max_pixels, layout, images_root), images_root
+    return _among([*class_names], "the model", pixels, layout, images_root), images_root
 
 
-def _among(class_names: list[str], owner: str, channels: int, max_pixels: int, layout: str, root: Path) -> ImageFiles:
+def _among(class_names: list[str], owner: str, pixels: Pixels, layout: str, root: Path) -> ImageFiles:
     """The images below ``root/<class>``, with the numbers of the given classes.
 
     Raises:
@@ -132,7 +126,7 @@ def _among(class_names: list[str], owner: str, channels: int, max_pixels: int, l
             f"{', '.join(map(ascii, class_names[:10]))}); move them away, or rename them"
         )
     index = np.asarray([class_names.index(name) for name in names], np.int32)
-    return ImageFiles(paths, index[labels], class_names, channels, max_pixels)
+    return ImageFiles(paths, index[labels], class_names, pixels)
 
 
 def split_folder(root: Path, name: str, aliases: tuple[str, ...]) -> Path | None:

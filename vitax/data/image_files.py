@@ -11,30 +11,28 @@ from vitax.data.decode import KNOWN, decode_image, find_images, tell_aside
 from vitax.data.folder import split_folder
 from vitax.data.source import Splits
 from vitax.errors import UserError
-from vitax.specs import MAX_PIXELS
+from vitax.specs import Pixels
 
 
 class ImageFiles:
     """Image files, which are read on demand; all have label 0."""
 
-    def __init__(self, paths: Sequence[str], channels: int, max_pixels: int = MAX_PIXELS):
-        self.paths, self.channels, self.max_pixels = list(paths), channels, max_pixels
+    def __init__(self, paths: Sequence[str], pixels: Pixels):
+        self.paths, self.pixels = list(paths), pixels
         self.class_names, self.labels = (), None
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, i: int) -> dict[str, Any]:
-        image = decode_image(Path(self.paths[i]).read_bytes(), self.channels, self.max_pixels)
+        image = decode_image(Path(self.paths[i]).read_bytes(), self.pixels)
         return {"image": image, "label": np.int32(0)}
 
     def name(self, i: int) -> str:
         return self.paths[i]
 
 
-def images(
-    *, path: str, train: str, test: str, test_fraction: float, channels: int, max_pixels: int = MAX_PIXELS
-) -> Splits:
+def images(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixels) -> Splits:
     """Unlabelled images at any depth below a folder, in one of three layouts.
 
     - ``path/train`` and ``path/test`` (or val, validation);
@@ -44,8 +42,7 @@ def images(
         path: the folder.
         train, test: names of the folders of the splits.
         test_fraction: share of the images that is held back for the test if there is no test folder.
-        channels: 3 for RGB, 1 for grey.
-        max_pixels: see `vitax.data.decode.decode_image`.
+        pixels: how images are decoded.
 
     Raises:
         UserError: ``path`` is not a folder, has too few images, or has a folder for the test but none for training.
@@ -79,4 +76,4 @@ def images(
         if not files:
             raise UserError(f"the {name} split of {path} holds no images; {layout}")
     tell_aside(path, aside)
-    return Splits.of((ImageFiles(files, channels, max_pixels) for files in parts), origin)
+    return Splits.of((ImageFiles(files, pixels) for files in parts), origin)

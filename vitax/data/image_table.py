@@ -11,7 +11,7 @@ from vitax.data.source import Splits
 from vitax.data.table_splits import Part, split_parts
 from vitax.data.tables import LABELS, column_in, label_in, text_in
 from vitax.errors import UserError
-from vitax.specs import MAX_PIXELS
+from vitax.specs import Pixels
 
 # Usual names of the columns, in any capitals; the first that a table has is taken.
 FILES = ("file", "filename", "file_name", "filepath", "path", "image", "image_path", "image_id", "img")
@@ -21,9 +21,7 @@ LAYOUT = (
 )
 
 
-def image_table(
-    *, path: str, train: str, test: str, test_fraction: float, channels: int, max_pixels: int = MAX_PIXELS
-) -> Splits:
+def image_table(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixels) -> Splits:
     """Labelled images that a table lists: .csv, .tsv or .jsonl, with a column of files and one of labels.
 
     - ``path`` is a table: with a column "split" (train, val, test), or a share of every class is held back for the test;
@@ -36,8 +34,7 @@ def image_table(
         path: the table, or its folder.
         train, test: names of the splits: values of the column, or names of the tables.
         test_fraction: share of every class that is held back if nothing says what is for the test.
-        channels: 3 for RGB, 1 for grey.
-        max_pixels: see `vitax.data.decode.decode_image`.
+        pixels: how images are decoded.
 
     Raises:
         UserError: there is no table, it lacks a column, a file is not there, or the test has a class that the training
@@ -47,11 +44,11 @@ def image_table(
     read = [(files_in(part), _labels(part)) for part in parts]
     names = sorted(set(read[0][1]))
     if len(read) > 1:
-        sources = [_images(part, *both, names, channels, max_pixels) for part, both in zip(parts, read, strict=True)]
+        sources = [_images(part, *both, names, pixels) for part, both in zip(parts, read, strict=True)]
         return Splits(sources[0], sources[1], origin, *sources[2:])
-    whole = _images(parts[0], *read[0], names, channels, max_pixels)
+    whole = _images(parts[0], *read[0], names, pixels)
     sources = [
-        ImageFiles([whole.paths[i] for i in index], whole.labels[index], names, channels, max_pixels)
+        ImageFiles([whole.paths[i] for i in index], whole.labels[index], names, pixels)
         for index in holdout(whole.labels, test_fraction, names=names)
     ]
     return Splits.of(sources, f"{origin}, {test_fraction:.0%} of every class held back for the test")
@@ -77,9 +74,7 @@ def _labels(part: Part) -> list[str]:
     return [label_in(part.file, number, row, column) for number, row in part.numbered()]
 
 
-def _images(
-    part: Part, paths: Sequence[str], labels: Sequence[str], names: list[str], channels: int, max_pixels: int
-) -> ImageFiles:
+def _images(part: Part, paths: Sequence[str], labels: Sequence[str], names: list[str], pixels: Pixels) -> ImageFiles:
     """The images of some rows, with the numbers of the classes.
 
     Raises:
@@ -90,4 +85,4 @@ def _images(
         raise UserError(
             f"{part.file}: {', '.join(map(repr, unknown[:5]))} is a label of the test or the validation, but of no training example"
         )
-    return ImageFiles(paths, np.array([number[label] for label in labels], np.int32), names, channels, max_pixels)
+    return ImageFiles(paths, np.array([number[label] for label in labels], np.int32), names, pixels)

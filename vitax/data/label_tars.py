@@ -13,7 +13,7 @@ from vitax.data.tar_index import TAR_LAYOUT, indexed, read_member, tar_files
 from vitax.data.textfile import read_text
 from vitax.data.validation import NAMES as VALIDATION
 from vitax.errors import UserError
-from vitax.specs import MAX_PIXELS
+from vitax.specs import Pixels
 
 CLASSES = ("classes.txt", "class_names.txt", "labels.txt")
 
@@ -26,8 +26,8 @@ class LabelledTars:
     and reported; a number without an image, and an image cut off by the end of a truncated file, are unreadable examples.
     """
 
-    def __init__(self, files: Sequence[str], channels: int, max_pixels: int = MAX_PIXELS):
-        self.files, self.channels, self.max_pixels = list(files), channels, max_pixels
+    def __init__(self, files: Sequence[str], pixels: Pixels):
+        self.files, self.pixels = list(files), pixels
         self.class_names: tuple[str, ...] = ()
         self.keys: list[str] = []
         places, aside = [], Counter[str]()
@@ -54,16 +54,14 @@ class LabelledTars:
         number, offset, size, label = self.places[i].tolist()
         if offset < 0:
             raise ValueError("a label without an image")
-        image = decode_image(read_member(self.files[number], offset, size), self.channels, self.max_pixels)
+        image = decode_image(read_member(self.files[number], offset, size), self.pixels)
         return {"image": image, "label": np.int32(label)}
 
     def name(self, i: int) -> str:
         return f"{self.files[self.places[i, 0]]}:{self.keys[i]}"
 
 
-def label_tars(
-    *, path: str, train: str, test: str, test_fraction: float, channels: int, max_pixels: int = MAX_PIXELS
-) -> Splits:
+def label_tars(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixels) -> Splits:
     """Opens tar files with pairs of an image and the number of its class.
 
     Without a folder of tar files for each split, ``test_fraction`` of the files, at least one, is held back. The names of
@@ -73,8 +71,7 @@ def label_tars(
         path: a pattern such as "data-{000..123}.tar", a folder with tar files, or one with a folder of them for each split.
         train, test: names of the folders of the splits.
         test_fraction: share of the files that is held back: the last ones.
-        channels: 3 for RGB, 1 for grey.
-        max_pixels: see `vitax.data.decode.decode_image`.
+        pixels: how images are decoded.
 
     Raises:
         UserError: there are no tar files, or only one; they have no labels; or classes.txt has fewer names than classes.
@@ -82,7 +79,7 @@ def label_tars(
     parts, validation = tar_files(path, train, test, VALIDATION, test_fraction)
     if not parts[1]:
         raise UserError(f"{path} is one tar file: a test needs another one; {TAR_LAYOUT}")
-    sources = [LabelledTars(files, channels, max_pixels) for files in (*parts, validation) if files]
+    sources = [LabelledTars(files, pixels) for files in (*parts, validation) if files]
     for source in sources:
         if not len(source):
             raise UserError(f"{source.files[0]} and {len(source.files) - 1} more have no labels; {TAR_LAYOUT}")

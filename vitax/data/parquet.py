@@ -15,7 +15,7 @@ from vitax.data.source import Splits, Subset
 from vitax.data.tables import LABELS
 from vitax.data.validation import drawn
 from vitax.errors import UserError
-from vitax.specs import MAX_PIXELS
+from vitax.specs import Pixels
 
 LOGGER = logging.getLogger("vitax")
 IMAGES = ("image", "img", "image_bytes", "jpg", "png", "picture")
@@ -37,11 +37,10 @@ class ArrowImages:
         kind: str,
         values: Sequence[Any],
         class_names: Sequence[str],
-        channels: int,
-        max_pixels: int,
+        pixels: Pixels,
     ):
         self.rows, self.image, self.kind, self.class_names = rows, image, kind, tuple(class_names)
-        self.channels, self.max_pixels = channels, max_pixels
+        self.pixels = pixels
         self.labels = np.asarray(values, np.int32) if kind == "label" else None
         self.row, self.texts = np.arange(len(rows)), []
         if kind == "caption":
@@ -58,7 +57,7 @@ class ArrowImages:
             raise ValueError("a row without an image")
         if data is None:
             raise ValueError(f"its image is the file {path}, which is not in the row; use data.name=table")
-        image = decode_image(data, self.channels, self.max_pixels)
+        image = decode_image(data, self.pixels)
         if self.labels is not None:
             return {"image": image, "label": self.labels[i]}
         return {"image": image, "caption": self.texts[i]} if self.kind == "caption" else {"image": image}
@@ -89,9 +88,7 @@ class ArrowImages:
         return part
 
 
-def parquet(
-    *, path: str, train: str, test: str, test_fraction: float, channels: int, max_pixels: int = MAX_PIXELS
-) -> Splits:
+def parquet(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixels) -> Splits:
     """Labelled images in .parquet or .arrow files.
 
     A column of images (bytes, or a struct of bytes and path) and one of labels (numbers, names, or Hugging Face's
@@ -102,13 +99,12 @@ def parquet(
         path: a file, a folder of files in one of the layouts of ``datasets``, or hf-dataset:OWNER/NAME[@REVISION][:FOLDER].
         train, test: names of the splits, in the names of files or folders.
         test_fraction: share of every class that is held back if there is no test.
-        channels: 3 for RGB, 1 for grey.
-        max_pixels: see `vitax.data.decode.decode_image`.
+        pixels: how images are decoded.
 
     Raises:
         UserError: there are no files, they lack a column, or a label is missing.
     """
-    sources, origin = _opened(path, train, test, "label", LABELS, channels, max_pixels)
+    sources, origin = _opened(path, train, test, "label", LABELS, pixels)
     if len(sources) > 1:
         return Splits(sources[0], sources[1], origin, *sources[2:])
     (whole,) = sources
@@ -117,9 +113,7 @@ def parquet(
     return Splits(Subset(whole, keep), Subset(whole, held), origin)
 
 
-def captioned_parquet(
-    *, path: str, train: str, test: str, test_fraction: float, channels: int, max_pixels: int = MAX_PIXELS
-) -> Splits:
+def captioned_parquet(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixels) -> Splits:
     """Images with captions in .parquet or .arrow files; a list of captions is an example for each of them.
 
     The arguments are those of `parquet`.
@@ -127,7 +121,7 @@ def captioned_parquet(
     Raises:
         UserError: there are no files, they lack a column, or there is only one image.
     """
-    sources, origin = _opened(path, train, test, "caption", CAPTIONS, channels, max_pixels)
+    sources, origin = _opened(path, train, test, "caption", CAPTIONS, pixels)
     if len(sources) > 1:
         return Splits(sources[0], sources[1], origin, *sources[2:])
     try:
@@ -137,7 +131,7 @@ def captioned_parquet(
 
 
 def _opened(
-    path: str, train: str, test: str, kind: str, usual: Sequence[str], channels: int, max_pixels: int
+    path: str, train: str, test: str, kind: str, usual: Sequence[str], pixels: Pixels
 ) -> tuple[list[ArrowImages], str]:
     """The sources of the splits: for training, or for training, test and perhaps validation; and where they are."""
     parts = split_files(path, train, test)
@@ -157,8 +151,7 @@ def _opened(
     else:
         values = [_texts(files[0], columns[1], texts) for files, texts in zip(parts, values, strict=True)]
     sources = [
-        ArrowImages(part, columns[0], kind, value, names, channels, max_pixels)
-        for part, value in zip(rows, values, strict=True)
+        ArrowImages(part, columns[0], kind, value, names, pixels) for part, value in zip(rows, values, strict=True)
     ]
     return sources, f"{sum(map(len, parts))} files of {path}, columns {columns[0]!r} and {columns[1]!r}"
 

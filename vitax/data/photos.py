@@ -4,14 +4,12 @@ import numpy as np
 
 from vitax.data.source import Arrays, Splits
 from vitax.errors import UserError
-from vitax.specs import MAX_PIXELS
+from vitax.specs import Pixels
 
 TILE = 32
 
 
-def photos(
-    *, path: str, train: str, test: str, test_fraction: float, channels: int, max_pixels: int = MAX_PIXELS
-) -> Splits:
+def photos(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixels) -> Splits:
     """Tiles of 32x32 pixels of "china.jpg" and "flower.jpg" (427x640), in two classes.
 
     Every fifth tile is for the test. Test tiles directly adjoin training tiles, so the test is small and easy.
@@ -20,8 +18,7 @@ def photos(
         path: must be empty, because the data are built in.
         train, test: must be "train" and "test".
         test_fraction: not used.
-        channels: 3 for RGB, 1 for grey.
-        max_pixels: not used, because nothing is decoded.
+        pixels: their number of channels; nothing is decoded.
 
     Raises:
         UserError: a path is given, or a split that these data do not have.
@@ -34,10 +31,10 @@ def photos(
     if (train, test) != ("train", "test"):
         raise UserError(f"photos has the splits train and test, not {train!r} and {test!r}")
     tiles, labels = [], []
-    for label, image in enumerate(load_photos(channels)):
+    for label, image in enumerate(load_photos(pixels.channels)):
         rows, columns = image.shape[0] // TILE, image.shape[1] // TILE
-        cut = image[: rows * TILE, : columns * TILE].reshape(rows, TILE, columns, TILE, channels)
-        tiles.append(cut.swapaxes(1, 2).reshape(-1, TILE, TILE, channels))
+        cut = image[: rows * TILE, : columns * TILE].reshape(rows, TILE, columns, TILE, pixels.channels)
+        tiles.append(cut.swapaxes(1, 2).reshape(-1, TILE, TILE, pixels.channels))
         labels += [label] * (rows * columns)
     images, labels = np.concatenate(tiles), np.asarray(labels, np.int32)
     held = np.arange(len(images)) % 5 == 0

@@ -21,9 +21,10 @@ from vitax.data.tar_index import expanded, members
 from vitax.data.textfile import kind_of, uncompressed
 from vitax.errors import UserError
 from vitax.sniff import seems
+from vitax.specs import RGB
 
 LOOKED_AT = 100_000  # files of a folder that are looked at
-FOR_IMAGES: dict[str, Any] = dict(train="train", test="test", test_fraction=0.2, channels=3)
+FOR_IMAGES: dict[str, Any] = dict(train="train", test="test", test_fraction=0.2, pixels=RGB)
 FOR_TEXTS: dict[str, Any] = dict(train="train", test="test", test_fraction=0.2)
 
 

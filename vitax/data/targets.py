@@ -19,7 +19,7 @@ from vitax.data.table_splits import Part, split_parts
 from vitax.data.tables import LABELS, Row, column_in, has_column
 from vitax.data.validation import drawn
 from vitax.errors import UserError
-from vitax.specs import MAX_PIXELS
+from vitax.specs import Pixels
 
 LOGGER = logging.getLogger("vitax")
 LAYOUT = (
@@ -74,8 +74,7 @@ def image_targets(
     test: str,
     test_fraction: float,
     columns: tuple[str, ...],
-    channels: int,
-    max_pixels: int = MAX_PIXELS,
+    pixels: Pixels,
 ) -> Splits:
     """Opens a table of image files and targets.
 
@@ -85,14 +84,13 @@ def image_targets(
         train, test: names of the splits, see `vitax.data.table_splits.split_parts`.
         test_fraction: share of the examples that is held back if nothing says what is for the test.
         columns: columns of the targets; () = found by their usual names.
-        channels: 3 for RGB, 1 for grey.
-        max_pixels: see `vitax.data.decode.decode_image`.
+        pixels: how images are decoded.
 
     Raises:
         UserError: there is no table, it lacks a column, a file is not there, or a target cannot be read.
     """
     parts, origin = split_parts(path, train, test, LAYOUT.format("files"))
-    sources = [ImageFiles(files_in(part), channels, max_pixels) for part in parts]
+    sources = [ImageFiles(files_in(part), pixels) for part in parts]
     return _with_targets(sources, read(parts, columns), origin, test_fraction)
 
 
@@ -104,8 +102,7 @@ def parquet_targets(
     test: str,
     test_fraction: float,
     columns: tuple[str, ...],
-    channels: int,
-    max_pixels: int = MAX_PIXELS,
+    pixels: Pixels,
 ) -> Splits:
     """Opens images and targets in Parquet or Arrow files; the arguments are those of `image_targets`.
 
@@ -119,7 +116,7 @@ def parquet_targets(
     chosen = [lower[name] for name in [c.lower() for c in columns] or (*TAGS, *NUMBERS) if name in lower]
     opened = [ArrowRows(those, [image, *dict.fromkeys(chosen)]) for those in files]
     parts = [_part(those, rows, chosen) for those, rows in zip(files, opened, strict=True)]
-    sources = [ArrowImages(rows, image, "image", (), (), channels, max_pixels) for rows in opened]
+    sources = [ArrowImages(rows, image, "image", (), (), pixels) for rows in opened]
     origin = f"{sum(map(len, files))} files of {path}, images in the column {image!r}"
     return _with_targets(sources, read(parts, columns), origin, test_fraction)
 

@@ -9,7 +9,7 @@ import numpy as np
 from vitax.data.decode import decode_image
 from vitax.data.source import Splits
 from vitax.errors import UserError
-from vitax.specs import MAX_PIXELS
+from vitax.specs import Pixels
 
 
 class UnknownDataSet(Exception):
@@ -19,9 +19,9 @@ class UnknownDataSet(Exception):
 class Tfds:
     """One split of a prepared TFDS dataset; images are decoded on demand."""
 
-    def __init__(self, records: Any, class_names: Sequence[str], channels: int, max_pixels: int, origin: str):
+    def __init__(self, records: Any, class_names: Sequence[str], pixels: Pixels, origin: str):
         self.records, self.class_names = records, tuple(class_names)
-        self.channels, self.max_pixels, self.origin = channels, max_pixels, origin
+        self.pixels, self.origin = pixels, origin
         self.labels = None
 
     def __len__(self) -> int:
@@ -35,15 +35,13 @@ class Tfds:
         label = int(record["label"])
         if not 0 <= label < len(self.class_names):
             raise ValueError(f"label {label} is outside 0..{len(self.class_names) - 1}")
-        return {"image": decode_image(record["image"], self.channels, self.max_pixels), "label": np.int32(label)}
+        return {"image": decode_image(record["image"], self.pixels), "label": np.int32(label)}
 
     def name(self, i: int) -> str:
         return f"{self.origin}[{i}]"
 
 
-def tfds(
-    name: str, *, path: str, train: str, test: str, test_fraction: float, channels: int, max_pixels: int = MAX_PIXELS
-) -> Splits:
+def tfds(name: str, *, path: str, train: str, test: str, test_fraction: float, pixels: Pixels) -> Splits:
     """Opens a labelled image dataset prepared by TensorFlow Datasets.
 
     Args:
@@ -51,8 +49,7 @@ def tfds(
         path: TFDS's ``data_dir``; empty = the environment's TFDS_DATA_DIR or, if it is not set, ~/tensorflow_datasets.
         train, test: names of the splits; slices such as ``train[:90%]`` are allowed.
         test_fraction: not used, because both splits are named.
-        channels: 3 for RGB, 1 for grey.
-        max_pixels: see `vitax.data.decode.decode_image`.
+        pixels: how images are decoded.
 
     Raises:
         UnknownDataSet: TFDS knows no dataset with this name.
@@ -63,7 +60,7 @@ def tfds(
     if "image" not in features or "label" not in features:
         raise UserError(f"TFDS dataset {name} has the features {', '.join(features)}; 'image' and 'label' are needed")
     names = features["label"].names
-    parts = [Tfds(split(which), names, channels, max_pixels, f"{name}/{which}") for which in (train, test)]
+    parts = [Tfds(split(which), names, pixels, f"{name}/{which}") for which in (train, test)]
     return Splits.of(parts, f"TFDS {name} in {builder.data_path}")
 
 

@@ -34,13 +34,13 @@ def resize(
     """Resizes a whole image, or a box of it, with antialiasing.
 
     Args:
-        image: [H, W, C] uint8; C is 1 or 3.
+        image: [H, W, C] uint8 with 1 or 3 channels, or float32 with any number.
         size: height and width of the result.
         interpolation: a key of INTERPOLATIONS.
         box: (left, top, right, bottom) in pixels; None = the whole image.
 
     Returns:
-        [*size, C] uint8.
+        [*size, C] of the same type.
     """
     height, width, channels = image.shape
     if (height, width) == size and box in (None, (0, 0, width, height)):
@@ -48,9 +48,10 @@ def resize(
     if box and all(side == int(side) for side in box):  # with whole pixels, the rest need not be copied
         left, top, right, bottom = (int(side) for side in box)
         image, box = image[top:bottom, left:right], None
-    squeezed = image[..., 0] if channels == 1 else image
-    resized = Image.fromarray(squeezed).resize(size[::-1], INTERPOLATIONS[interpolation], box)
-    return np.asarray(resized).reshape(*size, channels)
+    scale = lambda part: Image.fromarray(part).resize(size[::-1], INTERPOLATIONS[interpolation], box)
+    if image.dtype != np.uint8:  # Pillow has no images of several floating-point channels
+        return np.stack([np.asarray(scale(image[..., k])) for k in range(channels)], axis=-1)
+    return np.asarray(scale(image[..., 0] if channels == 1 else image)).reshape(*size, channels)
 
 
 def random_resized_crop(
@@ -156,7 +157,7 @@ def random_erasing(
     """Fills one random box with noise (Zhong et al. 2017, arXiv:1708.04896; noise per pixel, as in DeiT and Swin).
 
     Args:
-        image: [H, W, C] uint8; the result has the same shape and type.
+        image: [H, W, C] uint8 or float32; the result has the same shape and type.
         rng: source of the randomness.
         probability: probability that a box is erased.
         mean, std: mean and standard deviation of the noise, per channel on the scale 0..1: the normalisation of the
@@ -175,7 +176,7 @@ def random_erasing(
             top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
             noise = rng.normal(mean, std, (h, w, channels)) * 255
             image = image.copy()
-            image[top : top + h, left : left + w] = noise.clip(0, 255).astype(np.uint8)
+            image[top : top + h, left : left + w] = noise.clip(0, 255).astype(image.dtype)
             return image
     return image
 

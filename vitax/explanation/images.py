@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitax import augment
-from vitax.data.decode import write_png
+from vitax.data.decode import viewable, write_png
 from vitax.errors import UserError
 from vitax.explain.heatmap import draw, head_tiles, large
 from vitax.explain.methods import Subject, applicable, attends_globally, explainer, head_maps, subject
@@ -109,8 +109,8 @@ def explained_images(
         yield (
             file,
             ImageExplanation(
-                image=pixels,
-                photograph=pixels if photograph is None else photograph,
+                image=viewable(pixels),
+                photograph=viewable(pixels if photograph is None else photograph),
                 label=names[number] if names else "",
                 probability=probability,
                 top=ranking,

@@ -1,6 +1,6 @@
 """A trained run as a function of arrays: the program that is exported, its inputs and outputs, and examples to check it.
 
-Normalisation is inside: images enter as uint8 at the size of the model. Decoding and resizing stay outside, as
+Normalisation is inside: images enter as uint8, or as values on the scale 0..255, at the size of the model. Decoding and resizing stay outside, as
 `about` describes them; both depend on the file, not on the model.
 """
 
@@ -52,12 +52,14 @@ class Program(NamedTuple):
         variables: the parameters that it reads, {collection: tree}.
         inputs: {name: one example of zeros}, without the batch.
         outputs: names of the results, in order.
+        raw: whether images enter normalised, and logits come out.
     """
 
     function: Callable[[Variables, dict[str, jax.Array]], dict[str, jax.Array]]
     variables: Variables
     inputs: Arrays
     outputs: tuple[str, ...]
+    raw: bool = False
 
 
 def program_of(run: TrainedRun, raw: bool = False) -> Program:
@@ -83,7 +85,7 @@ def program_of(run: TrainedRun, raw: bool = False) -> Program:
             raise UserError(f"--raw gives the logits of a classifier of images; this is a run of {run.task_name}")
         plain = {"image": np.zeros(blank["image"].shape, np.float32)}
         logits = lambda variables, inputs: {"logits": run.model.apply(variables, inputs["image"])}
-        return Program(logits, variables, plain, ("logits",))
+        return Program(logits, variables, plain, ("logits",), raw=True)
     if run.task_name == "masked_image":
         return _features_of_mae(run, variables)
 
@@ -145,7 +147,7 @@ def examples(run: TrainedRun, program: Program, files: list[str]) -> Arrays:
     rng = np.random.default_rng(0)  # test transforms draw no random numbers
     rows = [transform(row, rng) for row in rows]
     chosen = {name: np.stack([np.asarray(row[name]) for row in rows]) for name in program.inputs}
-    if program.inputs.get("image", np.zeros(0)).dtype == np.float32:
+    if program.raw:
         spec: Any = inputs_of(run.reader.spec)
         chosen["image"] = ((chosen["image"] / 255 - np.array(spec.mean)) / np.array(spec.std)).astype(np.float32)
     return chosen
@@ -161,7 +163,9 @@ def about(run: TrainedRun, program: Program) -> dict[str, Any]:
         fraction, interpolation = reading.test_crop(run.config)
         crop = dict(test_crop_fraction=fraction, interpolation=interpolation)
         found["images"] = dict(image_size=list(spec.image_size), channels=spec.channels, **crop)
-        if program.inputs["image"].dtype == np.float32:
+        if spec.pixel_range:
+            found["images"] |= dict(pixel_range=spec.pixel_range, scale="values * 255 / pixel_range")
+        if program.raw:
             found["images"] |= dict(mean=list(spec.mean), std=list(spec.std))
     return found
 

@@ -15,10 +15,10 @@ from vitax.data.parquet import captioned_parquet
 from vitax.data.source import Splits
 from vitax.data.textfile import read_text
 from vitax.data.tokens import Vocabulary, check_lengths, framed, from_json, vocabulary
-from vitax.data.transforms import Chain, eval_transform, train_transform
+from vitax.data.transforms import eval_transform, train_transform
 from vitax.data.validation import hold_out, validated
 from vitax.errors import UserError
-from vitax.pipelines.images import image_spec, open_splits
+from vitax.pipelines.images import augmentation, image_spec, open_splits
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
 from vitax.pipelines.texts import LEARN_FROM
 from vitax.specs import PairSpec, TextSpec
@@ -82,11 +82,11 @@ class Captioner:
     """A transform that transforms the image and, for labelled images, adds a caption from the templates.
 
     Args:
-        image: transform of the image.
+        image: transform of the image, a `vitax.data.transforms.Chain`.
         tokens: [templates, classes, L] token ids of captions for labelled images; None = examples have captions.
     """
 
-    def __init__(self, image: Chain, tokens: np.ndarray | None):
+    def __init__(self, image: Any, tokens: np.ndarray | None):
         self.image = image
         self.tokens = tokens
 
@@ -170,7 +170,7 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
     text = TextSpec(knobs["length"], vocab.size, PAD, vocab.begin, vocab.end, vocab.mask)
     fields = {"image_size": image.image_size, "vocab_size": vocab.size, "end_token": vocab.end}
     blank = {
-        "image": np.zeros((*image.image_size, image.channels), np.uint8),
+        "image": np.zeros((*image.image_size, image.channels), image.pixels.dtype),
         "tokens": np.full(text.length, PAD, np.int32),
         "label": np.int32(0),
     }
@@ -223,7 +223,7 @@ def open_captions(take: Take) -> Pipeline:
         splits = splits.map(lambda source: Encoded(source, vocab, length, truncate))
     record |= {"class_names": names, "tokenizer": vocab.to_json()}
     reader = read(take, record)
-    augment = take(train_transform, image.image_size, image.mean, image.std)
+    augment = augmentation(take, image)
     height, width = image.image_size
     return Pipeline(
         splits,

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from vitax.data import open_source
+from vitax.data.loader import Transform
+from vitax.data.randaugment import color_jitter, rand_augment
 from vitax.data.source import Splits, class_counts, folded, reduced
 from vitax.data.transforms import eval_transform, train_transform
 from vitax.data.validation import validated, with_named
@@ -22,15 +24,20 @@ def image_spec(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     max_pixels: int = MAX_PIXELS,
+    pixel_range: float = 0.0,
 ) -> ImageSpec:
     """Size, channels and normalisation of images.
 
     Args:
         image_size: (height, width) in pixels, or (side,).
-        channels: 3 = RGB, 1 = grey; files of the other kind are converted.
+        channels: 3 = RGB, 1 = grey; files of the other kind are converted. With ``pixel_range``, any number, which all files
+            must have.
         mean, std: mean and standard deviation of each channel, on the scale 0..1.
         max_pixels: greatest number of pixels of an image file. A larger JPEG is decoded at a half to an eighth of its
             size, and another large file is unreadable.
+        pixel_range: 0 = whatever a file holds becomes 8 bits. Otherwise values stay as they are in the file, as 32-bit
+            floating-point numbers, and this one counts as 1 for ``mean`` and ``std``: 65535 for 16 bits, 10000 for
+            reflectances of satellites. TIFF files of any channels then need ``pip install "vitax[tiff]"``.
 
     Raises:
         UserError: ``image_size`` is not (height, width), or ``mean`` or ``std`` does not have one value for each
@@ -43,13 +50,34 @@ def image_spec(
         raise UserError(
             f"config.data.mean={mean} and config.data.std={std} must have one number for each of {channels} channels"
         )
-    if channels not in (1, 3):
-        raise UserError(f"config.data.channels={channels} is neither 3 (RGB) nor 1 (grey)")
+    if pixel_range < 0 or not pixel_range < float("inf"):
+        raise UserError(f"config.data.pixel_range={pixel_range} must be 0 or a positive number")
+    if channels not in (1, 3) and not pixel_range:
+        raise UserError(
+            f"config.data.channels={channels} is neither 3 (RGB) nor 1 (grey); for images of other channels set "
+            "config.data.pixel_range, the value that counts as 1 (255 for bytes)"
+        )
     if min(std) <= 0:
         raise UserError(f"config.data.std={std} must be above 0")
     if not 1 <= max_pixels <= PILLOWS_LIMIT:
         raise UserError(f"config.data.max_pixels={max_pixels} must lie in 1..{PILLOWS_LIMIT} (Pillow opens no more)")
-    return ImageSpec(size, channels, mean, std, max_pixels)
+    return ImageSpec(size, channels, mean, std, max_pixels, pixel_range=pixel_range)
+
+
+def augmentation(take: Take, images: ImageSpec) -> Transform:
+    """The transform of the training; colours are changed only where values are colours.
+
+    Raises:
+        UserError: the values are not converted to bytes, and RandAugment or colour jitter is on.
+    """
+    transform: Any = take(train_transform, images.image_size, images.mean, images.std)
+    colours = {rand_augment, color_jitter} & {getattr(step, "func", step) for step in transform.random}
+    if images.pixel_range and colours:
+        raise UserError(
+            "config.data.pixel_range: RandAugment and colour jitter change 8-bit colours; set randaugment_layers=0 and "
+            "color_jitter_strength=0"
+        )
+    return transform
 
 
 def open_splits(
@@ -75,7 +103,7 @@ def open_splits(
         test_fraction: share of every class that is held back if the data have no test split.
     """
     options: Any = dict(path=path, train=train, test_fraction=test_fraction)
-    options |= dict(channels=images.channels, max_pixels=images.max_pixels)
+    options |= dict(pixels=images.pixels)
     return with_named(lambda test: open_source(name, others, test=test, **options), test, validation)
 
 
@@ -83,7 +111,7 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
     """The reader of images; see `vitax.pipelines.pipeline.Kind`."""
     images = take(image_spec)
     fields = {"num_classes": len(record["class_names"]), "image_size": images.image_size}
-    blank = {"image": np.zeros((*images.image_size, images.channels), np.uint8), "label": np.int32(0)}
+    blank = {"image": np.zeros((*images.image_size, images.channels), images.pixels.dtype), "label": np.int32(0)}
     images = images._replace(class_counts=tuple(record.get("class_counts", ())))
     return Reader(images, fields, take(eval_transform, images.image_size), record, blank)
 
@@ -98,7 +126,7 @@ def open_images(take: Take) -> Pipeline:
     height, width = images.image_size
     return Pipeline(
         splits,
-        take(train_transform, images.image_size, images.mean, images.std),
+        augmentation(take, images),
         read(take, record),
         unit="images",
         about=f"{len(splits.train.class_names):,} classes, {height}x{width}x{images.channels}",

@@ -11,12 +11,11 @@ from vitax.data.source import Arrays, Splits
 from vitax.data.validation import validated, with_named
 from vitax.errors import UserError
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
-from vitax.specs import MAX_PIXELS, PILLOWS_LIMIT, RestorationSpec
+from vitax.specs import MAX_PIXELS, PILLOWS_LIMIT, Pixels, RestorationSpec
 
 
 def open_images(
-    channels: int,
-    max_pixels: int,
+    pixels: Pixels,
     *,
     name: str,
     path: str = "",
@@ -28,8 +27,7 @@ def open_images(
     """Opens the sources of undamaged images.
 
     Args:
-        channels: 3 for RGB, 1 for grey.
-        max_pixels: see `vitax.data.decode.decode_image`.
+        pixels: how images are decoded.
         name: "images" for your own images; "photos" for scikit-learn's two: one to learn from, one for the test.
         path: path of the folder with the images.
         train, test: names of the folders within it.
@@ -41,7 +39,7 @@ def open_images(
     """
     if name == "images":
         options: Any = dict(path=path, train=train, test_fraction=test_fraction)
-        options |= dict(channels=channels, max_pixels=max_pixels)
+        options |= dict(pixels=pixels)
         return with_named(lambda test: images(test=test, **options), test, validation)
     if name != "photos":
         raise UserError(f"data.name={name!r} is neither 'images' nor 'photos'")
@@ -52,7 +50,7 @@ def open_images(
         )
     china, flower = (
         Arrays({"image": image[None]}, (), f"{stem}.jpg")
-        for image, stem in zip(load_photos(channels), ("china", "flower"), strict=True)
+        for image, stem in zip(load_photos(pixels.channels), ("china", "flower"), strict=True)
     )
     return Splits(china, flower, "scikit-learn's china.jpg, and flower.jpg for the test")
 
@@ -188,7 +186,7 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
 def open_restoration(take: Take) -> Pipeline:
     """Opens images to damage and restore; see `vitax.pipelines.pipeline.Kind`."""
     knobs = take(damage)
-    splits = take(validated, take(open_images, knobs["channels"], knobs["max_pixels"]))
+    splits = take(validated, take(open_images, Pixels(knobs["channels"], knobs["max_pixels"])))
     times, side = knobs["patches_per_image"], knobs["patch"] * knobs["scale"]
     name = {"bicubic": f"1/{knobs['scale']} of the side"}.get(
         knobs["kind"], f"{knobs['kind']} {', '.join(f'{s:g}' for s in knobs['strength'])}"

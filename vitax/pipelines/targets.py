@@ -10,7 +10,7 @@ from vitax.data.tokens import from_json, vocabulary
 from vitax.data.transforms import eval_transform, train_transform
 from vitax.data.validation import validated, with_named
 from vitax.errors import UserError
-from vitax.pipelines.images import image_spec
+from vitax.pipelines.images import augmentation, image_spec
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
 from vitax.pipelines.sentences import encoded, text_length
 from vitax.pipelines.texts import text_spec
@@ -52,7 +52,7 @@ def open_targets(
             f"data.name={name!r} has one class for each image; several labels, or numbers, are in a 'table' or in 'parquet'"
         )
     options: Any = dict(path=path, train=train, test_fraction=test_fraction, columns=targets)
-    options |= dict(channels=images.channels, max_pixels=images.max_pixels)
+    options |= dict(pixels=images.pixels)
     return with_named(lambda test: OF_IMAGES[name](read_targets, test=test, **options), test, validation)
 
 
@@ -95,7 +95,7 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
     spec = TargetSpec(images, tuple(names), tuple(record["target_mean"]), tuple(record["target_std"]))
     fields = {"num_classes": len(names), "image_size": images.image_size}
     blank = {
-        "image": np.zeros((*images.image_size, images.channels), np.uint8),
+        "image": np.zeros((*images.image_size, images.channels), images.pixels.dtype),
         "target": np.full(len(names), np.nan, np.float32),
     }
     return Reader(spec, fields, take(eval_transform, images.image_size), record, blank)
@@ -121,7 +121,7 @@ def _open(take: Take, read_targets: ReadTargets, normalised: bool) -> Pipeline:
     height, width = images.image_size
     return Pipeline(
         splits,
-        take(train_transform, images.image_size, images.mean, images.std),
+        augmentation(take, images),
         read(take, record),
         unit="images",
         about=f"{about}, {height}x{width}x{images.channels}",

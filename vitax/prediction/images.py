@@ -11,10 +11,11 @@ import numpy as np
 from PIL import Image
 
 from vitax.data.decode import KNOWN, decode_image, find_images, to_array, write_png
+from vitax.data.values import scaled_values
 from vitax.errors import UserError
 from vitax.pipelines import Pipeline
 from vitax.prediction.trained import UNREADABLE, TrainedRun, predictions
-from vitax.specs import TargetSpec, channels_of, max_pixels_of
+from vitax.specs import TargetSpec, pixels_of
 
 
 def image_files(given: Sequence[str]) -> list[str]:
@@ -47,19 +48,23 @@ def image_readers(
     The function raises ValueError, TypeError or OSError if the image cannot be read.
 
     Args:
-        images: paths of files, arrays [H, W] or [H, W, C] uint8, or images of Pillow. An image that is not a file is
+        images: paths of files, arrays [H, W] or [H, W, C] uint8 (of any numbers if the run has a range of values), or images of
+            Pillow. An image that is not a file is
             named "image 0", "image 1", ...
         run: the trained run, which defines channels and the greatest size.
         blank: the other fields; None = those of a blank example of the run.
     """
     spec = run.reader.spec
-    options, blank = (channels_of(spec), max_pixels_of(spec)), run.reader.blank if blank is None else blank
+    pixels, blank = pixels_of(spec), run.reader.blank if blank is None else blank
 
     def read(image: Any) -> dict[str, Any]:
         if isinstance(image, str | Path):
-            return {**blank, "image": decode_image(Path(image).read_bytes(), *options)}
+            return {**blank, "image": decode_image(Path(image).read_bytes(), pixels)}
+        if pixels.pixel_range:
+            values = np.asarray(image)
+            return {**blank, "image": scaled_values(values.reshape(*values.shape[:2], -1), pixels)}
         opened = Image.fromarray(np.squeeze(image)) if isinstance(image, np.ndarray) else image
-        return {**blank, "image": to_array(opened, *options)}
+        return {**blank, "image": to_array(opened, pixels)}
 
     for number, image in enumerate(images):
         name = str(image) if isinstance(image, str | Path) else f"image {number}"

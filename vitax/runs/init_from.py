@@ -15,7 +15,7 @@ from vitax.models import MODELS, variable_shapes
 from vitax.models.swin_v2 import as_trained
 from vitax.pretrained.preprocessing import read_preprocessing
 from vitax.runs.saved import open_saved
-from vitax.specs import channels_of
+from vitax.specs import pixels_of
 from vitax.tasks import Variables
 
 Params = dict[str, Any]
@@ -108,7 +108,7 @@ def initial_variables(run: Run) -> tuple[Variables, str]:
         run.model,
         family,
         report,
-        channels=channels_of(run.pipeline.reader.spec),
+        channels=pixels_of(run.pipeline.reader.spec).channels,
         allow_missing=(*run.top.init_new, *allowed.new),
         allow_unexpected=(*run.top.init_skip, *allowed.skip),
     )
@@ -159,7 +159,7 @@ def _of_run(path: Path, mesh: Mesh) -> _Weights:
     saved = open_saved(path)
     restored = saved.variables("best", mesh)
     # Without the collections that the objective has added, such as a teacher.
-    shapes = variable_shapes(saved.model, saved.family, channels_of(saved.reader.spec))
+    shapes = variable_shapes(saved.model, saved.family, pixels_of(saved.reader.spec).channels)
     variables = jax.device_get({name: tree for name, tree in restored.preferred.items() if name in shapes})
     report = pretrained.Report(f"step {restored.step:,} of {path}", loaded=pretrained.paths(variables))
     return _Weights(saved.family, saved.model, variables, report)
