@@ -98,7 +98,7 @@ def test_what_the_values_mean_must_be_clear(rng):
         (deep[:-30], Pixels(3, pixel_range=255), None),
         (b"II*\x00" + bytes(40), Pixels(1, pixel_range=255), None),
         (png(np.stack([grey, grey, grey // 2], -1), "GIF"), Pixels(1, pixel_range=255), "of mode P, whose values would be converted"),
-        (tiff(np.zeros((6, 5, 13), np.uint16), photometric="minisblack"), Pixels(), "set data.pixel_range"),
+        (tiff(np.zeros((6, 5, 13), np.uint16), photometric="minisblack", planarconfig="contig"), Pixels(), "set data.pixel_range"),
     ):  # fmt: skip
         with pytest.raises((ValueError, OSError), match=message):
             decode_image(data, pixels)
