@@ -151,10 +151,19 @@ def ordered(files: Sequence[Path]) -> list[str]:
             raise UserError(f"{state} lists {missing[0]}, which is not there")
         return [str(state.parent / name) for name in listed]
     found = sorted(map(str, files))
-    counts = {int(matched[1]) for file in found if (matched := re.search(r"-\d{5}-of-(\d{5})[.-]", file))}
-    if counts and counts != {len(found)}:
-        raise UserError(f"{found[0]} is one of {max(counts)} files, and {len(found)} are there: fetch the others")
+    check_complete(found)
     return found
+
+
+def check_complete(files: Sequence[str]) -> None:
+    """Refuses a part of a set of files.
+
+    Raises:
+        UserError: the names count other files, as NAME-00000-of-00002.parquet does.
+    """
+    counts = {int(matched[1]) for file in files if (matched := re.search(r"-\d{5}-of-(\d{5})[.-]", file))}
+    if counts and counts != {len(files)}:
+        raise UserError(f"{files[0]} is one of {max(counts)} files, and {len(files)} are there: fetch the others")
 
 
 def schema_of(file: str) -> Any:

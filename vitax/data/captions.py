@@ -217,7 +217,7 @@ def tars(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixe
     splits = Splits.of(sources, f"tar files of {path}")
     if not validation:
         return splits
-    origin = f"{splits.origin}, the best by {Path(validation[0]).parent}"
+    origin = f"{splits.origin}, the best by {os.path.dirname(validation[0])}"
     return splits._replace(validation=CaptionedTars(validation, pixels), origin=origin)
 
 

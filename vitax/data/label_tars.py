@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from vitax.data import remote
 from vitax.data.decode import decode_image, tell_aside
 from vitax.data.source import Splits
 from vitax.data.tar_index import TAR_LAYOUT, indexed, read_member, tar_files
@@ -61,6 +62,23 @@ class LabelledTars:
         return f"{self.files[self.places[i, 0]]}:{self.keys[i]}"
 
 
+def _named(tar: str) -> str:
+    """The file with the names of the classes beside a tar file, or above its folder; "" = there is none.
+
+    Raises:
+        UserError: it cannot be read from its server.
+    """
+    folder = tar.rpartition("/")[0] if remote.is_remote(tar) else str(Path(tar).absolute().parent)
+    for place in (folder, folder.rpartition("/")[0] if remote.is_remote(tar) else str(Path(folder).parent)):
+        for name in CLASSES:
+            file = f"{place}/{name}"
+            if not remote.is_remote(file) and Path(file).is_file():
+                return file
+            if remote.is_remote(file) and remote.exists(file):
+                return remote.near(file)
+    return ""
+
+
 def label_tars(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixels) -> Splits:
     """Opens tar files with pairs of an image and the number of its class.
 
@@ -84,11 +102,7 @@ def label_tars(*, path: str, train: str, test: str, test_fraction: float, pixels
         if not len(source):
             raise UserError(f"{source.files[0]} and {len(source.files) - 1} more have no labels; {TAR_LAYOUT}")
     count = 1 + max(int(source.labels.max()) for source in sources)
-    folders = {Path(file).parent for file in parts[0]}
-    named = next(
-        (f / name for folder in folders for f in (folder, folder.parent) for name in CLASSES if (f / name).is_file()),
-        None,
-    )
+    named = _named(parts[0][0])
     names = [line.strip() for line in read_text(named).splitlines() if line.strip()] if named else []
     if named and len(names) < count:
         raise UserError(f"{named} has {len(names)} names, and the tar files have {count} classes")

@@ -1,12 +1,15 @@
 """Which Parquet and Arrow files belong to which split: in a folder, or in a data set on the hub."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from vitax import hub
-from vitax.data.arrow_rows import ENDINGS, ordered
+from vitax.data import remote
+from vitax.data.arrow_rows import ENDINGS, check_complete, ordered
 from vitax.data.tables import TEST, TRAIN
+from vitax.data.tar_index import expanded
 from vitax.data.validation import NAMES as VALIDATION
 from vitax.errors import UserError
 
@@ -21,7 +24,7 @@ def split_files(path: str, train: str, test: str) -> list[list[str]]:
     """The files of the training split, and of the test and the validation split where there are any.
 
     Args:
-        path: a file, a folder, or hf-dataset:OWNER/NAME[@REVISION][:FOLDER], of which the files are fetched.
+        path: a file or a folder, also at a URL, or hf-dataset:OWNER/NAME[@REVISION][:FOLDER], of which the files are fetched.
         train, test: names of the splits.
 
     Raises:
@@ -29,6 +32,8 @@ def split_files(path: str, train: str, test: str) -> list[list[str]]:
     """
     if path.startswith(HUB):
         return _of_hub(path, train, test)
+    if remote.is_remote(path):
+        return _of_server(path, train, test)
     root = Path(path).expanduser()
     if not path or not root.exists():
         raise UserError(f"data.path={path!r} does not exist; {LAYOUT}")
@@ -36,6 +41,33 @@ def split_files(path: str, train: str, test: str) -> list[list[str]]:
         return [[str(root)]]
     parts = _grouped([PurePosixPath(file.relative_to(root)) for file in root.rglob("*")], path, train, test)
     return [ordered([root / file for file in part]) for part in parts]
+
+
+def _of_server(path: str, train: str, test: str) -> list[list[str]]:
+    """The files at a URL, in the cache.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    urls = expanded(path)
+    if len(urls) == 1 and not path.endswith(ENDINGS):
+        folder = path.rstrip("/")
+        urls = [
+            url
+            for place in (folder, f"{folder}/data", f"{folder}/{train}", f"{folder}/{test}")
+            for ending in ENDINGS
+            for url in remote.listed(place, ending)
+        ]
+    if len(urls) == 1 and path.endswith(ENDINGS):
+        return [[remote.near(path)]]
+    if not urls:
+        raise UserError(f"{path} holds neither .parquet nor .arrow files; {LAYOUT}")
+    scheme, separator, _ = path.partition("://")
+    above = scheme + separator + os.path.commonpath([os.path.dirname(url.partition(separator)[2]) for url in urls])
+    parts = _grouped([PurePosixPath(url[len(above) :].lstrip("/")) for url in urls], path, train, test)
+    for part in parts:
+        check_complete([str(file) for file in part])
+    return [[remote.near(f"{above}/{file}") for file in part] for part in parts]
 
 
 def _of_hub(path: str, train: str, test: str) -> list[list[str]]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from vitax.data import remote
 from vitax.data.decode import EXTENSIONS
 from vitax.errors import UserError
 
@@ -20,7 +21,7 @@ RULES = 2  # version of the rules by which members are paired; older indices are
 Members = dict[str, dict[str, tuple[int, int]]]
 TAR_LAYOUT = (
     "expected tar files with pairs KEY.jpg and KEY.txt (captions) or KEY.cls (numbers of classes) next to each other, as "
-    "FILE.tar, as DIR/NAME-{000..123}.tar, as DIR/*.tar, or as DIR/train/*.tar and DIR/test/*.tar"
+    "FILE.tar, as DIR/NAME-{000..123}.tar, as DIR/*.tar, or as DIR/train/*.tar and DIR/test/*.tar; a URL will do"
 )
 
 
@@ -30,7 +31,7 @@ def tar_files(
     """The tar files of the training and the test split, and those of the validation split.
 
     Args:
-        path: a tar file, a pattern such as "data-{000..123}.tar", a folder with tar files, or one with a folder of them
+        path: a tar file, also at a URL, a pattern such as "data-{000..123}.tar", a folder with tar files, or one with a folder of them
             for each split.
         train, test: names of the folders of the splits.
         validation: usual names of the folder of the validation split.
@@ -44,6 +45,8 @@ def tar_files(
         UserError: there are no tar files.
     """
     listed = expanded(path)
+    if remote.is_remote(path):
+        return _remote_files(path, listed, train, test, validation, test_fraction)
     root = Path(path).expanduser()
     if len(listed) == 1 and (not path or not root.exists()):
         raise UserError(f"data.path={path!r} does not exist; {TAR_LAYOUT}")
@@ -55,9 +58,30 @@ def tar_files(
             raise UserError(f"{path} holds no tar files; {TAR_LAYOUT}")
         if missing := [file for file in files if not os.path.isfile(file)]:
             raise UserError(f"{path} names {len(missing)} tar files that are not there, for example {missing[0]}")
-        held = max(1, round(test_fraction * len(files))) if len(files) > 1 else 0
-        parts = [files[: len(files) - held], files[len(files) - held :]]
+        parts = _held_back(files, test_fraction)
     return parts, next((files for name in validation if name != test and (files := found(name))), [])
+
+
+def _held_back(files: list[str], fraction: float) -> list[list[str]]:
+    """Files to learn from, and a share of them, at least one, for the test; of one file, none."""
+    held = max(1, round(fraction * len(files))) if len(files) > 1 else 0
+    return [files[: len(files) - held], files[len(files) - held :]]
+
+
+def _remote_files(
+    path: str, listed: list[str], train: str, test: str, validation: Sequence[str], test_fraction: float
+) -> tuple[list[list[str]], list[str]]:
+    """`tar_files` at a URL: a file, a pattern or, where the server lists its files, a folder."""
+    if len(listed) > 1 or path.endswith(".tar"):
+        return _held_back(listed, test_fraction), []
+    found = lambda split: remote.listed(f"{path.rstrip('/')}/{split}", ".tar")
+    parts = [found(train), found(test)]
+    if all(parts):
+        return parts, next((files for name in validation if name != test and (files := found(name))), [])
+    files = remote.listed(path.rstrip("/"), ".tar")
+    if not files:
+        raise UserError(f"{path} holds no tar files; {TAR_LAYOUT}")
+    return _held_back(files, test_fraction), []
 
 
 def expanded(path: str) -> list[str]:
@@ -76,8 +100,12 @@ def indexed(file: str, aside: Counter[str]) -> Members:
     Reading the headers takes some 0.2 ms for each pair, which is hours for hundreds of millions. The index is in the
     user's cache; where that cannot be written, the headers are read each time.
     """
-    stat = os.stat(file)
-    name = f"{RULES} {os.path.abspath(file)} {stat.st_size} {stat.st_mtime_ns} {sorted(EXTENSIONS)}"
+    if remote.is_remote(file):
+        state = "{} {} {}".format(file, *remote.known(file))
+    else:
+        stat = os.stat(file)
+        state = f"{os.path.abspath(file)} {stat.st_size} {stat.st_mtime_ns}"
+    name = f"{RULES} {state} {sorted(EXTENSIONS)}"
     cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "vitax" / "tars"
     path = cache / f"{hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()}.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -86,7 +114,7 @@ def indexed(file: str, aside: Counter[str]) -> Members:
         aside.update(Counter(stored["aside"]))
         return found
     other: Counter[str] = Counter()
-    found, whole = members(file, other)
+    found, whole = members(remote.near(file), other)
     aside.update(other)
     if whole:
         with contextlib.suppress(OSError, ValueError):
@@ -174,7 +202,14 @@ def _add(found: Members, file: str, key: str, kind: str, place: tuple[int, int])
 
 
 def read_member(file: str, offset: int, size: int) -> bytes:
-    """The bytes of a member at its place in a tar file."""
+    """The bytes of a member at its place in a tar file, which may be at a URL.
+
+    Raises:
+        OSError: they cannot be read.
+        UserError: a file at a URL is not there any more.
+    """
+    if remote.is_remote(file):
+        return remote.read(file, offset, size)
     with open(file, "rb") as stream:  # opened for each read, because threads must not share a position
         stream.seek(offset)
         return stream.read(size)
