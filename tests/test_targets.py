@@ -1,5 +1,7 @@
 """Images and texts with several labels, or with numbers: their tables, losses, scores, and a run of each."""
 
+import functools
+import inspect
 import io
 import json
 
@@ -13,13 +15,15 @@ from PIL import Image
 from small import SMALL, variables_of
 
 from vitax import losses, pretrained
-from vitax.data.targets import image_targets, labels_of, parquet_targets, text_targets, values_of
+from vitax.data.target_columns import labels_of, values_of
+from vitax.data.targets import image_targets, parquet_targets, text_targets
 from vitax.errors import UserError
 from vitax.evals.targets import average_precisions, explained, macro_f1
+from vitax.pipelines import KINDS
 from vitax.prediction import load_run
 from vitax.prediction.images import threshold_of
 from vitax.pretrained.preprocessing import Preprocessing
-from vitax.specs import RGB, ImageSpec, TargetSpec
+from vitax.specs import RGB, ImageSpec, TargetSpec, TextSpec
 from vitax.tasks import TASKS
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -41,6 +45,16 @@ def png(value):
 def opened(path, read, columns=(), **options):
     arguments = dict(path=str(path), train="train", test="test", test_fraction=0.3, pixels=RGB) | options
     return image_targets(read, columns=columns, **arguments)
+
+
+def opened_as(kind, config):
+    return KINDS[kind].open(functools.partial(from_values, config))
+
+
+def from_values(config, function, *args):
+    names = function.__kwdefaults__ or {}
+    keys = [key for key, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    return function(*args, **{key: config[key] for key in keys if key in config or key not in names})
 
 
 def contents(splits):
@@ -179,6 +193,26 @@ def test_what_is_unknown_or_invalid_counts_nowhere(name, knobs):
         assert float(aux.metrics["mae"][0]) == pytest.approx(np.abs(values - target)[known].sum(), rel=1e-5)
 
 
+@pytest.mark.parametrize("name", ["text_multilabel", "text_regression"])
+def test_targets_of_texts_count_as_those_of_images(name, rng):
+    spec = TargetSpec(TextSpec(12, 30, 0, 2, 3, 4), ("a", "b"), (1.0, 0.0), (2.0, 1.0))
+    task = TASKS[name].factory(SMALL["fnet-hybrid"].model, spec)
+    batch = {"tokens": rng.integers(5, 30, (3, 12)).astype(np.int32), "segments": np.zeros((3, 12), np.int32)}
+    batch |= {"target": np.array([[0, 1], [1, np.nan], [1, 1]], np.float32), "valid": np.array([True, True, False])}
+    shapes = jax.eval_shape(task.init, jax.random.key(0), batch)
+    variables = jax.tree.map(lambda x: (rng.normal(size=x.shape) * 0.1).astype(np.float32), shapes)
+    value, aux = task.loss(variables, batch, jax.random.key(0), False)
+    out = task.predict(variables, batch)
+    known = np.isfinite(batch["target"]) & batch["valid"][:, None]
+    assert float(aux.metrics["loss"][1]) == known.sum() == 3
+    if name == "text_regression":
+        by_hand = ((np.asarray(out["values"]) - batch["target"]) / np.array([2, 1])) ** 2 / 2
+    else:
+        p = np.asarray(out["probabilities"], np.float64)
+        by_hand = -np.where(batch["target"] == 1, np.log(p), np.log(1 - p))
+    assert float(value) == pytest.approx(by_hand[known].mean(), rel=1e-4)
+
+
 def test_scores_by_hand():
     probabilities = np.array([[0.9, 0.2], [0.8, 0.6], [0.3, 0.7], [0.1, 0.4]])
     labels = np.array([[1, 0], [0, 1], [1, np.nan], [0, 1]])
@@ -310,3 +344,42 @@ def test_runs_of_texts(tmp_path):
     assert json.loads((tmp_path / "hf/config.json").read_text())["problem_type"] == "multi_label_classification"
     said = run("export", f"--workdir={tmp_path / 'text_regression'}", "--format=stablehlo", f"--out={tmp_path / 'hlo'}")
     assert said.returncode == 0, said.stderr
+
+
+def test_soft_labels_are_what_a_classification_learns(tmp_path, photos):
+    rows = [f"{i}.png,{9 - i % 4},{i % 4},{1 if i == 3 else 0},{'test' if i > 6 else 'train'}\n" for i in range(10)]
+    (photos / "t.csv").write_text("file,Cat,dog,bird,split\n" + "".join(rows))
+    options = dict(name="table", path=str(photos / "t.csv"), targets=("cat", "dog", "bird"))
+    config = dict(image_size=(4, 4), mean=(0.5,) * 3, std=(0.5,) * 3, crop="center", flip=False, **options)
+    pipeline = opened_as("images", config)
+    example = pipeline.splits.train[3]
+    assert np.allclose(example["target"], [0.6, 0.3, 0.1])
+    assert example["label"] == 0
+    assert pipeline.reader.record["class_names"] == ["cat", "dog", "bird"]
+    assert pipeline.reader.blank["target"].shape == (3,)
+    for text, message in (
+        ("file,a,b\n0.png,1,\n", "which are no shares"),
+        ("file,a,b\n0.png,0,0\n", "which are no shares"),
+        ("file,a,b\n0.png,-1,3\n", "which are no shares"),
+    ):
+        (photos / "t.csv").write_text(text)
+        with pytest.raises(UserError, match=message):
+            opened_as("images", config | dict(targets=("a", "b")))
+    with pytest.raises(UserError, match="a column for each class, two or more"):
+        opened_as("images", config | dict(targets=("a",)))
+    with pytest.raises(UserError, match="soft labels are for a classification with data.name='table'"):
+        opened_as("images", config | dict(name="digits", path=""))
+    # The loss is the cross entropy with the shares, in training and in the test.
+    model = SMALL["vit"].replaced(image_size=(16, 24), num_classes=3)
+    task = TASKS["classification"].factory(model, SPEC)
+    variables = variables_of(model, (np.zeros((1, 16, 24, 3), np.float32),))
+    batch = {
+        "image": np.full((2, 16, 24, 3), 99, np.uint8),
+        "label": np.array([0, 1], np.int32),
+        "valid": np.array([True, True]),
+    }
+    batch["target"] = np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3]], np.float32)
+    logits = np.asarray(task.predict(variables, batch)["logits"], np.float64)
+    by_hand = -(batch["target"] * (logits - np.log(np.exp(logits).sum(1, keepdims=True)))).sum(1)
+    loss, _ = task.loss(variables, batch, jax.random.key(0), False)
+    assert float(loss) == pytest.approx(by_hand.mean(), rel=1e-5)

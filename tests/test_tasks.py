@@ -212,7 +212,8 @@ def test_no_gradient_flows_through_what_is_frozen(rng):
 
 def test_every_task_is_tried():
     tried = (
-        "classification masked_image token_pruning contrastive masked_words text_classification multilabel regression"
+        "classification masked_image token_pruning contrastive masked_words text_classification multilabel regression "
+        "text_multilabel text_regression"
     )
     assert set(TASKS) == {*tried.split(), "translation", "language", "restoration"}
 

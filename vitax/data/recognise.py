@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vitax.data import arrow_rows, bitext, captions, coco, remote, sentences, tables, targets, texts
+from vitax.data import arrow_rows, bitext, captions, coco, remote, sentences, tables, target_columns, targets, texts
 from vitax.data.arrays import arrays
 from vitax.data.decode import EXTENSIONS
 from vitax.data.folder import SPLIT_NAMES, folder
@@ -215,7 +215,7 @@ def _images(path: str, name: str, what: str, opener: Callable[..., Splits]) -> R
 
 def _targets(path: str, name: str, what: str, texts: str, kind: str) -> Recognised:
     """Images, or texts, with several labels or with numbers."""
-    read = targets.labels_of if kind == "multilabel" else targets.values_of
+    read = target_columns.labels_of if kind == "multilabel" else target_columns.values_of
     flags = f'--config=configs/finetune.py:{texts}{kind} --config.init_from=WEIGHTS --config.data.path="{path}"'
     flags += "" if name == "table" else f" --config.data.name={name}"
     described = f"{'texts' if texts else 'images'} with {'several labels' if kind == 'multilabel' else 'numbers'}"

@@ -1,10 +1,9 @@
 """Images or texts with several labels, or with numbers, from a table: .csv, .tsv, .jsonl, Parquet or Arrow."""
 
 import logging
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from vitax.data.parquet_files import split_files
 from vitax.data.sentences import Sentences, texts_in
 from vitax.data.source import Source, Splits, Subset
 from vitax.data.table_splits import Part, split_parts
-from vitax.data.tables import LABELS, Row, column_in, has_column
+from vitax.data.target_columns import NUMBERS, TAGS, ReadTargets, Targets
 from vitax.data.validation import drawn
 from vitax.errors import UserError
 from vitax.specs import Pixels
@@ -26,33 +25,14 @@ LAYOUT = (
     'expected a table with a column of {} and columns of targets, as FILE with or without a column "split", or as '
     "DIR/train.csv and DIR/test.csv (and DIR/val.csv)"
 )
-# Usual names of the columns, in any capitals.
-TAGS, NUMBERS = (*LABELS, "tags"), ("value", "target", "score", *LABELS)
-# What a cell of a label may say; nothing = unknown.
-FLAGS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0, "": math.nan}
-
-
-class Targets(NamedTuple):
-    """The targets of some rows.
-
-    Attributes:
-        names: of the targets.
-        values: [n, T] float; NaN = unknown.
-    """
-
-    names: tuple[str, ...]
-    values: np.ndarray
-
-
-# (all parts of a table, columns) -> the targets of all rows, in order: a label may occur in one split only.
-ReadTargets = Callable[[Sequence[Part], tuple[str, ...]], Targets]
 
 
 class WithTargets:
     """A source whose examples have a vector of targets in place of a label: "target" [T] float32, NaN = unknown."""
 
     def __init__(self, source: Source, targets: Targets):
-        self.source, self.class_names, self.labels = source, targets.names, None
+        self.source, self.class_names = source, targets.names
+        self.labels: np.ndarray | None = None
         self.targets = targets.values.astype(np.float32)
 
     def __len__(self) -> int:
@@ -66,6 +46,23 @@ class WithTargets:
         return self.source.name(i)
 
 
+class SoftLabels(WithTargets):
+    """A source whose examples have the share of each class, "target" [K] float32, and the largest of them as "label"."""
+
+    def __init__(self, source: Source, targets: Targets):
+        super().__init__(source, targets)
+        self.labels: np.ndarray | None = targets.values.argmax(axis=1).astype(np.int32)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        assert self.labels is not None
+        return {**super().__getitem__(i), "label": self.labels[i]}
+
+
+def are_soft(source: Any) -> bool:
+    """True if the labels of a source, or of what it is a part of, are soft."""
+    return isinstance(source, SoftLabels) or (hasattr(source, "source") and are_soft(source.source))
+
+
 def image_targets(
     read: ReadTargets,
     *,
@@ -75,23 +72,25 @@ def image_targets(
     test_fraction: float,
     columns: tuple[str, ...],
     pixels: Pixels,
+    make: type[WithTargets] = WithTargets,
 ) -> Splits:
     """Opens a table of image files and targets.
 
     Args:
-        read: `labels_of` or `values_of`.
+        read: `labels_of`, `values_of` or `shares_of`.
         path: the table, or its folder.
         train, test: names of the splits, see `vitax.data.table_splits.split_parts`.
         test_fraction: share of the examples that is held back if nothing says what is for the test.
         columns: columns of the targets; () = found by their usual names.
         pixels: how images are decoded.
+        make: the class of the sources.
 
     Raises:
         UserError: there is no table, it lacks a column, a file is not there, or a target cannot be read.
     """
     parts, origin = split_parts(path, train, test, LAYOUT.format("files"))
     sources = [ImageFiles(files_in(part), pixels) for part in parts]
-    return _with_targets(sources, read(parts, columns), origin, test_fraction)
+    return _with_targets(sources, read(parts, columns), origin, test_fraction, make)
 
 
 def parquet_targets(
@@ -103,6 +102,7 @@ def parquet_targets(
     test_fraction: float,
     columns: tuple[str, ...],
     pixels: Pixels,
+    make: type[WithTargets] = WithTargets,
 ) -> Splits:
     """Opens images and targets in Parquet or Arrow files; the arguments are those of `image_targets`.
 
@@ -118,7 +118,7 @@ def parquet_targets(
     parts = [_part(those, rows, chosen) for those, rows in zip(files, opened, strict=True)]
     sources = [ArrowImages(rows, image, "image", (), (), pixels) for rows in opened]
     origin = f"{sum(map(len, files))} files of {path}, images in the column {image!r}"
-    return _with_targets(sources, read(parts, columns), origin, test_fraction)
+    return _with_targets(sources, read(parts, columns), origin, test_fraction, make)
 
 
 def _part(files: Sequence[str], rows: ArrowRows, columns: Sequence[str]) -> Part:
@@ -149,14 +149,16 @@ def text_targets(
     sources = [
         Sentences(each, np.zeros(len(each)), (), str(part.file)) for each, part in zip(texts, parts, strict=True)
     ]
-    return _with_targets(sources, read(parts, columns), origin, test_fraction)
+    return _with_targets(sources, read(parts, columns), origin, test_fraction, WithTargets)
 
 
-def _with_targets(sources: Sequence[Source], targets: Targets, origin: str, fraction: float) -> Splits:
+def _with_targets(
+    sources: Sequence[Source], targets: Targets, origin: str, fraction: float, make: type[WithTargets]
+) -> Splits:
     """The splits of some sources and the targets of all their examples; of one source, a share is held back."""
     ends = np.cumsum([len(source) for source in sources])
     values = np.split(targets.values, ends[:-1])
-    found = [WithTargets(source, targets._replace(values=v)) for source, v in zip(sources, values, strict=True)]
+    found = [make(source, targets._replace(values=v)) for source, v in zip(sources, values, strict=True)]
     if len(found) > 1:
         return Splits(found[0], found[1], origin, *found[2:])
     if not 0 < fraction < 1 or len(found[0]) < 2:
@@ -167,106 +169,5 @@ def _with_targets(sources: Sequence[Source], targets: Targets, origin: str, frac
     return Splits(kept, held, f"{origin}, {fraction:.0%} held back for the test")
 
 
-def labels_of(parts: Sequence[Part], columns: tuple[str, ...]) -> Targets:
-    """Several labels for each example: 1 = it has the label, 0 = it has not, NaN = unknown.
-
-    Either each of ``columns`` is a label, with 0 or 1, true or false, or nothing for unknown; or one column lists the labels
-    of an example, as a list, or as text with ";", "|" or "," between them, which may be empty.
-
-    Raises:
-        UserError: a value is none of these, or there are fewer than two labels.
-    """
-    file, rows = parts[0].file, [row for part in parts for row in part.rows]
-    if len(columns) > 1 or (columns and all(_is_flag(row.get(columns[0].lower())) for row in rows)):
-        values = np.full((len(rows), len(columns)), np.nan)
-        for k, column in enumerate(columns):
-            _check_column(file, rows, column)
-            for i, (place, row) in enumerate(_placed(parts)):
-                value = row.get(column.lower())
-                if not _is_flag(value):
-                    raise UserError(f"{place} has {value!r} in the column {column!r}, where 0 or 1 belongs")
-                values[i, k] = _flag(value)
-        return Targets(columns, values)
-    column = columns[0].lower() if columns else column_in(file, rows, TAGS, "labels")
-    _check_column(file, rows, column)
-    each = _lists(parts, column)
-    names = tuple(sorted({label for labels in each for label in labels}))
-    if len(names) < 2:
-        raise UserError(f"{file} has {len(names)} different labels in the column {column!r}, but two are needed")
-    place_of = {name: k for k, name in enumerate(names)}
-    values = np.zeros((len(rows), len(names)), np.float32)
-    for i, labels in enumerate(each):
-        values[i, [place_of[label] for label in labels]] = 1
-    return Targets(names, values)
-
-
-def values_of(parts: Sequence[Part], columns: tuple[str, ...]) -> Targets:
-    """Numbers for each example; an empty cell is unknown.
-
-    Raises:
-        UserError: a value is no finite number, or there is no such column.
-    """
-    file, rows = parts[0].file, [row for part in parts for row in part.rows]
-    chosen = columns or (column_in(file, rows, NUMBERS, "values"),)
-    values = np.full((len(rows), len(chosen)), np.nan)
-    for k, column in enumerate(chosen):
-        _check_column(file, rows, column)
-        for i, (place, row) in enumerate(_placed(parts)):
-            value = row.get(column.lower())
-            if value is None or (isinstance(value, str) and not value.strip()):
-                continue
-            try:
-                values[i, k] = float(value)
-            except (TypeError, ValueError) as error:
-                raise UserError(f"{place} has {value!r} in the column {column!r}, where a number belongs") from error
-            if not math.isfinite(values[i, k]):
-                raise UserError(f"{place} has {value!r} in the column {column!r}, which is not finite")
-    return Targets(tuple(chosen), values)
-
-
-def _placed(parts: Sequence[Part]) -> Iterator[tuple[str, Row]]:
-    """The rows of some parts, each with its place for messages."""
-    return ((f"{part.file}: row {number}", row) for part in parts for number, row in part.numbered())
-
-
-def _check_column(file: Path, rows: Sequence[Row], column: str) -> None:
-    if not has_column(rows, column.lower()):
-        raise UserError(f"{file} has the columns {', '.join(rows[0]) or 'of no target'}, and none is {column!r}")
-
-
-def _is_flag(value: Any) -> bool:
-    """Whether a value is 0, 1, true, false, or nothing."""
-    if isinstance(value, float):
-        return math.isnan(value) or value in (0.0, 1.0)
-    return value is None or (isinstance(value, str | int) and str(value).strip().lower() in FLAGS)
-
-
-def _flag(value: Any) -> float:
-    if value is None:
-        return math.nan
-    return float(value) if isinstance(value, float | int) else FLAGS[value.strip().lower()]
-
-
-def _lists(parts: Sequence[Part], column: str) -> list[list[str]]:
-    """The labels in each cell of a column.
-
-    Raises:
-        UserError: a cell holds neither a list nor a text, or cells have different marks between their labels.
-    """
-    file, cells = parts[0].file, [row.get(column) for part in parts for row in part.rows]
-    marks = [mark for mark in ";|" if any(isinstance(cell, str) and mark in cell for cell in cells)]
-    if len(marks) > 1:
-        raise UserError(f"{file}: labels in the column {column!r} are separated by both ; and |")
-    separator = marks[0] if marks else ","
-    if marks and any(isinstance(cell, str) and "," in cell and separator not in cell for cell in cells):
-        LOGGER.warning(
-            "%s: labels in the column %r are separated by %s, so a comma is a part of a label", file, column, separator
-        )
-    each = []
-    for (place, _), cell in zip(_placed(parts), cells, strict=True):
-        labels = cell if isinstance(cell, list) else [] if cell is None else str(cell).split(separator)
-        valid = cell is None or isinstance(cell, list | str | int)
-        if not valid or not all(isinstance(label, str | int) for label in labels):
-            raise UserError(f"{place} has {cell!r} in the column {column!r}, where labels belong")
-        each.append([str(label).strip() for label in labels if str(label).strip()])
-    return each
+# Names of the sources of images with targets, and their openers.
+OF_IMAGES: dict[str, Callable[..., Splits]] = {"table": image_targets, "parquet": parquet_targets}

@@ -10,6 +10,8 @@ from vitax.data import open_source
 from vitax.data.loader import Transform
 from vitax.data.randaugment import color_jitter, rand_augment
 from vitax.data.source import Splits, class_counts, folded, reduced
+from vitax.data.target_columns import shares_of
+from vitax.data.targets import OF_IMAGES, SoftLabels, are_soft
 from vitax.data.transforms import eval_transform, train_transform
 from vitax.data.validation import validated, with_named
 from vitax.errors import UserError
@@ -90,6 +92,7 @@ def open_splits(
     test: str = "test",
     validation: str = "",
     test_fraction: float = 0.2,
+    targets: tuple[str, ...] = (),
 ) -> Splits:
     """Opens the sources of the splits; see `vitax.data`.
 
@@ -101,9 +104,21 @@ def open_splits(
         train, test: names of the splits.
         validation: see `vitax.data.validation.validated`.
         test_fraction: share of every class that is held back if the data have no test split.
+        targets: soft labels, with name "table" or "parquet": columns with the share of each class, such as the votes of
+            several people; () = each image has one class.
+
+    Raises:
+        UserError: soft labels are asked for where there are none.
     """
     options: Any = dict(path=path, train=train, test_fraction=test_fraction)
     options |= dict(pixels=images.pixels)
+    if targets:
+        if others or name not in OF_IMAGES:
+            raise UserError(
+                f"config.data.targets={targets}: soft labels are for a classification with data.name='table' or 'parquet'"
+            )
+        options |= dict(columns=targets, make=SoftLabels)
+        return with_named(lambda test: OF_IMAGES[name](shares_of, test=test, **options), test, validation)
     return with_named(lambda test: open_source(name, others, test=test, **options), test, validation)
 
 
@@ -112,6 +127,8 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
     images = take(image_spec)
     fields = {"num_classes": len(record["class_names"]), "image_size": images.image_size}
     blank = {"image": np.zeros((*images.image_size, images.channels), images.pixels.dtype), "label": np.int32(0)}
+    if record.get("soft_labels"):
+        blank["target"] = np.zeros(len(record["class_names"]), np.float32)
     images = images._replace(class_counts=tuple(record.get("class_counts", ())))
     return Reader(images, fields, take(eval_transform, images.image_size), record, blank)
 
@@ -123,6 +140,8 @@ def open_images(take: Take) -> Pipeline:
     preprocessing = {key: getattr(images, key) for key in ("image_size", "channels", "mean", "std")}
     record = {"class_names": list(splits.train.class_names), "preprocessing": preprocessing}
     record["class_counts"] = class_counts(splits.train)
+    if are_soft(splits.train):
+        record["soft_labels"] = True
     height, width = images.image_size
     return Pipeline(
         splits,

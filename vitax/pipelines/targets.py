@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from vitax.data.source import Splits
-from vitax.data.targets import ReadTargets, image_targets, labels_of, parquet_targets, text_targets, values_of
+from vitax.data.target_columns import ReadTargets, labels_of, values_of
+from vitax.data.targets import OF_IMAGES, text_targets
 from vitax.data.tokens import from_json, vocabulary
 from vitax.data.transforms import eval_transform, train_transform
 from vitax.data.validation import validated, with_named
@@ -15,8 +16,6 @@ from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
 from vitax.pipelines.sentences import encoded, text_length
 from vitax.pipelines.texts import text_spec
 from vitax.specs import ImageSpec, TargetSpec
-
-OF_IMAGES = {"table": image_targets, "parquet": parquet_targets}
 
 
 def open_targets(

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitax import losses
+from vitax.tasks.task import Batch
 
 
 def class_loss(
@@ -39,6 +40,11 @@ def class_loss(
         return losses.class_cross_entropy(logits, targets, each, focal_gamma)
 
     return loss
+
+
+def class_targets(batch: Batch, num_classes: int) -> jax.Array:
+    """The share of each class that a batch asks for, [B, K]: its "target" where labels are soft, otherwise its "label" alone."""
+    return batch["target"] if "target" in batch else jax.nn.one_hot(batch["label"], num_classes)
 
 
 def weights_of(num_classes: int, counts: Sequence[int], class_weights: str | tuple[float, ...]) -> np.ndarray | None:

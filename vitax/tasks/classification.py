@@ -5,7 +5,7 @@ import jax
 
 from vitax import augment, losses, metrics
 from vitax.specs import ImageSpec
-from vitax.tasks.classes import class_loss
+from vitax.tasks.classes import class_loss, class_targets
 from vitax.tasks.images import of_images
 from vitax.tasks.task import Aux, Batch, Task, Variables
 
@@ -33,7 +33,8 @@ def classification(
         focal_gamma: exponent of the focal loss (Lin et al. 2017, arXiv:1708.02002; 2 is usual), 0 = off; only while
             training.
 
-    Batches: "image" [B, H, W, C] uint8, "label" [B] int, "valid" [B] bool. Predictions: "logits" and
+    Batches: "image" [B, H, W, C] uint8, "label" [B] int, "valid" [B] bool, and with soft labels "target"
+    [B, K], of which "label" is the largest. Predictions: "logits" and
     "probabilities", both [B, K], and "features" [B, D], the inputs of the head.
 
     Raises:
@@ -50,7 +51,7 @@ def classification(
     images = of_images(model, spec)
 
     def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool):
-        labels = jax.nn.one_hot(batch["label"], model.num_classes)  # [B, K]
+        labels = class_targets(batch, model.num_classes)  # [B, K]
         image, valid = batch["image"], batch["valid"]
         mix_key, dropout_key = jax.random.split(key)
         targets = labels

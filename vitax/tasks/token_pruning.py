@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from vitax import augment, losses, metrics
 from vitax.specs import ImageSpec
+from vitax.tasks.classes import class_targets
 from vitax.tasks.task import Aux, Batch, Task, Variables
 
 
@@ -64,7 +65,7 @@ def token_pruning(
         return logits, tokens[:, 1:]
 
     def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool):
-        labels = jax.nn.one_hot(batch["label"], model.num_classes)
+        labels = class_targets(batch, model.num_classes)
         mix_key, dropout_key = jax.random.split(key)
         params = {"params": variables["params"]}
         if not train:
