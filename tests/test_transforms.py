@@ -1,8 +1,13 @@
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from vitax.data import randaugment, transforms
+from vitax.data.decode import Jpeg, decode_image
+from vitax.data.loader import Loader
+from vitax.specs import Pixels
 
 
 @pytest.fixture
@@ -152,3 +157,79 @@ def test_a_test_fraction_of_zero_resizes_the_whole_image():
     image = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
     found = transforms.eval_transform((8, 8), test_crop_fraction=0.0)({"image": image}, np.random.default_rng(0))
     assert np.array_equal(found["image"], np.asarray(Image.fromarray(image).resize((8, 8), Image.Resampling.BICUBIC)))
+
+
+def photograph(side, mode="RGB", **options):
+    """A smooth picture as a JPEG file, and its pixels."""
+    y, x = np.mgrid[:side, : side + 40] / side
+    waves = np.stack([np.sin(5 * x + 3 * y), np.cos(7 * y), np.sin(9 * x * y)], axis=-1)
+    stream = io.BytesIO()
+    Image.fromarray((127.5 + 120 * waves).astype(np.uint8)).convert(mode).save(stream, "JPEG", quality=95, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_jpeg_that_waits_gives_the_same_pixels(rng, channels):
+    data = photograph(203)
+    waiting, whole = (decode_image(data, Pixels(channels, draft=draft)) for draft in (True, False))
+    assert isinstance(waiting, Jpeg)
+    assert waiting.shape == whole.shape
+    assert np.array_equal(np.asarray(waiting), whole)
+    transform = transforms.eval_transform((32, 32))
+    assert np.array_equal(transform({"image": waiting}, rng)["image"], transform({"image": whole}, rng)["image"])
+    drafting = transforms.train_transform((16, 16), (0.5,) * channels, (0.25,) * channels)
+    plain = drafting._replace(draft=False)
+    for seed in range(20):
+        drawn = [
+            t({"image": x}, np.random.default_rng(seed))["image"]
+            for t, x in ((plain, whole), (plain, waiting), (drafting, waiting))
+        ]
+        assert np.array_equal(drawn[0], drawn[1])
+        assert np.abs(drawn[0].astype(int) - drawn[2]).max() <= 12, "the same crop"
+
+
+def test_no_box_is_decoded_below_twice_its_size(rng):
+    waiting = decode_image(photograph(400), Pixels(draft=True))
+    for size, box, side in (
+        ((100, 100), None, 200),
+        ((101, 101), (0, 0, 401, 399), 400),
+        ((50, 50), (0, 0, 200, 200), 200),
+        ((10, 10), (13.5, 7, 150, 399), 100),
+    ):
+        found, scaled = waiting.for_box(box, size)
+        assert found.shape[0] == side
+        if box:
+            assert min(scaled[2] - scaled[0], scaled[3] - scaled[1]) >= 2 * min(size)
+    wide = decode_image(photograph(403), Pixels(draft=True))  # sides are no multiples of 8
+    assert transforms.resize(wide, (20, 20)).shape == (20, 20, 3)
+
+
+def test_what_cannot_wait_is_decoded_at_once():
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for data in (photograph(40, exif=turned), photograph(40, "CMYK")):
+        assert isinstance(decode_image(data, Pixels(draft=True)), np.ndarray)
+    assert isinstance(decode_image(photograph(40), Pixels(3, 500, draft=True)), np.ndarray), "too large"
+
+
+def test_a_damaged_jpeg_that_waits_is_one_broken_example(caplog):
+    class Files:
+        class_names, labels = ("a", "b"), np.array([0, 1, 0, 1])
+        contents = [photograph(64)] * 4
+
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, i):
+            return {"image": decode_image(self.contents[i], Pixels(draft=True)), "label": self.labels[i]}
+
+        def name(self, i):
+            return f"{i}.jpg"
+
+    source = Files()
+    source.contents = [source.contents[0], source.contents[0][:900], *source.contents[2:]]
+    loader = Loader(source, transforms.train_transform((16, 16), (0.5,) * 3, (0.25,) * 3), 4, max_corrupt=0.5)
+    (batch,) = loader.once()
+    assert batch["valid"].tolist() == [True, False, True, True]
+    assert "skipped 1.jpg: " in caplog.text
+    assert "can be read now" not in caplog.text

@@ -14,11 +14,13 @@ class Pixels(NamedTuple):
         max_pixels: greatest number of pixels to decode, see `vitax.data.decode.decode_image`.
         pixel_range: 0 = whatever a file holds becomes 8 bits; otherwise values stay as they are, and this one counts as 255,
             see `vitax.data.values.decode_values`.
+        draft: whether a JPEG is decoded only when it is cropped, see `vitax.data.decode.Jpeg`.
     """
 
     channels: int = 3
     max_pixels: int = MAX_PIXELS
     pixel_range: float = 0.0
+    draft: bool = False
 
     @property
     def dtype(self) -> str:
@@ -41,7 +43,7 @@ class ImageSpec(NamedTuple):
         std: standard deviation of each channel, on the scale 0..1.
         max_pixels: number of pixels up to which an image file is decoded as it is.
         class_counts: number of training examples of each class; () = unknown, or no classes.
-        pixel_range: as in `Pixels`.
+        pixel_range, draft: as in `Pixels`.
     """
 
     image_size: tuple[int, int]
@@ -51,6 +53,7 @@ class ImageSpec(NamedTuple):
     max_pixels: int = MAX_PIXELS
     class_counts: tuple[int, ...] = ()
     pixel_range: float = 0.0
+    draft: bool = False
 
     @property
     def pixels(self) -> Pixels:

@@ -40,6 +40,8 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SCALES = (8, 4, 2)  # at which a decoder of JPEG gives a picture for less work
+Box = tuple[float, float, float, float]
 # Folders that cameras, network disks and desktops make; their images are copies.
 COPIES = {"@eadir", "__macosx", "#recycle", "$recycle.bin", "system volume information"}
 
@@ -56,7 +58,7 @@ def decode_image(data: bytes, pixels: Pixels = RGB) -> np.ndarray:
         pixels: channels, greatest number of pixels, and range of the values.
 
     Returns:
-        [H, W, C] uint8, or float32 with a ``pixels.pixel_range``.
+        [H, W, C] uint8, or float32 with a ``pixels.pixel_range``; with ``pixels.draft``, a JPEG may be a `Jpeg`.
 
     Raises:
         ValueError, OSError: the data are not an image, are damaged or have more than ``pixels.max_pixels`` pixels.
@@ -67,6 +69,8 @@ def decode_image(data: bytes, pixels: Pixels = RGB) -> np.ndarray:
         if pixels.pixel_range:
             return decode_values(data, pixels)
         with Image.open(io.BytesIO(data)) as image:
+            if pixels.draft and _waits(image, pixels):
+                return Jpeg(data, pixels, image.size)  # type: ignore[return-value]
             return to_array(image, pixels)
     except UnidentifiedImageError as error:
         kind = seems(data[:256])
@@ -76,6 +80,12 @@ def decode_image(data: bytes, pixels: Pixels = RGB) -> np.ndarray:
     # Pillow's decoders raise nearly anything for damaged data: SyntaxError, struct.error, IndexError, KeyError...
     except Exception as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _waits(image: Image.Image, pixels: Pixels) -> bool:
+    """Whether an image can be decoded later: a JPEG that is upright, not too large, and in grey or colour."""
+    small = image.width * image.height <= pixels.max_pixels
+    return image.format == "JPEG" and image.mode in ("L", "RGB") and small and orientation(image) == 1
 
 
 def to_array(image: Image.Image, pixels: Pixels) -> np.ndarray:
@@ -104,6 +114,70 @@ def to_array(image: Image.Image, pixels: Pixels) -> np.ndarray:
     if image.mode != mode:  # convert() copies even without a change
         image = image.convert(mode)
     return np.asarray(image).reshape(image.height, image.width, pixels.channels)
+
+
+class Undecodable(ValueError):
+    """The content of a JPEG is damaged, which shows only when it is decoded."""
+
+
+class Jpeg:
+    """An upright JPEG, of which only the header was read.
+
+    ``numpy.asarray`` gives all of its pixels.
+
+    Args:
+        data: content of the file.
+        pixels: how it is decoded.
+        size: (width, height) in pixels.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, data: bytes, pixels: Pixels, size: tuple[int, int]):
+        self.data, self.pixels = data, pixels
+        self.shape = (size[1], size[0], pixels.channels)
+        self.nbytes = len(data)
+
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
+        return self.decoded(1)
+
+    def decoded(self, scale: int) -> np.ndarray:
+        """The picture at a ``scale``-th of its size, rounded up, [h, w, C] uint8.
+
+        Raises:
+            Undecodable: the file is damaged.
+        """
+        height, width, _ = self.shape
+        try:
+            with Image.open(io.BytesIO(self.data)) as image:
+                if scale > 1:
+                    image.draft(None, (width // scale, height // scale))
+                return to_array(image, self.pixels)
+        except Exception as error:  # decoders raise nearly anything
+            raise Undecodable(f"{type(error).__name__}: {error}") from error
+
+    def for_box(self, box: Box | None, size: tuple[int, int]) -> tuple[np.ndarray, Box | None]:
+        """The pixels from which a box is resized, and the box in them.
+
+        The picture is decoded at a half, a quarter or an eighth, as long as the box keeps twice the pixels of ``size``.
+
+        Args:
+            box: (left, top, right, bottom) in pixels of the whole picture; None = all of it.
+            size: (height, width) to which the box will be resized.
+
+        Raises:
+            Undecodable: the file is damaged.
+        """
+        height, width, _ = self.shape
+        left, top, right, bottom = box or (0, 0, width, height)
+        fits = lambda s: (right - left) / s >= 2 * size[1] and (bottom - top) / s >= 2 * size[0]
+        scale = next((s for s in SCALES if fits(s)), 1)
+        if scale == 1:
+            return self.decoded(1), box
+        found = self.decoded(scale)
+        # The last pixel of a row or column stands for fewer pixels of the picture where its side is no multiple.
+        right, bottom = min(right / scale, found.shape[1]), min(bottom / scale, found.shape[0])
+        return found, (left / scale, top / scale, right, bottom)
 
 
 def orientation(image: Image.Image) -> int:
@@ -179,7 +253,7 @@ def viewable(image: np.ndarray) -> np.ndarray:
     the range from black to white.
     """
     if image.dtype == np.uint8 and image.shape[-1] in (1, 3):
-        return image
+        return np.asarray(image)
     shown = image[..., : 3 if image.shape[-1] > 2 else 1].astype(np.float32)
     low, high = np.percentile(shown, (2, 98))
     return ((shown - low) * (255 / max(high - low, 1e-6))).clip(0, 255).astype(np.uint8)

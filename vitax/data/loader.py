@@ -4,12 +4,11 @@ Every stage up to the finished batch is random access (``grain.MapDataset``): ba
 of threads, worker processes and hosts, so the position of a run is one integer.
 """
 
+import contextlib
 import functools
 import itertools
 import logging
-import multiprocessing
 import os
-import signal
 import threading
 from collections.abc import Callable, Generator
 from typing import Any
@@ -19,7 +18,9 @@ import numpy as np
 from absl import flags
 
 from vitax.data.buckets import Buckets
+from vitax.data.decode import Undecodable
 from vitax.data.source import Source
+from vitax.data.workers import die_with_parent
 from vitax.errors import UserError
 
 Example = dict[str, Any]  # arrays and NumPy scalars
@@ -114,7 +115,11 @@ class Loader:
             except UNREADABLE as error:
                 reasons.append(f"{self.source.name(i)}: {error}")
                 continue
-            example = self.transform(raw, np.random.default_rng(0))
+            try:
+                example = self.transform(raw, np.random.default_rng(0))
+            except Undecodable as error:
+                reasons.append(f"{self.source.name(i)}: {error}")
+                continue
             return {name: np.zeros_like(value) for name, value in example.items()}
         raise UserError(f"none of the first {len(reasons)} examples can be read; {reasons[0]}")
 
@@ -128,8 +133,11 @@ class Loader:
             raw = None
         finally:
             del self.being_read[threading.get_ident()]
-        example = self.blank if raw is None else self.transform(raw, rng)
-        return {**example, "valid": np.bool_(raw is not None), "index": index}
+        example = None
+        if raw is not None:
+            with contextlib.suppress(Undecodable):
+                example = self.transform(raw, rng)
+        return {**(example or self.blank), "valid": np.bool_(example is not None), "index": index}
 
     def train(self, start: int = 0) -> Generator[Example]:
         """Batches start, start + 1, ... indefinitely.
@@ -155,11 +163,21 @@ class Loader:
         return int(members[int(rng.integers(len(members)))])
 
     def once(self) -> Generator[Example]:
-        """Batches with every example exactly once, in order; the last one is filled up with blank, invalid examples."""
-        padded = -(-len(self.source) // self.batch_size) * self.batch_size
+        """Batches with every example exactly once, in order; the last one is filled up with blank, invalid examples.
+
+        Texts are in the order of their lengths: a search for translations ends when the longest one of a batch has ended.
+        """
+        order = self.test_order
         rng = np.random.default_rng(0)  # test transforms do not draw from it
-        examples = grain.MapDataset.range(padded).map(lambda i: self._read(i, rng))
+        examples = grain.MapDataset.range(len(order)).map(lambda i: self._read(int(order[i]), rng))
         return self._iterate(lambda start: self._parts(examples)[start * self.hosts + self.host :: self.hosts], 0)
+
+    @functools.cached_property
+    def test_order(self) -> np.ndarray:
+        """The examples in the order of `once`, as many as fill its batches; ``len(source)`` = none."""
+        source: Any = self.source
+        order = np.argsort(source.sizes(), kind="stable") if hasattr(source, "sizes") else np.arange(len(source))
+        return np.pad(order, (0, -len(order) % self.batch_size), constant_values=len(order))
 
     def reading(self) -> list[str]:
         """Names of the examples that this process's threads are reading now."""
@@ -246,7 +264,7 @@ class Loader:
             if not flags.FLAGS.is_parsed():  # grain's workers read an absl flag
                 flags.FLAGS.mark_as_parsed()
             options = grain.MultiprocessingOptions(self.workers, per_worker_buffer_size=2)
-            batches = batches.mp_prefetch(options, worker_init_fn=_die_with_parent)
+            batches = batches.mp_prefetch(options, worker_init_fn=die_with_parent)
         iterator = iter(batches)
         try:
             for batch in iterator:
@@ -273,23 +291,9 @@ class Loader:
 
     def _reason(self, i: int) -> str:
         try:
-            self.source[i]
+            example = self.source[i]
+            if isinstance(example, dict) and "image" in example:
+                np.asarray(example["image"])
             return f"{self.source.name(i)} (it can be read now)"
         except UNREADABLE as error:
             return f"{self.source.name(i)}: {error}"
-
-
-def _die_with_parent(worker: int, workers: int) -> None:
-    """Ends a worker whose trainer was killed; otherwise it would run forever.
-
-    The worker ignores signals that a terminal sends to all of its processes; the trainer handles them.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-    def wait() -> None:
-        parent: Any = multiprocessing.parent_process()
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()

@@ -150,7 +150,7 @@ class Cached:
         if i in self.kept:
             return self.kept[i]
         example = self.source[i]
-        size = OVERHEAD + sum(np.asarray(value).nbytes for value in example.values())
+        size = OVERHEAD + sum(getattr(value, "nbytes", OVERHEAD) for value in example.values())
         if size <= self.left:  # there is no lock: threads may overspend by the few examples that they hold
             self.left -= size
             self.kept[i] = example

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from vitax.data.decode import Jpeg
 from vitax.data.randaugment import color_jitter, rand_augment
 
 Example = dict[str, Any]  # arrays and NumPy scalars
@@ -34,7 +35,8 @@ def resize(
     """Resizes a whole image, or a box of it, with antialiasing.
 
     Args:
-        image: [H, W, C] uint8 with 1 or 3 channels, or float32 with any number.
+        image: [H, W, C] uint8 with 1 or 3 channels, or float32 with any number; of a
+            `Jpeg`, no more is decoded than is needed.
         size: height and width of the result.
         interpolation: a key of INTERPOLATIONS.
         box: (left, top, right, bottom) in pixels; None = the whole image.
@@ -42,6 +44,8 @@ def resize(
     Returns:
         [*size, C] of the same type.
     """
+    if isinstance(image, Jpeg):
+        image, box = image.for_box(box, size)
     height, width, channels = image.shape
     if (height, width) == size and box in (None, (0, 0, width, height)):
         return image
@@ -187,13 +191,15 @@ class Chain(NamedTuple):
     Attributes:
         fixed: steps ``image -> image``, which are applied first.
         random: steps ``(image, rng) -> image``, which are applied last.
+        draft: whether a `Jpeg` is decoded as its crop needs it, and not whole.
     """
 
     fixed: tuple[Step, ...] = ()
     random: tuple[Step, ...] = ()
+    draft: bool = False
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
-        image = example["image"]
+        image = example["image"] if self.draft else np.asarray(example["image"])
         for step in self.fixed:
             image = step(image)
         for step in self.random:
@@ -258,7 +264,7 @@ def train_transform(
         steps.append(functools.partial(color_jitter, strength=color_jitter_strength))
     if erasing:
         steps.append(functools.partial(random_erasing, probability=erasing, mean=mean, std=std))
-    return Chain(cropping.fixed, tuple(steps))
+    return Chain(cropping.fixed, tuple(steps), draft=True)
 
 
 def _cropping(crop: str, scale: tuple[float, float], padding: int, box: dict[str, Any]) -> Chain:

@@ -66,7 +66,7 @@ def together(means: Evaluator, extra: list[Evaluation]) -> Evaluator:
 def predicted(
     predict: Callable[[Variables, Batch], dict[str, jax.Array]], variables: Variables, loader: Loader, mesh: Mesh
 ) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
-    """Predictions for each readable example of a loader, once and in order; every host gets all of them.
+    """Predictions for each readable example of a loader, once, in the order of `Loader.once`; every host gets all of them.
 
     Args:
         predict: jitted; see `vitax.tasks.Task.predict`.

@@ -27,6 +27,7 @@ def image_spec(
     std: tuple[float, ...],
     max_pixels: int = MAX_PIXELS,
     pixel_range: float = 0.0,
+    draft: bool = False,
 ) -> ImageSpec:
     """Size, channels and normalisation of images.
 
@@ -40,6 +41,9 @@ def image_spec(
         pixel_range: 0 = whatever a file holds becomes 8 bits. Otherwise values stay as they are in the file, as 32-bit
             floating-point numbers, and this one counts as 1 for ``mean`` and ``std``: 65535 for 16 bits, 10000 for
             reflectances of satellites. TIFF files of any channels then need ``pip install "vitax[tiff]"``.
+        draft: in training, decode a JPEG at a half, a quarter or an eighth of its size as long as the crop keeps at least
+            twice the pixels that it is resized to: faster for large photographs, and not the same to the bit. Tests and
+            predictions decode all.
 
     Raises:
         UserError: ``image_size`` is not (height, width), or ``mean`` or ``std`` does not have one value for each
@@ -63,7 +67,7 @@ def image_spec(
         raise UserError(f"config.data.std={std} must be above 0")
     if not 1 <= max_pixels <= PILLOWS_LIMIT:
         raise UserError(f"config.data.max_pixels={max_pixels} must lie in 1..{PILLOWS_LIMIT} (Pillow opens no more)")
-    return ImageSpec(size, channels, mean, std, max_pixels, pixel_range=pixel_range)
+    return ImageSpec(size, channels, mean, std, max_pixels, pixel_range=pixel_range, draft=draft)
 
 
 def augmentation(take: Take, images: ImageSpec) -> Transform:
@@ -111,7 +115,7 @@ def open_splits(
         UserError: soft labels are asked for where there are none.
     """
     options: Any = dict(path=path, train=train, test_fraction=test_fraction)
-    options |= dict(pixels=images.pixels)
+    options |= dict(pixels=images.pixels._replace(draft=images.draft))
     if targets:
         if others or name not in OF_IMAGES:
             raise UserError(

@@ -51,7 +51,7 @@ def open_targets(
             f"data.name={name!r} has one class for each image; several labels, or numbers, are in a 'table' or in 'parquet'"
         )
     options: Any = dict(path=path, train=train, test_fraction=test_fraction, columns=targets)
-    options |= dict(pixels=images.pixels)
+    options |= dict(pixels=images.pixels._replace(draft=images.draft))
     return with_named(lambda test: OF_IMAGES[name](read_targets, test=test, **options), test, validation)
 
 
