@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from web_server import Web, serving
 
-from vitax.data import captions, open_source, remote
+from vitax.data import captions, open_source, remote, urls
 from vitax.data.recognise import recognise
 from vitax.errors import UserError
 from vitax.specs import RGB
@@ -22,9 +22,9 @@ pytest.importorskip("aiohttp", reason="vitax[remote] is not installed")
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(remote, "PAUSE", 0.01)
-    remote.known.cache_clear()
-    remote._opened.cache_clear()
+    monkeypatch.setattr(urls, "PAUSE", 0.01)
+    urls.known.cache_clear()
+    urls._opened.cache_clear()
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_shards_of_a_web_server(web, tmp_path):
 
 @pytest.mark.parametrize("wrong", ["500", "stall", "truncate", "drop"])
 def test_what_goes_wrong_is_tried_again(web, wrong, monkeypatch):
-    monkeypatch.setattr(remote, "STALL", 0.3)
+    monkeypatch.setattr(urls, "STALL", 0.3)
     monkeypatch.setattr(remote, "PIECE", 1000)
     for n in range(2):
         web.files[f"{n}.tar"] = shard(range(4 * n, 4 * n + 4))
@@ -97,7 +97,7 @@ def test_what_goes_wrong_is_tried_again(web, wrong, monkeypatch):
 
 
 def test_an_end_of_patience_is_told_by_name(web, tmp_path, monkeypatch):
-    monkeypatch.setattr(remote, "ATTEMPTS", 3)
+    monkeypatch.setattr(urls, "ATTEMPTS", 3)
     for n in range(2):
         web.files[f"{n}.tar"] = shard(range(4))
     web.wrong = ["500"] * 3
@@ -127,12 +127,38 @@ def test_what_a_server_cannot_do_is_refused(web, monkeypatch):
         opened("s3://bucket/{0..1}.tar")
 
 
+def test_an_answer_that_fails_is_no_missing_file(web, monkeypatch):
+    for n in range(2):
+        web.files[f"{n}.tar"] = shard(range(4 * n, 4 * n + 4))
+    web.files["classes.txt"] = b"ant\nbee\ncow\n"
+    web.refused = ["0.tar", "classes.txt", "classes.txt"]
+    assert opened(f"{web.url}/{{0..1}}.tar").train.class_names == ("ant", "bee", "cow")
+    assert not web.refused
+    monkeypatch.setattr(urls, "ATTEMPTS", 2)
+    urls.known.cache_clear()
+    web.refused = ["classes.txt"] * 4  # twice HEAD, twice GET
+    with pytest.raises(UserError, match=r"classes.txt: size: 2 attempts failed"):
+        opened(f"{web.url}/{{0..1}}.tar")
+
+
+def test_a_file_that_changes_under_a_run_is_told(web, tmp_path):
+    for n in range(2):
+        web.files[f"{n}.tar"] = shard(range(4 * n, 4 * n + 4))
+    splits = opened(f"{web.url}/{{0..1}}.tar")
+    for file in copies(tmp_path):
+        file.write_bytes(file.read_bytes()[:700])
+    assert contents(splits.train)[0] == (0, 0), "a copy that is cut off is not used"
+    web.files["0.tar"] = shard(range(40, 44))
+    with pytest.raises(UserError, match="0.tar has changed since it was opened"):
+        splits.train[2]
+
+
 def test_a_file_that_changes_is_another_file(web):
     for n in range(2):
         web.files[f"{n}.tar"] = shard(range(4 * n, 4 * n + 4))
     assert contents(opened(f"{web.url}/{{0..1}}.tar").train)[0] == (0, 0)
     web.files["0.tar"] = shard(range(20, 24))
-    remote.known.cache_clear()  # another process
+    urls.known.cache_clear()  # another process
     assert contents(opened(f"{web.url}/{{0..1}}.tar").train)[0] == (20, 2)
 
 
@@ -153,7 +179,7 @@ def test_the_cache_is_bounded(web, tmp_path, monkeypatch):
         remote.local(f"{web.url}/4.tar")
 
 
-def test_captions_and_parquet_of_a_web_server(web):
+def test_captions_and_parquet_of_a_web_server(web, tmp_path, monkeypatch):
     for n in range(2):
         web.files[f"{n}.tar"] = shard(range(4 * n, 4 * n + 4), txt=b"a photo")
     found = captions.tars(path=f"{web.url}/{{0..1}}.tar", train="train", test="test", test_fraction=0.5, pixels=RGB)
@@ -168,6 +194,16 @@ def test_captions_and_parquet_of_a_web_server(web):
     web.files["p/one.parquet"] = web.files["p/train-00000-of-00002.parquet"]
     whole = opened(f"{web.url}/p/train-{{00000..00001}}-of-00002.parquet", "parquet")
     assert sorted(contents(whole.train) + contents(whole.test)) == [(i, i % 2) for i in range(8)]
+    kept = len(list((tmp_path / "cache/vitax/copies").iterdir()))
+    opened(f"{web.url}/p/train-{{00000..00001}}-of-00002.parquet", "parquet")
+    assert len(list((tmp_path / "cache/vitax/copies").iterdir())) == kept, "copied once"
+    with pytest.raises(UserError, match="is one of 2 files, and 1 are there"):
+        opened(f"{web.url}/p/train-00000-of-00002.parquet", "parquet")
+    monkeypatch.setenv("VITAX_REMOTE_CACHE_GB", "0.000001")
+    with pytest.raises(UserError, match="set VITAX_REMOTE_CACHE_GB to more"):
+        opened(f"{web.url}/p/train-{{00000..00001}}-of-00002.parquet", "parquet")
+    monkeypatch.delenv("VITAX_REMOTE_CACHE_GB")
+    assert len(opened(f"{web.url}/p/one.parquet?download=true", "parquet").train)
     one = opened(f"{web.url}/p/one.parquet", "parquet")
     assert len(one.train) + len(one.test) == 4
     assert recognise(f"{web.url}/p/one.parquet").kind == "labelled images"
@@ -183,5 +219,16 @@ def test_folders_of_an_object_store():
         assert contents(splits.test) == [(i, i % 3) for i in range(8, 12)]
         with pytest.raises(UserError, match="holds no tar files"):
             opened("memory://bucket/none")
+        for split, numbers in (("training", range(4)), ("test", range(4, 8)), ("validation", range(8, 12))):
+            stream = io.BytesIO()
+            images = [{"bytes": png(i), "path": None} for i in numbers]
+            pq.write_table(pa.table({"image": images, "label": [i % 2 for i in numbers]}), stream)
+            system.pipe(f"/bucket/p/{split}/a.parquet", stream.getvalue())
+        splits = opened("memory://bucket/p", "parquet")
+        assert [[value for value, _ in contents(source)] for source in splits.sources()] == [
+            [0, 1, 2, 3],
+            [4, 5, 6, 7],
+            [8, 9, 10, 11],
+        ]
     finally:
         system.rm("/bucket", recursive=True)

@@ -282,6 +282,109 @@ def test_labels_and_numbers_of_images_in_parquet(tmp_path, monkeypatch):
         parquet_targets(values_of, columns=("weight",), **options)
 
 
+def write(folder, **tables):
+    """Tables of a folder, {name: text}, as .csv."""
+    for name, text in tables.items():
+        (folder / f"{name}.csv").write_text(text)
+
+
+def test_what_a_test_table_lacks_or_hides_is_refused(tmp_path):
+    options = dict(path=str(tmp_path), train="train", test="test", test_fraction=0.3, columns=())
+    learned = "text,tags,score\n" + "".join(f"words {i},{'a;b' if i % 2 else 'b'},{i}\n" for i in range(6))
+    write(tmp_path, train=learned, test="id,text\n1,one\n2,two\n")
+    for read in (labels_of, values_of):
+        with pytest.raises(UserError, match=r"test.csv has the columns id, text, and none is '(tags|score)'"):
+            text_targets(read, **options)
+    write(tmp_path, test="text,score\none,-1.0\ntwo,-1.0\n")
+    config = dict(name="table", path=str(tmp_path), length=16, vocab_size=300)
+    with pytest.raises(
+        UserError, match="'score' is -1 in all examples of a test or validation split, .* seems to be hidden"
+    ):
+        opened_as("text_values", config)
+    (tmp_path / "test.csv").unlink()
+    rows = [
+        {"text": "one", "tags": ["a"]},
+        {"text": "two", "tags": None},
+        {"text": "three", "tags": []},
+        {"text": "four", "tags": ["b"]},
+    ]
+    (tmp_path / "all.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = text_targets(labels_of, **options | dict(path=str(tmp_path / "all.jsonl"), test_fraction=0.25))
+    each = {
+        source[i]["texts"][0]: source[i]["target"].tolist() for source in found.sources() for i in range(len(source))
+    }
+    assert np.isnan(each.pop("two")).all(), "null is unknown"
+    assert each == {"one": [1, 0], "three": [0, 0], "four": [0, 1]}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([[1, 0, 1], [0, 1, 0]], "lists of 3 zeros and ones, without the names"),
+        (["['x', 'y']", "['z']"], "write its labels as a;b"),
+        (["x;x", "y"], "a label is named twice"),
+    ],
+)
+def test_lists_that_are_none_are_refused(tmp_path, values, message):
+    (tmp_path / "t.jsonl").write_text("\n".join(json.dumps({"text": "a", "tags": value}) for value in values))
+    with pytest.raises(UserError, match=message):
+        text_targets(
+            labels_of, path=str(tmp_path / "t.jsonl"), train="train", test="test", test_fraction=0.5, columns=()
+        )
+
+
+def test_splits_that_are_unclear_are_refused(tmp_path):
+    options = dict(path=str(tmp_path), train="train", test="test", test_fraction=0.3, columns=())
+    rows = lambda *splits: "text,score,split\n" + "".join(f"words {i},{i},{split}\n" for i, split in enumerate(splits))
+    opened = lambda **more: [len(source) for source in text_targets(values_of, **options | more).sources()]
+    write(tmp_path, test="text,score\na,1\nb,2\n")
+    with pytest.raises(UserError, match=r"holds no train.csv and test.csv, but test.csv"):
+        opened()
+    write(tmp_path, train=rows("train", "train", "val"))
+    with pytest.raises(UserError, match="has a column 'split', and there is a table for each split"):
+        opened()
+    file = str(tmp_path / "a.csv")
+    write(tmp_path, a=rows("train", "training", "test"))
+    with pytest.raises(UserError, match="expected train, test and perhaps val"):
+        opened(path=file)
+    write(tmp_path, a=rows("train", "train", "val", "test"))
+    assert opened(path=file) == [2, 1, 1]
+    assert opened(path=file, test="val") == [2, 1], "as data.validation=val asks for"
+    assert text_targets(values_of, **options | dict(path=file)).test.name(0).startswith(f"{file}:4 "), (
+        "the row in its table"
+    )
+    write(tmp_path, a="text,score,set\na,1,7\nb,2,8\n")
+    with pytest.raises(UserError, match="the column 'set' has '7' .1., '8' .1.; .* or rename the column"):
+        opened(path=file)
+    write(tmp_path, a="text,score\na,1\nb,2\n")
+    with pytest.raises(UserError, match="has no column of splits"):
+        opened(path=file, train="bar", test="foo")
+    with pytest.raises(UserError, match="names a column twice"):
+        opened(path=file, columns=("score", "Score"))
+    write(tmp_path, a="text,score\na,1_000\nb,2\n")
+    with pytest.raises(UserError, match="where a number belongs"):
+        opened(path=file)
+
+
+def test_shards_with_other_classes_and_rows_of_all_splits_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for k, names in enumerate((["cat", "dog"], ["dog", "cat"])):
+        about = {"info": {"features": {"labels": {"feature": {"names": names, "_type": "ClassLabel"}}}}}
+        table = pa.table({"image": [png(k), png(k)], "labels": [[0], [1]]})
+        pq.write_table(
+            table.replace_schema_metadata({"huggingface": json.dumps(about)}),
+            tmp_path / f"train-{k:05d}-of-00002.parquet",
+        )
+    options = dict(train="train", test="test", test_fraction=0.3, pixels=RGB, columns=())
+    with pytest.raises(UserError, match=r"00001-of-00002.parquet has other classes in the column 'labels'"):
+        parquet_targets(labels_of, path=str(tmp_path), **options)
+    pq.write_table(
+        pa.table({"image": [png(0), png(1)], "value": [1.0, 2.0], "split": ["train", "test"]}), tmp_path / "one.parquet"
+    )
+    with pytest.raises(UserError, match="has a column 'split': write the rows of each split to files of their own"):
+        parquet_targets(values_of, path=str(tmp_path / "one.parquet"), **options)
+
+
 def test_texts_with_numbers_and_with_labels(tmp_path):
     rows = [f"a sentence {i}\tanother {i}\t{i / 2}\t{'x;y' if i % 2 else 'y'}\n" for i in range(10)]
     for split, part in (("train", rows[:5]), ("dev", rows[5:7]), ("test", rows[7:])):

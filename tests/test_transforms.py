@@ -94,7 +94,7 @@ def test_erasing_stays_in_its_area_and_rate():
     rng = generator()
     shares = []
     for _ in range(400):
-        out = transforms.random_erasing(image, rng, probability=0.25, mean=(0.3,) * 3, std=(0.1,) * 3)
+        out = randaugment.random_erasing(image, rng, probability=0.25, mean=(0.3,) * 3, std=(0.1,) * 3)
         shares.append((out != image).any(-1).mean())
     shares = np.array(shares)
     assert 70 < (shares > 0).sum() < 130

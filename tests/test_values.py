@@ -67,6 +67,29 @@ def test_pixels_without_data_are_0():
     assert decode_image(tiff(holes, **tags("nan")), Pixels(2, pixel_range=255)).tolist() == [[[1, 2], [0, 4]]]
 
 
+def test_no_data_is_what_the_type_makes_of_it():
+    tags = lambda value: dict(photometric="minisblack", extratags=[(42113, "s", 0, value, True)])
+    lowest = np.finfo(np.float32).min
+    for value, tag in ((-9999.9, "-9999.9"), (0.1, "0.1"), (lowest, "-3.4028235e+38"), (lowest, "-3.40282346639e+038")):
+        found = decode_image(tiff(np.array([[5, value]], np.float32), **tags(tag)), Pixels(1, pixel_range=255))
+        assert found[..., 0].tolist() == [[5, 0]], tag
+    with pytest.raises(ValueError, match="whose value for no data is 'none', which is no number"):
+        decode_image(tiff(np.array([[5, 1]], np.float32), **tags("none")), Pixels(1, pixel_range=255))
+
+
+def test_a_large_tiff_is_refused_before_it_is_decoded(monkeypatch):
+    data = tiff(np.zeros((3000, 3000), np.uint8), photometric="minisblack", compression="deflate")
+    monkeypatch.setattr(tifffile.TiffPageSeries, "asarray", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(ValueError, match="3000x3000 is above 80,000 pixels"):
+        decode_image(data, Pixels(1, 80_000, 255))
+
+
+@pytest.mark.parametrize("kind", ["PPM", "JPEG2000", "GIF", "TGA"])
+def test_formats_whose_values_pillow_may_convert_are_refused(rng, kind):
+    with pytest.raises(ValueError, match="whose values Pillow may convert: save it as a TIFF"):
+        decode_image(png(rng.integers(0, 256, (16, 16), dtype=np.uint8), kind), Pixels(1, pixel_range=255))
+
+
 def test_several_pictures_are_refused_and_smaller_copies_are_none(rng):
     values = rng.integers(0, 999, (32, 32), dtype=np.uint16)
     for more, message in ((dict(subfiletype=1), ""), ({}, "a TIFF with 2 pictures")):
@@ -97,7 +120,7 @@ def test_what_the_values_mean_must_be_clear(rng):
         (tiff(grey, photometric="minisblack")[:60], Pixels(1, pixel_range=255), None),
         (deep[:-30], Pixels(3, pixel_range=255), None),
         (b"II*\x00" + bytes(40), Pixels(1, pixel_range=255), None),
-        (png(np.stack([grey, grey, grey // 2], -1), "GIF"), Pixels(1, pixel_range=255), "of mode P, whose values would be converted"),
+        (png(np.stack([grey, grey, grey // 2], -1), "GIF"), Pixels(1, pixel_range=255), "a GIF of mode P, whose values Pillow may convert"),
         (tiff(np.zeros((6, 5, 13), np.uint16), photometric="minisblack", planarconfig="contig"), Pixels(), "set data.pixel_range"),
     ):  # fmt: skip
         with pytest.raises((ValueError, OSError), match=message):
@@ -113,7 +136,7 @@ def test_a_png_of_16_bits_in_colour_is_refused():
     header = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + part(b"IHDR", header) + part(b"IDAT", rows) + part(b"IEND", b"")
     assert decode_image(data).shape == (2, 2, 3)
-    with pytest.raises(ValueError, match="16 bits in colour, of which Pillow reads 8"):
+    with pytest.raises(ValueError, match="a PNG of mode RGB and 16 bits, whose values Pillow may convert"):
         decode_image(data, Pixels(3, pixel_range=65_535))
 
 
@@ -159,6 +182,21 @@ def test_a_run_on_tiffs_of_five_channels(tmp_path):
     assert json.loads(said.stdout)["class"] == "b", said.stderr
     said = run("export", f"--workdir={tmp_path / 'run'}", "--format=stablehlo", f"--out={tmp_path / 'hlo'}")
     assert said.returncode == 0, said.stderr
+    said = run("export", f"--workdir={tmp_path / 'run'}", "--format=timm", f"--out={tmp_path / 'timm'}")
+    assert "has no place for data.pixel_range" in said.stderr
+    done = run(
+        "main", f"--config={ROOT}/configs/finetune.py", f"--config.init_from={tmp_path / 'run'}", "--config.data.validation=",
+        f"--config.data.path={tmp_path / 'data'}", "--config.duration=2 steps", "--config.optim.warmup=1 steps",
+        "--config.batch_size=16", "--config.evals.every=2 steps", "--config.checkpoint.every=2 steps", f"--workdir={tmp_path / 'again'}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "again/config.json").read_text())["data"]["pixel_range"] == 10_000
+    done = run(
+        "main", f"--workdir={tmp_path / 'run'}", "--mode=eval", "--config.data.name=folder",
+        f"--config.data.path={tmp_path / 'data/test'}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "test/accuracy  1.0000" in done.stdout
     done = run("main", f"--config={ROOT}/configs/vit_b16.py:demo", *flags, "--config.data.randaugment_layers=2")
     assert "RandAugment and colour jitter change 8-bit colours" in done.stderr
 

@@ -14,11 +14,13 @@ class Web:
         files: {path: bytes}.
         wrong: what happens to the next requests, in order: "500", "stall", "truncate", "drop", or "" for nothing.
         ranges: whether it answers range requests.
+        refused: paths of which the next request, also for a header, is answered with 503.
         requests: "METHOD path range" of all requests so far.
     """
 
     def __init__(self):
         self.files, self.wrong, self.ranges, self.requests, self.url = {}, [], True, [], ""
+        self.refused = []
 
 
 @contextlib.contextmanager
@@ -50,9 +52,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def answer(self, contents):
         asked = self.headers.get("Range", "")
         self.web.requests.append(f"{self.command} {self.path} {asked}".strip())
-        data = self.web.files.get(self.path.lstrip("/"))
+        path = self.path.lstrip("/").partition("?")[0]
+        if path in self.web.refused:
+            self.web.refused.remove(path)
+            self.send_error(503)
+            return
+        data = self.web.files.get(path)
         if data is None:
             self.send_error(404)
+            return
+        if self.headers.get("If-Match", f'"{hash(data)}"') != f'"{hash(data)}"':
+            self.send_error(412)
             return
         wrong = self.web.wrong.pop(0) if contents and self.web.wrong else ""
         if wrong == "500":

@@ -27,7 +27,7 @@ FREE = ("dtype", "remat", "dropout", "attention_dropout", "hidden_dropout", "dro
 # Fields that may differ from those of the weights: tables are interpolated, and the head is new.
 ADAPTED = ("window", "pooling", "norm_after_pooling", "head_norm", "heads")
 # Keys of config.data that belong to weights. The sizes among them may be changed.
-OF_IMAGES = ("image_size", "channels", "mean", "std", "test_crop_fraction", "interpolation")
+OF_IMAGES = ("image_size", "channels", "mean", "std", "pixel_range", "test_crop_fraction", "interpolation")
 OF_TEXTS = ("lowercase", "length")
 SIZES = ("image_size", "length")
 CLASSIFIERS = ("vit", "swin", "swin_v2", "nat", "mlp_mixer", "fnet_image", *TEXTS)

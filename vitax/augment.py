@@ -31,9 +31,13 @@ def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float]) ->
 
 def to_bytes(images: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
     """The inverse of `normalize`: [B, H, W, C] float to uint8, rounded and clipped."""
+    return jnp.round(to_values(images, mean, std)).clip(0, 255).astype(jnp.uint8)
+
+
+def to_values(images: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
+    """The inverse of `normalize`: [B, H, W, C] float on the scale 0..255."""
     offset, scale = (jnp.asarray(x, jnp.float32).reshape(1, 1, 1, -1) for x in (mean, std))
-    pixels = jnp.round((images * scale + offset) * 255)
-    return pixels.clip(0, 255).astype(jnp.uint8)
+    return (images * scale + offset) * 255
 
 
 def mixup(key: jax.Array, images: jax.Array, labels: jax.Array, alpha: float) -> tuple[jax.Array, jax.Array]:

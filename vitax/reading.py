@@ -133,6 +133,6 @@ def evaluated_pipeline(config: Config, former: Config, record: dict[str, Any]) -
     if not (another and data["name"] == "folder" and names and config["task"]["name"] in CLASSIFIES):
         return None
     reader = build.read_pipeline(config, record)
-    source, root = build.call_data(config, labelled_images, names, reader.spec.channels)
+    source, root = build.call_data(config, labelled_images, names, reader.spec.pixels)
     splits = Splits(source, source, f"all images of {root}")
     return Pipeline(splits, reader.transform, reader, "images", f"{len(names):,} classes")

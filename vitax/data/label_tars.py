@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from vitax.data import remote
+from vitax.data import remote, urls
 from vitax.data.decode import decode_image, tell_aside
 from vitax.data.source import Splits
 from vitax.data.tar_index import TAR_LAYOUT, indexed, read_member, tar_files
@@ -68,13 +68,12 @@ def _named(tar: str) -> str:
     Raises:
         UserError: it cannot be read from its server.
     """
-    folder = tar.rpartition("/")[0] if remote.is_remote(tar) else str(Path(tar).absolute().parent)
-    for place in (folder, folder.rpartition("/")[0] if remote.is_remote(tar) else str(Path(folder).parent)):
+    scheme, separator, path = tar.rpartition("://")
+    folder = PurePosixPath(path) if separator else Path(path).absolute()
+    for place in list(folder.parents)[: min(2, len(folder.parents) - 1)]:
         for name in CLASSES:
-            file = f"{place}/{name}"
-            if not remote.is_remote(file) and Path(file).is_file():
-                return file
-            if remote.is_remote(file) and remote.exists(file):
+            file = f"{scheme}{separator}{place / name}"
+            if urls.exists(file) if separator else Path(file).is_file():
                 return remote.near(file)
     return ""
 

@@ -136,6 +136,7 @@ def _opened(
     """The sources of the splits: for training, or for training, test and perhaps validation; and where they are."""
     parts = split_files(path, train, test)
     schema = schema_of(parts[0][0])
+    refuse_split_column(parts, schema.names)
     columns = [usual_column(parts[0][0], schema.names, names) for names in (IMAGES, usual)]
     rows = [ArrowRows(files, columns) for files in parts]
     values = [part.column(columns[1]) for part in rows]
@@ -154,6 +155,19 @@ def _opened(
         ArrowImages(part, columns[0], kind, value, names, pixels) for part, value in zip(rows, values, strict=True)
     ]
     return sources, f"{sum(map(len, parts))} files of {path}, columns {columns[0]!r} and {columns[1]!r}"
+
+
+def refuse_split_column(parts: Sequence[Sequence[str]], names: Sequence[str]) -> None:
+    """Refuses files of which a column says to which split a row belongs: their rows would be parted at random.
+
+    Raises:
+        UserError: there is such a column, and there are no files for each split.
+    """
+    if len(parts) == 1 and "split" in (name.lower() for name in names):
+        raise UserError(
+            f"{parts[0][0]} has a column 'split': write the rows of each split to files of their own, such as "
+            "train-00000-of-00001.parquet and test-00000-of-00001.parquet"
+        )
 
 
 def usual_column(file: str, names: Sequence[str], usual: Sequence[str]) -> str:

@@ -1,12 +1,11 @@
 """Which Parquet and Arrow files belong to which split: in a folder, or in a data set on the hub."""
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from vitax import hub
-from vitax.data import remote
+from vitax.data import remote, urls
 from vitax.data.arrow_rows import ENDINGS, check_complete, ordered
 from vitax.data.tables import TEST, TRAIN
 from vitax.data.tar_index import expanded
@@ -32,7 +31,7 @@ def split_files(path: str, train: str, test: str) -> list[list[str]]:
     """
     if path.startswith(HUB):
         return _of_hub(path, train, test)
-    if remote.is_remote(path):
+    if urls.is_remote(path):
         return _of_server(path, train, test)
     root = Path(path).expanduser()
     if not path or not root.exists():
@@ -49,22 +48,16 @@ def _of_server(path: str, train: str, test: str) -> list[list[str]]:
     Raises:
         UserError: they cannot be read.
     """
-    urls = expanded(path)
-    if len(urls) == 1 and not path.endswith(ENDINGS):
-        folder = path.rstrip("/")
-        urls = [
-            url
-            for place in (folder, f"{folder}/data", f"{folder}/{train}", f"{folder}/{test}")
-            for ending in ENDINGS
-            for url in remote.listed(place, ending)
-        ]
-    if len(urls) == 1 and path.endswith(ENDINGS):
+    found, name = expanded(path), path.partition("?")[0]
+    if len(found) == 1 and name.endswith(ENDINGS):
+        check_complete([name])
         return [[remote.near(path)]]
-    if not urls:
+    above = path.rstrip("/") if len(found) == 1 else path.rpartition("/")[0]
+    found = urls.below(above, ENDINGS) if len(found) == 1 else found
+    if not found:
         raise UserError(f"{path} holds neither .parquet nor .arrow files; {LAYOUT}")
-    scheme, separator, _ = path.partition("://")
-    above = scheme + separator + os.path.commonpath([os.path.dirname(url.partition(separator)[2]) for url in urls])
-    parts = _grouped([PurePosixPath(url[len(above) :].lstrip("/")) for url in urls], path, train, test)
+    parts = _grouped([PurePosixPath(url.removeprefix(above).lstrip("/")) for url in found], path, train, test)
+    remote.check_room([f"{above}/{file}" for part in parts for file in part])
     for part in parts:
         check_complete([str(file) for file in part])
     return [[remote.near(f"{above}/{file}") for file in part] for part in parts]

@@ -1,10 +1,12 @@
-"""RandAugment and colour jitter on uint8 images.
+"""RandAugment, colour jitter and random erasing.
 
 RandAugment (Cubuk et al. 2019, arXiv:1909.13719) has the form that DeiT, MAE and Swin train with, which timm calls
 ``rand-m9-mstd0.5-inc1``: there are fifteen operations whose strength grows with the magnitude. Each drawn operation is
 applied with probability 1/2, and its magnitude is drawn from a normal distribution each time. Unlike in timm, pixels
 from outside the image are always grey, and interpolation is always bilinear.
 """
+
+import math
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
@@ -26,6 +28,43 @@ def color_jitter(image: np.ndarray, rng: np.random.Generator, *, strength: float
         factor = max(0.0, rng.uniform(1 - strength, 1 + strength))
         picture = enhancers[k](picture).enhance(factor)
     return np.asarray(picture).reshape(image.shape)
+
+
+def random_erasing(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    probability: float,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    area: tuple[float, float] = (0.02, 1 / 3),
+    ratio: tuple[float, float] = (0.3, 1 / 0.3),
+) -> np.ndarray:
+    """Fills one random box with noise (Zhong et al. 2017, arXiv:1708.04896; noise per pixel, as in DeiT and Swin).
+
+    Args:
+        image: [H, W, C] uint8 or float32; the result has the same shape and type.
+        rng: source of the randomness.
+        probability: probability that a box is erased.
+        mean, std: mean and standard deviation of the noise, per channel on the scale 0..1: the normalisation of the
+            data.
+        area: range of the box's share of the image (up to 0.4 in the paper, up to a third in DeiT and Swin).
+        ratio: range of the box's height / width, drawn uniformly on the log scale.
+    """
+    if rng.random() >= probability:
+        return image
+    height, width, channels = image.shape
+    for _ in range(10):
+        target = height * width * rng.uniform(*area)
+        aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        h, w = round(math.sqrt(target * aspect)), round(math.sqrt(target / aspect))
+        if 0 < h < height and 0 < w < width:
+            top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+            noise = rng.normal(mean, std, (h, w, channels)) * 255
+            image = image.copy()
+            image[top : top + h, left : left + w] = noise.clip(0, 255).astype(image.dtype)
+            return image
+    return image
 
 
 def rand_augment(

@@ -7,7 +7,19 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vitax.data import arrow_rows, bitext, captions, coco, remote, sentences, tables, target_columns, targets, texts
+from vitax.data import (
+    arrow_rows,
+    bitext,
+    captions,
+    coco,
+    remote,
+    sentences,
+    tables,
+    target_columns,
+    targets,
+    texts,
+    urls,
+)
 from vitax.data.arrays import arrays
 from vitax.data.decode import EXTENSIONS
 from vitax.data.folder import SPLIT_NAMES, folder
@@ -57,9 +69,9 @@ def recognise(path: str) -> Recognised:
         return _by_columns(path, arrow_rows.schema_of(first).names, "a data set on the hub", arrow=True)
     if len(files := expanded(path)) > 1:
         return _tars(path, files)
-    if remote.is_remote(path) and path.endswith(".tar"):
+    if urls.is_remote(path) and path.endswith(".tar"):
         return _tars(path, files)
-    if remote.is_remote(path):
+    if urls.is_remote(path):
         first = split_files(path, "train", "test")[0][0]
         return _by_columns(path, arrow_rows.schema_of(first).names, "Parquet or Arrow files at a URL", arrow=True)
     if not root.exists():
@@ -139,7 +151,7 @@ def _image_folder(path: str, root: Path) -> Recognised:
 
 
 def _tars(path: str, files: list[str]) -> Recognised:
-    if missing := [file for file in files if not remote.is_remote(file) and not os.path.isfile(file)]:
+    if missing := [file for file in files if not urls.is_remote(file) and not os.path.isfile(file)]:
         raise UserError(f"{path} names {len(missing)} tar files that are not there, for example {missing[0]}")
     parts = {part for found in members(remote.near(files[0]), Counter())[0].values() for part in found}
     what = f"{len(files):,} tar files of WebDataset"

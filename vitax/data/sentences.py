@@ -25,9 +25,20 @@ LAYOUT = (
 
 
 class Sentences:
-    """Labelled texts in memory; an example is {"texts": (first,) or (first, second), "label"}."""
+    """Labelled texts in memory; an example is {"texts": (first,) or (first, second), "label"}.
 
-    def __init__(self, texts: Sequence[tuple[str, ...]], labels: np.ndarray, names: Sequence[str], origin: str):
+    ``numbers`` are those of the rows in their table, for names; () = 1, 2, ...
+    """
+
+    def __init__(
+        self,
+        texts: Sequence[tuple[str, ...]],
+        labels: np.ndarray,
+        names: Sequence[str],
+        origin: str,
+        numbers: Sequence[int] = (),
+    ):
+        self.numbers = numbers or range(1, len(texts) + 1)
         self.texts, self.labels = list(texts), np.asarray(labels, np.int32)
         self.class_names, self.origin = tuple(names), origin
 
@@ -38,7 +49,7 @@ class Sentences:
         return {"texts": self.texts[i], "label": self.labels[i]}
 
     def name(self, i: int) -> str:  # includes words, so that a changed text has another name
-        return f"{self.origin}:{i + 1} {self.texts[i][0][:40]!r}"
+        return f"{self.origin}:{self.numbers[i]} {self.texts[i][0][:40]!r}"
 
 
 def sentence_table(*, path: str, train: str, test: str, test_fraction: float) -> Splits:
@@ -83,7 +94,9 @@ def _sentences(part: Part, texts: Sequence[tuple[str, ...]], labels: Sequence[st
             f"{part.file} holds classes that the training does not: {', '.join(unknown[:5])}; remove these rows, or add "
             "texts of these classes to the training"
         )
-    return Sentences(texts, np.asarray([numbers[label] for label in labels], np.int32), names, str(part.file))
+    return Sentences(
+        texts, np.asarray([numbers[label] for label in labels], np.int32), names, str(part.file), part.numbers
+    )
 
 
 def texts_in(part: Part) -> list[tuple[str, ...]]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from vitax.data.arrow_rows import ENDINGS as ARROW
 from vitax.data.arrow_rows import files_of
-from vitax.data.tables import EXTENSIONS, TEST, TRAIN, Row, has_column, read_rows, tables_of, text_in
+from vitax.data.tables import EXTENSIONS, TEST, TRAIN, Row, has_column, read_rows, tables_of
 from vitax.data.validation import NAMES as VALIDATION
 from vitax.errors import UserError
 
@@ -52,12 +52,23 @@ def split_parts(path: str, train: str, test: str, layout: str) -> tuple[list[Par
     if root.is_dir():
         first, last, between = tables_of(root, train, test)
         if first and last:
+            parts = [_whole(file) for file in (first, last, between) if file]
+            for part in parts:
+                if has_column(part.rows, SPLITS[0]) and len({str(row.get(SPLITS[0])).lower() for row in part.rows}) > 1:
+                    raise UserError(
+                        f"{part.file} has a column {SPLITS[0]!r}, and there is a table for each split: use one of both"
+                    )
             best = f", the best by {between}" if between else ""
-            return [_whole(file) for file in (first, last, between) if file], f"{first} and {last}{best}"
+            return parts, f"{first} and {last}{best}"
         root = _only_table(root, first, train, test, layout)
     part = _whole(root)
     column = next((name for name in SPLITS if has_column(part.rows, name)), "")
     if not column:
+        if train not in TRAIN or test not in TEST:
+            raise UserError(
+                f"{root} has no column of splits ({', '.join(SPLITS)}), so that data.train={train!r} and data.test={test!r} have no "
+                "meaning"
+            )
         return [part], str(root)
     return _by_column(part, column, train, test), f"{root}, split by its column"
 
@@ -76,7 +87,8 @@ def _only_table(folder: Path, first: Path | None, train: str, test: str, layout:
         UserError: there is none or another one beside it, or a split was named that the folder lacks.
     """
     found = [file for file in sorted(folder.iterdir()) if file.name.lower().endswith(EXTENSIONS) and file.is_file()]
-    first = first or (found[0] if found and train in TRAIN else None)
+    alone = [file for file in found if file.name.partition(".")[0].lower() not in (*TEST, *VALIDATION)]
+    first = first or (alone[0] if alone and train in TRAIN else None)
     own = {first} if not first or first.suffix not in ARROW else {Path(file) for file in files_of(first)}
     others = [file.name for file in found if file not in own]
     if first and test in TEST and not others:
@@ -94,7 +106,9 @@ def _by_column(part: Part, column: str, train: str, test: str) -> list[Part]:
     """The rows of each split that a column names."""
     groups: dict[str, list[tuple[int, Row]]] = {}
     for number, row in part.numbered():
-        groups.setdefault(text_in(part.file, number, row, column).lower(), []).append((number, row))
+        value = row.get(column)
+        name = "" if value is None else str(value).strip().lower()
+        groups.setdefault(name, []).append((number, row))
 
     def group(name: str, usual: Sequence[str]) -> str:
         wanted = (name.lower(), *(usual if name.lower() in usual else ()))
@@ -103,7 +117,8 @@ def _by_column(part: Part, column: str, train: str, test: str) -> list[Part]:
     first, last, between = group(train, TRAIN), group(test, TEST), group(VALIDATION[0], VALIDATION)
     if not last and test.lower() in TEST:
         last = between
-    if not first or not last or set(groups) - {first, last, between, *TRAIN, *TEST, *VALIDATION}:
+    aside = TEST if test.lower() in VALIDATION else ()  # where the validation is opened in the place of the test
+    if not first or not last or set(groups) - {first, last, between, *aside}:
         counts = Counter({name: len(rows) for name, rows in groups.items()})
         listed = ", ".join(f"{name!r} ({count:,})" for name, count in counts.items())
         raise UserError(

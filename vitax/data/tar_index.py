@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from vitax.data import remote
+from vitax.data import remote, urls
 from vitax.data.decode import EXTENSIONS
 from vitax.errors import UserError
 
@@ -45,7 +45,7 @@ def tar_files(
         UserError: there are no tar files.
     """
     listed = expanded(path)
-    if remote.is_remote(path):
+    if urls.is_remote(path):
         return _remote_files(path, listed, train, test, validation, test_fraction)
     root = Path(path).expanduser()
     if len(listed) == 1 and (not path or not root.exists()):
@@ -74,22 +74,28 @@ def _remote_files(
     """`tar_files` at a URL: a file, a pattern or, where the server lists its files, a folder."""
     if len(listed) > 1 or path.endswith(".tar"):
         return _held_back(listed, test_fraction), []
-    found = lambda split: remote.listed(f"{path.rstrip('/')}/{split}", ".tar")
+    found = lambda split: urls.listed(f"{path.rstrip('/')}/{split}", ".tar")
     parts = [found(train), found(test)]
     if all(parts):
         return parts, next((files for name in validation if name != test and (files := found(name))), [])
-    files = remote.listed(path.rstrip("/"), ".tar")
+    files = urls.listed(path.rstrip("/"), ".tar")
     if not files:
         raise UserError(f"{path} holds no tar files; {TAR_LAYOUT}")
     return _held_back(files, test_fraction), []
 
 
 def expanded(path: str) -> list[str]:
-    """The paths for which "NAME-{000..123}.tar" stands; the path itself if it has no such range."""
+    """The paths for which "NAME-{000..123}.tar" stands; the path itself if it has no such range.
+
+    Raises:
+        UserError: the range counts backwards.
+    """
     matched = re.fullmatch(r"(.*)\{(\d+)\.\.(\d+)\}(.*)", path)
     if not matched:
         return [os.path.expanduser(path)]
     before, first, last, after = matched.groups()
+    if int(first) > int(last):
+        raise UserError(f"{path}: {{{first}..{last}}} counts backwards")
     names = [f"{before}{number:0{len(first)}}{after}" for number in range(int(first), int(last) + 1)]
     return [os.path.expanduser(name) for name in names]
 
@@ -100,8 +106,8 @@ def indexed(file: str, aside: Counter[str]) -> Members:
     Reading the headers takes some 0.2 ms for each pair, which is hours for hundreds of millions. The index is in the
     user's cache; where that cannot be written, the headers are read each time.
     """
-    if remote.is_remote(file):
-        state = "{} {} {}".format(file, *remote.known(file))
+    if urls.is_remote(file):
+        state = "{} {} {}".format(file, *urls.known(file))
     else:
         stat = os.stat(file)
         state = f"{os.path.abspath(file)} {stat.st_size} {stat.st_mtime_ns}"
@@ -208,7 +214,7 @@ def read_member(file: str, offset: int, size: int) -> bytes:
         OSError: they cannot be read.
         UserError: a file at a URL is not there any more.
     """
-    if remote.is_remote(file):
+    if urls.is_remote(file):
         return remote.read(file, offset, size)
     with open(file, "rb") as stream:  # opened for each read, because threads must not share a position
         stream.seek(offset)

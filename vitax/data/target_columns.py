@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,8 +46,8 @@ def labels_of(parts: Sequence[Part], columns: tuple[str, ...]) -> Targets:
     file, rows = parts[0].file, [row for part in parts for row in part.rows]
     if len(columns) > 1 or (columns and all(_is_flag(row.get(columns[0].lower())) for row in rows)):
         values = np.full((len(rows), len(columns)), np.nan)
-        for k, column in enumerate(columns):
-            _check_column(file, rows, column)
+        for k, column in enumerate(_distinct(columns)):
+            _check_column(parts, column)
             for i, (place, row) in enumerate(_placed(parts)):
                 value = row.get(column.lower())
                 if not _is_flag(value):
@@ -56,15 +55,18 @@ def labels_of(parts: Sequence[Part], columns: tuple[str, ...]) -> Targets:
                 values[i, k] = _flag(value)
         return Targets(columns, values)
     column = columns[0].lower() if columns else column_in(file, rows, TAGS, "labels")
-    _check_column(file, rows, column)
+    _check_column(parts, column)
     each = _lists(parts, column)
-    names = tuple(sorted({label for labels in each for label in labels}))
+    names = tuple(sorted({label for labels in each for label in labels or ()}))
     if len(names) < 2:
         raise UserError(f"{file} has {len(names)} different labels in the column {column!r}, but two are needed")
     place_of = {name: k for k, name in enumerate(names)}
     values = np.zeros((len(rows), len(names)), np.float32)
     for i, labels in enumerate(each):
-        values[i, [place_of[label] for label in labels]] = 1
+        if labels is None:
+            values[i] = np.nan
+        else:
+            values[i, [place_of[label] for label in labels]] = 1
     return Targets(names, values)
 
 
@@ -77,14 +79,14 @@ def values_of(parts: Sequence[Part], columns: tuple[str, ...]) -> Targets:
     file, rows = parts[0].file, [row for part in parts for row in part.rows]
     chosen = columns or (column_in(file, rows, NUMBERS, "values"),)
     values = np.full((len(rows), len(chosen)), np.nan)
-    for k, column in enumerate(chosen):
-        _check_column(file, rows, column)
+    for k, column in enumerate(_distinct(chosen)):
+        _check_column(parts, column)
         for i, (place, row) in enumerate(_placed(parts)):
             value = row.get(column.lower())
             if value is None or (isinstance(value, str) and not value.strip()):
                 continue
             try:
-                values[i, k] = float(value)
+                values[i, k] = _number(value)
             except (TypeError, ValueError) as error:
                 raise UserError(f"{place} has {value!r} in the column {column!r}, where a number belongs") from error
             if not math.isfinite(values[i, k]):
@@ -107,14 +109,35 @@ def shares_of(parts: Sequence[Part], columns: tuple[str, ...]) -> Targets:
     return found._replace(values=found.values / found.values.sum(axis=1, keepdims=True))
 
 
+def _number(value: Any) -> float:
+    """A value as a number; Python would also take 1_000 and digits of other scripts.
+
+    Raises:
+        ValueError, TypeError: it is none.
+    """
+    if isinstance(value, str) and (not value.isascii() or "_" in value):
+        raise ValueError(value)
+    return float(value)
+
+
 def _placed(parts: Sequence[Part]) -> Iterator[tuple[str, Row]]:
     """The rows of some parts, each with its place for messages."""
     return ((f"{part.file}: row {number}", row) for part in parts for number, row in part.numbered())
 
 
-def _check_column(file: Path, rows: Sequence[Row], column: str) -> None:
-    if not has_column(rows, column.lower()):
-        raise UserError(f"{file} has the columns {', '.join(rows[0]) or 'of no target'}, and none is {column!r}")
+def _check_column(parts: Sequence[Part], column: str) -> None:
+    """Refuses a table that lacks a column, also if those of other splits have it."""
+    for part in parts:
+        if not has_column(part.rows, column.lower()):
+            have = ", ".join(part.rows[0]) or "of no target"
+            raise UserError(f"{part.file} has the columns {have}, and none is {column!r}")
+
+
+def _distinct(columns: Sequence[str]) -> Sequence[str]:
+    """The columns, if none of them is named twice."""
+    if len({column.lower() for column in columns}) < len(columns):
+        raise UserError(f"data.targets={tuple(columns)} names a column twice")
+    return columns
 
 
 def _is_flag(value: Any) -> bool:
@@ -130,8 +153,8 @@ def _flag(value: Any) -> float:
     return float(value) if isinstance(value, float | int) else FLAGS[value.strip().lower()]
 
 
-def _lists(parts: Sequence[Part], column: str) -> list[list[str]]:
-    """The labels in each cell of a column.
+def _lists(parts: Sequence[Part], column: str) -> list[list[str] | None]:
+    """The labels in each cell of a column; None = null, so that they are unknown.
 
     Raises:
         UserError: a cell holds neither a list nor a text, or cells have different marks between their labels.
@@ -145,11 +168,26 @@ def _lists(parts: Sequence[Part], column: str) -> list[list[str]]:
         LOGGER.warning(
             "%s: labels in the column %r are separated by %s, so a comma is a part of a label", file, column, separator
         )
-    each = []
+    filled = [cell for cell in cells if isinstance(cell, list)]
+    if (
+        len({len(cell) for cell in filled}) == 1
+        and len(filled[0]) > 1
+        and all(x in (0, 1) for cell in filled for x in cell)
+    ):
+        raise UserError(
+            f"{file}: the column {column!r} has lists of {len(filled[0])} zeros and ones, without the names of the labels: give "
+            "each label a column of its own (data.targets), or list the labels that there are"
+        )
+    each: list[list[str] | None] = []
     for (place, _), cell in zip(_placed(parts), cells, strict=True):
         labels = cell if isinstance(cell, list) else [] if cell is None else str(cell).split(separator)
         valid = cell is None or isinstance(cell, list | str | int)
         if not valid or not all(isinstance(label, str | int) for label in labels):
             raise UserError(f"{place} has {cell!r} in the column {column!r}, where labels belong")
-        each.append([str(label).strip() for label in labels if str(label).strip()])
+        if isinstance(cell, str) and cell.strip()[:1] == "[" and cell.strip()[-1:] == "]":
+            raise UserError(f"{place} has {cell!r} in the column {column!r}: write its labels as a;b, or use a .jsonl")
+        found = [str(label).strip() for label in labels if str(label).strip()]
+        if len(set(found)) < len(found):
+            raise UserError(f"{place} has {cell!r} in the column {column!r}, where a label is named twice")
+        each.append(None if cell is None else found)
     return each

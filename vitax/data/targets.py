@@ -10,7 +10,7 @@ import numpy as np
 from vitax.data.arrow_rows import ArrowRows, named, names_of, schema_of
 from vitax.data.image_files import ImageFiles
 from vitax.data.image_table import files_in
-from vitax.data.parquet import IMAGES, ArrowImages, usual_column
+from vitax.data.parquet import IMAGES, ArrowImages, refuse_split_column, usual_column
 from vitax.data.parquet_files import split_files
 from vitax.data.sentences import Sentences, texts_in
 from vitax.data.source import Source, Splits, Subset
@@ -111,6 +111,7 @@ def parquet_targets(
     """
     files = split_files(path, train, test)
     schema = schema_of(files[0][0])
+    refuse_split_column(files, schema.names)
     image = usual_column(files[0][0], schema.names, IMAGES)
     lower = {name.lower(): name for name in schema.names}
     chosen = [lower[name] for name in [c.lower() for c in columns] or (*TAGS, *NUMBERS) if name in lower]
@@ -126,6 +127,11 @@ def _part(files: Sequence[str], rows: ArrowRows, columns: Sequence[str]) -> Part
     values = {}
     for column in columns:
         known = names_of(schema_of(files[0]), column)
+        for file in files[1:]:
+            if names_of(schema_of(file), column) != known:
+                raise UserError(
+                    f"{file} has other classes in the column {column!r} than {files[0]}, or in another order"
+                )
         values[column.lower()] = [
             named(value, known, f"{files[0]}: row {number} of its split", column) if known else value
             for number, value in enumerate(rows.column(column), 1)
@@ -147,7 +153,8 @@ def text_targets(
     if len({len(each[0]) for each in texts}) > 1:
         raise UserError(f"{origin}: some of the tables have pairs of texts, and others do not")
     sources = [
-        Sentences(each, np.zeros(len(each)), (), str(part.file)) for each, part in zip(texts, parts, strict=True)
+        Sentences(each, np.zeros(len(each)), (), str(part.file), part.numbers)
+        for each, part in zip(texts, parts, strict=True)
     ]
     return _with_targets(sources, read(parts, columns), origin, test_fraction, WithTargets)
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from vitax.data.decode import Jpeg
-from vitax.data.randaugment import color_jitter, rand_augment
+from vitax.data.randaugment import color_jitter, rand_augment, random_erasing
 
 Example = dict[str, Any]  # arrays and NumPy scalars
 Size = tuple[int, int]
@@ -35,8 +35,7 @@ def resize(
     """Resizes a whole image, or a box of it, with antialiasing.
 
     Args:
-        image: [H, W, C] uint8 with 1 or 3 channels, or float32 with any number; of a
-            `Jpeg`, no more is decoded than is needed.
+        image: [H, W, C] uint8 with 1 or 3 channels, or float32 with any number; or a `Jpeg`.
         size: height and width of the result.
         interpolation: a key of INTERPOLATIONS.
         box: (left, top, right, bottom) in pixels; None = the whole image.
@@ -52,10 +51,12 @@ def resize(
     if box and all(side == int(side) for side in box):  # with whole pixels, the rest need not be copied
         left, top, right, bottom = (int(side) for side in box)
         image, box = image[top:bottom, left:right], None
-    scale = lambda part: Image.fromarray(part).resize(size[::-1], INTERPOLATIONS[interpolation], box)
-    if image.dtype != np.uint8:  # Pillow has no images of several floating-point channels
-        return np.stack([np.asarray(scale(image[..., k])) for k in range(channels)], axis=-1)
-    return np.asarray(scale(image[..., 0] if channels == 1 else image)).reshape(*size, channels)
+    scale = lambda part: np.asarray(Image.fromarray(part).resize(size[::-1], INTERPOLATIONS[interpolation], box))
+    if image.dtype == np.uint8 and channels == 3:
+        return scale(image)
+    return np.stack(
+        [scale(image[..., k]) for k in range(channels)], axis=-1
+    )  # Pillow has no others of several channels
 
 
 def random_resized_crop(
@@ -146,43 +147,6 @@ def center_box(image: np.ndarray, size: Size, fraction: float) -> tuple[float, f
 def random_flip(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Mirrors an image, [H, W, C] uint8, left to right with probability 1/2."""
     return image[:, ::-1] if rng.random() < 0.5 else image
-
-
-def random_erasing(
-    image: np.ndarray,
-    rng: np.random.Generator,
-    *,
-    probability: float,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    area: tuple[float, float] = (0.02, 1 / 3),
-    ratio: tuple[float, float] = (0.3, 1 / 0.3),
-) -> np.ndarray:
-    """Fills one random box with noise (Zhong et al. 2017, arXiv:1708.04896; noise per pixel, as in DeiT and Swin).
-
-    Args:
-        image: [H, W, C] uint8 or float32; the result has the same shape and type.
-        rng: source of the randomness.
-        probability: probability that a box is erased.
-        mean, std: mean and standard deviation of the noise, per channel on the scale 0..1: the normalisation of the
-            data.
-        area: range of the box's share of the image (up to 0.4 in the paper, up to a third in DeiT and Swin).
-        ratio: range of the box's height / width, drawn uniformly on the log scale.
-    """
-    if rng.random() >= probability:
-        return image
-    height, width, channels = image.shape
-    for _ in range(10):
-        target = height * width * rng.uniform(*area)
-        aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
-        h, w = round(math.sqrt(target * aspect)), round(math.sqrt(target / aspect))
-        if 0 < h < height and 0 < w < width:
-            top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
-            noise = rng.normal(mean, std, (h, w, channels)) * 255
-            image = image.copy()
-            image[top : top + h, left : left + w] = noise.clip(0, 255).astype(image.dtype)
-            return image
-    return image
 
 
 class Chain(NamedTuple):

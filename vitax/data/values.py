@@ -10,7 +10,6 @@ from vitax.specs import Pixels
 NO_DATA = 42113  # the tag of GDAL with the value that stands for nothing
 ORIENTATION = 274
 TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
-PNG = b"\x89PNG\r\n\x1a\n"
 DEPTH = 24  # place of the byte with the bits of a channel in a PNG
 
 
@@ -30,7 +29,7 @@ def decode_values(data: bytes, pixels: Pixels) -> np.ndarray:
     Raises:
         ValueError, OSError: the file cannot be read, has other channels or more pixels, or what its values mean is not clear.
     """
-    return scaled_values(_tiff(data) if data[:4] in TIFF else _picture(data), pixels)
+    return scaled_values(_tiff(data, pixels.max_pixels) if data[:4] in TIFF else _picture(data), pixels)
 
 
 def scaled_values(values: np.ndarray, pixels: Pixels) -> np.ndarray:
@@ -50,8 +49,10 @@ def scaled_values(values: np.ndarray, pixels: Pixels) -> np.ndarray:
     return scaled
 
 
-def _tiff(data: bytes) -> np.ndarray:
+def _tiff(data: bytes, max_pixels: int) -> np.ndarray:
     """The values [H, W, C] of the picture in a TIFF.
+
+    Its axes of time or depth are channels, if they are as many.
 
     Raises:
         ValueError, OSError: it cannot be read, holds several pictures, or what its values mean is not clear.
@@ -68,6 +69,12 @@ def _tiff(data: bytes) -> np.ndarray:
                 raise ValueError(f"a TIFF with {len(pictures)} pictures")
             page = file.pages.first
             _check(page)
+            if pictures[0].is_multifile:
+                raise ValueError("a part of an OME-TIFF of several files: write all channels to one file")
+            if page.imagewidth * page.imagelength > max_pixels:
+                raise ValueError(
+                    f"{page.imagewidth}x{page.imagelength} is above {max_pixels:,} pixels; raise data.max_pixels"
+                )
             values, axes, empty = pictures[0].asarray(), pictures[0].axes, page.tags.get(NO_DATA)
     except (ValueError, OSError):
         raise
@@ -85,9 +92,26 @@ def _tiff(data: bytes) -> np.ndarray:
     if values.dtype.kind not in "uif":
         raise ValueError(f"a TIFF with values of type {values.dtype}")
     if empty is not None:
-        nothing = float(empty.value)
-        values = np.where(np.isnan(values) if np.isnan(nothing) else values.astype(np.float64) == nothing, 0, values)
+        values = np.where(_is_empty(values, str(empty.value)), 0, values)
     return values
+
+
+def _is_empty(values: np.ndarray, tag: str) -> np.ndarray:
+    """Where values are the one that stands for nothing; GDAL writes it as a decimal, which the type of the values may round.
+
+    Raises:
+        ValueError: the tag is no number.
+    """
+    try:
+        nothing = float(tag)
+    except ValueError as error:
+        raise ValueError(f"a TIFF whose value for no data is {tag!r}, which is no number") from error
+    if np.isnan(nothing):
+        return np.isnan(values)
+    if values.dtype.kind == "f":
+        limits = np.finfo(values.dtype)
+        return values == np.clip(nothing, float(limits.min), float(limits.max)).astype(values.dtype)
+    return values.astype(np.float64) == nothing
 
 
 def _check(page) -> None:
@@ -111,10 +135,14 @@ def _picture(data: bytes) -> np.ndarray:
         ValueError, OSError: it cannot be read, or Pillow would change its values.
     """
     with Image.open(io.BytesIO(data)) as image:
-        if image.mode not in ("L", "LA", "RGB", "RGBA", "I", "I;16", "I;16B", "F"):
-            raise ValueError(f"an image of mode {image.mode}, whose values would be converted: save it as a TIFF")
-        if data[:8] == PNG and data[DEPTH] == 16 and not image.mode.startswith("I"):
-            raise ValueError("a PNG of 16 bits in colour, of which Pillow reads 8: save it as a TIFF")
+        depth = data[DEPTH] if image.format == "PNG" else 8
+        # Of other formats and depths, Pillow rescales the values or drops bits without a word.
+        kept = ("I;16", "I") if depth == 16 else ("L", "LA", "RGB", "RGBA") if depth == 8 else ()
+        if image.format not in ("PNG", "JPEG", "WEBP", "BMP") or image.mode not in kept:
+            raise ValueError(
+                f"a {image.format} of mode {image.mode}{f' and {depth} bits' if depth != 8 else ''}, whose values Pillow may "
+                "convert: save it as a TIFF"
+            )
         if image.getexif().get(ORIENTATION, 1) != 1:
             raise ValueError("an image that its EXIF tag turns: save it upright")
         values = np.asarray(image)

@@ -53,6 +53,10 @@ def export_folder(run: TrainedRun, library: str, out: Path) -> str:
         raise UserError(
             f"{LIBRARIES[library]} would take the normalised numbers of a regression for classes: use --format=onnx"
         )
+    if getattr(inputs_of(run.reader.spec), "pixel_range", 0):
+        raise UserError(
+            f"{LIBRARIES[library]} has no place for data.pixel_range, by which values are divided: use --format=stablehlo or onnx"
+        )
     name = formats[run.family]
     if name == "Hugging Face ViT" and run.model.distillation_token:
         name = "Hugging Face DeiT"

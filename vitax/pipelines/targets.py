@@ -138,7 +138,7 @@ def _described(splits: Splits, normalised: bool) -> tuple[dict[str, Any], str]:
     """The names of the targets, and the mean and deviation of each in the training if they are numbers; and a headline.
 
     Raises:
-        UserError: a target is the same in all training examples, or differs too little for 32 bits.
+        UserError: a target is the same in all training examples, differs too little for 32 bits, or is hidden in the test.
     """
     names, values = list(splits.train.class_names), _targets(splits.train)
     known = [column[np.isfinite(column)] for column in values.T]
@@ -151,6 +151,15 @@ def _described(splits: Splits, normalised: bool) -> tuple[dict[str, Any], str]:
         raise UserError(
             f"{splits.origin}: the values of {coarse[0]!r} differ too little for numbers of their size: subtract an offset"
         )
+    for source in splits.sources()[1:] if normalised else ():
+        for name, column, learned in zip(names, _targets(source).T, known, strict=True):
+            seen = np.unique(column[np.isfinite(column)])
+            if len(seen) == 1 and len(column) > 1 and not learned.min() <= seen[0] <= learned.max():
+                raise UserError(
+                    f"{splits.origin}: {name!r} is {seen[0]:g} in all examples of a test or validation split, and from "
+                    f"{learned.min():g} to {learned.max():g} in the training: it seems to be hidden; choose another split with "
+                    "data.test"
+                )
     record = {"class_names": names, "target_mean": mean.tolist(), "target_std": std.tolist()}
     return record, f"{', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
 

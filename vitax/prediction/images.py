@@ -198,6 +198,8 @@ def example_image(pipeline: Pipeline, path: Path) -> str:
     """
     source = pipeline.splits.test
     name = source.name(0)
+    if not Path(name).is_file() and source[0]["image"].dtype != np.uint8:
+        raise ValueError("values in no file have no picture to try")
     if not Path(name).is_file():
         name = str(path / "example.png")
         write_png(name, source[0]["image"])

@@ -42,7 +42,7 @@ def masked_and_error(image: np.ndarray, row: dict[str, np.ndarray], patch: int) 
     visible = row["visible"].reshape(rows, columns).repeat(patch, 0).repeat(patch, 1)[..., None]
     wrong = np.square((row["reconstruction"].astype(float) - image) / 255)
     hidden = ~np.broadcast_to(visible, wrong.shape)
-    return np.where(visible, image, 127).astype(np.uint8), float(wrong[hidden].mean())
+    return np.where(visible, image, 127).astype(image.dtype), float(wrong[hidden].mean())
 
 
 def enlarged(image: np.ndarray, side: int) -> np.ndarray:

@@ -72,7 +72,9 @@ def masked_image(
         pixels = unpatchify(pixels.reshape(image.shape[0], height // p, width // p, -1), p)
         return {
             "features": tokens[:, 1:].mean(axis=1).astype(jnp.float32),
-            "reconstruction": augment.to_bytes(pixels, spec.mean, spec.std),
+            "reconstruction": (augment.to_values if spec.pixel_range else augment.to_bytes)(
+                pixels, spec.mean, spec.std
+            ),
             "visible": visible,
         }
 
