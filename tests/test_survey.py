@@ -93,7 +93,30 @@ def parquet(root):
         pq.write_table(table, root / f"{split}-00000-of-00001.parquet")
 
 
+def parquet_of(label):
+    """A function that writes texts with labels of another kind than classes, as the hub has them."""
+
+    def write(root):
+        pa = pytest.importorskip("pyarrow", reason="vitax[parquet] is not installed")
+        import pyarrow.parquet as pq
+
+        root.mkdir(parents=True, exist_ok=True)
+        for split in ("train", "validation"):
+            table = pa.table(
+                {
+                    "sentence1": [f"a {k}" for k in range(8)],
+                    "sentence2": ["b"] * 8,
+                    "label": [label(k) for k in range(8)],
+                }
+            )
+            pq.write_table(table, root / f"{split}-00000-of-00001.parquet")
+
+    return write
+
+
 LAYOUTS = {
+    "likeness": ("texts with numbers", "finetune.py:text_regression", parquet_of(lambda k: k / 2)),
+    "emotions": ("texts with several labels", "finetune.py:text_multilabel", parquet_of(lambda k: ["joy", "fear"][k % 2 :])),
     "folder": ("labelled images", "data.name=folder", class_folders),
     "images": ("images", "data.name=images", images_beside),
     "table": ("labelled images", "data.name=table", image_table),

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,14 +66,14 @@ def recognise(path: str) -> Recognised:
     root = Path(path).expanduser()
     if path.startswith(HUB):
         first = split_files(path, "train", "test")[0][0]
-        return _by_columns(path, arrow_rows.schema_of(first).names, "a data set on the hub", arrow=True)
+        return _by_schema(path, arrow_rows.schema_of(first), "a data set on the hub")
     if len(files := expanded(path)) > 1:
         return _tars(path, files)
     if urls.is_remote(path) and path.endswith(".tar"):
         return _tars(path, files)
     if urls.is_remote(path):
         first = split_files(path, "train", "test")[0][0]
-        return _by_columns(path, arrow_rows.schema_of(first).names, "Parquet or Arrow files at a URL", arrow=True)
+        return _by_schema(path, arrow_rows.schema_of(first), "Parquet or Arrow files at a URL")
     if not root.exists():
         raise UserError(f"{path} does not exist")
     return _file(path, root) if root.is_file() else _folder(path, root)
@@ -86,7 +86,7 @@ def _file(path: str, file: Path) -> Recognised:
     if kind == ".tar":
         return _tars(path, [str(file)])
     if kind in arrow_rows.ENDINGS:
-        return _by_columns(path, arrow_rows.schema_of(str(file)).names, f"a {kind} file", arrow=True)
+        return _by_schema(path, arrow_rows.schema_of(str(file)), f"a {kind} file")
     if kind in tables.PLAIN and not (kind == ".tsv" and _is_pairs(file)):
         rows = tables.read_rows(file)
         return _by_columns(path, rows[0] if rows else (), f"a {kind} table")
@@ -109,7 +109,7 @@ def _folder(path: str, root: Path) -> Recognised:
     kinds = Counter(kind_of(file) for file in files)
     if any(kinds[ending] for ending in arrow_rows.ENDINGS):
         first = split_files(path, "train", "test")[0][0]
-        return _by_columns(path, arrow_rows.schema_of(first).names, "Parquet or Arrow files", arrow=True)
+        return _by_schema(path, arrow_rows.schema_of(first), "Parquet or Arrow files")
     if kinds[".tar"]:
         return _tars(path, sorted(str(file) for file in files if file.suffix == ".tar"))
     if any(file.match("captions_*.json") for file in files):
@@ -162,8 +162,23 @@ def _tars(path: str, files: list[str]) -> Recognised:
     raise UserError(f"{files[0]} holds {', '.join(sorted(parts)) or 'nothing'}: neither images with .cls nor with .txt")
 
 
-def _by_columns(path: str, names: Iterable[str], what: str, arrow: bool = False) -> Recognised:
-    """Data in a table, by its columns."""
+def _by_schema(path: str, schema: Any, what: str) -> Recognised:
+    """Data in Parquet or Arrow files, by the columns and their types."""
+    kinds = {one.name.lower(): str(one.type) for one in schema}
+    numbers = [name for name, kind in kinds.items() if kind in ("float", "double", "halffloat")]
+    lists = [name for name, kind in kinds.items() if kind.startswith(("list", "large_list"))]
+    return _by_columns(path, schema.names, what, True, numbers, lists)
+
+
+def _by_columns(
+    path: str,
+    names: Iterable[str],
+    what: str,
+    arrow: bool = False,
+    numbers: Sequence[str] = (),
+    lists: Sequence[str] = (),
+) -> Recognised:
+    """Data in a table, by its columns; of ``numbers`` and ``lists`` it is known that they are no classes."""
     columns = [str(name).strip().lower() for name in names]
     has = lambda usual: next((name for name in usual if name in columns), "")
     pictures = has(IMAGES if arrow else FILES)
@@ -171,10 +186,10 @@ def _by_columns(path: str, names: Iterable[str], what: str, arrow: bool = False)
     name = "parquet" if arrow else "table"
     what = f"{what} with the columns {', '.join(columns)}"
     texts_there = has(sentences.TEXTS)
-    if (pictures or texts_there) and not label and (target := has(("tags", "value", "score"))):
-        return _targets(
-            path, name, what, "" if pictures else "text_", "multilabel" if target == "tags" else "regression"
-        )
+    target = label if label in (*numbers, *lists) else "" if label else has(("tags", "value", "score"))
+    if (pictures or texts_there) and target:
+        kind = "multilabel" if target == "tags" or target in lists else "regression"
+        return _targets(path, name, what, "" if pictures else "text_", kind)
     if pictures and label:
         return _images(path, name, what, parquet if arrow else image_table)
     if pictures and caption:
