@@ -170,16 +170,14 @@ def _persistently(ask: Callable[[], T], url: str, what: str) -> T:
 
 
 def _status(error: Exception, url: str) -> int:
-    """The answer of a web server behind an error; of other file systems, 404 for a file that is not there."""
-    if url.startswith("http"):  # fsspec says "not found" whatever went wrong, and keeps the reason
-        return getattr(
-            error,
-            "status",
-            getattr(
-                error.__cause__, "status", 0 if error.__cause__ else 404 if isinstance(error, FileNotFoundError) else 0
-            ),
-        )
-    return 404 if isinstance(error, FileNotFoundError | PermissionError) else 0
+    """The answer of a web server behind an error, 0 = none; of other file systems, 404 for a file that is not there."""
+    if not url.startswith("http"):
+        return 404 if isinstance(error, FileNotFoundError | PermissionError) else 0
+    # fsspec says "not found" whatever went wrong, and keeps the reason.
+    statuses = [getattr(one, "status", 0) for one in (error, error.__cause__)]
+    if not any(statuses) and isinstance(error, FileNotFoundError) and error.__cause__ is None:
+        return 404
+    return next(filter(None, statuses), 0)
 
 
 def _system(url: str) -> Any:

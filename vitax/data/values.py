@@ -29,7 +29,9 @@ def decode_values(data: bytes, pixels: Pixels) -> np.ndarray:
     Raises:
         ValueError, OSError: the file cannot be read, has other channels or more pixels, or what its values mean is not clear.
     """
-    return scaled_values(_tiff(data, pixels.max_pixels) if data[:4] in TIFF else _picture(data), pixels)
+    return scaled_values(
+        _tiff(data, pixels.max_pixels) if data[:4] in TIFF else _picture(data, pixels.max_pixels), pixels
+    )
 
 
 def scaled_values(values: np.ndarray, pixels: Pixels) -> np.ndarray:
@@ -128,7 +130,7 @@ def _check(page) -> None:
         raise ValueError(f"a TIFF that is turned (orientation {int(turned.value)}): save it upright")
 
 
-def _picture(data: bytes) -> np.ndarray:
+def _picture(data: bytes, max_pixels: int) -> np.ndarray:
     """The values [H, W, C] of a file that Pillow reads.
 
     Raises:
@@ -143,6 +145,8 @@ def _picture(data: bytes) -> np.ndarray:
                 f"a {image.format} of mode {image.mode}{f' and {depth} bits' if depth != 8 else ''}, whose values Pillow may "
                 "convert: save it as a TIFF"
             )
+        if image.width * image.height > max_pixels:
+            raise ValueError(f"{image.width}x{image.height} is above {max_pixels:,} pixels; raise data.max_pixels")
         if image.getexif().get(ORIENTATION, 1) != 1:
             raise ValueError("an image that its EXIF tag turns: save it upright")
         values = np.asarray(image)
