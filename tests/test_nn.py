@@ -9,8 +9,8 @@ import pytest
 
 from vitax import masking, mesh
 from vitax.mesh import platform
-from vitax.models.fnet import fourier
 from vitax.nn import attention, blocks, dense, dot_product, dropout, fused, mlp, patches, positions
+from vitax.nn.mixing import fourier
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -9,7 +9,7 @@ from small import SMALL, run, variables_of
 
 from vitax.models.clip import end_position
 from vitax.models.dynamic_vit import gumbel_keep, policy_softmax
-from vitax.models.fnet import fourier
+from vitax.nn.mixing import fourier
 from vitax.nn.positions import sincos
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

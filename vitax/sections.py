@@ -1,11 +1,14 @@
 """Sections of a config that belong to no other module: top level, schedule, average, evaluation, saving, logging."""
 
+import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from vitax.data.source import Cached, Source
 from vitax.errors import UserError
 from vitax.training.schedule import Schedule, make_schedule, scaled_learning_rate
+
+LOGGER = logging.getLogger("vitax")
 
 
 class Top(NamedTuple):
@@ -177,10 +180,18 @@ def check_scalars(top: Top, evals: Evals, saving: Saving, ema_decay: float, devi
 def check_mixing(buckets: tuple[int, ...], model: Any) -> None:
     """Rejects buckets for a model whose results depend on the padding: it would be trained on shorter rows than it is tested on.
 
+    Warns of attention after an odd number of Fourier transforms, which reads frequencies in place of tokens.
+
     Raises:
         UserError: there are buckets, and the model mixes padding into its texts.
     """
     if buckets and getattr(model, "mixes_padding", False):
         raise UserError(
             f"{type(model).__name__} mixes padding into its texts, so that config.data.buckets must be empty"
+        )
+    attention = getattr(model, "attention_depth", 0)
+    if attention and getattr(model, "mixing", "") == "fourier" and (model.depth - attention) % 2:
+        LOGGER.warning(
+            "config.model: attention comes after %d Fourier transforms, an odd number, and reads frequencies in place of tokens",
+            model.depth - attention,
         )

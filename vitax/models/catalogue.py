@@ -155,6 +155,8 @@ CATALOGUE = (
     Variant("FNet-large", "fnet", "large", 238_031_106, "81.9 GLUE (validation)"),
     Variant("FNet-hybrid-base", "fnet", "hybrid-base", 88_211_458),
     Variant("FNet-hybrid-large", "fnet", "hybrid-large", 246_427_906),
+    Variant("FNet's Linear-base", "fnet", "linear-base", 93_710_338),
+    Variant("FNet's Linear-large", "fnet", "linear-large", 269_488_386),
     Variant("FNet-image-S/16", "fnet_image", "S", 14_953_576, "not in any paper"),
     Variant("FNet-image-B/16", "fnet_image", "B", 58_217_704, "not in any paper"),
     Variant("BERT-tiny", "bert", "tiny", 4_433_468, "64.2 GLUE"),

@@ -1,72 +1,56 @@
 """FNet: Lee-Thorp et al., "FNet: Mixing Tokens with Fourier Transforms", 2021, arXiv:2105.03824.
 
 Equivalent to the official code: the transform is not normalised and covers padding too, and no dropout follows it.
-Hybrids have attention in their last blocks (the paper's "top" layout).
+Hybrids have attention in their last blocks (the paper's "top" layout). The paper's other encoders differ in the mixing only:
+two learned matrices (Linear), two fixed random ones (Random), or none (FF-only).
+
+Taken twice, the real part of the transform gives each token back, plus the token at the mirrored place with its channels in
+reverse order; taken once, it gives frequencies. So what attention, or the head, finds at a place depends on whether the number
+of transforms before it is even.
 """
 
 import functools
-from typing import ClassVar
+import math
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax.typing import Dtype
 
 from vitax import masking
 from vitax.masking import TextMask
-from vitax.mesh import constrain_batch, on_each_device
+from vitax.mesh import constrain_batch
 from vitax.nn.blocks import Block, LayerNorm
 from vitax.nn.dense import Dense
 from vitax.nn.dropout import Dropout
+from vitax.nn.mixing import MatrixMixing, fourier
 from vitax.nn.mlp import MLP
 from vitax.nn.patches import PatchEmbed
 from vitax.nn.positions import Positions
 from vitax.nn.text import TextEmbed, TextHeads
 
-SIZES = {
+MIXINGS = ("fourier", "linear", "random", "none")
+SIZES: dict[str, dict[str, Any]] = {
     "base": dict(width=768, depth=12, num_heads=12, mlp_width=3072),
     "large": dict(width=1024, depth=24, num_heads=16, mlp_width=4096),
     "hybrid-base": dict(width=768, depth=12, num_heads=12, mlp_width=3072, attention_depth=2),
     "hybrid-large": dict(width=1024, depth=24, num_heads=16, mlp_width=4096, attention_depth=2),
 }
+SIZES |= {f"linear-{name}": SIZES[name] | dict(mixing="linear") for name in ("base", "large")}
 IMAGE_SIZES = {"S": dict(width=384, depth=12, mlp_width=1536), "B": dict(width=768, depth=12, mlp_width=3072)}
 
 
-def fourier(x: jax.Array, method: str = "fft") -> jax.Array:
-    """Real part of the discrete Fourier transform over tokens and channels (equation 3), in float32.
-
-    Args:
-        x: [B, N, D].
-        method: "fft", or "matmul", which computes the same numbers by products with matrices of cosines and sines, one
-            axis after the other.
-
-    Raises:
-        ValueError: ``method`` is unknown.
-    """
-    x = x.astype(jnp.float32)
-    if method == "fft":
-        return on_each_device(lambda rows: jnp.fft.fft2(rows, axes=(1, 2)).real, x)
-    if method != "matmul":
-        raise ValueError(f"fourier {method!r} is unknown; choose 'fft' or 'matmul'")
-
-    def matrices(n: int) -> tuple[np.ndarray, np.ndarray]:
-        # The product is taken modulo n, because the angle would lose digits otherwise.
-        angle = 2 * np.pi * (np.outer(np.arange(n), np.arange(n)) % n) / n
-        return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
-
-    (cos_n, sin_n), (cos_d, sin_d) = matrices(x.shape[1]), matrices(x.shape[2])
-    product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
-    cosines = product("nm,bmd->bnd", cos_n, product("bmd,de->bme", x, cos_d))
-    return cosines - product("nm,bmd->bnd", sin_n, product("bmd,de->bme", x, sin_d))
-
-
 class FourierBlock(nn.Module):
-    """Fourier mixing, then MLP, each with a residual connection that is normalised afterwards (post-norm).
+    """Mixing of the tokens, then MLP, each with a residual connection that is normalised afterwards (post-norm).
 
     Attributes:
         mlp_width: hidden width of the MLP.
-        fourier: "fft" or "matmul", see `fourier`.
+        mixing: one of MIXINGS: "fourier", see `vitax.nn.mixing.fourier`; "linear", by two learned matrices; "random", by two fixed ones, both
+            see `vitax.nn.mixing.MatrixMixing`; "none", in which case the branch is its input.
+        length: greatest number of tokens, for matrices.
+        number: number of the block, for random matrices.
+        fourier: "fft" or "matmul", see `vitax.nn.mixing.fourier`.
         activation: activation of the MLP, a key of `vitax.nn.mlp.ACTIVATIONS`.
         norm_epsilon: epsilon of the layer norms.
         dropout: dropout rate after the MLP.
@@ -74,6 +58,9 @@ class FourierBlock(nn.Module):
     """
 
     mlp_width: int
+    mixing: str = "fourier"
+    length: int = 0
+    number: int = 0
     fourier: str = "fft"
     activation: str = "gelu_tanh"
     norm_epsilon: float = 1e-12
@@ -83,7 +70,15 @@ class FourierBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:  # [B, N, D]
         norm = functools.partial(LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
-        mixed = fourier(x, self.fourier).astype(x.dtype)
+        if self.mixing == "fourier":
+            mixed = fourier(x, self.fourier).astype(x.dtype)
+        elif self.mixing in ("linear", "random"):
+            fixed = self.number if self.mixing == "random" else None
+            mixed = MatrixMixing(self.length, fixed, self.dtype, name="mixing")(x).astype(x.dtype)
+        elif self.mixing == "none":
+            mixed = x
+        else:
+            raise ValueError(f"mixing {self.mixing!r} is unknown; choose one of {', '.join(MIXINGS)}")
         x = constrain_batch(norm(name="norm1")(x + mixed))
         h = MLP(self.mlp_width, self.activation, dtype=self.dtype, name="mlp")(x, train)
         h = Dropout(self.dropout, deterministic=not train)(h)
@@ -103,8 +98,9 @@ class FNet(nn.Module):
         depth: number of blocks.
         num_heads: attention heads of the blocks that have attention.
         mlp_width: hidden width of the MLPs.
-        attention_depth: number of the last blocks that have attention in place of Fourier mixing.
-        fourier: "fft" or "matmul", see `fourier`.
+        attention_depth: number of the last blocks that have attention in place of mixing.
+        mixing: "fourier", "linear", "random" or "none", see `FourierBlock`.
+        fourier: "fft" or "matmul", see `vitax.nn.mixing.fourier`.
         activation: activation of the MLPs and of the masked-word head, a key of `vitax.nn.mlp.ACTIVATIONS`.
         norm_epsilon: epsilon of the layer norms.
         dropout: dropout rate after embeddings and MLP, and before the classes; in attention blocks also after
@@ -124,6 +120,7 @@ class FNet(nn.Module):
     num_heads: int = 12
     mlp_width: int = 3072
     attention_depth: int = 0
+    mixing: str = "fourier"
     fourier: str = "fft"
     activation: str = "gelu_tanh"
     norm_epsilon: float = 1e-12
@@ -131,7 +128,7 @@ class FNet(nn.Module):
     dtype: Dtype = jnp.float32
     remat: bool = False
 
-    mixes_padding: ClassVar[bool] = True  # Fourier mixing has no mask
+    mixes_padding: ClassVar[bool] = True  # mixing has no mask
 
     @nn.compact
     def __call__(
@@ -146,7 +143,7 @@ class FNet(nn.Module):
         """Maps token ids to hidden states and the outputs of the heads, as `vitax.models.bert.BERT` does.
 
         Args:
-            tokens: [B, L] int; all texts must be padded to one length, because Fourier mixing includes padding.
+            tokens: [B, L] int; all texts must be padded to one length, because mixing includes padding.
             segments: [B, L] int, the text to which each token belongs; None = all 0.
             mask: [B, L] bool, True = token, False = padding, or `Lengths`; only attention blocks use it.
             places: [B, M] int, positions of the words to predict; None = all positions.
@@ -179,7 +176,8 @@ class FNet(nn.Module):
             fourier_block, block = (nn.remat(b, static_argnums=(2,)) for b in (FourierBlock, Block))
         for i in range(self.depth):
             if i < self.depth - self.attention_depth:
-                x = fourier_block(fourier=self.fourier, name=f"block{i}", **shared)(x, train)
+                mixing = dict(mixing=self.mixing, fourier=self.fourier, length=self.max_length, number=i)
+                x = fourier_block(**mixing, name=f"block{i}", **shared)(x, train)
             else:
                 attention = block(num_heads=self.num_heads, norm_first=False, name=f"block{i}", **shared)
                 x = attention(x, train, mask=visible)
@@ -196,7 +194,7 @@ class FNet(nn.Module):
 
 
 class FNetImage(nn.Module):
-    """Image classifier of the same blocks: patches with learned positions, Fourier mixing, mean of the tokens.
+    """Image classifier of the same blocks: patches with learned positions, mixing, mean of the tokens.
 
     Attributes:
         num_classes: number K of classes; 0 = no head: the mean of the tokens is returned.
@@ -206,7 +204,8 @@ class FNetImage(nn.Module):
         width: width D of the tokens.
         depth: number of blocks.
         mlp_width: hidden width of the MLPs.
-        fourier: "fft" or "matmul", see `fourier`.
+        mixing: "fourier", "linear", "random" or "none", see `FourierBlock`; matrices are made for ``image_size``.
+        fourier: "fft" or "matmul", see `vitax.nn.mixing.fourier`.
         activation: activation of the MLPs, a key of `vitax.nn.mlp.ACTIVATIONS`.
         norm_epsilon: epsilon of the layer norms.
         dropout: dropout rate after the MLPs.
@@ -220,6 +219,7 @@ class FNetImage(nn.Module):
     width: int = 768
     depth: int = 12
     mlp_width: int = 3072
+    mixing: str = "fourier"
     fourier: str = "fft"
     activation: str = "gelu_tanh"
     norm_epsilon: float = 1e-6
@@ -237,6 +237,9 @@ class FNetImage(nn.Module):
         x = PatchEmbed(self.patch_size, self.width, dtype=self.dtype, name="patch_embed")(images)
         b, *grid, d = x.shape
         table = tuple(side // self.patch_size for side in self.image_size)
+        length = math.prod(table)
+        if self.mixing in ("linear", "random") and tuple(grid) != table:
+            raise ValueError(f"mixing {self.mixing!r} is for images of {self.image_size}; these have {grid} patches")
         positions = Positions("learned_1d", table, d, name="pos_embed")(tuple(grid))
         x = constrain_batch(x.reshape(b, -1, d) + positions.astype(x.dtype)[None])
         # Tokens are normalised before the first transform too, because it multiplies magnitudes by sqrt(N * D).
@@ -245,6 +248,9 @@ class FNetImage(nn.Module):
         for i in range(self.depth):
             x = block(
                 mlp_width=self.mlp_width,
+                mixing=self.mixing,
+                length=length,
+                number=i,
                 fourier=self.fourier,
                 activation=self.activation,
                 norm_epsilon=self.norm_epsilon,

@@ -100,7 +100,7 @@ def _attention_rules(theirs: str, ours: str) -> Rules:
 def fnet_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
     """Fields of the model, derived from FNet's tensors."""
     fields = _fields(tensors, "fnet")
-    return fields | dict(num_heads=given.get("num_heads", HEADS.get(fields["width"], 1)))
+    return fields | dict(num_heads=given.get("num_heads", HEADS.get(fields["width"], 1)), mixing="fourier")
 
 
 def fnet_rules(model: FNet) -> Rules:

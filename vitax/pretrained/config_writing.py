@@ -191,7 +191,9 @@ LAYOUTS = {
     ),
     "Hugging Face CLIP": Layout("model.safetensors", _hugging_face("clip", lambda model: "CLIPModel"), square=True),
     "Hugging Face BERT": Layout("model.safetensors", _hugging_face("bert", _texts("Bert"))),
-    "Hugging Face FNet": Layout("model.safetensors", _hugging_face("fnet", _texts("FNet")), dict(attention_depth=0)),
+    "Hugging Face FNet": Layout(
+        "model.safetensors", _hugging_face("fnet", _texts("FNet")), dict(attention_depth=0, mixing="fourier")
+    ),
     "Hugging Face Marian": Layout("model.safetensors", _hugging_face("marian", lambda model: "MarianMTModel")),
     "timm ViT": Layout("model.safetensors", timm_vit, dict(pre_logits=0, positions="learned_1d")),
     "timm Swin": Layout(
