@@ -7,6 +7,7 @@ from PIL import Image
 from vitax.data import randaugment, transforms
 from vitax.data.decode import Jpeg, decode_image
 from vitax.data.loader import Loader
+from vitax.data.source import OVERHEAD, Cached
 from vitax.specs import Pixels
 
 
@@ -202,6 +203,24 @@ def test_no_box_is_decoded_below_twice_its_size(rng):
             assert min(scaled[2] - scaled[0], scaled[3] - scaled[1]) >= 2 * min(size)
     wide = decode_image(photograph(403), Pixels(draft=True))  # sides are no multiples of 8
     assert transforms.resize(wide, (20, 20)).shape == (20, 20, 3)
+
+
+def test_in_memory_a_jpeg_that_waits_is_its_bytes():
+    data = photograph(300)
+
+    class One:
+        class_names, labels = ("a",), np.zeros(1, np.int32)
+
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, i):
+            return {"image": decode_image(data, Pixels(draft=True)), "label": self.labels[i]}
+
+    for budget, kept in ((len(data) + OVERHEAD + 4, 1), (len(data) + OVERHEAD + 3, 0)):
+        source = Cached(One(), budget)
+        assert isinstance(source[0]["image"], Jpeg)
+        assert len(source.kept) == kept
 
 
 def test_what_cannot_wait_is_decoded_at_once():

@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 from vitax.data.source import Arrays, Splits
+from vitax.data.values import on_scale
 from vitax.errors import UserError
 from vitax.specs import Pixels
 
@@ -12,8 +13,8 @@ from vitax.specs import Pixels
 def arrays(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixels) -> Splits:
     """Opens labelled images in an .npz file.
 
-    The file holds ``train_images`` [n, H, W, C], uint8 or, with a range of values, any number, ``train_labels`` [n] int, counted from 0, the same two arrays
-    for ``test`` and, optionally, ``class_names`` [K] str.
+    The file holds ``train_images`` [n, H, W, C], uint8 or, with a ``pixel_range``, any numbers; ``train_labels`` [n] int,
+    counted from 0; the same two arrays for ``test``; and, optionally, ``class_names`` [K] str.
 
     Args:
         path: path of the file.
@@ -47,9 +48,10 @@ def arrays(*, path: str, train: str, test: str, test_fraction: float, pixels: Pi
                 f"{path}: {split}_images is {images.dtype} {images.shape}, not {kind} (n, height, width, {pixels.channels})"
             )
         if pixels.pixel_range:
-            images = images.astype(np.float32) * np.float32(255 / pixels.pixel_range)
-            if not np.isfinite(images).all():
-                raise UserError(f"{path}: {split}_images holds values that are not finite")
+            try:
+                images = on_scale(images, pixels.pixel_range)
+            except ValueError as error:
+                raise UserError(f"{path}: {split}_images: {error}") from error
         if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu" or labels.min() < 0:
             raise UserError(
                 f"{path}: {split}_labels is {labels.dtype} {labels.shape}, not one "

@@ -10,6 +10,11 @@ from pathlib import Path
 from vitax.errors import UserError
 
 
+def cache_folder(name: str) -> Path:
+    """A folder in the user's cache, which may not exist yet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "vitax" / name
+
+
 def cached_copy(file: str, form: str, ending: str, write: Callable[[Path], None]) -> str:
     """The path of a copy of a file.
 
@@ -27,7 +32,7 @@ def cached_copy(file: str, form: str, ending: str, write: Callable[[Path], None]
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error}") from error
     name = f"{os.path.abspath(file)} {stat.st_size} {stat.st_mtime_ns} {form}"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "vitax" / "copies"
+    cache = cache_folder("copies")
     path = cache / f"{hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()}{ending}"
     if path.is_file():
         return str(path)

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from vitax.data.cached_copy import cache_folder
 from vitax.data.urls import PIECE, at_the_start, is_remote, known, piece
 from vitax.errors import UserError
 
@@ -92,8 +93,8 @@ def _copy(url: str) -> Path:
     """Where the copy of a file is, or would be."""
     about = known(url)
     digest = hashlib.blake2b(f"{url} {about.size} {about.version}".encode(), digest_size=12).hexdigest()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "vitax" / "remote"
-    return cache / f"{digest}-{re.sub(r'[^A-Za-z0-9._-]', '_', url.partition('?')[0].rpartition('/')[2])[-100:]}"
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", url.partition("?")[0].rpartition("/")[2])[-100:]
+    return cache_folder("remote") / f"{digest}-{name}"
 
 
 def _room() -> float:

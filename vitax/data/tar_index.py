@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from vitax.data import remote, urls
+from vitax.data.cached_copy import cache_folder
 from vitax.data.decode import EXTENSIONS
 from vitax.errors import UserError
 
@@ -112,7 +113,7 @@ def indexed(file: str, aside: Counter[str]) -> Members:
         stat = os.stat(file)
         state = f"{os.path.abspath(file)} {stat.st_size} {stat.st_mtime_ns}"
     name = f"{RULES} {state} {sorted(EXTENSIONS)}"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "vitax" / "tars"
+    cache = cache_folder("tars")
     path = cache / f"{hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()}.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         stored = json.loads(path.read_text(encoding="utf-8"))

@@ -45,7 +45,16 @@ def scaled_values(values: np.ndarray, pixels: Pixels) -> np.ndarray:
         raise ValueError(f"{channels} channels, and data.channels={pixels.channels}")
     if height * width > pixels.max_pixels:
         raise ValueError(f"{width}x{height} is above {pixels.max_pixels:,} pixels; raise data.max_pixels")
-    scaled = values.astype(np.float32) * np.float32(255 / pixels.pixel_range)
+    return on_scale(values, pixels.pixel_range)
+
+
+def on_scale(values: np.ndarray, pixel_range: float) -> np.ndarray:
+    """Values of any shape on the scale on which ``pixel_range`` is 255, float32.
+
+    Raises:
+        ValueError: some of them are not finite.
+    """
+    scaled = values.astype(np.float32) * np.float32(255 / pixel_range)
     if not np.isfinite(scaled).all():
         raise ValueError("it holds values that are not finite")
     return scaled

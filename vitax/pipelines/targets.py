@@ -1,5 +1,7 @@
 """Images or texts with several labels, or with numbers to predict."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,12 +17,11 @@ from vitax.pipelines.images import augmentation, image_spec
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
 from vitax.pipelines.sentences import encoded, text_length
 from vitax.pipelines.texts import text_spec
-from vitax.specs import ImageSpec, TargetSpec
+from vitax.specs import TargetSpec
 
 
 def open_targets(
-    images: ImageSpec,
-    read_targets: ReadTargets,
+    openers: Mapping[str, Callable[..., Splits]],
     *,
     name: str = "table",
     path: str = "",
@@ -30,61 +31,28 @@ def open_targets(
     test_fraction: float = 0.2,
     targets: tuple[str, ...] = (),
 ) -> Splits:
-    """Opens a table of images and targets; see `vitax.data.targets`.
+    """Opens a table of images, texts or pairs of texts, and targets; see `vitax.data.targets`.
 
     Args:
-        images: description of the images.
-        read_targets: see `vitax.data.targets.image_targets`.
-        name: "table" for a table of files; "parquet" for images in Parquet or Arrow files, also hf-dataset:OWNER/NAME.
+        openers: the function that opens the data, by name.
+        name: "table"; for images in Parquet or Arrow files, also hf-dataset:OWNER/NAME, "parquet".
         path: the table or the file, or its folder.
         train, test: names of the splits.
         validation: see `vitax.data.validation.validated`.
-        test_fraction: share of the images that is held back if the data have no test split.
+        test_fraction: share of the examples that is held back if the data have no test split.
         targets: columns of the targets: of several labels, each with 0 or 1, or of numbers; () = one column with a usual
-            name, which lists the labels of an image, or holds its number.
+            name, which lists the labels of an example, or holds its number.
 
     Raises:
         UserError: the name is another.
     """
-    if name not in OF_IMAGES:
+    if name not in openers:
         raise UserError(
-            f"data.name={name!r} has one class for each image; several labels, or numbers, are in a 'table' or in 'parquet'"
+            f"data.name={name!r} has one class for each example; several labels, or numbers, are in a "
+            f"{' or in '.join(map(repr, openers))}"
         )
     options: Any = dict(path=path, train=train, test_fraction=test_fraction, columns=targets)
-    options |= dict(pixels=images.pixels._replace(draft=images.draft))
-    return with_named(lambda test: OF_IMAGES[name](read_targets, test=test, **options), test, validation)
-
-
-def open_text_targets(
-    read_targets: ReadTargets,
-    *,
-    name: str = "table",
-    path: str = "",
-    train: str = "train",
-    test: str = "test",
-    validation: str = "",
-    test_fraction: float = 0.2,
-    targets: tuple[str, ...] = (),
-) -> Splits:
-    """Opens a table of texts, or of pairs of texts, and targets; see `vitax.data.targets`.
-
-    Args:
-        read_targets: see `vitax.data.targets.image_targets`.
-        name: "table".
-        path: the table, or its folder.
-        train, test: names of the splits.
-        validation: see `vitax.data.validation.validated`.
-        test_fraction: share of the texts that is held back if the data have no test split.
-        targets: columns of the targets: of several labels, each with 0 or 1, or of numbers; () = one column with a usual
-            name, which lists the labels of a text, or holds its number.
-
-    Raises:
-        UserError: the name is another than "table".
-    """
-    if name != "table":
-        raise UserError(f"data.name={name!r} has one class for each text; several labels, or numbers, are in a 'table'")
-    options: Any = dict(path=path, train=train, test_fraction=test_fraction, columns=targets)
-    return with_named(lambda test: text_targets(read_targets, test=test, **options), test, validation)
+    return with_named(lambda test: openers[name](test=test, **options), test, validation)
 
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
@@ -115,7 +83,9 @@ def read_texts(take: Take, record: dict[str, Any]) -> Reader:
 def _open(take: Take, read_targets: ReadTargets, normalised: bool) -> Pipeline:
     """Opens images with targets."""
     images = take(image_spec)
-    splits: Splits = take(validated, take(open_targets, images, read_targets))
+    pixels = images.pixels._replace(draft=images.draft)
+    openers = {name: partial(opener, read_targets, pixels=pixels) for name, opener in OF_IMAGES.items()}
+    splits: Splits = take(validated, take(open_targets, openers))
     record, about = _described(splits, normalised)
     height, width = images.image_size
     return Pipeline(
@@ -129,7 +99,7 @@ def _open(take: Take, read_targets: ReadTargets, normalised: bool) -> Pipeline:
 
 def _open_texts(take: Take, read_targets: ReadTargets, normalised: bool) -> Pipeline:
     """Opens texts with targets."""
-    splits: Splits = take(validated, take(open_text_targets, read_targets))
+    splits: Splits = take(validated, take(open_targets, {"table": partial(text_targets, read_targets)}))
     record, about = _described(splits, normalised)
     return encoded(take, splits, record, read_texts, about)
 
@@ -174,6 +144,6 @@ def _targets(source: Any) -> np.ndarray:
 FUNCTIONS = (image_spec, open_targets, validated, train_transform, eval_transform)
 LABELS = Kind(FUNCTIONS, lambda take: _open(take, labels_of, normalised=False), read)
 VALUES = Kind(FUNCTIONS, lambda take: _open(take, values_of, normalised=True), read)
-FOR_TEXTS = (open_text_targets, validated, text_length, vocabulary)
+FOR_TEXTS = (open_targets, validated, text_length, vocabulary)
 TEXT_LABELS = Kind(FOR_TEXTS, lambda take: _open_texts(take, labels_of, normalised=False), read_texts)
 TEXT_VALUES = Kind(FOR_TEXTS, lambda take: _open_texts(take, values_of, normalised=True), read_texts)
