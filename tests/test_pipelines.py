@@ -132,7 +132,7 @@ def test_tars_are_read_in_order_within_a_window_and_resume(tmp_path):
     assert [vocab.decode(row[1:]) for row in batches[0]["tokens"]] == [f"picture number {i}" for i in order[0]]
     write_tar(tmp_path / "3.tar", [("x.png", jpeg(1)), ("y.png", jpeg(1)), ("y.txt", b"y")])
     lone = opened("captions", **data).splits.test.source
-    assert lone.keys[-2:] == ["x", "y"]
+    assert [lone.name(i).rpartition(":")[2] for i in (len(lone) - 2, len(lone) - 1)] == ["x", "y"]
     with pytest.raises(ValueError, match="an image without a caption"):  # which counts as a broken one
         lone[len(lone) - 2]
     (tmp_path / "3.tar").write_bytes(b"no tar")
@@ -475,10 +475,9 @@ def test_pieces_of_jpeg_begin_anywhere_in_its_blocks(tmp_path, rng):
 
 
 def test_tars_with_dots_lone_members_and_a_truncated_end(tmp_path, caplog, monkeypatch):
-    from collections import Counter
 
     from vitax.data.captions import CaptionedTars
-    from vitax.data.tar_index import indexed
+    from vitax.data.tar_rows import TarRows
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     write_tar(
@@ -486,31 +485,29 @@ def test_tars_with_dots_lone_members_and_a_truncated_end(tmp_path, caplog, monke
         [("photo.1.png", jpeg(1)), ("photo.1.txt", b"one"), ("b.png", jpeg(2)), ("b.txt", b"two")]
         + [("b.seg.png", jpeg(3)), ("b.json", b"{}"), ("c.txt", "caf\u00e9".encode("latin-1")), ("c.png", jpeg(4))],
     )
-    aside = Counter()
-    found = indexed(str(tmp_path / "a.tar"), aside)
-    assert {key: sorted(parts) for key, parts in found.items()} == {
-        "photo.1": ["caption", "image"],
-        "b": ["caption", "image"],
-        "c": ["caption", "image"],
-    }
-    assert aside == {".png": 1, ".json": 1}
+    opened = lambda: TarRows([str(tmp_path / "a.tar")], labelled=False)
+    first = opened()
+    rows = [first[i] for i in range(len(first))]
+    assert {row.key for row in rows} == {"photo.1", "b", "c"}
+    assert all(row.image[0] > 0 and row.caption[0] > 0 for row in rows)
+    assert first.aside == {".png": 1, ".json": 1}
     monkeypatch.setattr("tarfile.open", None)  # the second time, the index tells the same
-    again = Counter()
-    assert indexed(str(tmp_path / "a.tar"), again) == found
-    assert again == aside
+    again = opened()
+    assert [again[i] for i in range(len(again))] == rows
+    assert again.aside == first.aside
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    source = CaptionedTars([str(tmp_path / "a.tar")], RGB)
+    source = CaptionedTars.opened([str(tmp_path / "a.tar")], RGB)
     with pytest.raises(ValueError, match="its caption is not UTF-8 text"):
-        source[source.keys.index("c")]
-    assert source[source.keys.index("photo.1")]["caption"] == "one"
+        source[[row.key for row in rows].index("c")]
+    assert source[[row.key for row in rows].index("photo.1")]["caption"] == "one"
     whole = (tmp_path / "a.tar").read_bytes()
-    at = found["c"]["image"][0]
-    (tmp_path / "a.tar").write_bytes(whole[: at + 9])
-    cut = CaptionedTars([str(tmp_path / "a.tar")], RGB)
+    last = [row.key for row in rows].index("c")
+    (tmp_path / "a.tar").write_bytes(whole[: rows[last].image[0] + 9])
+    cut = CaptionedTars.opened([str(tmp_path / "a.tar")], RGB)
     assert "is truncated" in caplog.text
     with pytest.raises(ValueError, match="an image without a caption|a caption without an image"):
-        cut[cut.keys.index("c")]
+        cut[last]
 
 
 def test_rows_of_jsonl_may_have_keys_in_any_order_and_further_ones(tmp_path):

@@ -2,17 +2,15 @@
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vitax.data.decode import decode_image, tell_aside
 from vitax.data.source import Splits
 from vitax.data.tables import column_in, read_rows, tables_of, text_in
-from vitax.data.tar_index import TAR_LAYOUT, indexed, read_member, tar_files
+from vitax.data.tar_index import TAR_LAYOUT, read_member, tar_files
+from vitax.data.tar_rows import TarRows
 from vitax.data.textfile import not_utf8
 from vitax.data.validation import NAMES as VALIDATION
 from vitax.data.validation import drawn
@@ -72,34 +70,34 @@ class CaptionedTars:
     an image, and a pair that the end of a truncated file cuts are unreadable examples, as broken images are.
     """
 
-    def __init__(self, files: Sequence[str], pixels: Pixels):
-        self.files, self.pixels = list(files), pixels
+    def __init__(self, rows: TarRows, pixels: Pixels):
+        self.rows, self.pixels = rows, pixels
         self.class_names, self.labels = (), None
-        self.keys: list[str] = []
-        places, aside = [], Counter[str]()
-        for number, file in enumerate(self.files):
-            for key, parts in indexed(file, aside).items():
-                aside.update([".cls"] if "label" in parts else [])
-                if parts.keys() == {"label"}:
-                    continue
-                places.append((number, *parts.get("image", (-1, 0)), *parts.get("caption", (-1, 0))))
-                self.keys.append(key)
-        tell_aside(f"{len(self.files)} tar files such as {', '.join(self.files[:1])}", aside)
-        self.places = np.asarray(places, np.int64).reshape(-1, 5)  # tar, and offset and size of image and caption
+
+    @classmethod
+    def opened(cls, files: Sequence[str], pixels: Pixels) -> "CaptionedTars":
+        """The pairs of some tar files.
+
+        Raises:
+            UserError: a file cannot be read as a tar file, or holds two members of a kind for one pair.
+        """
+        rows = TarRows(files, labelled=False)
+        tell_aside(f"{len(files)} tar files such as {', '.join(files[:1])}", rows.aside)
+        return cls(rows, pixels)
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self.rows)
 
     def __getitem__(self, i: int) -> dict[str, Any]:
-        number, image, image_size, _, _ = self.places[i].tolist()
-        if image < 0:
+        row = self.rows[i]
+        if row.image[0] < 0:
             raise ValueError("a caption without an image")
         caption = self.caption(i)
-        data = read_member(self.files[number], image, image_size)
-        return {"image": decode_image(data, self.pixels), "caption": caption}
+        return {"image": decode_image(read_member(row.file, *row.image), self.pixels), "caption": caption}
 
     def name(self, i: int) -> str:
-        return f"{self.files[self.places[i, 0]]}:{self.keys[i]}"
+        row = self.rows[i]
+        return f"{row.file}:{row.key}"
 
     def caption(self, i: int) -> str:
         """The caption of pair i.
@@ -107,10 +105,10 @@ class CaptionedTars:
         Raises:
             ValueError: there is none, or it is not UTF-8 text.
         """
-        number, _, _, text, size = self.places[i].tolist()
-        if text < 0:
+        row = self.rows[i]
+        if row.caption[0] < 0:
             raise ValueError("an image without a caption")
-        data = read_member(self.files[number], text, size)
+        data = read_member(row.file, *row.caption)
         if problem := not_utf8(data):
             raise ValueError(f"its caption {problem}")
         return data.decode("utf-8-sig").strip()
@@ -124,7 +122,8 @@ class CaptionedTars:
         if len(self) < 2:
             raise ValueError(f"there are {len(self)} pairs, but two are needed to hold one back")
         count = min(max(1, round(share * len(self))), len(self) - 1)
-        return _part(self, slice(0, len(self) - count)), _part(self, slice(-count, None))
+        learned, tested = self.rows.part(0, len(self) - count), self.rows.part(len(self) - count, len(self))
+        return CaptionedTars(learned, self.pixels), CaptionedTars(tested, self.pixels)
 
 
 def captioned(rows: Sequence[tuple[str, str]], pixels: Pixels) -> "CaptionedFiles":
@@ -206,7 +205,7 @@ def tars(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixe
         UserError: there are no tar files, or they cannot be read or have no pairs.
     """
     parts, validation = tar_files(path, train, test, VALIDATION, test_fraction)
-    sources = [CaptionedTars(files, pixels) for files in parts if files]
+    sources = [CaptionedTars.opened(files, pixels) for files in parts if files]
     if len(sources) == 1:  # the last pairs of the only file are for the test
         try:
             sources = list(sources[0].held_back(test_fraction))
@@ -218,10 +217,4 @@ def tars(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixe
     if not validation:
         return splits
     origin = f"{splits.origin}, the best by {os.path.dirname(validation[0])}"
-    return splits._replace(validation=CaptionedTars(validation, pixels), origin=origin)
-
-
-def _part(whole: CaptionedTars, which: slice) -> CaptionedTars:
-    part = CaptionedTars([], whole.pixels)
-    part.files, part.places, part.keys = whole.files, whole.places[which], whole.keys[which]
-    return part
+    return splits._replace(validation=CaptionedTars.opened(validation, pixels), origin=origin)

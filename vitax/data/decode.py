@@ -206,15 +206,20 @@ def visible(name: str) -> bool:
     return name[0] != "." and name.lower() not in COPIES
 
 
-def find_images(root: str | os.PathLike[str], aside: Counter[str] | None = None) -> list[str]:
+def find_images(
+    root: str | os.PathLike[str], aside: Counter[str] | None = None, folders: dict[str, int] | None = None
+) -> list[str]:
     """The sorted paths of all image files below a folder, without hidden ones; links are followed once.
 
     Args:
         root: the folder.
         aside: counter of the extensions of the other files, to which this folder's are added.
+        folders: {folder: time of its last change in ns}, to which this one and those below are added.
     """
     paths, seen = [], set()
     for folder, children, files in os.walk(root, followlinks=True):
+        if folders is not None:
+            folders[folder] = os.stat(folder).st_mtime_ns
         if (real := os.path.realpath(folder)) in seen:  # a link to a folder that was visited already
             children.clear()
             continue

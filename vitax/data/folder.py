@@ -13,6 +13,7 @@ import numpy as np
 
 from vitax.data.decode import KNOWN, decode_image, find_images, tell_aside, visible
 from vitax.data.holdout import holdout
+from vitax.data.kept_folders import Listing, Paths, keep, kept
 from vitax.data.source import Splits
 from vitax.data.validation import NAMES as VALIDATION
 from vitax.errors import UserError
@@ -27,7 +28,7 @@ class ImageFiles:
     """Labelled image files, which are read on demand."""
 
     def __init__(self, paths: Sequence[str], labels: np.ndarray, class_names: Sequence[str], pixels: Pixels):
-        self.paths, self.labels = list(paths), np.asarray(labels, np.int32)
+        self.paths, self.labels = paths, np.asarray(labels, np.int32)
         self.class_names, self.pixels = tuple(class_names), pixels
 
     def __len__(self) -> int:
@@ -71,11 +72,10 @@ def folder(*, path: str, train: str, test: str, test_fraction: float, pixels: Pi
     test_root = split_folder(root, test, ("test", "testing", *VALIDATION))
     class_names, train_paths, train_labels = _scan(train_root, layout)
     if train_root == root or test_root is None:
-        keep, held = holdout(train_labels, test_fraction, names=class_names)
-        paths = np.asarray(train_paths, dtype=object)
+        rest, held = holdout(train_labels, test_fraction, names=class_names)
         return Splits(
-            ImageFiles(paths[keep], train_labels[keep], class_names, pixels),
-            ImageFiles(paths[held], train_labels[held], class_names, pixels),
+            ImageFiles(_chosen(train_paths, rest), train_labels[rest], class_names, pixels),
+            ImageFiles(_chosen(train_paths, held), train_labels[held], class_names, pixels),
             origin=f"{train_root}, {test_fraction:.0%} of every class held back for the test",
         )
     among = functools.partial(_among, class_names, str(train_root), pixels, layout)
@@ -154,9 +154,21 @@ def split_folder(root: Path, name: str, aliases: tuple[str, ...]) -> Path | None
     return folders[0] if folders else None
 
 
-def _scan(root: Path, layout: str, least: int = 2) -> tuple[list[str], list[str], np.ndarray]:
+def _chosen(paths: Sequence[str], index: np.ndarray) -> Sequence[str]:
+    return paths[index] if isinstance(paths, Paths) else [paths[i] for i in index]
+
+
+def _scan(root: Path, layout: str, least: int = 2) -> tuple[list[str], Sequence[str], np.ndarray]:
     """Class names (sorted), file paths and labels below ``root/<class>/``; ``least`` classes are required."""
-    folders = {}
+    class_names, paths, labels, aside = kept(root) or _listed(root, layout, least)
+    _tell_similar(root, class_names)
+    tell_aside(root, aside)
+    return class_names, paths, labels
+
+
+def _listed(root: Path, layout: str, least: int) -> Listing:
+    """What is below ``root/<class>/``, which is kept if it is much."""
+    folders, listed = {}, {str(root): os.stat(root).st_mtime_ns}
     for entry in sorted(os.scandir(root), key=lambda entry: entry.name):
         if entry.is_dir() and visible(entry.name):
             # The same letters can be written with other code points, by another system for example.
@@ -168,7 +180,6 @@ def _scan(root: Path, layout: str, least: int = 2) -> tuple[list[str], list[str]
                 )
             folders[name] = entry.name
     class_names = sorted(folders)
-    _tell_similar(root, class_names)
     if len(class_names) < least:
         raise UserError(f"{root} holds {len(class_names)} class folders, but at least {least} are needed; {layout}")
     if splits := sorted(name for name in class_names if name.lower() in SPLIT_NAMES):
@@ -178,14 +189,15 @@ def _scan(root: Path, layout: str, least: int = 2) -> tuple[list[str], list[str]
     paths, labels = [], []
     aside: Counter[str] = Counter()
     for label, name in enumerate(class_names):
-        files = find_images(root / folders[name], aside)
+        files = find_images(root / folders[name], aside, listed)
         if not files:
             tell_aside(root / folders[name], aside)
             raise UserError(f"class folder {root / folders[name]} holds no images; add some or remove it; {layout}")
         paths += files
         labels += [label] * len(files)
-    tell_aside(root, aside)
-    return class_names, paths, np.asarray(labels, np.int32)
+    found = Listing(class_names, paths, np.asarray(labels, np.int32), aside)
+    keep(root, found, listed)
+    return found
 
 
 def _tell_similar(root: Path, names: Sequence[str]) -> None:

@@ -1,6 +1,5 @@
 """Labelled images in tar files in the layout of WebDataset: KEY.jpg and KEY.cls next to each other."""
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -10,7 +9,8 @@ import numpy as np
 from vitax.data import remote, urls
 from vitax.data.decode import decode_image, tell_aside
 from vitax.data.source import Splits
-from vitax.data.tar_index import TAR_LAYOUT, indexed, read_member, tar_files
+from vitax.data.tar_index import TAR_LAYOUT, read_member, tar_files
+from vitax.data.tar_rows import TarRows
 from vitax.data.textfile import read_text
 from vitax.data.validation import NAMES as VALIDATION
 from vitax.errors import UserError
@@ -28,38 +28,23 @@ class LabelledTars:
     """
 
     def __init__(self, files: Sequence[str], pixels: Pixels):
-        self.files, self.pixels = list(files), pixels
+        self.rows, self.pixels = TarRows(files, labelled=True), pixels
         self.class_names: tuple[str, ...] = ()
-        self.keys: list[str] = []
-        places, aside = [], Counter[str]()
-        for number, file in enumerate(self.files):
-            for key, parts in indexed(file, aside).items():
-                aside.update([".txt"] if "caption" in parts else [])
-                if "label" not in parts:
-                    aside.update(["image without .cls"] if "image" in parts else [])
-                    continue
-                places.append((number, *parts.get("image", (-1, 0)), parts["label"][0]))
-                self.keys.append(key)
-        tell_aside(f"{len(self.files)} tar files such as {', '.join(self.files[:1])}", aside)
-        self.places = np.asarray(places, np.int64).reshape(-1, 4)  # tar, offset and size of the image, label
-
-    @property
-    def labels(self) -> np.ndarray:
-        """The numbers of the classes, [n] int32."""
-        return self.places[:, 3].astype(np.int32)
+        self.labels = self.rows.labels()
+        tell_aside(f"{len(files)} tar files such as {', '.join(files[:1])}", self.rows.aside)
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self.rows)
 
     def __getitem__(self, i: int) -> dict[str, Any]:
-        number, offset, size, label = self.places[i].tolist()
-        if offset < 0:
+        row = self.rows[i]
+        if row.image[0] < 0:
             raise ValueError("a label without an image")
-        image = decode_image(read_member(self.files[number], offset, size), self.pixels)
-        return {"image": image, "label": np.int32(label)}
+        return {"image": decode_image(read_member(row.file, *row.image), self.pixels), "label": np.int32(row.label)}
 
     def name(self, i: int) -> str:
-        return f"{self.files[self.places[i, 0]]}:{self.keys[i]}"
+        row = self.rows[i]
+        return f"{row.file}:{row.key}"
 
 
 def _named(tar: str) -> str:
@@ -99,7 +84,9 @@ def label_tars(*, path: str, train: str, test: str, test_fraction: float, pixels
     sources = [LabelledTars(files, pixels) for files in (*parts, validation) if files]
     for source in sources:
         if not len(source):
-            raise UserError(f"{source.files[0]} and {len(source.files) - 1} more have no labels; {TAR_LAYOUT}")
+            raise UserError(
+                f"{source.rows.files[0]} and {len(source.rows.files) - 1} more have no labels; {TAR_LAYOUT}"
+            )
     count = 1 + max(int(source.labels.max()) for source in sources)
     named = _named(parts[0][0])
     names = [line.strip() for line in read_text(named).splitlines() if line.strip()] if named else []

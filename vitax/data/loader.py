@@ -19,6 +19,7 @@ from absl import flags
 
 from vitax.data.buckets import Buckets
 from vitax.data.decode import Undecodable
+from vitax.data.holdout import by_class
 from vitax.data.source import Source
 from vitax.data.workers import die_with_parent
 from vitax.errors import UserError
@@ -98,7 +99,7 @@ class Loader:
         if balanced and shuffle_window:
             raise UserError("data.balanced=True draws examples from anywhere; data.shuffle_window reads them in order")
         labels: Any = source.labels
-        self.members = [np.flatnonzero(labels == k) for k in np.unique(labels)] if balanced else []
+        self.members = [members for _, members in by_class(labels)] if balanced else []
         self.lengths, self.unit = buckets, unit or hosts
         if buckets and (balanced or shuffle_window):
             raise UserError("data.buckets has an order of its own; switch off data.balanced and data.shuffle_window")

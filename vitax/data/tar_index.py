@@ -1,8 +1,5 @@
-"""Tar files in the layout of WebDataset: which there are, their members, and an index of these that is kept between runs."""
+"""Tar files in the layout of WebDataset: which there are, and their members."""
 
-import contextlib
-import hashlib
-import json
 import logging
 import os
 import re
@@ -13,12 +10,10 @@ from pathlib import Path
 from typing import IO
 
 from vitax.data import remote, urls
-from vitax.data.cached_copy import cache_folder
 from vitax.data.decode import EXTENSIONS
 from vitax.errors import UserError
 
 LOGGER = logging.getLogger("vitax")
-RULES = 2  # version of the rules by which members are paired; older indices are not used
 Members = dict[str, dict[str, tuple[int, int]]]
 TAR_LAYOUT = (
     "expected tar files with pairs KEY.jpg and KEY.txt (captions) or KEY.cls (numbers of classes) next to each other, as "
@@ -99,37 +94,6 @@ def expanded(path: str) -> list[str]:
         raise UserError(f"{path}: {{{first}..{last}}} counts backwards")
     names = [f"{before}{number:0{len(first)}}{after}" for number in range(int(first), int(last) + 1)]
     return [os.path.expanduser(name) for name in names]
-
-
-def indexed(file: str, aside: Counter[str]) -> Members:
-    """The result of `members`, from an index if the file has not changed since it was read.
-
-    Reading the headers takes some 0.2 ms for each pair, which is hours for hundreds of millions. The index is in the
-    user's cache; where that cannot be written, the headers are read each time.
-    """
-    if urls.is_remote(file):
-        state = "{} {} {}".format(file, *urls.known(file))
-    else:
-        stat = os.stat(file)
-        state = f"{os.path.abspath(file)} {stat.st_size} {stat.st_mtime_ns}"
-    name = f"{RULES} {state} {sorted(EXTENSIONS)}"
-    cache = cache_folder("tars")
-    path = cache / f"{hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()}.json"
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        found = {key: {kind: (a, b) for kind, (a, b) in parts.items()} for key, parts in stored["members"].items()}
-        aside.update(Counter(stored["aside"]))
-        return found
-    other: Counter[str] = Counter()
-    found, whole = members(remote.near(file), other)
-    aside.update(other)
-    if whole:
-        with contextlib.suppress(OSError, ValueError):
-            cache.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(f".{os.getpid()}.tmp")
-            temporary.write_text(json.dumps({"members": found, "aside": other}), encoding="utf-8")
-            temporary.replace(path)
-    return found
 
 
 def members(file: str, aside: Counter[str]) -> tuple[Members, bool]:

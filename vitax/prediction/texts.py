@@ -60,7 +60,9 @@ def translate(run: TrainedRun, lines: Iterable[str]) -> Iterator[dict[str, Any]]
         source = framed(vocab, vocab.encode(line), length, truncate, line, vocab.pad)
         return {**run.reader.blank, "source": source}
 
-    for line, error, row in predictions(run, encoded(lines, encode)):
+    # A search ends when the longest translation of its batch has ended, which is about as long as its source.
+    words = lambda example: int((example["source"] != vocab.pad).sum())
+    for line, error, row in predictions(run, encoded(lines, encode), length=words):
         if row is None:
             yield {"source": line, "error": str(error)}
         else:

@@ -1,6 +1,6 @@
 """A trained run, ready to predict: the model with its weights on all devices, and batches of predictions."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from vitax.tasks import Task, Variables
 from vitax.training.sharding import to_device
 
 BATCH = 64  # examples at a time, rounded up to a multiple of the devices
+WINDOW = 16  # batches out of which examples of like length are predicted together
 UNREADABLE = (ValueError, TypeError, OSError)  # what reading an example may raise
 
 
@@ -93,7 +94,10 @@ def batch_size_for(mesh: Mesh, wanted: int = BATCH) -> int:
 
 
 def predictions(
-    run: TrainedRun, examples: Iterator[tuple[str, Any]], predict=None
+    run: TrainedRun,
+    examples: Iterator[tuple[str, Any]],
+    predict=None,
+    length: Callable[[dict[str, np.ndarray]], int] | None = None,
 ) -> Iterator[tuple[str, Any, dict[str, np.ndarray] | None]]:
     """Predictions of the task, example by example, in the order of the examples.
 
@@ -102,6 +106,8 @@ def predictions(
         examples: (name, example that is not yet transformed, or the error from reading it, or a function that reads it:
             threads call that function and transform the example while the devices compute).
         predict: jitted function (variables, batch) -> predictions; None = that of the task.
+        length: length of an example for which the time depends on the longest of a batch: examples of like length are
+            predicted together, out of WINDOW batches at a time. None = they are predicted in their order.
 
     Yields:
         (name, transformed example, its row of every prediction), or (name, error, None).
@@ -109,18 +115,21 @@ def predictions(
     predict = jax.jit(run.task.predict) if predict is None else predict
     rng = np.random.default_rng(0)  # test transforms draw no random numbers
     group: list[tuple[str, Any]] = []
+    most = run.batch_size * (WINDOW if length else 1)
 
     def flush():
-        good = [example for _, example in group if not isinstance(example, Exception)]
-        rows = iter(())
-        if good:
+        good = [i for i, (_, example) in enumerate(group) if not isinstance(example, Exception)]
+        if length:
+            good.sort(key=lambda i: length(group[i][1]))
+        rows = {}
+        for start in range(0, len(good), run.batch_size):
+            part = good[start : start + run.batch_size]
             with jax.set_mesh(run.mesh):
-                batch = to_device(run.reader.pad(good, run.batch_size), run.mesh)
+                batch = to_device(run.reader.pad([group[i][1] for i in part], run.batch_size), run.mesh)
                 out = jax.device_get(predict(run.variables, batch))
-            rows = iter([{name: x[i] for name, x in out.items()} for i in range(len(good))])
-        for name, example in group:
-            row = None if isinstance(example, Exception) else next(rows)
-            yield name, example, row
+            rows |= {i: {name: x[k] for name, x in out.items()} for k, i in enumerate(part)}
+        for i, (name, example) in enumerate(group):
+            yield name, example, rows.get(i)
         group.clear()
 
     def prepared(item: tuple[str, Any]) -> tuple[str, Any]:
@@ -135,6 +144,6 @@ def predictions(
     texts = isinstance(inputs_of(run.reader.spec), TextSpec)
     for name, example in map(prepared, examples) if texts else ahead(prepared, examples, 2 * run.batch_size):
         group.append((name, example))
-        if len(group) == run.batch_size:
+        if len(group) == most:
             yield from flush()
     yield from flush()
