@@ -69,7 +69,12 @@ def test_pyramid_has_the_strides_of_dense_tasks_for_any_image():
     )
     images = jax.ShapeDtypeStruct((1, 100, 172, 3), jnp.float32)
     maps = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x)[0], images)
-    assert [m.shape[1:] for m in maps] == [(25, 43, 8), (13, 22, 16), (7, 11, 32), (4, 6, 64)]
+    assert {stride: m.shape[1:] for stride, m in maps.items()} == {
+        4: (25, 43, 8),
+        8: (13, 22, 16),
+        16: (7, 11, 32),
+        32: (4, 6, 64),
+    }
 
 
 def test_pixel_shuffle_orders_channels_as_torch_does():

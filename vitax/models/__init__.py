@@ -19,6 +19,7 @@ from vitax.models import (
     mlp_mixer,
     nat,
     rnn_seq2seq,
+    segmenter,
     swin,
     swin_v2,
     swinir,
@@ -95,6 +96,18 @@ MODELS = {
     "swin_v2": Family(swin_v2.SwinV2, swin_v2.SIZES, "Liu et al. 2021, arXiv:2111.09883", _image, view_of_patches),
     "swinir": Family(swinir.SwinIR, swinir.SIZES, "Liang et al. 2021, arXiv:2108.10257", _picture),
     "nat": Family(nat.NAT, nat.SIZES, "Hassani et al. 2022, arXiv:2204.07143 and 2209.15001", _image, view_of_nat),
+    "swin_segmenter": Family(
+        segmenter.SwinSegmenter, swin.SIZES, "Liu et al. 2021, arXiv:2103.14030; Xiao et al. 2018, arXiv:1807.10221", _image
+    ),
+    "swin_v2_segmenter": Family(
+        segmenter.SwinV2Segmenter, swin_v2.SIZES, "Liu et al. 2021, arXiv:2111.09883; Xiao et al. 2018, arXiv:1807.10221", _image
+    ),
+    "nat_segmenter": Family(
+        segmenter.NATSegmenter,
+        nat.SIZES,
+        "Hassani et al. 2022, arXiv:2204.07143 and 2209.15001; Xiao et al. 2018, arXiv:1807.10221",
+        _image,
+    ),
     "dynamic_vit": Family(
         dynamic_vit.DynamicViT, dynamic_vit.SIZES, "Rao et al. 2021, arXiv:2106.02034", _image, view_of_dynamic_vit
     ),

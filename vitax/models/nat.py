@@ -138,7 +138,7 @@ class NeighborhoodBlock(nn.Module):
 
 
 class NAT(nn.Module):
-    """Image classifier for images of any size; the defaults are NAT-Mini.
+    """Image classifier, or backbone for dense tasks, for images of any size; the defaults are NAT-Mini.
 
     Attributes:
         num_classes: number K of classes; 0 = no head: the mean of the normalised tokens is returned.
@@ -147,6 +147,7 @@ class NAT(nn.Module):
         num_heads: attention heads of the blocks of each stage.
         kernel: side of the neighborhoods, odd.
         dilations: dilation of each block of each stage; () = 1 everywhere, as in NAT.
+        pyramid: return `features`, the normalised maps of all stages (strides 4, 8, 16, 32), instead of logits.
         mlp_ratio: hidden width of the MLPs / width of their stage.
         qkv_bias: biases in the query, key and value projections.
         layer_scale: initial value of a learned factor per channel and branch; 0 = no factor.
@@ -164,6 +165,7 @@ class NAT(nn.Module):
     num_heads: tuple[int, ...] = (2, 4, 8, 16)
     kernel: int = 7
     dilations: tuple[tuple[int, ...], ...] = ()
+    pyramid: bool = False
     mlp_ratio: float = 3.0
     qkv_bias: bool = True
     layer_scale: float = 0.0
@@ -175,17 +177,35 @@ class NAT(nn.Module):
     remat: bool = False
 
     @nn.compact
-    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        """Maps normalised images [B, H, W, C] to float32 logits [B, K] (or features [B, D]).
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array | dict[int, jax.Array]:
+        """Maps normalised images [B, H, W, C] to float32 logits [B, K] (or features [B, D], or `features`).
 
-        The normalised tokens of the last stage are stored as ``intermediates/tokens`` [B, h, w, D].
+        The normalised tokens of the last stage are stored as ``intermediates/tokens`` [B, h, w, D], except with
+        ``pyramid``.
 
         Args:
             train: True = dropout and drop path are active.
         """
-        stages = len(self.depths)
+        if self.pyramid:
+            return self.features(images, train)
+        x = self._stages(images, train)[-1]
+        x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
+        self.sow("intermediates", "tokens", x)
+        x = x.mean(axis=(1, 2)).astype(jnp.float32)
+        if not self.num_classes:
+            return x
+        return Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(x)
+
+    def features(self, images: jax.Array, train: bool) -> dict[int, jax.Array]:
+        """The normalised maps of all stages, {stride in pixels: [B, ceil(H/stride), ceil(W/stride), D]}."""
+        norm = functools.partial(LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
+        maps = self._stages(images, train)
+        return {4 * 2**i: norm(name=f"norm{i}")(x) for i, x in enumerate(maps)}
+
+    def _stages(self, images: jax.Array, train: bool) -> list[jax.Array]:
+        """The map at the end of each stage."""
         dilations = self.dilations or tuple((1,) * depth for depth in self.depths)
-        if stages != len(self.num_heads) or tuple(map(len, dilations)) != tuple(self.depths):
+        if len(self.depths) != len(self.num_heads) or tuple(map(len, dilations)) != tuple(self.depths):
             raise ValueError(
                 f"depths {self.depths}, num_heads {self.num_heads} and dilations {self.dilations} do not agree on "
                 "the numbers of stages and blocks"
@@ -204,7 +224,7 @@ class NAT(nn.Module):
         x = norm(name="patch_norm")(conv(self.width, name="tokenizer1")(x))
         block = nn.remat(NeighborhoodBlock, static_argnums=(2,)) if self.remat else NeighborhoodBlock
         rates = drop_path_rates(self.drop_path, sum(self.depths))
-        number = 0
+        maps, number = [], 0
         for stage, (depth, heads) in enumerate(zip(self.depths, self.num_heads, strict=True)):
             if stage:
                 x = conv(2 * x.shape[-1], use_bias=False, name=f"downsample{stage - 1}")(x)
@@ -225,9 +245,5 @@ class NAT(nn.Module):
                     name=f"block{number}",
                 )(constrain_batch(x), train)
                 number += 1
-        x = norm(name="norm")(x)
-        self.sow("intermediates", "tokens", x)
-        x = x.mean(axis=(1, 2)).astype(jnp.float32)
-        if not self.num_classes:
-            return x
-        return Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(x)
+            maps.append(x)
+        return maps

@@ -7,6 +7,7 @@ Deliberate differences from the paper and the official classification code:
 - initialisation: Xavier for every matrix, zero biases, a zero head.
 """
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -74,7 +75,7 @@ class Swin(nn.Module):
         relative_bias: False = no relative positions (table 4).
         absolute_positions: learned positions are added to the patches (table 4).
         patch_norm: a norm after the patch embedding.
-        pyramid: return the normalised maps of all stages (strides P, 2P, 4P, 8P) instead of logits.
+        pyramid: return `features`, the normalised maps of all stages (strides P, 2P, 4P, 8P), instead of logits.
         mlp_ratio: hidden width of the MLPs / width of their stage.
         qkv_bias: biases in the query, key and value projections.
         activation: activation of the MLPs, a key of `vitax.nn.mlp.ACTIVATIONS`.
@@ -113,8 +114,8 @@ class Swin(nn.Module):
     merging = PatchMerging
 
     @nn.compact
-    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array | tuple[jax.Array, ...]:
-        """Maps normalised images [B, H, W, C] to float32 logits [B, K] (or features [B, D], or a tuple of maps).
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array | dict[int, jax.Array]:
+        """Maps normalised images [B, H, W, C] to float32 logits [B, K] (or features [B, D], or `features`).
 
         The normalised tokens of the last stage are stored as ``intermediates/tokens`` [B, h, w, D], except with
         ``pyramid``.
@@ -122,12 +123,29 @@ class Swin(nn.Module):
         Args:
             train: True = dropout and drop path are active.
         """
+        if self.pyramid:
+            return self.features(images, train)
+        x = self._stages(images, train)[-1]
+        x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
+        self.sow("intermediates", "tokens", x)
+        x = x.mean(axis=(1, 2)).astype(jnp.float32)
+        if not self.num_classes:
+            return x
+        return Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(x)
+
+    def features(self, images: jax.Array, train: bool) -> dict[int, jax.Array]:
+        """The normalised maps of all stages, {stride in pixels: [B, ceil(H/stride), ceil(W/stride), D]}."""
+        norm = functools.partial(LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
+        maps = self._stages(images, train)
+        return {self.patch_size * 2**i: norm(name=f"norm{i}")(x) for i, x in enumerate(maps)}
+
+    def _stages(self, images: jax.Array, train: bool) -> list[jax.Array]:
+        """The map at the end of each stage."""
         if len(self.depths) != len(self.num_heads):
             raise ValueError(f"depths {self.depths} and num_heads {self.num_heads} differ in length")
-        norm = {"epsilon": self.norm_epsilon, "dtype": self.dtype}
         x = PatchEmbed(self.patch_size, self.width, pad=True, dtype=self.dtype, name="patch_embed")(images)
         if self.patch_norm:
-            x = LayerNorm(**norm, name="patch_norm")(x)
+            x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="patch_norm")(x)
         if self.absolute_positions:
             table = (self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size)
             positions = Positions("learned_1d", table, self.width, antialias=False, name="pos_embed")(x.shape[1:3])
@@ -157,16 +175,8 @@ class Swin(nn.Module):
                     **self.block_fields(stage),
                 )(x, train)
                 number += 1
-            if self.pyramid:
-                maps.append(LayerNorm(**norm, name=f"norm{stage}")(x))
-        if self.pyramid:
-            return tuple(maps)
-        x = LayerNorm(**norm, name="norm")(x)
-        self.sow("intermediates", "tokens", x)
-        x = x.mean(axis=(1, 2)).astype(jnp.float32)
-        if not self.num_classes:
-            return x
-        return Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(x)
+            maps.append(x)
+        return maps
 
     def block_fields(self, stage: int) -> dict[str, Any]:
         """Fields of the blocks of a stage that only the blocks of a subclass have."""

@@ -198,6 +198,14 @@ CLIP_IMAGE = Kind(
 )
 
 
+UPERNET = Kind(
+    ("Hugging Face UperNet",),
+    {"hidden_size": Key("head_width", 512), "auxiliary_channels": Key("auxiliary_width", 256)},
+    {"pool_scales": ([1, 2, 3, 6],), "auxiliary_num_convs": (1,), "use_timm_backbone": (False,), "backbone": (None,)},
+    inert="use_pretrained_backbone|use_auxiliary_head|auxiliary_loss_weight|auxiliary_in_channels|loss_ignore_index",
+)
+
+
 def hugging_face_fields(config: Config, format_name: str) -> dict[str, Any]:
     """Fields of our model; {} if the config does not describe weights of this format.
 
@@ -205,7 +213,8 @@ def hugging_face_fields(config: Config, format_name: str) -> dict[str, Any]:
         UserError: the config describes another model, or one that vitax does not have.
     """
     kinds = {name for name, kind in HUGGING_FACE.items() if format_name in kind.formats}
-    kinds |= {"clip"} if format_name == "Hugging Face CLIP" else set()
+    for name in (name for name, (format, _) in _NESTED.items() if format == format_name):
+        kinds |= {name}
     name = config.get("model_type")
     if name == "siglip" and "siglip_vision_model" in kinds:  # both towers: of the image tower's config
         config = dict(config.get("vision_config") or {})
@@ -215,12 +224,12 @@ def hugging_face_fields(config: Config, format_name: str) -> dict[str, Any]:
             return {}
         name = sorted(kinds)[0]  # "vit" before "vit_mae"
     if name not in kinds:
-        known = ", ".join((*HUGGING_FACE, "clip"))
+        known = ", ".join((*HUGGING_FACE, *_NESTED))
         raise UserError(
             f"config.json says model_type={name!r}, but the tensors are named as those of {format_name}; "
             f"of Hugging Face's models vitax reads {known}"
         )
-    return _clip(config) if name == "clip" else read_keys(HUGGING_FACE[name], config)
+    return _NESTED[name][1](config) if name in _NESTED else read_keys(HUGGING_FACE[name], config)
 
 
 def _clip(config: Config) -> dict[str, Any]:
@@ -236,3 +245,20 @@ def _clip(config: Config) -> dict[str, Any]:
         told = read_keys(kind, tower, f"config.json's {where}")
         fields = told | fields
     return fields
+
+
+def _upernet(config: Config) -> dict[str, Any]:
+    """UPerNet of Hugging Face on a Swin backbone, which has an object of its own."""
+    backbone = config.get("backbone_config") or {}
+    if backbone.get("model_type") != "swin":
+        raise UserError(
+            f"config.json names the backbone {backbone.get('model_type') or config.get('backbone')!r}; vitax reads UperNet on "
+            "'swin'"
+        )
+    fields = read_keys(HUGGING_FACE["swin"], backbone, "config.json's backbone_config")
+    fields |= read_keys(UPERNET, {key: value for key, value in config.items() if key != "backbone_config"})
+    return fields | ({} if config.get("use_auxiliary_head", True) else {"auxiliary_width": 0})
+
+
+# {model_type: its format, and the function that reads a config of several objects}
+_NESTED = {"clip": ("Hugging Face CLIP", _clip), "upernet": ("Hugging Face UperNet", _upernet)}

@@ -24,6 +24,7 @@ from vitax.pretrained import (
     swin_v2,
     swinir,
     transformer,
+    upernet,
     vit,
     vit_hugging_face,
 )
@@ -38,6 +39,7 @@ FORMATS: dict[str, Format] = {
         eva,
         dynamic_vit,
         swinir,
+        upernet,
         swin_v2,
         swin,
         nat,

@@ -214,20 +214,24 @@ def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
 
 def hugging_face_rules(model: Swin) -> Rules:
     """Rules for Hugging Face's tensors."""
+    rules = hugging_face_backbone(model) + r.norm("swin.layernorm", "norm")
+    return rules + (r.linear("classifier", "head") if model.num_classes else [])
+
+
+def hugging_face_backbone(model: Swin) -> Rules:
+    """Rules for the patches and the stages."""
     check_windows(model, timm=False)
     embed = "swin.embeddings"
     rules = embedding_rules(
         model, f"{embed}.patch_embeddings.projection", f"{embed}.norm", f"{embed}.position_embeddings"
     )
     block = functools.partial(r.hugging_face_block, inner="self")
-    rules += staged_rules(
+    return rules + staged_rules(
         model,
         _with_bias(model, block, "attention.self"),
         "swin.encoder.layers.{stage}.blocks.{block}",
         "swin.encoder.layers.{before}.downsample",
     )
-    rules += r.norm("swin.layernorm", "norm")
-    return rules + (r.linear("classifier", "head") if model.num_classes else [])
 
 
 _FIRST = ("patch_embed.proj.weight", "layers.0.blocks.0.attn.relative_position_bias_table")
