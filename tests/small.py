@@ -52,6 +52,7 @@ _CLIP = dict(
 )
 _SEQ = dict(vocab_size=30, width=32)
 KEEP = np.array([[5, 1, 7, 22, 14, 3], [0, 23, 11, 9, 2, 4]], np.int32)
+_HEAD = dict(head_width=8, auxiliary_width=8, auxiliary_map=1)
 
 SMALL = {
     "vit": Small("vit", _VIT, (_images(),)),
@@ -68,6 +69,9 @@ SMALL = {
     ),
     "swin": Small("swin", _SWIN, (_images(),)),
     "swin_v2": Small("swin_v2", _SWIN, (_images(),)),
+    "swin_segmenter": Small("swin_segmenter", _SWIN | _HEAD | dict(shrink_window=False), (_images(),)),
+    "swin_v2_segmenter": Small("swin_v2_segmenter", _SWIN | _HEAD | dict(shrink_window=False), (_images(),)),
+    "nat_segmenter": Small("nat_segmenter", _NAT | _HEAD, (_images(),)),
     "swinir": Small("swinir", _SWINIR, (_images(9, 14),)),
     "swinir-real": Small(
         "swinir", _SWINIR | dict(upsampler="nearest_conv", scale=4, residual="3conv"), (_images(9, 14),)

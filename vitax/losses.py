@@ -85,6 +85,27 @@ def binary_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return -(labels * jax.nn.log_sigmoid(logits) + (1 - labels) * jax.nn.log_sigmoid(-logits))
 
 
+def dice(logits: jax.Array, classes: jax.Array, counts: jax.Array) -> jax.Array:
+    """Dice loss of the classes that occur (Milletari et al. 2016, arXiv:1606.04797, with squares, over the whole batch).
+
+    Args:
+        logits: [..., K] scores, any float dtype.
+        classes: [...] int in 0..K-1.
+        counts: [...] bool, True = the pixel counts.
+
+    Returns:
+        [] float32, the mean over the classes of ``1 - 2 |p t| / (|p|^2 + |t|^2)``; 0 = exact.
+    """
+    axes = tuple(range(logits.ndim - 1))
+    weight = counts[..., None].astype(jnp.float32)
+    found = jax.nn.softmax(logits.astype(jnp.float32)) * weight
+    true = jax.nn.one_hot(classes, logits.shape[-1]) * weight
+    overlap, total = (found * true).sum(axes), (found**2 + true**2).sum(axes)
+    occurs = true.sum(axes) > 0
+    values = jnp.where(occurs, 1 - 2 * overlap / jnp.maximum(total, 1e-6), 0)
+    return values.sum() / jnp.maximum(occurs.sum(), 1)
+
+
 def half_squared_error(predicted: jax.Array, target: jax.Array) -> jax.Array:
     """(predicted - target)^2 / 2, [...] float32."""
     return 0.5 * jnp.square(_difference(predicted, target))

@@ -100,6 +100,18 @@ class TargetSpec(NamedTuple):
     target_std: tuple[float, ...]
 
 
+class MaskSpec(NamedTuple):
+    """Images with a class for each pixel.
+
+    Attributes:
+        inputs: description of the images, which have the size of the crops to learn from.
+        names: names of the classes.
+    """
+
+    inputs: ImageSpec
+    names: tuple[str, ...]
+
+
 class PairSpec(NamedTuple):
     """Images with their captions.
 
@@ -130,14 +142,14 @@ class RestorationSpec(NamedTuple):
     max_pixels: int = MAX_PIXELS
 
 
-Spec = ImageSpec | TargetSpec | TextSpec | PairSpec | RestorationSpec
+Spec = ImageSpec | TargetSpec | MaskSpec | TextSpec | PairSpec | RestorationSpec
 
 
 def inputs_of(spec: Spec) -> Spec:
     """The description of the images, or of the texts, in a spec that has more than that; of a pair, that of the images."""
     if isinstance(spec, PairSpec):
         return spec.image
-    return spec.inputs if isinstance(spec, TargetSpec) else spec
+    return spec.inputs if isinstance(spec, TargetSpec | MaskSpec) else spec
 
 
 def text_of(spec: Spec) -> TextSpec | None:

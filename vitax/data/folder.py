@@ -125,7 +125,8 @@ def _among(class_names: list[str], owner: str, pixels: Pixels, layout: str, root
             f"{root} holds classes that {owner} does not have: {', '.join(map(ascii, unknown))} (it has "
             f"{', '.join(map(ascii, class_names[:10]))}); move them away, or rename them"
         )
-    index = np.asarray([class_names.index(name) for name in names], np.int32)
+    place = {name: k for k, name in enumerate(class_names)}
+    index = np.asarray([place[name] for name in names], np.int32)
     return ImageFiles(paths, index[labels], class_names, pixels)
 
 

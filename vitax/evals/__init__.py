@@ -11,6 +11,7 @@ from vitax.evals.evaluation import Evaluation, Given, together
 from vitax.evals.pairs import retrieval, zero_shot
 from vitax.evals.probes import probes
 from vitax.evals.restoration import whole_images
+from vitax.evals.segmentation import whole_masks
 from vitax.evals.targets import label_scores, value_scores
 from vitax.evals.throughput import throughput
 from vitax.evals.translations import bleu
@@ -20,6 +21,7 @@ EVALUATORS: dict[str, tuple[Callable[..., Evaluation | None], ...]] = {
     "text_classification": (classwise,),
     "multilabel": (label_scores,),
     "regression": (value_scores,),
+    "segmentation": (whole_masks,),
     "text_multilabel": (label_scores,),
     "text_regression": (value_scores,),
     "masked_image": (probes,),

@@ -30,6 +30,7 @@ SIGNATURES: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     "token_pruning": (("image",), PROBABILITIES),
     "multilabel": (("image",), PROBABILITIES),
     "regression": (("image",), {"values": "values"}),
+    "segmentation": (("image",), PROBABILITIES),
     "text_classification": (("tokens", "segments"), PROBABILITIES),
     "text_multilabel": (("tokens", "segments"), PROBABILITIES),
     "text_regression": (("tokens", "segments"), {"values": "values"}),

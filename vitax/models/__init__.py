@@ -97,10 +97,16 @@ MODELS = {
     "swinir": Family(swinir.SwinIR, swinir.SIZES, "Liang et al. 2021, arXiv:2108.10257", _picture),
     "nat": Family(nat.NAT, nat.SIZES, "Hassani et al. 2022, arXiv:2204.07143 and 2209.15001", _image, view_of_nat),
     "swin_segmenter": Family(
-        segmenter.SwinSegmenter, swin.SIZES, "Liu et al. 2021, arXiv:2103.14030; Xiao et al. 2018, arXiv:1807.10221", _image
+        segmenter.SwinSegmenter,
+        swin.SIZES,
+        "Liu et al. 2021, arXiv:2103.14030; Xiao et al. 2018, arXiv:1807.10221",
+        _image,
     ),
     "swin_v2_segmenter": Family(
-        segmenter.SwinV2Segmenter, swin_v2.SIZES, "Liu et al. 2021, arXiv:2111.09883; Xiao et al. 2018, arXiv:1807.10221", _image
+        segmenter.SwinV2Segmenter,
+        swin_v2.SIZES,
+        "Liu et al. 2021, arXiv:2111.09883; Xiao et al. 2018, arXiv:1807.10221",
+        _image,
     ),
     "nat_segmenter": Family(
         segmenter.NATSegmenter,

@@ -93,3 +93,8 @@ class SwinV2Segmenter(Segmenter, SwinV2):
 
 class NATSegmenter(Segmenter, NAT):
     """NAT or DiNAT with a segmentation head; the defaults are UPerNet with NAT-Mini."""
+
+
+def gives_maps(model: nn.Module) -> bool:
+    """Whether a model norms the map of every stage: a segmenter, or a backbone with ``pyramid``."""
+    return isinstance(model, Segmenter) or bool(getattr(model, "pyramid", False))

@@ -3,6 +3,7 @@
 from vitax.pipelines.bitext import BITEXT
 from vitax.pipelines.captions import CAPTIONS
 from vitax.pipelines.images import IMAGES
+from vitax.pipelines.masks import MASKS
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader
 from vitax.pipelines.restoration import RESTORATION
 from vitax.pipelines.sentences import SENTENCES
@@ -13,6 +14,7 @@ KINDS: dict[str, Kind] = {
     "images": IMAGES,
     "labels": LABELS,
     "values": VALUES,
+    "masks": MASKS,
     "captions": CAPTIONS,
     "texts": TEXT,
     "sentences": SENTENCES,

@@ -13,6 +13,7 @@ from vitax.prediction.output import written
 from vitax.prediction.pairs import example_pair, zero_shot
 from vitax.prediction.reconstruction import reconstruct
 from vitax.prediction.restoration import example_damaged, restore_images
+from vitax.prediction.segmentation import segment_images
 from vitax.prediction.texts import (
     classify_text,
     continue_text,
@@ -36,7 +37,7 @@ class Predictor(NamedTuple):
         predict: (run, inputs, *, options) -> one JSON object for each input.
         inputs: names on the command line -> inputs: files of images, or lines of text.
         example: (data of a run, its folder) -> arguments of the command line to try it.
-        draws: whether its results contain an "image".
+        draws: whether its results contain pictures, see `vitax.prediction.output.PICTURES`.
     """
 
     predict: Callable[..., Iterator[dict[str, Any]]]
@@ -64,6 +65,7 @@ PREDICTORS = {
     "translation": Predictor(translate, lines_of, example_source),
     "contrastive": Predictor(zero_shot, image_files, example_pair),
     "restoration": Predictor(restore_images, image_files, example_damaged, draws=True),
+    "segmentation": Predictor(segment_images, image_files, example_image, draws=True),
     "masked_image": Predictor(reconstruct, image_files, example_image, draws=True),
 }
 # For an objective that is not in the table.

@@ -1,10 +1,11 @@
 """Files for predictions that are images."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from vitax.data.decode import write_png
+from vitax.data.mask_files import write_mask
 from vitax.errors import UserError
 
 
@@ -22,16 +23,25 @@ def output_folder(run_folder: Path, name: str, out: str = "") -> Path:
     return folder
 
 
-def output_path(folder: Path, file: str) -> Path:
-    """folder/NAME.png for the result of a file; if that exists, it is left alone, and the new name is numbered."""
-    stem, path, number = Path(file).stem, folder / f"{Path(file).stem}.png", 2
+def output_path(folder: Path, file: str, suffix: str = "") -> Path:
+    """folder/NAME{suffix}.png for the result of a file; if that exists, it is left alone, and the new name is numbered."""
+    stem = f"{Path(file).stem}{suffix}"
+    path, number = folder / f"{stem}.png", 2
     while path.exists():
         path, number = folder / f"{stem}-{number}.png", number + 1
     return path
 
 
+# {picture in a row: (end of the name of its file, name of the path in the row, function that writes it)}
+PICTURES: dict[str, tuple[str, str, Callable[[Path, Any], None]]] = {
+    "image": ("", "output", write_png),
+    "mask": ("", "output", write_mask),
+    "overlay": ("-overlay", "overlay", write_png),
+}
+
+
 def written(rows: Iterable[dict[str, Any]], run_folder: Path, out: str = "") -> Iterator[dict[str, Any]]:
-    """The rows, with each "image" written to a PNG and replaced by its path as "output".
+    """The rows, with each of their `PICTURES` written to a PNG and replaced by its path.
 
     Args:
         rows: predictions.
@@ -43,8 +53,14 @@ def written(rows: Iterable[dict[str, Any]], run_folder: Path, out: str = "") -> 
     """
     folder = output_folder(run_folder, "predictions", out)
     for row in rows:
-        if "image" in row:
-            output = output_path(folder, row["file"])
-            write_png(output, row["image"])
-            row = {"file": row["file"], "output": str(output), **{k: v for k, v in row.items() if k != "image"}}
-        yield row
+        paths = {}
+        for key in PICTURES.keys() & row.keys():
+            suffix, name, write = PICTURES[key]
+            path = output_path(folder, row["file"], suffix)
+            write(path, row[key])
+            paths[name] = str(path)
+        yield {
+            "file": row["file"],
+            **dict(sorted(paths.items())),
+            **{k: v for k, v in row.items() if k not in PICTURES},
+        }

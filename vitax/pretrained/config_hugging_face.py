@@ -199,7 +199,7 @@ CLIP_IMAGE = Kind(
 
 
 UPERNET = Kind(
-    ("Hugging Face UperNet",),
+    ("Hugging Face UPerNet",),
     {"hidden_size": Key("head_width", 512), "auxiliary_channels": Key("auxiliary_width", 256)},
     {"pool_scales": ([1, 2, 3, 6],), "auxiliary_num_convs": (1,), "use_timm_backbone": (False,), "backbone": (None,)},
     inert="use_pretrained_backbone|use_auxiliary_head|auxiliary_loss_weight|auxiliary_in_channels|loss_ignore_index",
@@ -261,4 +261,4 @@ def _upernet(config: Config) -> dict[str, Any]:
 
 
 # {model_type: its format, and the function that reads a config of several objects}
-_NESTED = {"clip": ("Hugging Face CLIP", _clip), "upernet": ("Hugging Face UperNet", _upernet)}
+_NESTED = {"clip": ("Hugging Face CLIP", _clip), "upernet": ("Hugging Face UPerNet", _upernet)}

@@ -10,7 +10,7 @@ import flax.linen as nn
 
 from vitax.errors import UserError
 from vitax.models.swin_v2 import SwinV2
-from vitax.pretrained.config_hugging_face import CLIP_IMAGE, CLIP_TEXT, HUGGING_FACE
+from vitax.pretrained.config_hugging_face import CLIP_IMAGE, CLIP_TEXT, HUGGING_FACE, UPERNET
 from vitax.pretrained.config_keys import Kind
 from vitax.pretrained.config_writing_timm import timm_mixer, timm_swin, timm_swin_v2, timm_vit
 from vitax.pretrained.convert import IMPLIED, settled
@@ -47,7 +47,14 @@ class Layout(NamedTuple):
 def _hugging_face(model_type: str, architecture: Callable[[Any], str]) -> Callable[..., dict[str, Config]]:
     def configs(model: Any, images: Preprocessing | None, names: tuple[str, ...]) -> dict[str, Config]:
         config: Config = {"model_type": model_type, "architectures": [architecture(model)]}
-        if model_type == "clip":
+        if model_type == "upernet":
+            stages = [f"stage{i + 1}" for i in range(len(model.depths))]
+            backbone = _keys(HUGGING_FACE["swin"], model) | {"model_type": "swin", "out_features": stages}
+            config |= _keys(UPERNET, model) | {
+                "backbone_config": backbone,
+                "use_auxiliary_head": bool(model.auxiliary_width),
+            }
+        elif model_type == "clip":
             config |= {"text_config": _keys(CLIP_TEXT, model), "vision_config": _keys(CLIP_IMAGE, model)}
             config["projection_dim"] = model.out_width
             config["text_config"] |= dict(intermediate_size=4 * model.text_width, bos_token_id=None, pad_token_id=None)
@@ -186,6 +193,11 @@ LAYOUTS = {
         "model.safetensors", _hugging_face("vit_mae", lambda model: "ViTMAEForPreTraining"), square=True
     ),
     "Hugging Face Swin": Layout("model.safetensors", _hugging_face("swin", _classes("Swin")), _SWIN),
+    "Hugging Face UPerNet": Layout(
+        "model.safetensors",
+        _hugging_face("upernet", lambda model: "UperNetForSemanticSegmentation"),
+        {**_SWIN, "shrink_window": False, "head": "upernet", "auxiliary_map": 2},
+    ),
     "Hugging Face Swin V2": Layout(
         "model.safetensors", _hugging_face("swinv2", _classes("Swinv2")), _SWIN, square=True
     ),

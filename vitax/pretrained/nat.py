@@ -3,6 +3,7 @@
 from typing import Any
 
 from vitax.models.nat import NAT
+from vitax.models.segmenter import gives_maps
 from vitax.pretrained import rules as r
 from vitax.pretrained.format import Fields, Format, Tensors, count, has, renaming
 from vitax.pretrained.rules import Rules
@@ -35,7 +36,7 @@ def _fields(
 def official_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
     """Fields of the model, derived from the official code's tensors."""
     return _fields(tensors, given, "levels.", "blocks.", "attn.rpb", "gamma1", "head.weight") | dict(
-        qkv_bias="levels.0.blocks.0.attn.qkv.bias" in tensors
+        qkv_bias="levels.0.blocks.0.attn.qkv.bias" in tensors, pyramid="norm0.weight" in tensors
     )
 
 
@@ -50,6 +51,14 @@ def _downsample(theirs: str, ours: str) -> Rules:
 
 def official_rules(model: NAT) -> Rules:
     """Rules for the official code's tensors."""
+    rules = official_backbone(model)
+    if model.pyramid:
+        return rules
+    return rules + r.norm("norm", "norm") + (r.linear("head", "head") if model.num_classes else [])
+
+
+def official_backbone(model: NAT) -> Rules:
+    """Rules for the stem and the stages and, of a model that gives the maps of all stages, their norms."""
     rules, number = _stem("patch_embed", ".proj"), 0
     for stage, depth in enumerate(model.depths):
         if stage:
@@ -62,7 +71,10 @@ def official_rules(model: NAT) -> Rules:
                 rules += r.one(f"{theirs}.gamma1", f"{ours}/attention_scale")
                 rules += r.one(f"{theirs}.gamma2", f"{ours}/mlp_scale")
             number += 1
-    return rules + r.norm("norm", "norm") + (r.linear("head", "head") if model.num_classes else [])
+    if gives_maps(model):
+        for stage in range(len(model.depths)):
+            rules += r.norm(f"norm{stage}", f"norm{stage}")
+    return rules
 
 
 def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:

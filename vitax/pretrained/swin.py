@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vitax.errors import UserError
+from vitax.models.segmenter import gives_maps
 from vitax.models.swin import Swin
 from vitax.pretrained import rules as r
 from vitax.pretrained.format import HUGGING_FACE_5, Fields, Format, Tensors, count, has, image_size, pair, renaming
@@ -145,15 +146,15 @@ def first_layers(tensors: Tensors, fields: Fields, positions: str, norm: str) ->
     return found
 
 
-def embedding_rules(model: Swin, patch: str, norm: str, positions: str) -> Rules:
-    """Rules for what precedes the first block."""
+def embedding_rules(model: Swin, patch: str, norm: str, positions: str, as_map: bool = False) -> Rules:
+    """Rules for what precedes the first block; ``as_map``: positions are [1, D, h, w] in the file."""
     rules = r.patches(patch, "patch_embed", model.patch_size)
     if model.patch_norm:
         rules += r.norm(norm, "patch_norm")
     if not model.absolute_positions:
         return rules
     grid = (model.image_size[0] // model.patch_size, model.image_size[1] // model.patch_size)
-    if not model.pyramid:
+    if not as_map:
         return rules + r.positions(positions, "pos_embed", grid, 0)
     channels_last = lambda x: x[0].transpose(1, 2, 0)
     return rules + r.one(positions, "pos_embed/grid", channels_last, lambda x: x.transpose(2, 0, 1)[None])
@@ -174,16 +175,24 @@ def check_windows(model: Swin, timm: bool) -> None:
 
 def official_rules(model: Swin) -> Rules:
     """Rules for the official code's tensors."""
+    rules = official_backbone(model)
+    if model.pyramid:
+        return rules
+    return rules + r.norm("norm", "norm") + (r.linear("head", "head") if model.num_classes else [])
+
+
+def official_backbone(model: Swin) -> Rules:
+    """Rules for the patches and the stages and, of a model that gives the maps of all stages, their norms."""
     check_windows(model, timm=False)
-    rules = embedding_rules(model, "patch_embed.proj", "patch_embed.norm", "absolute_pos_embed")
+    maps = gives_maps(model)
+    rules = embedding_rules(model, "patch_embed.proj", "patch_embed.norm", "absolute_pos_embed", as_map=maps)
     rules += staged_rules(
         model, _with_bias(model, r.timm_block, "attn"), "layers.{stage}.blocks.{block}", "layers.{before}.downsample"
     )
-    if model.pyramid:
+    if maps:
         for stage in range(len(model.depths)):
             rules += r.norm(f"norm{stage}", f"norm{stage}")
-        return rules
-    return rules + r.norm("norm", "norm") + (r.linear("head", "head") if model.num_classes else [])
+    return rules
 
 
 def timm_rules(model: Swin) -> Rules:

@@ -1,7 +1,7 @@
 """Segmenters with UPerNet as Hugging Face and the official code of Swin and NAT, which is that of mmsegmentation, name them."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from vitax.errors import UserError
 from vitax.models.heads.upernet import POOLED
@@ -11,14 +11,19 @@ from vitax.pretrained import rules as r
 from vitax.pretrained.format import HUGGING_FACE_5, Fields, Format, Tensors, has, renaming
 from vitax.pretrained.rules import Rules
 
-# The names of the official code, and those of Hugging Face, which are in the tables here.
-HEADS = (
-    (r"^((?:decode|auxiliary)_head\..*)\.bn\.", r"\1.batch_norm."),
-    (r"^((?:decode|auxiliary)_head)\.conv_seg\.", r"\1.classifier."),
-)
+
+class Names(NamedTuple):
+    """What a project calls the parts of a head: the batch norm of a layer, and the classifier."""
+
+    norm: str
+    classifier: str
 
 
-def _head_fields(tensors: Tensors) -> dict[str, Any]:
+HUGGING_FACE, OFFICIAL = Names("batch_norm", "classifier"), Names("bn", "conv_seg")
+BACKBONE = "backbone."
+
+
+def _head_fields(tensors: Tensors, names: Names) -> dict[str, Any]:
     """The fields of the heads.
 
     Raises:
@@ -29,14 +34,14 @@ def _head_fields(tensors: Tensors) -> dict[str, Any]:
             raise UserError(f"the heads have more layers than vitax has in UPerNet ({name.rpartition('.conv')[0]})")
     auxiliary = tensors.get("auxiliary_head.convs.0.conv.weight")
     return dict(
-        num_classes=len(tensors["decode_head.classifier.weight"]),
+        num_classes=len(tensors[f"decode_head.{names.classifier}.weight"]),
         head="upernet",
         head_width=len(tensors["decode_head.bottleneck.conv.weight"]),
         auxiliary_width=0 if auxiliary is None else len(auxiliary),
     )
 
 
-def _head_rules(model: Segmenter) -> Rules:
+def _head_rules(model: Segmenter, names: Names) -> Rules:
     """Rules for the heads.
 
     Raises:
@@ -59,21 +64,34 @@ def _head_rules(model: Segmenter) -> Rules:
     rules: Rules = []
     for theirs, ours in layers:
         rules += r.convolution(f"{theirs}.conv", f"{ours}/conv", bias=False)
-        rules += r.batch_norm(f"{theirs}.batch_norm", f"{ours}/norm")
+        rules += r.batch_norm(f"{theirs}.{names.norm}", f"{ours}/norm")
     for head in heads:
         ours = f"{head}/classifier/logits"
         rules += r.one(
-            f"{head}.classifier.weight", f"{ours}/kernel", lambda x: x[:, :, 0, 0].T, lambda x: x.T[:, :, None, None]
+            f"{head}.{names.classifier}.weight",
+            f"{ours}/kernel",
+            lambda x: x[:, :, 0, 0].T,
+            lambda x: x.T[:, :, None, None],
         )
-        rules += r.one(f"{head}.classifier.bias", f"{ours}/bias")
+        rules += r.one(f"{head}.{names.classifier}.bias", f"{ours}/bias")
     return rules
+
+
+def _named(tensors: Tensors, before: str) -> Tensors:
+    """The tensors of the backbone, with names that begin otherwise."""
+    return {before + name.removeprefix(BACKBONE): x for name, x in tensors.items() if name.startswith(BACKBONE)}
+
+
+def _of_backbone(rules: Rules, before: str) -> Rules:
+    """Rules with the names of the tensors in a segmenter; ``before`` = how the names of the backbone begin elsewhere."""
+    return [rule._replace(theirs=tuple(BACKBONE + name.removeprefix(before) for name in rule.theirs)) for rule in rules]
 
 
 def _hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
     """Fields of the model, derived from Hugging Face's tensors."""
-    fields = swin.hugging_face_fields(tensors, given) | _head_fields(tensors)
+    fields = swin.hugging_face_fields(_named(tensors, "swin."), given) | _head_fields(tensors, HUGGING_FACE)
     for stage in range(len(fields["depths"])):
-        if f"swin.hidden_states_norms.stage{stage + 1}.weight" not in tensors:
+        if f"backbone.hidden_states_norms.stage{stage + 1}.weight" not in tensors:
             raise UserError(f"the backbone gives no map of stage {stage + 1}; UPerNet takes the maps of all stages")
     return fields | dict(shrink_window=False)
 
@@ -83,59 +101,53 @@ def _hugging_face_rules(model: SwinSegmenter) -> Rules:
     rules = swin.hugging_face_backbone(model)
     for stage in range(len(model.depths)):
         rules += r.norm(f"swin.hidden_states_norms.stage{stage + 1}", f"norm{stage}")
-    return rules + _head_rules(model)
+    return _of_backbone(rules, "swin.") + _head_rules(model, HUGGING_FACE)
 
 
-def _official(family: Any) -> tuple[Callable[..., dict[str, Any]], Callable[[Any], Rules]]:
-    """Fields and rules for the official code's tensors."""
+def _official(family: Any, **fixed: Any) -> tuple[Callable[..., dict[str, Any]], Callable[[Any], Rules]]:
+    """Fields and rules for the official code's tensors; ``fixed`` = fields that it always has."""
 
     def fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
-        return family.official_fields(tensors, given) | _head_fields(tensors)
+        found = family.official_fields(_named(tensors, ""), given)
+        return {**found, **_head_fields(tensors, OFFICIAL), **fixed}
 
     def rules(model: Any) -> Rules:
-        return family.official_rules(model.clone(num_classes=0)) + _head_rules(model)
+        return _of_backbone(family.official_backbone(model), "") + _head_rules(model, OFFICIAL)
 
     return fields, rules
 
 
-def _with_head(names: Iterable[str], *backbone: str) -> bool:
-    """Recognises the head by any of its names, and the backbone by all of the given ones."""
-    found = set(names)
-    return has("decode_head.fpn_bottleneck.conv.weight", *backbone)(found)
-
+_HEAD = "decode_head.fpn_bottleneck.conv.weight"
 
 FORMATS = (
     Format(
-        "Hugging Face UperNet",
+        "Hugging Face UPerNet",
         "swin_segmenter",
-        lambda names: _with_head(names, "swin.encoder.layers.0.blocks.0.attention.self.query.weight"),
+        has(_HEAD, "backbone.encoder.layers.0.blocks.0.attention.self.query.weight"),
         _hugging_face_fields,
         _hugging_face_rules,
         # The norm after the last stage of a classifier is not used.
-        ignore=r"(relative_position_index|attn_mask|num_batches_tracked|^swin\.(swin\.)?layernorm\.(weight|bias))$",
+        ignore=r"(relative_position_index|attn_mask|num_batches_tracked|^backbone\.layernorm\.(weight|bias))$",
         rename=renaming(
-            (r"^backbone\.(swin\.)?", "swin."),
+            (r"^backbone\.swin\.", BACKBONE),
             *HUGGING_FACE_5,
             (r"\.attention\.attention\.", ".attention.self."),
             (r"\.attention\.relative_position_bias\.", ".attention.self."),
-            *HEADS,
         ),
         tells=("num_heads",),
     ),
     Format(
-        "official Swin UperNet",
+        "official Swin UPerNet",
         "swin_segmenter",
-        lambda names: _with_head(names, "patch_embed.proj.weight", "layers.0.blocks.0.attn.relative_position_bias_table"),
-        *_official(swin),
-        rename=renaming((r"^backbone\.", ""), *HEADS),
+        has(_HEAD, "backbone.layers.0.blocks.0.attn.relative_position_bias_table"),
+        *_official(swin, shrink_window=False),
         tells=("num_heads",),
     ),
     Format(
-        "official NAT UperNet",
+        "official NAT UPerNet",
         "nat_segmenter",
-        lambda names: _with_head(names, "levels.0.blocks.0.attn.rpb"),
+        has(_HEAD, "backbone.levels.0.blocks.0.attn.rpb"),
         *_official(nat),
-        rename=renaming((r"^backbone\.", ""), *HEADS),
         tells=("num_heads",),
     ),
 )

@@ -21,6 +21,7 @@ from vitax.reading import Outline, outline
 from vitax.report.curves import curves_section
 from vitax.report.exhibits import Maker
 from vitax.report.images import classified, matched, pruned, reconstructed, restored
+from vitax.report.masks import segmented
 from vitax.report.targets import estimated, labelled
 from vitax.report.texts import classified_texts, continuations, guessed, translated
 from vitax.resolve import resolve
@@ -37,6 +38,7 @@ EXHIBITS: dict[str, Callable[..., list[Maker]]] = {
     "masked_image": reconstructed,
     "contrastive": matched,
     "restoration": restored,
+    "segmentation": segmented,
     "translation": translated,
     "language": continuations,
     "masked_words": guessed,

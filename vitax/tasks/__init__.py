@@ -11,6 +11,7 @@ from vitax.tasks.masked_words import masked_words
 from vitax.tasks.multilabel import multilabel
 from vitax.tasks.regression import regression
 from vitax.tasks.restoration import restoration
+from vitax.tasks.segmentation import segmentation
 from vitax.tasks.task import Aux, Batch, Task, Variables
 from vitax.tasks.text_classification import text_classification
 from vitax.tasks.token_pruning import token_pruning
@@ -33,6 +34,7 @@ TASKS = {
     "classification": Objective(classification, "images"),
     "multilabel": Objective(multilabel, "labels"),
     "regression": Objective(regression, "values"),
+    "segmentation": Objective(segmentation, "masks"),
     "masked_image": Objective(masked_image, "images"),
     "token_pruning": Objective(token_pruning, "images"),
     "contrastive": Objective(contrastive, "captions"),

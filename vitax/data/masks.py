@@ -1,0 +1,266 @@
+"""Images with masks, in which every pixel is the number of a class: folders of pictures of both."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from vitax.data.decode import decode_image, find_images
+from vitax.data.source import Splits
+from vitax.data.textfile import read_text
+from vitax.data.validation import NAMES as VALIDATION
+from vitax.data.validation import drawn
+from vitax.errors import UserError
+from vitax.specs import Pixels
+
+IGNORED = -1  # in the masks that a model sees: a pixel that counts nowhere
+IMAGES = ("images", "image", "img", "imgs", "jpegimages")
+MASKS = ("masks", "mask", "annotations", "labels", "segmentationclass")
+TRAIN, TEST = ("train", "training"), ("test", "testing", *VALIDATION)
+LAYOUT = (
+    "expected DIR/train/images/NAME.jpg and DIR/train/masks/NAME.png, and the same in DIR/val; or DIR/images/train and "
+    "DIR/masks/train; or DIR/images and DIR/masks, of which a share is held back; the masks may be in a folder annotations"
+)
+
+
+class MaskRules(NamedTuple):
+    """What the numbers in a mask mean.
+
+    Attributes:
+        ignored: number of the pixels that count nowhere; -1 = none.
+        reduce_zero_label: 0 counts nowhere too, and class 1 of the files is the first one, as in ADE20K.
+    """
+
+    ignored: int = 255
+    reduce_zero_label: bool = False
+
+
+class MaskedFiles:
+    """Image files with masks, which are read on demand.
+
+    An image whose mask has another size, or a class that does not exist, is an unreadable example.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[str, str]], class_names: Sequence[str], pixels: Pixels, rules: MaskRules):
+        self.pairs, self.class_names = list(pairs), tuple(class_names)
+        self.pixels, self.rules, self.labels = pixels, rules, None
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        image_file, mask_file = self.pairs[i]
+        image = decode_image(Path(image_file).read_bytes(), self.pixels)
+        try:
+            mask = read_mask(Path(mask_file).read_bytes(), len(self.class_names), self.rules)
+        except ValueError as error:
+            raise ValueError(f"its mask {mask_file}: {error}") from error
+        return {"image": image, "mask": fitted(mask, image, image_file, self.pixels)}
+
+    def name(self, i: int) -> str:
+        return self.pairs[i][0]
+
+
+def read_mask(data: bytes, classes: int, rules: MaskRules) -> np.ndarray:
+    """A mask from a picture of numbers: grey of 1 to 16 bits, or the numbers of a palette's colours.
+
+    Args:
+        data: the contents of the file.
+        classes: number of classes.
+        rules: what the numbers mean.
+
+    Returns:
+        [H, W] int16 in 0..classes-1, or IGNORED.
+
+    Raises:
+        ValueError: the file has colours or is compressed with losses, or a number is that of no class.
+    """
+    with Image.open(io.BytesIO(data)) as picture:
+        if picture.format in ("JPEG", "MPO", "WEBP"):
+            raise ValueError(f"{picture.format} changes numbers; masks have to be PNG files or others without losses")
+        if picture.mode not in ("1", "L", "P", "I", "I;16"):
+            raise ValueError(
+                f"it has colours ({picture.mode}), where the number of a class belongs in each pixel; write a grey PNG, or one "
+                "with a palette"
+            )
+        numbers = np.asarray(picture).astype(np.int32) // _spread(picture, data)
+    counts = numbers == rules.ignored
+    if rules.reduce_zero_label:
+        counts |= numbers == 0
+        numbers = numbers - 1
+    wrong = ~counts & ((numbers < 0) | (numbers >= classes))
+    if wrong.any():
+        first = int(numbers[wrong].min()) + rules.reduce_zero_label
+        raise ValueError(
+            f"the number {first} is that of no class: there are {classes}, and data.ignored={rules.ignored}"
+            + (", and 0 counts nowhere" if rules.reduce_zero_label else "")
+        )
+    return np.where(counts, IGNORED, numbers).astype(np.int16)
+
+
+def _spread(picture: Image.Image, data: bytes) -> int:
+    """The factor by which Pillow has spread the grey values of a PNG of 2 or 4 bits over 0..255."""
+    if picture.format != "PNG" or picture.mode != "L":
+        return 1
+    depth = data[24]  # of the header, which is the first part of the file
+    return {2: 85, 4: 17}.get(depth, 1)
+
+
+def fitted(mask: np.ndarray, image: np.ndarray, name: str, pixels: Pixels) -> np.ndarray:
+    """A mask at the size of its image, which was reduced if its file has too many pixels.
+
+    Raises:
+        ValueError: they have other sizes.
+    """
+    if mask.shape == image.shape[:2]:
+        return mask
+    with Image.open(name) as picture:  # the header only
+        sides = picture.size
+    reduced = sides[0] * sides[1] > pixels.max_pixels and sorted(sides) == sorted(mask.shape)
+    if reduced and abs(mask.shape[0] * image.shape[1] - mask.shape[1] * image.shape[0]) <= max(mask.shape):
+        rows, columns = (
+            ((np.arange(small) + 0.5) * large / small).astype(int)
+            for small, large in zip(image.shape[:2], mask.shape, strict=True)
+        )
+        return mask[rows][:, columns]
+    raise ValueError(
+        f"the image has {image.shape[1]}x{image.shape[0]} pixels and its mask {mask.shape[1]}x{mask.shape[0]} (an image that "
+        "its EXIF data turn is turned)"
+    )
+
+
+def mask_files(
+    *,
+    path: str,
+    train: str,
+    test: str,
+    test_fraction: float,
+    num_classes: int,
+    rules: MaskRules,
+    pixels: Pixels,
+) -> Splits:
+    """Images and masks in folders; see `LAYOUT`. An image and its mask have the same name, but for the ending.
+
+    Args:
+        path: the folder. Its classes.txt, if there is one, names a class in each line.
+        train, test: names of the folders of the splits.
+        test_fraction: share of the images that is held back where there is no folder for the test.
+        num_classes: number of classes; 0 = as many as there are names.
+        rules: what the numbers in the masks mean.
+        pixels: how images are decoded.
+
+    Raises:
+        UserError: the folder has another layout, an image or a mask has no counterpart, or the number of the classes is not
+            known.
+    """
+    root = Path(path).expanduser()
+    if not path or not root.is_dir():
+        raise UserError(f"data.path={path!r} is not a folder; {LAYOUT}")
+    names = class_names(root, num_classes)
+    learned, tested, validation = (_split(root, name, usual) for name, usual in _splits(root, train, test))
+    if learned is None:
+        learned = _folders(root)
+    if learned is None:
+        seen = ", ".join(sorted(entry.name for entry in root.iterdir() if entry.is_dir())[:8]) or "no folders"
+        raise UserError(f"{path} holds {seen}; {LAYOUT}")
+    make = lambda pairs: MaskedFiles(pairs, names, pixels, rules)
+    pairs = _pairs(*learned)
+    if tested is None:
+        if len(pairs) < 2:
+            raise UserError(f"{learned[0]} holds {len(pairs)} images, but at least two are needed; {LAYOUT}")
+        rest, held = drawn(len(pairs), test_fraction)
+        parts = [make([pairs[i] for i in sorted(index)]) for index in (rest, held)]
+        return Splits.of(parts, f"{learned[0]}, {test_fraction:.0%} of the images held back for the test")
+    origin = f"{learned[0]} and {tested[0]}" + (f", the best by {validation[0]}" if validation else "")
+    held_out = make(_pairs(*validation)) if validation else None
+    return Splits(make(pairs), make(_pairs(*tested)), origin, held_out)
+
+
+def class_names(root: Path, count: int) -> list[str]:
+    """The names in DIR/classes.txt, or the numbers of the classes.
+
+    Raises:
+        UserError: there are none, and no number is given; or it differs from the number of the names.
+    """
+    file = root / "classes.txt"
+    names = [line.strip() for line in read_text(file).splitlines() if line.strip()] if file.is_file() else []
+    if names and count not in (0, len(names)):
+        raise UserError(f"{file} has {len(names)} names, and data.num_classes={count}")
+    if not names and not count:
+        raise UserError(
+            f"{root} has no classes.txt with a name in each line: write one, or give data.num_classes, the number of classes"
+        )
+    if len(names or range(count)) < 2:
+        raise UserError(f"{root} has one class, but at least two are needed (the background is one)")
+    return names or [str(k) for k in range(count)]
+
+
+Folders = tuple[Path, Path]  # of images, and of their masks
+
+
+def _splits(root: Path, train: str, test: str) -> list[tuple[str, tuple[str, ...]]]:
+    """The names of the folders for training, test and validation, each with the usual names that stand for it.
+
+    Where there are folders for both, test is the test, and val the validation.
+    """
+    has = lambda usual: any(_split(root, name, (name,)) for name in usual)
+    both = test.lower() in TEST and has(("test", "testing")) and has(VALIDATION)
+    return [
+        (train, TRAIN if train.lower() in TRAIN else (train,)),
+        (test, ("test", "testing") if both else TEST if test.lower() in TEST else (test,)),
+        ("", VALIDATION if both else ()),
+    ]
+
+
+def _split(root: Path, name: str, usual: tuple[str, ...]) -> Folders | None:
+    """The folders of a split: root/split/images and masks, or root/images/split and root/masks/split."""
+    for split in (name, *usual):
+        if not split:
+            continue
+        inside = _named(root, (split.lower(),))
+        if inside and (found := _folders(inside)):
+            return found
+        if (outside := _folders(root)) and all(_named(part, (split.lower(),)) for part in outside):
+            images, masks = (_named(part, (split.lower(),)) for part in outside)
+            return (images, masks) if images and masks else None
+    return None
+
+
+def _folders(root: Path) -> Folders | None:
+    """The folders of images and of masks inside a folder."""
+    images, masks = _named(root, IMAGES), _named(root, MASKS)
+    return (images, masks) if images and masks else None
+
+
+def _named(root: Path, names: tuple[str, ...]) -> Path | None:
+    """The folder with the first of these names, whatever its capitals."""
+    found = {entry.name.lower(): entry for entry in sorted(root.iterdir()) if entry.is_dir()}
+    return next((found[name] for name in names if name in found), None)
+
+
+def _pairs(images: Path, masks: Path) -> list[tuple[str, str]]:
+    """The images of a folder and their masks, by their names without the ending.
+
+    Raises:
+        UserError: there are none, two have the same name, or one has no counterpart.
+    """
+    found = []
+    for folder in (images, masks):
+        files = find_images(folder)
+        named = {str(Path(file).relative_to(folder).with_suffix("")): file for file in files}
+        if not files:
+            raise UserError(f"{folder} holds no images; {LAYOUT}")
+        if len(named) < len(files):
+            twice = next(file for file in files if file not in named.values())
+            raise UserError(f"{folder} holds several files of the name of {twice}, with other endings")
+        found.append(named)
+    for one, other, what in ((found[0], found[1], "mask"), (found[1], found[0], "image")):
+        if alone := sorted(one.keys() - other.keys()):
+            raise UserError(
+                f"{len(alone)} files have no {what}, for example {one[alone[0]]}; names must be equal but for the ending: add "
+                "what is missing, or move them away"
+            )
+    return [(found[0][name], found[1][name]) for name in sorted(found[0])]

@@ -1,0 +1,95 @@
+"""Images with a class for each pixel."""
+
+from typing import Any
+
+import numpy as np
+
+from vitax.data.mask_transforms import eval_pairs, train_pairs
+from vitax.data.masks import IGNORED, MaskRules, mask_files
+from vitax.data.shapes import shapes
+from vitax.data.source import Splits
+from vitax.data.validation import validated, with_named
+from vitax.errors import UserError
+from vitax.pipelines.images import image_spec
+from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
+from vitax.specs import MaskSpec, Pixels
+
+
+def open_masks(
+    pixels: Pixels,
+    *,
+    name: str = "folder",
+    path: str = "",
+    train: str = "train",
+    test: str = "test",
+    validation: str = "",
+    test_fraction: float = 0.2,
+    num_classes: int = 0,
+    ignored: int = 255,
+    reduce_zero_label: bool = False,
+) -> Splits:
+    """Opens the images and their masks; see `vitax.data.masks`.
+
+    Args:
+        pixels: how images are decoded.
+        name: "folder" for folders of images and masks; "shapes" for shapes on scikit-learn's photographs, which are built in.
+        path: the folder.
+        train, test: names of the folders of the splits; usual names stand for one another (test, val, validation).
+        validation: see `vitax.data.validation.validated`.
+        test_fraction: share of the images that is held back if there is no folder for the test.
+        num_classes: number of classes; 0 = that of the lines in the folder's classes.txt.
+        ignored: number in the masks of the pixels that count nowhere; -1 = none.
+        reduce_zero_label: 0 counts nowhere too, and 1 is the first class, as in ADE20K.
+
+    Raises:
+        UserError: the name is unknown, or a value is out of its range.
+    """
+    rules = MaskRules(ignored, reduce_zero_label)
+    if name == "shapes":
+        if num_classes or reduce_zero_label:
+            raise UserError("data.num_classes and data.reduce_zero_label are for your own masks, not for shapes")
+        return shapes(path=path, train=train, test=test, pixels=pixels)
+    if name != "folder":
+        raise UserError(f"data.name={name!r} is neither 'folder' nor 'shapes', which are the images with masks")
+    if num_classes < 0 or not -1 <= ignored < 65_536:
+        raise UserError(f"data.num_classes={num_classes} and data.ignored={ignored} are out of their range")
+    options: Any = dict(path=path, train=train, test_fraction=test_fraction, num_classes=num_classes)
+    return with_named(lambda test: mask_files(test=test, rules=rules, pixels=pixels, **options), test, validation)
+
+
+def read(take: Take, record: dict[str, Any]) -> Reader:
+    """The reader of images with masks; see `vitax.pipelines.pipeline.Kind`."""
+    images = take(image_spec)
+    spec = MaskSpec(images, tuple(record["class_names"]))
+    fields = {"num_classes": len(spec.names), "image_size": images.image_size}
+    blank = {
+        "image": np.zeros((*images.image_size, images.channels), images.pixels.dtype),
+        "mask": np.full(images.image_size, IGNORED, np.int16),
+    }
+    return Reader(spec, fields, take(eval_pairs, images.image_size, images.mean), record, blank)
+
+
+def open_segmentation(take: Take) -> Pipeline:
+    """Opens images with masks; see `vitax.pipelines.pipeline.Kind`.
+
+    Raises:
+        UserError: colour jitter is on for values that are not colours.
+    """
+    images = take(image_spec)
+    splits = take(validated, take(open_masks, images.pixels))
+    augment = take(train_pairs, images.image_size, images.mean)
+    if images.pixel_range and augment.jitter:
+        raise UserError("config.data.pixel_range: colour jitter changes 8-bit colours; set color_jitter_strength=0")
+    names = list(splits.train.class_names)
+    preprocessing = {key: getattr(images, key) for key in ("image_size", "channels", "mean", "std")}
+    height, width = images.image_size
+    return Pipeline(
+        splits,
+        augment,
+        read(take, {"class_names": names, "preprocessing": preprocessing}),
+        unit="images",
+        about=f"a class of {len(names):,} for each pixel, crops of {height}x{width}x{images.channels}",
+    )
+
+
+MASKS = Kind((image_spec, open_masks, validated, train_pairs, eval_pairs), open_segmentation, read)

@@ -1,0 +1,45 @@
+"""Images segmented by a run of segmentation."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from vitax.data.decode import viewable
+from vitax.data.mask_files import overlay
+from vitax.evals.segmentation import Inference, Segmentation
+from vitax.prediction.images import read_images
+from vitax.prediction.trained import TrainedRun
+
+
+def segmenter(run: TrainedRun) -> Segmentation:
+    """The segmentation of whole images as the run evaluates itself, or in windows if it does not."""
+    given = run.config.get("evals", {})
+    inference = Inference(
+        given.get("inference") or "slide",
+        given.get("stride", Inference().stride),
+        given.get("flip", False),
+        tuple(given.get("scales", (1.0,))),
+    )
+    return Segmentation(run.model, run.reader, inference)
+
+
+def segment_images(run: TrainedRun, images: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """Masks of images: {"file", "mask": [H, W] int32, "overlay": [H, W, 3] uint8, "classes": {name: share of the pixels}}.
+
+    The images may have any size. Windows that overlap are averaged, so that there are no seams.
+
+    Args:
+        run: the trained run.
+        images: see `vitax.prediction.images.image_readers`.
+    """
+    segment, names = segmenter(run), run.reader.record["class_names"]
+    for file, example in read_images(images, run, {}):
+        if isinstance(example, Exception):
+            yield {"file": file, "error": str(example)}
+            continue
+        image = np.asarray(example["image"])
+        mask = segment(run.variables, image).argmax(-1).astype(np.int32)
+        shares = np.bincount(mask.ravel(), minlength=len(names)) / mask.size
+        classes = {names[k]: round(float(shares[k]), 4) for k in np.argsort(-shares, kind="stable") if shares[k]}
+        yield {"file": file, "mask": mask, "overlay": overlay(viewable(image), mask), "classes": classes}
