@@ -10,7 +10,7 @@ FILE holds Swin-T of a classification, such as hf-hub:timm/swin_tiny_patch4_wind
 each image: DIR/train/images/NAME.jpg and DIR/train/masks/NAME.png, and the same in DIR/val; DIR/classes.txt has a name in each line.
 ADE20K's folders images/training, annotations/training and so on are read too, with --config.data.reduce_zero_label.
 
-:demo learns shapes on pieces of scikit-learn's photographs, offline and on two CPU cores.
+:demo learns patterns on pieces of scikit-learn's photographs, offline and on two CPU cores.
 
     python -m vitax.main --config=configs/upernet_swin_t.py:demo
 
@@ -64,17 +64,16 @@ def ade20k() -> ConfigDict:
 def demo() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
-    config.batch_size = 32
+    config.batch_size = 16
     config.duration = "10 epochs"
     config.model = dict(
         name="swin_segmenter",
         patch_size=4,
         width=32,
-        depths=(2, 2, 2),
-        num_heads=(2, 4, 8),
-        window=4,
-        drop_path=0.05,
-        head_width=48,
+        depths=(2, 2),
+        num_heads=(2, 4),
+        window=8,
+        head_width=32,
         auxiliary_width=32,
         auxiliary_map=1,
     )
@@ -84,13 +83,13 @@ def demo() -> ConfigDict:
         image_size=(64, 64),
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
-        crop_scale=(0.75, 1.5),
+        crop_scale=(0.9, 1.1),
         max_class_share=1.0,
         flip=True,
     )
-    config.optim = dict(name="adamw", learning_rate=2e-3, warmup="50 steps", weight_decay=0.05, b2=0.98, clip_norm=1.0)
+    config.optim = dict(name="adamw", learning_rate=2e-3, warmup="50 steps", weight_decay=0.01, b2=0.98, clip_norm=1.0)
     config.evals = dict(every="5 epochs", best="test/miou")
     config.checkpoint = dict(every="5 epochs")
-    config.log = dict(every="20 steps")
+    config.log = dict(every="50 steps")
     config.mesh = dict(data=-1, fsdp=1)
     return config

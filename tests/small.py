@@ -70,8 +70,8 @@ SMALL = {
     "swin": Small("swin", _SWIN, (_images(),)),
     "swin_v2": Small("swin_v2", _SWIN, (_images(),)),
     "swin_segmenter": Small("swin_segmenter", _SWIN | _HEAD | dict(shrink_window=False), (_images(),)),
-    "swin_v2_segmenter": Small("swin_v2_segmenter", _SWIN | _HEAD | dict(shrink_window=False), (_images(),)),
     "nat_segmenter": Small("nat_segmenter", _NAT | _HEAD, (_images(),)),
+    "vit_segmenter": Small("vit_segmenter", _VIT | _HEAD | dict(depth=6), (_images(),)),
     "swinir": Small("swinir", _SWINIR, (_images(9, 14),)),
     "swinir-real": Small(
         "swinir", _SWINIR | dict(upsampler="nearest_conv", scale=4, residual="3conv"), (_images(9, 14),)

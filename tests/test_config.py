@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from test_pipelines import jpeg, write_bitext, write_table, write_tar
+from test_pipelines import grey, jpeg, write_bitext, write_table, write_tar
 
 from vitax import build, cli, config, config_file, config_help, schema
 from vitax.data.source import Arrays, Splits
@@ -59,6 +59,12 @@ def recipe(tmp_path, monkeypatch):
             data |= dict(path=str(write_table(tmp_path / "rows", rows)))
         elif objective.data == "bitext":
             data |= dict(name="bitext", path=write_bitext(tmp_path / "lines"))
+        elif objective.data == "masks":
+            for i in range(4):
+                for kind, picture in (("images", jpeg(i, (64, 64))), ("masks", grey(i, (64, 64)))):
+                    (tmp_path / kind).mkdir(exist_ok=True)
+                    (tmp_path / kind / f"{i}.png").write_bytes(picture)
+            data |= dict(path=str(tmp_path), num_classes=150)
         elif objective.data == "restoration":
             for i in range(2):
                 (tmp_path / f"{i}.png").write_bytes(jpeg(i, (300, 300)))

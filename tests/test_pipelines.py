@@ -42,8 +42,12 @@ def first(pipeline, n=8, **options):
 
 
 def jpeg(shade, size=(12, 10)):
+    return grey(shade, (*size, 3))
+
+
+def grey(shade, size):
     buffer = io.BytesIO()
-    Image.fromarray(np.full((*size, 3), shade, np.uint8)).save(buffer, "PNG")
+    Image.fromarray(np.full(size, shade, np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
 
 

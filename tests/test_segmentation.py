@@ -3,6 +3,7 @@
 import io
 import json
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,8 +18,9 @@ from vitax.data.mask_transforms import PairTransform, eval_pairs, train_pairs
 from vitax.data.masks import IGNORED, MaskRules, mask_files, read_mask
 from vitax.errors import UserError
 from vitax.evals.segmentation import Inference, Segmentation, confusion, scores
+from vitax.models import MODELS, variable_shapes
 from vitax.models.heads.layers import pooled
-from vitax.models.segmenter import Segmented
+from vitax.models.segmenter import Segmented, doubled
 from vitax.pipelines import Reader
 from vitax.specs import RGB, ImageSpec, MaskSpec
 
@@ -44,8 +46,6 @@ def test_upernet_equals_transformers(tmp_path):
         if context.module.name == "auxiliary_head" and context.method_name == "__call__":
             seen["auxiliary"] = jax.image.resize(out, (*out.shape[:1], *images.shape[1:3], out.shape[3]), "bilinear")
         return out
-
-    import flax.linen as nn
 
     with nn.intercept_methods(watch):
         plain = model.clone(head_dropout=0.0, drop_path=0.0)
@@ -211,7 +211,7 @@ def opened(root, **options):
 )
 @pytest.mark.parametrize("names", [("train", "val"), ("training", "validation"), ("train", "test", "val")])
 def test_layouts_of_masks(tmp_path, images, masks, names):
-    for k, split in enumerate(names):
+    for split in names:
         for i in range(4):
             name = f"{split}{i}"
             photo(
@@ -249,8 +249,8 @@ def test_wrong_folders_are_refused_by_name(tmp_path):
     (tmp_path / "images" / "b.jpg").rename(tmp_path / "images" / "a.png")
     with pytest.raises(UserError, match=r"several files of the name of .*a\."):
         opened(tmp_path)
+    (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no folders; expected DIR/train/images"):
-        (tmp_path / "empty").mkdir()
         opened(tmp_path / "empty")
 
 
@@ -321,10 +321,13 @@ def test_the_share_of_a_class_is_bounded_where_a_crop_allows_it():
 
 
 class PerPixel:
-    """A model without a neighbourhood: windows of an image give what the whole gives."""
+    """An objective without a neighbourhood: windows of an image give what the whole gives."""
 
-    def apply(self, variables, images):
-        return jnp.concatenate([images @ variables["w"], images[..., :1] * 0], axis=-1)
+    def predict(self, variables, batch):
+        images = batch["image"].astype(jnp.float32) / 100 - 1
+        return {
+            "probabilities": jax.nn.softmax(jnp.concatenate([images @ variables["w"], images[..., :1] * 0], axis=-1))
+        }
 
 
 def reader(size=(16, 24), short_side=0):
@@ -400,10 +403,40 @@ def test_masks_are_written_with_their_numbers_and_colours(tmp_path):
     assert (shown[0, 0] == 100).all()
 
 
-@pytest.mark.parametrize("family", ["swin_segmenter", "nat_segmenter", "swin_v2_segmenter"])
+@pytest.mark.parametrize(
+    ("family", "size", "millions"),
+    [
+        ("swin_segmenter", "T", 60),
+        ("swin_segmenter", "B", 121),
+        ("nat_segmenter", "Tiny", 58),
+        ("vit_segmenter", "B", 163),
+    ],
+)
+def test_parameters_are_those_of_the_papers(family, size, millions):
+    """MAE's 164 M are those of ViT-B with 0.6 M of relative positions."""
+    entry = MODELS[family]
+    shapes = variable_shapes(entry.module(**entry.sizes[size], num_classes=150), family)
+    assert round(sum(x.size for x in jax.tree.leaves(shapes["params"])) / 1e6) == millions
+
+
+def test_doubling_is_a_transposed_convolution():
+    class Doubled(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return doubled(x, jnp.float32, "layer")
+
+    x = np.random.default_rng(0).normal(size=(1, 3, 4, 5)).astype(np.float32)
+    out, variables = Doubled().init_with_output(jax.random.key(0), x)
+    kernel = variables["params"]["layer"]["kernel"].reshape(5, 2, 2, 5)
+    for i in range(6):
+        for j in range(8):
+            np.testing.assert_allclose(out[0, i, j], x[0, i // 2, j // 2] @ kernel[:, i % 2, j % 2], atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["swin_segmenter", "nat_segmenter", "vit_segmenter"])
 @pytest.mark.parametrize("head", ["upernet", "mlp", "linear"])
 def test_segmenters_take_images_of_any_size(family, head):
-    model = SMALL[family].replaced(head=head)
+    model = SMALL[family].replaced(head=head, auxiliary_map=0)
     variables = variables_of(model, SMALL[family].inputs)
     for size in ((16, 24), (33, 50), (70, 20)):
         out = jax.eval_shape(lambda x: model.apply(variables, x), jnp.zeros((1, *size, 3)))

@@ -90,11 +90,10 @@ def dice(logits: jax.Array, classes: jax.Array, counts: jax.Array) -> jax.Array:
 
     Args:
         logits: [..., K] scores, any float dtype.
-        classes: [...] int in 0..K-1.
-        counts: [...] bool, True = the pixel counts.
+        classes: [...] int in 0..K-1; ``counts``: [...] bool, True = the pixel counts.
 
     Returns:
-        [] float32, the mean over the classes of ``1 - 2 |p t| / (|p|^2 + |t|^2)``; 0 = exact.
+        [] float32, the mean over the classes of ``1 - 2 |p t| / (|p|^2 + |t|^2)``.
     """
     axes = tuple(range(logits.ndim - 1))
     weight = counts[..., None].astype(jnp.float32)
@@ -102,8 +101,7 @@ def dice(logits: jax.Array, classes: jax.Array, counts: jax.Array) -> jax.Array:
     true = jax.nn.one_hot(classes, logits.shape[-1]) * weight
     overlap, total = (found * true).sum(axes), (found**2 + true**2).sum(axes)
     occurs = true.sum(axes) > 0
-    values = jnp.where(occurs, 1 - 2 * overlap / jnp.maximum(total, 1e-6), 0)
-    return values.sum() / jnp.maximum(occurs.sum(), 1)
+    return jnp.where(occurs, 1 - 2 * overlap / jnp.maximum(total, 1e-6), 0).sum() / jnp.maximum(occurs.sum(), 1)
 
 
 def half_squared_error(predicted: jax.Array, target: jax.Array) -> jax.Array:

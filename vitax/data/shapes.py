@@ -1,25 +1,24 @@
-"""Shapes with the texture of a photograph on pieces of photographs: a segmentation task that needs no files.
+"""Patterned patches on pieces of photographs: a segmentation task that needs no files.
 
-Shapes and grounds are cut from the same two photographs, so that only the outline tells a class.
+The class of a patch is its pattern; colours, size, place, rotation and outline are random.
 """
 
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from vitax.data.photos import load_photos
 from vitax.data.source import Splits
 from vitax.errors import UserError
 from vitax.specs import Pixels
 
-CLASSES = ("ground", "disc", "square", "triangle", "cross")
+CLASSES = ("ground", "plain", "stripes", "checks")
 SIDE = 64  # pixels
 COUNTS = {"train": 2_000, "test": 200}
 
 
 class Shapes:
-    """Images with one to three shapes; image number i is the same every time.
+    """Images with one to three patches; image number i is the same every time.
 
     Args:
         split: "train" or "test": the left three quarters of the photographs, or the rest.
@@ -37,53 +36,39 @@ class Shapes:
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         rng = np.random.default_rng((len(self.split), i))
-        image, mask = self._piece(rng), np.zeros((SIDE, SIDE), np.int16)
+        photo = self.photos[int(rng.integers(len(self.photos)))]
+        top, left = (int(rng.integers(side - SIDE + 1)) for side in photo.shape[:2])
+        image = photo[top : top + SIDE, left : left + SIDE]
+        mask = np.zeros((SIDE, SIDE), np.int16)
         for _ in range(int(rng.integers(1, 4))):
             label = int(rng.integers(1, len(CLASSES)))
-            inside = outline(CLASSES[label], rng)
-            texture = self._piece(rng).astype(np.float32)
-            # Brighter or darker than the ground, so that there is an edge.
-            texture = np.clip(texture + rng.choice((-1, 1)) * rng.uniform(50, 90), 0, 255).astype(np.uint8)
-            image, mask = np.where(inside[..., None], texture, image), np.where(inside, np.int16(label), mask)
+            inside, bright = _patch(CLASSES[label], rng)
+            two = np.stack([rng.integers(low, low + 80, image.shape[-1]) for low in (10, 165)]).astype(np.uint8)
+            image = np.where(inside[..., None], two[bright.astype(int)], image)
+            mask = np.where(inside, np.int16(label), mask)
         return {"image": image, "mask": mask}
 
     def name(self, i: int) -> str:
         return f"shapes/{self.split}[{i}]"
 
-    def _piece(self, rng: np.random.Generator) -> np.ndarray:
-        photo = self.photos[int(rng.integers(len(self.photos)))]
-        top, left = (int(rng.integers(side - SIDE + 1)) for side in photo.shape[:2])
-        return photo[top : top + SIDE, left : left + SIDE]
 
-
-def outline(shape: str, rng: np.random.Generator) -> np.ndarray:
-    """The pixels [SIDE, SIDE] bool of a shape of random size, place and rotation."""
-    radius = rng.uniform(10, 18)
-    centre, turn = rng.uniform(radius * 0.6, SIDE - radius * 0.6, 2), rng.uniform(0, 2 * np.pi)
-    picture = Image.new("1", (SIDE, SIDE))
-    draw = ImageDraw.Draw(picture)
-
-    def polygon(points: list[tuple[float, float]]) -> None:
-        """Draws a polygon whose corners are given as (angle, distance), the distance as a share of the radius."""
-        corners = [
-            (centre[0] + radius * r * np.cos(a + turn), centre[1] + radius * r * np.sin(a + turn)) for a, r in points
-        ]
-        draw.polygon([(float(x), float(y)) for x, y in corners], fill=1)
-
-    if shape == "disc":
-        x, y = centre
-        draw.ellipse((x - radius * 0.8, y - radius * 0.8, x + radius * 0.8, y + radius * 0.8), fill=1)
-    elif shape == "cross":
-        for start in (0.0, np.pi / 2):
-            polygon([(start + side + off, 1.0) for side in (0.0, np.pi) for off in (-0.3, 0.3)])
-    else:
-        count = {"square": 4, "triangle": 3}[shape]
-        polygon([(2 * np.pi * k / count, 1.0) for k in range(count)])
-    return np.asarray(picture)
+def _patch(pattern: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels inside a patch, and those of them with its bright colour, both [SIDE, SIDE] bool."""
+    radius, turn = rng.uniform(10, 18), rng.uniform(0, 2 * np.pi)
+    y, x = np.mgrid[:SIDE, :SIDE] - rng.uniform(radius, SIDE - radius, (2, 1, 1))
+    along, across = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+    distance = np.hypot(x, y) if rng.random() < 0.5 else np.maximum(abs(along), abs(across)) * 1.2  # a disc or a square
+    wave = 2 * np.pi / rng.uniform(6, 9)
+    values = {
+        "plain": np.ones_like(x),
+        "stripes": np.sin(wave * along),
+        "checks": np.sin(wave * along) * np.sin(wave * across),
+    }
+    return distance < radius, values[pattern] > 0
 
 
 def shapes(*, path: str, train: str, test: str, pixels: Pixels) -> Splits:
-    """The shapes, 2,000 images of 64x64 to learn from and 200 for the test, on other parts of the photographs.
+    """The patches: 2,000 images of 64x64 to learn from and 200 for the test, on other parts of the photographs.
 
     Args:
         path: must be empty, because the data are built in.
@@ -101,5 +86,5 @@ def shapes(*, path: str, train: str, test: str, pixels: Pixels) -> Splits:
     if (train, test) != ("train", "test"):
         raise UserError(f"shapes has the splits train and test, not {train!r} and {test!r}")
     return Splits.of(
-        (Shapes(split, pixels.channels) for split in ("train", "test")), "shapes on scikit-learn's two photographs"
+        (Shapes(split, pixels.channels) for split in ("train", "test")), "patterns on scikit-learn's two photographs"
     )

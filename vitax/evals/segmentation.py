@@ -5,17 +5,15 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vitax import augment
 from vitax.data.mask_transforms import Window, scaled_size
 from vitax.data.masks import IGNORED
 from vitax.evals.evaluation import Evaluation, Given
 from vitax.pipelines import Reader
-from vitax.tasks import Variables
+from vitax.tasks import Task, Variables
 
 LOGGER = logging.getLogger("vitax")
 Size = tuple[int, int]
@@ -38,21 +36,11 @@ class Inference(NamedTuple):
     scales: tuple[float, ...] = (1.0,)
 
 
-def check(inference: Inference) -> None:
-    """Raises ValueError if a value of an inference is out of its range."""
-    if inference.mode not in ("slide", "whole"):
-        raise ValueError(f"inference={inference.mode!r} is neither 'slide' nor 'whole'")
-    if not 0 < inference.stride <= 1:
-        raise ValueError(f"stride={inference.stride} must lie in (0, 1]")
-    if not inference.scales or min(inference.scales) <= 0:
-        raise ValueError(f"scales={inference.scales} must be positive numbers")
-
-
 class Segmentation:
     """A trained segmenter as a function of whole images.
 
     Args:
-        model: the segmenter.
+        task: the objective.
         reader: reader of the run, which knows sizes and normalisation.
         inference: how an image is segmented.
 
@@ -60,16 +48,20 @@ class Segmentation:
         ValueError: a value of the inference is out of its range.
     """
 
-    def __init__(self, model: nn.Module, reader: Reader, inference: Inference):
-        check(inference)
+    def __init__(self, task: Task, reader: Reader, inference: Inference):
+        if inference.mode not in ("slide", "whole"):
+            raise ValueError(f"inference={inference.mode!r} is neither 'slide' nor 'whole'")
+        if not 0 < inference.stride <= 1:
+            raise ValueError(f"stride={inference.stride} must lie in (0, 1]")
+        if not inference.scales or min(inference.scales) <= 0:
+            raise ValueError(f"scales={inference.scales} must be positive numbers")
         self.inference, self.transform = inference, reader.transform
-        images = reader.spec.inputs
 
         @functools.partial(jax.jit, static_argnames="size")
         def probabilities(variables: Variables, windows: jax.Array, size: Size) -> jax.Array:
             """Probabilities [B, h, w, K] of windows [B, H, W, C], resized to a size."""
-            logits = model.apply(variables, augment.normalize(windows, images.mean, images.std))
-            return jax.image.resize(jax.nn.softmax(logits), (len(windows), *size, logits.shape[-1]), "bilinear")
+            found = task.predict(variables, {"image": windows})["probabilities"]
+            return jax.image.resize(found, (len(windows), *size, found.shape[-1]), "bilinear")
 
         self.probabilities = probabilities
 
@@ -181,7 +173,7 @@ def whole_masks(
     """
     if not inference:
         return None
-    segment = Segmentation(given.model, given.reader, Inference(inference, stride, flip, scales))
+    segment = Segmentation(given.task, given.reader, Inference(inference, stride, flip, scales))
 
     def run(variables: Variables) -> dict[str, float]:
         matrix = total_confusion(segment, variables, given.splits.test)

@@ -98,20 +98,20 @@ MODELS = {
     "nat": Family(nat.NAT, nat.SIZES, "Hassani et al. 2022, arXiv:2204.07143 and 2209.15001", _image, view_of_nat),
     "swin_segmenter": Family(
         segmenter.SwinSegmenter,
-        swin.SIZES,
+        segmenter.SWIN_SIZES,
         "Liu et al. 2021, arXiv:2103.14030; Xiao et al. 2018, arXiv:1807.10221",
-        _image,
-    ),
-    "swin_v2_segmenter": Family(
-        segmenter.SwinV2Segmenter,
-        swin_v2.SIZES,
-        "Liu et al. 2021, arXiv:2111.09883; Xiao et al. 2018, arXiv:1807.10221",
         _image,
     ),
     "nat_segmenter": Family(
         segmenter.NATSegmenter,
-        nat.SIZES,
+        segmenter.NAT_SIZES,
         "Hassani et al. 2022, arXiv:2204.07143 and 2209.15001; Xiao et al. 2018, arXiv:1807.10221",
+        _image,
+    ),
+    "vit_segmenter": Family(
+        segmenter.ViTSegmenter,
+        segmenter.VIT_SIZES,
+        "Bao et al. 2021, arXiv:2106.08254; Xiao et al. 2018, arXiv:1807.10221",
         _image,
     ),
     "dynamic_vit": Family(

@@ -69,6 +69,11 @@ def _clip(size: str, parameters: int, published: str = "", side: int = 224) -> V
     return Variant(name, "clip", size, parameters, published, dict(image_size=(side, side)))
 
 
+def _upernet(backbone: str, family: str, size: str, parameters: int, one_scale: str, several: str = "") -> Variant:
+    published = f"mIoU on ADE20K: {one_scale}" + (f", {several} with several scales, mirrored" if several else "")
+    return Variant(f"UPerNet {backbone}", family, size, parameters, published, dict(num_classes=150), side=512)
+
+
 CATALOGUE = (
     _vit("Ti", 16, 5_717_416, "75.5 top-1 (AugReg, ImageNet-21k)"),
     _vit("S", 32, 22_878_952, "79.6 top-1 at 384 (AugReg, ImageNet-21k)"),
@@ -130,6 +135,15 @@ CATALOGUE = (
     Variant(
         "DiNAT-Large at 384, 11x11", "nat", "DiNAT-Large-384-11x11", 201_144_250, "87.5 top-1 (ImageNet-22k)", side=384
     ),
+    _upernet("Swin-T", "swin_segmenter", "T", 59_941_862, "44.5", "45.8"),
+    _upernet("Swin-S", "swin_segmenter", "S", 81_259_766, "47.6", "49.5"),
+    _upernet("Swin-B", "swin_segmenter", "B", 121_279_716, "48.1", "49.7"),
+    _upernet("NAT-Mini", "nat_segmenter", "Mini", 49_779_698, "45.1", "46.4"),
+    _upernet("NAT-Tiny", "nat_segmenter", "Tiny", 57_697_106, "47.1", "48.4"),
+    _upernet("NAT-Small", "nat_segmenter", "Small", 82_396_805, "48.0", "49.5"),
+    _upernet("NAT-Base", "nat_segmenter", "Base", 123_281_144, "48.5", "49.7"),
+    _upernet("ViT-B/16", "vit_segmenter", "B", 163_293_740, "48.1 (MAE, with relative positions)"),
+    _upernet("ViT-L/16", "vit_segmenter", "L", 439_907_628, "53.6 (MAE, with relative positions)"),
     Variant("DynamicViT-256/0.7", "dynamic_vit", "256", 10_304_942, "76.5 top-1"),
     Variant("DynamicViT-S/0.7", "dynamic_vit", "S", 22_774_414, "79.3 top-1"),
     Variant("DynamicViT-B/0.7", "dynamic_vit", "B", 89_452_846, "81.4 top-1"),

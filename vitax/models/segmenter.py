@@ -8,12 +8,22 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+from flax.typing import Dtype
 
+from vitax.models import nat, swin, vit
 from vitax.models.heads import FCN, HEADS
 from vitax.models.heads.layers import resized
 from vitax.models.nat import NAT
 from vitax.models.swin import Swin
-from vitax.models.swin_v2 import SwinV2
+from vitax.models.vit import ViT
+from vitax.nn.blocks import LayerNorm
+from vitax.nn.dense import Dense
+
+# The sizes with which the papers report on ADE20K.
+SWIN_SIZES = {size: swin.SIZES[size] for size in ("T", "S", "B")}
+NAT_SIZES = {size: nat.SIZES[size] for size in ("Mini", "Tiny", "Small", "Base")}
+VIT_SIZES = {"B": vit.SIZES["B"], "L": vit.SIZES["L"] | dict(head_width=1024)}
 
 
 class Segmented(NamedTuple):
@@ -84,15 +94,60 @@ class SwinSegmenter(Segmenter, Swin):
     shrink_window: bool = False
 
 
-class SwinV2Segmenter(Segmenter, SwinV2):
-    """Swin V2 with a segmentation head; the defaults are UPerNet with SwinV2-T."""
-
-    image_size: tuple[int, int] = (512, 512)
-    shrink_window: bool = False
-
-
 class NATSegmenter(Segmenter, NAT):
     """NAT or DiNAT with a segmentation head; the defaults are UPerNet with NAT-Mini."""
+
+
+class ViTSegmenter(Segmenter, ViT):
+    """ViT with a segmentation head; the defaults are UPerNet with ViT-B/16, as BEiT and MAE were measured.
+
+    The maps are those of four blocks, at strides of a quarter to twice the patches, as in the segmentation code of BEiT (Bao et al.
+    2021, arXiv:2106.08254). The linear head reads the normalised patches after the last block only.
+
+    Attributes:
+        head_width: number of channels of the head.
+        pyramid_blocks: numbers of the blocks, from 0, whose tokens become the maps, the finest first; () = those at a third, a
+            half, two thirds and the end.
+        image_size: (height, width) in pixels for which the position table is made; positions are interpolated for other
+            sizes, which are padded with zeros to whole patches.
+    """
+
+    image_size: tuple[int, int] = (512, 512)
+    head_width: int = 768
+    pyramid_blocks: tuple[int, ...] = ()
+
+    def features(self, images: jax.Array, train: bool) -> dict[int, jax.Array]:
+        """The maps of four blocks, {stride in pixels: [B, ceil(H/stride), ceil(W/stride), D]}; they are not normalised.
+
+        With the linear head, the normalised map after the last block, {P: ...}.
+        """
+        p, depth = self.patch_size, self.depth
+        taken = self.pyramid_blocks or (depth // 3 - 1, depth // 2 - 1, 2 * depth // 3 - 1, depth - 1)
+        if len(taken) != 4 or not 0 <= min(taken) <= max(taken) < depth or p % 4:
+            raise ValueError(
+                f"pyramid_blocks={taken} must be four blocks in 0..{depth - 1}, and patch_size={p} a multiple of four"
+            )
+        b, height, width, _ = images.shape
+        images = jnp.pad(images, ((0, 0), (0, -height % p), (0, -width % p), (0, 0)))
+        grid = (images.shape[1] // p, images.shape[2] // p)
+        last, seen = self._blocks(images, train, taken=tuple(sorted(set(taken))))
+        if self.head == "linear":  # DINO's protocol: the features of one scale, as the model gives them
+            last = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(last)
+            return {p: last[:, self.prefix :].reshape(b, *grid, -1)}
+        by_block = dict(zip(sorted(set(taken)), seen, strict=True))
+        maps = [by_block[i][:, self.prefix :].reshape(b, *grid, -1) for i in taken]
+        fine = doubled(maps[0], self.dtype, "deconvolution0")
+        fine = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype, name="deconvolution_norm")(fine)
+        fine = doubled(nn.gelu(fine, approximate=False), self.dtype, "deconvolution1")
+        coarse = nn.max_pool(maps[3], (2, 2), (2, 2))
+        return {p // 4: fine, p // 2: doubled(maps[1], self.dtype, "deconvolution2"), p: maps[2], 2 * p: coarse}
+
+
+def doubled(x: jax.Array, dtype: Dtype, name: str) -> jax.Array:
+    """A map [B, H, W, D] at twice its sides: each vector becomes 2x2, as by a transposed convolution with a stride of 2."""
+    b, height, width, d = x.shape
+    x = Dense(4 * d, dtype=dtype, name=name)(x).reshape(b, height, width, 2, 2, d)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * height, 2 * width, d)
 
 
 def gives_maps(model: nn.Module) -> bool:

@@ -126,6 +126,19 @@ class ViT(nn.Module):
             train: True = dropout and drop path are active, and ``head_norm`` uses the statistics of the batch.
             keep: [B, n] int, indices of the only patches that enter, in the raster order of the whole grid (MAE).
         """
+        x, _ = self._blocks(images, train, keep)
+        if not self.norm_after_pooling:
+            x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
+        self.sow("intermediates", "tokens", x)
+        x = self._pool(x, self.prefix)
+        if self.norm_after_pooling:
+            x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="fc_norm")(x)
+        return self._head(wide(x), train)
+
+    def _blocks(
+        self, images: jax.Array, train: bool, keep: jax.Array | None = None, taken: tuple[int, ...] = ()
+    ) -> tuple[jax.Array, list[jax.Array]]:
+        """The tokens [B, T+N, D] after all blocks, and those after the blocks whose numbers are ``taken``."""
         self._check()
         x = PatchEmbed(self.patch_size, self.width, self.patch_bias, self.dtype, name="patch_embed")(images)
         b, *grid, d = x.shape  # [B, H/P, W/P, D]
@@ -139,11 +152,10 @@ class ViT(nn.Module):
             index = jnp.concatenate([prefix_index, keep + before], axis=1)  # [B, T+n]
             x, positions = jnp.take_along_axis(x, index[:, :, None], axis=1), positions._replace(index=index)
         x = constrain_batch(Dropout(self.dropout, deterministic=not train)(x))
-        norm = functools.partial(LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
         if self.norm_first_tokens:
-            x = norm(name="norm_first")(x)
+            x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm_first")(x)
 
-        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+        block, seen = nn.remat(Block, static_argnums=(2,)) if self.remat else Block, []
         for i, drop_path in enumerate(drop_path_rates(self.drop_path, self.depth)):
             x = positions.before_block(i, x)
             x = block(
@@ -164,13 +176,9 @@ class ViT(nn.Module):
                 dtype=self.dtype,
                 name=f"block{i}",
             )(x, train, bias=positions.bias(i), rotation=positions.rotation())
-        if not self.norm_after_pooling:
-            x = norm(name="norm")(x)
-        self.sow("intermediates", "tokens", x)
-        x = self._pool(x, before)
-        if self.norm_after_pooling:
-            x = norm(name="fc_norm")(x)
-        return self._head(wide(x), train)
+            if i in taken:
+                seen.append(x)
+        return x, seen
 
     @property
     def prefix(self) -> int:

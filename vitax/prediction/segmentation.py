@@ -21,7 +21,7 @@ def segmenter(run: TrainedRun) -> Segmentation:
         given.get("flip", False),
         tuple(given.get("scales", (1.0,))),
     )
-    return Segmentation(run.model, run.reader, inference)
+    return Segmentation(run.task, run.reader, inference)
 
 
 def segment_images(run: TrainedRun, images: Iterable[Any]) -> Iterator[dict[str, Any]]:

@@ -51,7 +51,7 @@ def _head_rules(model: Segmenter, names: Names) -> Rules:
         raise UserError(
             f"head={model.head!r} with auxiliary_map={model.auxiliary_map}: these names are those of UPerNet, with map 2"
         )
-    levels = len(model.depths) - 1  # type: ignore[attr-defined]
+    levels = len(model.depths) - 1
     layers = [(f"decode_head.psp_modules.{i}.1", f"decode_head/pool{side}") for i, side in enumerate(POOLED)]
     layers += [("decode_head.bottleneck", "decode_head/bottleneck"), ("decode_head.fpn_bottleneck", "decode_head/join")]
     for i in range(levels):

@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 
 from vitax import losses, metrics
-from vitax.models.segmenter import Segmented
 from vitax.specs import MaskSpec
 from vitax.tasks.images import of_images
 from vitax.tasks.task import Aux, Batch, Task, Variables
@@ -57,7 +56,7 @@ def segmentation(
         counts = (classes >= 0) & batch["valid"][:, None, None]
         classes = jnp.where(counts, classes, 0)
         out, updates = images.apply(variables, batch["image"], train=train, key=key)
-        logits, auxiliary = out if isinstance(out, Segmented) else (out, None)
+        logits, auxiliary = out if train else (out, None)
         main = pixel_loss(logits, classes, counts, train)
         value = metrics.mean(main)
         if auxiliary is not None:

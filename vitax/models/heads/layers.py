@@ -1,5 +1,7 @@
 """Layers that heads of dense tasks share."""
 
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -52,9 +54,9 @@ class Classifier(nn.Module):
         return nn.Dense(self.num_classes, kernel_init=normal, name="logits")(x.astype(jnp.float32))
 
 
-def resized(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+def resized(x: jax.Array, size: Sequence[int]) -> jax.Array:
     """A map [B, h, w, D] resized to [B, H, W, D], bilinear, with the centres of pixels at halves, without antialiasing."""
-    if x.shape[1:3] == size:
+    if x.shape[1:3] == tuple(size):
         return x
     shape = (x.shape[0], *size, x.shape[3])
     return constrain_batch(jax.image.resize(x, shape, "bilinear", antialias=False))

@@ -11,9 +11,7 @@ from vitax.models.heads.layers import Classifier, resized
 
 
 class Linear(nn.Module):
-    """A batch norm of the coarser maps, joined at the size of the finest, and a linear classifier.
-
-    For a ViT, whose maps are one map at several sizes, it takes the one at the stride of the patches.
+    """A batch norm of one map, or of several that are joined at the size of the finest, and a linear classifier.
 
     Attributes:
         num_classes: number K of classes.
