@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 
 import flax.linen as nn
 import jax
@@ -12,7 +13,8 @@ from golden import case, nhwc
 from PIL import Image
 from small import SMALL, variables_of
 
-from vitax import losses, pretrained
+from vitax import config_file, losses, pretrained
+from vitax.build import build
 from vitax.data.mask_files import colours, overlay, write_mask
 from vitax.data.mask_transforms import PairTransform, eval_pairs, train_pairs
 from vitax.data.masks import IGNORED, MaskRules, mask_files, read_mask
@@ -22,9 +24,12 @@ from vitax.models import MODELS, variable_shapes
 from vitax.models.heads.layers import pooled
 from vitax.models.segmenter import Segmented, doubled
 from vitax.pipelines import Reader
+from vitax.resolve import resolve
+from vitax.runs.init_from import initial_variables
 from vitax.specs import RGB, ImageSpec, MaskSpec
 
 RULES = MaskRules()
+ROOT = Path(__file__).parent.parent
 
 
 def test_upernet_equals_transformers(tmp_path):
@@ -442,3 +447,57 @@ def test_segmenters_take_images_of_any_size(family, head):
         out = jax.eval_shape(lambda x: model.apply(variables, x), jnp.zeros((1, *size, 3)))
         assert out.shape == (1, *size, 3)
         assert out.dtype == jnp.float32
+
+
+STARTS = {
+    "swin_timm": "swin_segmenter",
+    "swin_ms": "swin_segmenter",
+    "nat": "nat_segmenter",
+    "vit_timm_cls": "vit_segmenter",
+    "mae_fb_sincos_pos": "vit_segmenter",
+}
+
+
+@pytest.mark.parametrize("golden", STARTS)
+def test_a_segmenter_starts_from_a_classifier(golden, tmp_path):
+    weights, family = case(golden).weights, STARTS[golden]
+    np.savez(tmp_path / "w.npz", **weights)
+    heads = dict(num_heads=4) if family == "vit_segmenter" else {}
+    heads |= dict(decoder_num_heads=1) if "mae" in golden else {}
+    classifier, before, _ = pretrained.load(weights, family="mae" if "mae" in golden else "", **heads)
+    names = ("patch_size", "width", "depth", "depths", "num_heads", "mlp_width", "mlp_ratio", "window", "kernel")
+    model = {name: getattr(classifier, name) for name in names if hasattr(classifier, name)}
+    model |= dict(name=family, head_width=8, auxiliary_width=0)
+    if family == "vit_segmenter":
+        model |= dict(pyramid_blocks=(0, 0, 0, 1))
+    if "mae" in golden:
+        model |= dict(positions="sincos_2d")
+    if "qkv_bias" in type(classifier).__dataclass_fields__:
+        model |= dict(qkv_bias=classifier.qkv_bias)
+    config = config_file.load_config(f"{ROOT}/configs/upernet_swin_t.py:demo")
+    config["model"], config["init_from"] = model, str(tmp_path / "w.npz")
+    config["data"]["image_size"] = (96, 96)
+    run = build(resolve(config))
+    variables, report = initial_variables(run)
+    assert "the backbone is taken from it" in report
+    theirs, ours = before["params"].get("encoder", before["params"]), variables["params"]
+    for name in theirs:
+        if name.startswith(("block", "patch_embed", "tokenizer")):
+            jax.tree.map(np.testing.assert_array_equal, ours[name], theirs[name])
+    assert jax.tree.map(jnp.shape, variables["params"]) == jax.tree.map(jnp.shape, run.shapes.params)
+
+
+def test_the_doctor_knows_images_with_masks(tmp_path):
+    from vitax.data.recognise import recognise
+
+    for split in ("train", "val"):
+        for i in range(3):
+            photo(tmp_path / split / "images" / f"{i}.jpg", mask=tmp_path / split / "masks" / f"{i}.png")
+    found = recognise(str(tmp_path))
+    assert found.kind == "images with masks"
+    assert found.what == "images with masks, in 3 of which there are the numbers 1"
+    assert "upernet_swin_t.py" in found.flags
+    assert "--config.data.num_classes=2" in found.flags
+    assert len(found.open().train) == 3
+    (tmp_path / "classes.txt").write_text("ground\nthing\n")
+    assert "num_classes" not in recognise(str(tmp_path)).flags

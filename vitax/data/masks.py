@@ -1,5 +1,6 @@
 """Images with masks, in which every pixel is the number of a class: folders of pictures of both."""
 
+import contextlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from vitax.errors import UserError
 from vitax.specs import Pixels
 
 IGNORED = -1  # in the masks that a model sees: a pixel that counts nowhere
+SAMPLED = 100  # masks that are read to find their numbers
 IMAGES = ("images", "image", "img", "imgs", "jpegimages")
 MASKS = ("masks", "mask", "annotations", "labels", "segmentationclass")
 TRAIN, TEST = ("train", "training"), ("test", "testing", *VALIDATION)
@@ -99,6 +101,15 @@ def read_mask(data: bytes, classes: int, rules: MaskRules) -> np.ndarray:
             + (", and 0 counts nowhere" if rules.reduce_zero_label else "")
         )
     return np.where(counts, IGNORED, numbers).astype(np.int16)
+
+
+def numbers_in(files: Sequence[str]) -> np.ndarray:
+    """The numbers that occur in the masks of some files, ascending; what is no mask is left out."""
+    found: set[int] = set()
+    for file in files[:: -(-len(files) // SAMPLED)]:
+        with contextlib.suppress(ValueError, OSError):
+            found |= set(np.unique(read_mask(Path(file).read_bytes(), 1 << 15, MaskRules(-1))).tolist())
+    return np.array(sorted(found))
 
 
 def _spread(picture: Image.Image, data: bytes) -> int:
@@ -227,6 +238,12 @@ def _split(root: Path, name: str, usual: tuple[str, ...]) -> Folders | None:
             images, masks = (_named(part, (split.lower(),)) for part in outside)
             return (images, masks) if images and masks else None
     return None
+
+
+def masks_below(root: Path) -> list[str]:
+    """The files of masks in a folder of images and masks; [] = it is another one."""
+    parts = [root, *(entry for name in (*TRAIN, *TEST) if (entry := _named(root, (name,))))]
+    return next((find_images(found[1]) for part in parts if (found := _folders(part))), [])
 
 
 def _folders(root: Path) -> Folders | None:

@@ -12,6 +12,7 @@ from vitax.data import (
     bitext,
     captions,
     coco,
+    masks,
     remote,
     sentences,
     tables,
@@ -45,7 +46,7 @@ class Recognised(NamedTuple):
 
     Attributes:
         what: a description for a person.
-        kind: "labelled images", "images", "captioned images", "texts", "labelled texts", "translations", or images or texts
+        kind: "labelled images", "images", "images with masks", "captioned images", "texts", "labelled texts", "translations", or images or texts
             "with several labels" or "with numbers".
         flags: what to type after ``vitax train``.
         open: function that opens the splits.
@@ -140,7 +141,9 @@ def _below(root: Path) -> Iterable[Path]:
 
 
 def _image_folder(path: str, root: Path) -> Recognised:
-    """A folder with images: of class folders, below folders of splits or not, or without classes."""
+    """A folder with images: with masks, of class folders, below folders of splits or not, or without classes."""
+    if found := masks.masks_below(root):
+        return _masks(path, root, found)
     folders = [entry for entry in root.iterdir() if entry.is_dir() and entry.name[0] != "."]
     splits = [entry for entry in folders if entry.name.lower() in SPLIT_NAMES]
     inside = [entry for split in splits for entry in split.iterdir() if entry.is_dir()] if splits else folders
@@ -148,6 +151,17 @@ def _image_folder(path: str, root: Path) -> Recognised:
         return _images(path, "folder", "a folder of images for each class", folder)
     flags = f'--config=configs/mae_b16_pretrain.py --config.data.name=images --config.data.path="{path}"'
     return Recognised("images without classes", "images", flags, lambda: images(path=path, **FOR_IMAGES))
+
+
+def _masks(path: str, root: Path, found: list[str]) -> Recognised:
+    flags = f'--config=configs/upernet_swin_t.py --config.init_from=WEIGHTS --config.data.path="{path}"'
+    numbers = masks.numbers_in(found)
+    count = 0 if (root / "classes.txt").is_file() else max([1, *numbers[numbers != masks.MaskRules().ignored]]) + 1
+    flags += f" --config.data.num_classes={count}" if count else ""
+    listed = ", ".join(map(str, numbers[:12])) + (", ..." if len(numbers) > 12 else "")
+    what = f"images with masks, in {min(len(found), masks.SAMPLED)} of which there are the numbers {listed}"
+    options: Any = dict(num_classes=count, rules=masks.MaskRules(), **FOR_IMAGES)
+    return Recognised(what, "images with masks", flags, lambda: masks.mask_files(path=path, **options))
 
 
 def _tars(path: str, files: list[str]) -> Recognised:

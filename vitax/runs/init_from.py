@@ -1,6 +1,5 @@
 """Weights that a run starts from: a file of another project, or another run, of the same model or of a part of it."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,71 +11,15 @@ from vitax import pretrained, rundir
 from vitax.build import Run
 from vitax.errors import UserError
 from vitax.models import MODELS, variable_shapes
+from vitax.models.segmenter import gives_maps
 from vitax.models.swin_v2 import as_trained
 from vitax.pretrained.preprocessing import read_preprocessing
+from vitax.runs.passages import PASSAGES, SOURCES, Passage, part_of
 from vitax.runs.saved import open_saved
-from vitax.specs import pixels_of
+from vitax.specs import inputs_of, pixels_of
 from vitax.tasks import Variables
 
 Params = dict[str, Any]
-
-
-class Passage(NamedTuple):
-    """The conversion of the weights of one family to those of another.
-
-    Attributes:
-        take: function from all parameters to the useful ones, under their new names.
-        note: a line of the report.
-        new: patterns of parameters that are newly initialised.
-        skip: patterns of parameters that the new model has no place for.
-    """
-
-    take: Callable[[Params], Params]
-    note: str
-    new: tuple[str, ...] = ()
-    skip: tuple[str, ...] = ()
-
-
-def _without_head(params: Params) -> Params:
-    return {key: value for key, value in params.items() if not key.startswith("head")}
-
-
-# Keys: (family of the weights, family of the model). Equal families need an entry only if heads may differ.
-_HEADS = (r"params/heads/",)
-_OTHER_HEADS = Passage(lambda params: params, "heads that differ are newly initialised or left out", _HEADS, _HEADS)
-PASSAGES = {
-    ("mae", "vit"): Passage(
-        # A final norm after the pooling is not the final norm of the encoder.
-        lambda params: params["encoder"],
-        "the encoder is taken, the decoder is left out",
-        new=(r"params/fc_norm/",),
-        skip=(r"params/norm/", r"params/cls_token", r"params/pos_embed/prefix"),
-    ),
-    ("clip", "vit"): Passage(
-        # A classifier reads what the projection into the common space reads.
-        lambda params: params["image"],
-        "the image tower is taken, its projection and the text tower are left out",
-    ),
-    ("dynamic_vit", "vit"): Passage(
-        lambda params: params,
-        "the backbone is taken, the predictors are left out: the model is dense",
-        skip=(r"params/predictor\d+/",),
-    ),
-    ("vit", "clip"): Passage(
-        lambda params: {"image": _without_head(params)},
-        "the image tower is taken from it, the text tower is new",
-        new=(r"params/text/", r"params/image_projection/", r"params/logit_(scale|bias)"),
-    ),
-    ("vit", "dynamic_vit"): Passage(
-        lambda params: params,
-        "the backbone is taken from it, the predictors are new; it is the teacher too",
-        new=(r"params/predictor\d+/",),
-    ),
-    ("bert", "bert"): _OTHER_HEADS,
-    ("fnet", "fnet"): _OTHER_HEADS,
-}
-# {family of the model: the other families that a file of weights may belong to}
-SOURCES = {here: tuple(there for there, other in PASSAGES if other == here and there != here) for _, here in PASSAGES}
 
 
 def initial_variables(run: Run) -> tuple[Variables, str]:
@@ -135,8 +78,8 @@ def _of_file(path: Path, family: str, run: Run) -> _Weights:
     if source_family not in (family, *others):  # a file that fits two families
         source_family = pretrained.family_of(path, (family, *others))
     known = MODELS[source_family].module.__dataclass_fields__
-    part = {k: v for k, v in _part(run.model, source_family, family).items() if v is not None and k in known}
-    if (source_family, family) == ("mae", "vit"):  # its decoder, whose heads few files record, is left out
+    part = {k: v for k, v in part_of(run.model, source_family, family).items() if v is not None and k in known}
+    if source_family == "mae" != family:  # its decoder, whose heads few files record, is left out
         part["decoder_num_heads"] = 1
     fields = {key: part.pop(key) for key in ("image_size",) if key in part}
     if source_family == "swin_v2":  # without a config.json, nothing records it
@@ -168,7 +111,7 @@ def _of_run(path: Path, mesh: Mesh) -> _Weights:
 def _check(source: _Weights, run: Run, family: str, path: Path, of_run: bool) -> None:
     """Rejects weights that would fit but mean something else."""
     if of_run:
-        _check_fields(source.model, _part(run.model, source.family, family), path)
+        _check_fields(source.model, part_of(run.model, source.family, family), path)
     else:
         tells = {key: getattr(source.model, key) for key in pretrained.FORMATS[source.report.format].tells}
         _check_told({**source.report.told, **tells}, run, source, family, path)
@@ -187,7 +130,7 @@ def _preprocessing(path: Path, format_name: str, run: Run) -> str:
     Raises:
         UserError: the run normalises images with another mean or standard deviation.
     """
-    folder, spec = pretrained.find(path).parent, run.pipeline.reader.spec
+    folder, spec = pretrained.find(path).parent, inputs_of(run.pipeline.reader.spec)
     recorded = read_preprocessing(folder, format_name)
     if recorded is None or not hasattr(spec, "mean"):
         return ""
@@ -215,17 +158,6 @@ def _teacher(params: Params, wanted: Params, report: pretrained.Report, path: Pa
     return {name: params[name] for name in wanted}
 
 
-def _part(model: nn.Module, there: str, here: str) -> dict[str, Any]:
-    """The fields that weights do not reveal, of the part of the model that the weights are for."""
-    if (there, here) == ("clip", "vit"):
-        names = ("activation", "norm_epsilon", "image_size")
-        return {key: getattr(model, key) for key in names} | dict(image_heads=model.num_heads)
-    if (there, here) == ("vit", "clip"):
-        tower = dict(activation="gelu", norm_epsilon=1e-6, pooling=model.image_pooling)
-        return tower | dict(num_heads=model.image_heads)
-    return {key: getattr(model, key, None) for key in pretrained.NOT_IN_FILES}
-
-
 def _check_fields(there: nn.Module, here: dict[str, Any], path: Path) -> None:
     """Rejects fields that differ from those of the weights, do not show in them, and change their meaning."""
     for key, new in here.items():
@@ -240,7 +172,7 @@ def _check_fields(there: nn.Module, here: dict[str, Any], path: Path) -> None:
 def _check_told(told: dict[str, Any], run: Run, source: _Weights, family: str, path: Path) -> None:
     """Rejects fields that differ from those that a file or its config.json tells; names all of them."""
     tower = (source.family, family) == ("vit", "clip")
-    here = pretrained.settled(_part(run.model, source.family, family))
+    here = pretrained.settled(part_of(run.model, source.family, family))
     other, fixed = {}, []
     for key, value in pretrained.settled(told).items():
         new = here.get(key)
@@ -270,7 +202,9 @@ def _check_told(told: dict[str, Any], run: Run, source: _Weights, family: str, p
 def _check_windows(source: nn.Module, model: nn.Module, path: Path) -> None:
     """Rejects weights of a Swin that was trained with other windows and shifts than the model has."""
     theirs = getattr(source, "timm_windows", None)
-    if theirs is not None and theirs != model.timm_windows and not model.same_windows():
+    # A segmenter pads its maps in one way only; what counts is that the weights were trained without any padding.
+    same = source if gives_maps(model) else model
+    if theirs is not None and theirs != model.timm_windows and not same.same_windows():
         raise UserError(
             f"config.init_from={path} was trained with the windows of {'timm' if theirs else 'the official code'}, which "
             f"are others at this image size: set --config.model.timm_windows={theirs}"
