@@ -27,6 +27,10 @@ CASES = {
     "vit_mae": ("Hugging Face ViTMAE", "mae", dict(image_size=(16, 16)), WHOLE),
     "swin": ("Hugging Face Swin", "swin", dict(image_size=(32, 32), absolute_positions=True), IMAGES),
     "swin_v2": ("Hugging Face Swin V2", "swin_v2", dict(image_size=(32, 32), trained_windows=((3, 3), (0, 0))), IMAGES),
+    "upernet": (
+        "Hugging Face UPerNet", "swin_segmenter",
+        dict(depths=(1, 2, 1, 1), num_heads=(1, 2, 2, 4), window=2, image_size=(80, 80), auxiliary_map=2), None,
+    ),
     "clip": (
         "Hugging Face CLIP", "clip",
         dict(activation="quick_gelu", text_activation="gelu", end_token=7, image_size=(16, 16)), IMAGES,

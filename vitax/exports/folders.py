@@ -11,7 +11,7 @@ from vitax.data.tokens import Vocabulary, from_json
 from vitax.errors import UserError
 from vitax.prediction import TrainedRun
 from vitax.pretrained.preprocessing import Preprocessing
-from vitax.specs import ImageSpec, TextSpec, inputs_of, text_of
+from vitax.specs import ImageSpec, MaskSpec, TextSpec, inputs_of, text_of
 
 # {--format: {family: format of the weights}}
 FORMATS = {
@@ -20,6 +20,7 @@ FORMATS = {
         "mae": "Hugging Face ViTMAE",
         "swin": "Hugging Face Swin",
         "swin_v2": "Hugging Face Swin V2",
+        "swin_segmenter": "Hugging Face UPerNet",
         "clip": "Hugging Face CLIP",
         "bert": "Hugging Face BERT",
         "fnet": "Hugging Face FNet",
@@ -81,7 +82,7 @@ def export_folder(run: TrainedRun, library: str, out: Path) -> str:
 def _images(run: TrainedRun) -> Preprocessing | None:
     """The preprocessing of a run's images; None = it has none."""
     spec = inputs_of(run.reader.spec)
-    if not isinstance(spec, ImageSpec):
+    if not isinstance(spec, ImageSpec) or isinstance(run.reader.spec, MaskSpec):  # transformers has no such windows
         return None
     fraction, interpolation = reading.test_crop(run.config)
     return Preprocessing(tuple(spec.mean), tuple(spec.std), fraction, interpolation, image_size=tuple(spec.image_size))

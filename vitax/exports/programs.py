@@ -19,7 +19,7 @@ from vitax.build import build, build_task
 from vitax.errors import UserError
 from vitax.prediction import TrainedRun
 from vitax.prediction.images import image_files, read_images
-from vitax.specs import ImageSpec, inputs_of
+from vitax.specs import ImageSpec, MaskSpec, inputs_of
 from vitax.tasks import Variables
 
 CHECKED = 10  # examples with which an export is compared before it is called done
@@ -161,8 +161,11 @@ def about(run: TrainedRun, program: Program) -> dict[str, Any]:
     found |= {"outputs": list(program.outputs), "class_names": list(run.reader.record.get("class_names", ()))}
     spec: Any = inputs_of(run.reader.spec)
     if isinstance(spec, ImageSpec):
-        fraction, interpolation = reading.test_crop(run.config)
-        crop = dict(test_crop_fraction=fraction, interpolation=interpolation)
+        if isinstance(run.reader.spec, MaskSpec):  # a whole image is cut into windows of the size of the program
+            crop: dict[str, Any] = dict(short_side=run.reader.transform.short_side, interpolation="bilinear")
+        else:
+            fraction, interpolation = reading.test_crop(run.config)
+            crop = dict(test_crop_fraction=fraction, interpolation=interpolation)
         found["images"] = dict(image_size=list(spec.image_size), channels=spec.channels, **crop)
         if spec.pixel_range:
             found["images"] |= dict(pixel_range=spec.pixel_range, scale="values * 255 / pixel_range")

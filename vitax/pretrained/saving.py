@@ -107,6 +107,12 @@ def save(
         raise UserError(
             f"{format}: no library opens a folder of such weights; name a FILE.safetensors ({known} have folders)"
         )
+    # PyTorch counts the batches that a norm has seen, and misses a counter that is not there.
+    tensors |= {
+        name.replace("running_mean", "num_batches_tracked"): np.zeros((), np.int64)
+        for name in tensors
+        if name.endswith(".running_mean")
+    }
     layout = LAYOUTS[format]
     model, variables = with_table(as_trained(model), variables)
     _check_fixed(model, layout, format)

@@ -9,16 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitax import augment, masking, pretrained
+from vitax.data.mask_transforms import eval_pairs
 from vitax.data.tokens import load_vocabulary
 from vitax.data.transforms import eval_transform
 from vitax.errors import UserError
 from vitax.models import MODELS
+from vitax.models.segmenter import Segmenter
 from vitax.models.views import View
 from vitax.pipelines import Reader
 from vitax.pipelines.texts import text_spec
 from vitax.pretrained.preprocessing import Preprocessing, chosen_preprocessing
 from vitax.pretrained.tokenizer import TEXTS, TOKENIZERS, lowercase_of, tokenizer_beside
-from vitax.specs import ImageSpec, RestorationSpec
+from vitax.specs import ImageSpec, MaskSpec, RestorationSpec
 from vitax.tasks import TASKS, Batch, Task, Variables
 
 FEATURES = "features"  # the task of a model that gives only features of images
@@ -69,6 +71,8 @@ def open_foreign(path: str | Path, **given: Any) -> ForeignModel:
     view_of = MODELS[family].view
     if family in TEXTS:
         return _texts(path, loaded, **texts)
+    if isinstance(loaded.model, Segmenter):
+        return _segmenting(path, loaded, chosen)
     if view_of is None:
         raise UserError(
             f"{path} holds a model of texts ({family}); of these vitax.load opens BERT and FNet: use vitax.pretrained.load"
@@ -150,6 +154,26 @@ def _restoring(loaded: pretrained.Loaded) -> ForeignModel:
     reader = Reader(spec, {}, _unchanged, {"class_names": []}, {})
     task = TASKS["restoration"].factory(model, spec)
     return ForeignModel(reader, "swinir", model, "restoration", task, loaded.variables, str(loaded.report))
+
+
+def _segmenting(path: str | Path, loaded: pretrained.Loaded, chosen: dict[str, Any]) -> ForeignModel:
+    """A segmenter: the shorter side of an image becomes that of the model, which sees it in windows."""
+    model: Any = loaded.model
+    preprocessing = chosen_preprocessing(path, loaded.report.format, chosen)
+    size = getattr(model, "image_size", preprocessing.image_size or (512, 512))
+    names = tuple(preprocessing.class_names) or tuple(map(str, range(model.num_classes)))
+    if len(names) != model.num_classes:
+        raise UserError(f"{path} has {model.num_classes} classes, but there are {len(names)} class names")
+    images = ImageSpec(tuple(size), len(preprocessing.mean), preprocessing.mean, preprocessing.std)
+    spec = MaskSpec(images, names)
+    reader = Reader(spec, {}, eval_pairs(images.image_size, images.mean), {"class_names": list(names)}, {})
+    family = pretrained.FORMATS[loaded.report.format].family
+    report = (
+        f"{loaded.report}\nimages      shorter side {min(size)}, windows of {size[0]}x{size[1]}, mean={images.mean}, "
+        f"std={images.std}"
+    )
+    task = TASKS["segmentation"].factory(model, spec)
+    return ForeignModel(reader, family, model, "segmentation", task, loaded.variables, report)
 
 
 def _unchanged(example: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
