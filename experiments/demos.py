@@ -44,6 +44,8 @@ DEMOS = {
     "swin_b": Demo("test/accuracy", 0.96),
     "swin_v2_t": Demo("test/accuracy", 0.96),
     "upernet_swin_t": Demo("test/miou", 0.7),
+    "upernet_nat_t": Demo("test/miou", 0.6),
+    "upernet_vit_b16": Demo("test/miou", 0.6),
     "nat_t": Demo("test/accuracy", 0.96),
     "mixer_b16": Demo("test/accuracy", 0.95),
     "fnet_image": Demo("test/accuracy", 0.95),

@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import os
+import time
 from collections import Counter
 from typing import IO
 
@@ -216,8 +217,14 @@ def find_images(
         aside: counter of the extensions of the other files, to which this folder's are added.
         folders: {folder: time of its last change in ns}, to which this one and those below are added.
     """
+
+    def unlisted(error: OSError) -> None:
+        LOGGER.warning("%s cannot be listed, and is left out: %s", error.filename, error.strerror)
+        if folders is not None:
+            folders[str(error.filename)] = time.time_ns()
+
     paths, seen = [], set()
-    for folder, children, files in os.walk(root, followlinks=True):
+    for folder, children, files in os.walk(root, onerror=unlisted, followlinks=True):
         if folders is not None:
             folders[folder] = os.stat(folder).st_mtime_ns
         if (real := os.path.realpath(folder)) in seen:  # a link to a folder that was visited already

@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import time
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -169,6 +170,7 @@ def _scan(root: Path, layout: str, least: int = 2) -> tuple[list[str], Sequence[
 
 def _listed(root: Path, layout: str, least: int) -> Listing:
     """What is below ``root/<class>/``, which is kept if it is much."""
+    begun = time.time_ns()
     folders, listed = {}, {str(root): os.stat(root).st_mtime_ns}
     for entry in sorted(os.scandir(root), key=lambda entry: entry.name):
         if entry.is_dir() and visible(entry.name):
@@ -197,7 +199,7 @@ def _listed(root: Path, layout: str, least: int) -> Listing:
         paths += files
         labels += [label] * len(files)
     found = Listing(class_names, paths, np.asarray(labels, np.int32), aside)
-    keep(root, found, listed)
+    keep(root, found, listed, begun)
     return found
 
 

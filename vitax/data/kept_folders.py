@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import json
 import os
-import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -81,15 +80,16 @@ def kept(root: Path) -> Listing | None:
     return None
 
 
-def keep(root: Path, found: Listing, folders: dict[str, int]) -> None:
+def keep(root: Path, found: Listing, folders: dict[str, int], begun: int) -> None:
     """Keeps what was found in a folder if it is large and settled; where the cache cannot be written, nothing is kept.
 
     Args:
         root: the folder.
         found: what it holds.
         folders: {folder that was listed: time of its last change in ns}, itself among them.
+        begun: time at which the listing began, in ns: what has changed since may be on the list or not.
     """
-    if len(found.paths) < LEAST or max(folders.values()) > time.time_ns() - SETTLED * 1e9:
+    if len(found.paths) < LEAST or max(folders.values()) > begun - SETTLED * 1e9:
         return
     import pyarrow as pa
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vitax.data.masks import IGNORED
+from vitax.data.mask_files import IGNORED
 from vitax.data.randaugment import color_jitter
 from vitax.data.transforms import resize
 
@@ -126,7 +126,7 @@ def train_pairs(
     flip: bool = True,
     color_jitter_strength: float = 0.0,
 ) -> PairTransform:
-    """The transform for training: a random scale, a crop, a mirror and colours, as mmsegmentation trains.
+    """The transform for training: a random scale, a crop, a mirror and colours, much as mmsegmentation trains.
 
     Args:
         image_size: height and width of the crops.

@@ -1,15 +1,14 @@
 """Images with masks, in which every pixel is the number of a class: folders of pictures of both."""
 
-import contextlib
-import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from vitax.data.decode import decode_image, find_images
+from vitax.data.mask_files import MaskRules, numbers_in, read_mask
 from vitax.data.source import Splits
 from vitax.data.textfile import read_text
 from vitax.data.validation import NAMES as VALIDATION
@@ -17,27 +16,13 @@ from vitax.data.validation import drawn
 from vitax.errors import UserError
 from vitax.specs import Pixels
 
-IGNORED = -1  # in the masks that a model sees: a pixel that counts nowhere
-SAMPLED = 100  # masks that are read to find their numbers
 IMAGES = ("images", "image", "img", "imgs", "jpegimages")
-MASKS = ("masks", "mask", "annotations", "labels", "segmentationclass")
+MASKS = ("masks", "mask", "segmentationclass", "annotations", "labels")
 TRAIN, TEST = ("train", "training"), ("test", "testing", *VALIDATION)
 LAYOUT = (
     "expected DIR/train/images/NAME.jpg and DIR/train/masks/NAME.png, and the same in DIR/val; or DIR/images/train and "
     "DIR/masks/train; or DIR/images and DIR/masks, of which a share is held back; the masks may be in a folder annotations"
 )
-
-
-class MaskRules(NamedTuple):
-    """What the numbers in a mask mean.
-
-    Attributes:
-        ignored: number of the pixels that count nowhere; -1 = none.
-        reduce_zero_label: 0 counts nowhere too, and class 1 of the files is the first one, as in ADE20K.
-    """
-
-    ignored: int = 255
-    reduce_zero_label: bool = False
 
 
 class MaskedFiles:
@@ -58,66 +43,12 @@ class MaskedFiles:
         image = decode_image(Path(image_file).read_bytes(), self.pixels)
         try:
             mask = read_mask(Path(mask_file).read_bytes(), len(self.class_names), self.rules)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise ValueError(f"its mask {mask_file}: {error}") from error
         return {"image": image, "mask": fitted(mask, image, image_file, self.pixels)}
 
     def name(self, i: int) -> str:
         return self.pairs[i][0]
-
-
-def read_mask(data: bytes, classes: int, rules: MaskRules) -> np.ndarray:
-    """A mask from a picture of numbers: grey of 1 to 16 bits, or the numbers of a palette's colours.
-
-    Args:
-        data: the contents of the file.
-        classes: number of classes.
-        rules: what the numbers mean.
-
-    Returns:
-        [H, W] int16 in 0..classes-1, or IGNORED.
-
-    Raises:
-        ValueError: the file has colours or is compressed with losses, or a number is that of no class.
-    """
-    with Image.open(io.BytesIO(data)) as picture:
-        if picture.format in ("JPEG", "MPO", "WEBP"):
-            raise ValueError(f"{picture.format} changes numbers; masks have to be PNG files or others without losses")
-        if picture.mode not in ("1", "L", "P", "I", "I;16"):
-            raise ValueError(
-                f"it has colours ({picture.mode}), where the number of a class belongs in each pixel; write a grey PNG, or one "
-                "with a palette"
-            )
-        numbers = np.asarray(picture).astype(np.int32) // _spread(picture, data)
-    counts = numbers == rules.ignored
-    if rules.reduce_zero_label:
-        counts |= numbers == 0
-        numbers = numbers - 1
-    wrong = ~counts & ((numbers < 0) | (numbers >= classes))
-    if wrong.any():
-        first = int(numbers[wrong].min()) + rules.reduce_zero_label
-        raise ValueError(
-            f"the number {first} is that of no class: there are {classes}, and data.ignored={rules.ignored}"
-            + (", and 0 counts nowhere" if rules.reduce_zero_label else "")
-        )
-    return np.where(counts, IGNORED, numbers).astype(np.int16)
-
-
-def numbers_in(files: Sequence[str]) -> np.ndarray:
-    """The numbers that occur in the masks of some files, ascending; what is no mask is left out."""
-    found: set[int] = set()
-    for file in files[:: -(-len(files) // SAMPLED)]:
-        with contextlib.suppress(ValueError, OSError):
-            found |= set(np.unique(read_mask(Path(file).read_bytes(), 1 << 15, MaskRules(-1))).tolist())
-    return np.array(sorted(found))
-
-
-def _spread(picture: Image.Image, data: bytes) -> int:
-    """The factor by which Pillow has spread the grey values of a PNG of 2 or 4 bits over 0..255."""
-    if picture.format != "PNG" or picture.mode != "L":
-        return 1
-    depth = data[24]  # of the header, which is the first part of the file
-    return {2: 85, 4: 17}.get(depth, 1)
 
 
 def fitted(mask: np.ndarray, image: np.ndarray, name: str, pixels: Pixels) -> np.ndarray:
@@ -172,13 +103,15 @@ def mask_files(
         raise UserError(f"data.path={path!r} is not a folder; {LAYOUT}")
     names = class_names(root, num_classes)
     learned, tested, validation = (_split(root, name, usual) for name, usual in _splits(root, train, test))
-    if learned is None:
+    named = train.lower() in TRAIN and test.lower() in TEST
+    if learned is None and tested is None and named:
         learned = _folders(root)
-    if learned is None:
+    if learned is None or (tested is None and not named):
         seen = ", ".join(sorted(entry.name for entry in root.iterdir() if entry.is_dir())[:8]) or "no folders"
-        raise UserError(f"{path} holds {seen}; {LAYOUT}")
+        raise UserError(f"{path} holds {seen}, and not what {train!r} and {test!r} name; {LAYOUT}")
     make = lambda pairs: MaskedFiles(pairs, names, pixels, rules)
     pairs = _pairs(*learned)
+    _check_numbers([mask for _, mask in pairs], len(names), rules)
     if tested is None:
         if len(pairs) < 2:
             raise UserError(f"{learned[0]} holds {len(pairs)} images, but at least two are needed; {LAYOUT}")
@@ -188,6 +121,19 @@ def mask_files(
     origin = f"{learned[0]} and {tested[0]}" + (f", the best by {validation[0]}" if validation else "")
     held_out = make(_pairs(*validation)) if validation else None
     return Splits(make(pairs), make(_pairs(*tested)), origin, held_out)
+
+
+def _check_numbers(files: Sequence[str], count: int, rules: MaskRules) -> None:
+    """Raises UserError if the number that counts nowhere would be that of a class."""
+    if rules.ignored == MaskRules().ignored < count + rules.reduce_zero_label:
+        raise UserError(
+            f"of {count} classes, one has the number 255, which counts nowhere: give data.ignored, or -1 for none"
+        )
+    if rules.ignored == 255 and numbers_in(files).tolist() == [0, 255]:
+        raise UserError(
+            f"the masks hold the numbers 0 and 255 only, such as {files[0]}, and 255 counts nowhere (data.ignored): write 1 for "
+            "the class"
+        )
 
 
 def class_names(root: Path, count: int) -> list[str]:
@@ -218,7 +164,7 @@ def _splits(root: Path, train: str, test: str) -> list[tuple[str, tuple[str, ...
     Where there are folders for both, test is the test, and val the validation.
     """
     has = lambda usual: any(_split(root, name, (name,)) for name in usual)
-    both = test.lower() in TEST and has(("test", "testing")) and has(VALIDATION)
+    both = test.lower() in ("test", "testing") and has(("test", "testing")) and has(VALIDATION)
     return [
         (train, TRAIN if train.lower() in TRAIN else (train,)),
         (test, ("test", "testing") if both else TEST if test.lower() in TEST else (test,)),

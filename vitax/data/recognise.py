@@ -12,6 +12,7 @@ from vitax.data import (
     bitext,
     captions,
     coco,
+    mask_files,
     masks,
     remote,
     sentences,
@@ -155,12 +156,12 @@ def _image_folder(path: str, root: Path) -> Recognised:
 
 def _masks(path: str, root: Path, found: list[str]) -> Recognised:
     flags = f'--config=configs/upernet_swin_t.py --config.init_from=WEIGHTS --config.data.path="{path}"'
-    numbers = masks.numbers_in(found)
-    count = 0 if (root / "classes.txt").is_file() else max([1, *numbers[numbers != masks.MaskRules().ignored]]) + 1
+    numbers = mask_files.numbers_in(found)
+    count = 0 if (root / "classes.txt").is_file() else max([1, *numbers[numbers != mask_files.MaskRules().ignored]]) + 1
     flags += f" --config.data.num_classes={count}" if count else ""
     listed = ", ".join(map(str, numbers[:12])) + (", ..." if len(numbers) > 12 else "")
-    what = f"images with masks, in {min(len(found), masks.SAMPLED)} of which there are the numbers {listed}"
-    options: Any = dict(num_classes=count, rules=masks.MaskRules(), **FOR_IMAGES)
+    what = f"images with masks, in {min(len(found), mask_files.SAMPLED)} of which there are the numbers {listed}"
+    options: Any = dict(num_classes=count, rules=mask_files.MaskRules(), **FOR_IMAGES)
     return Recognised(what, "images with masks", flags, lambda: masks.mask_files(path=path, **options))
 
 

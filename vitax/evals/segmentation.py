@@ -1,22 +1,22 @@
 """Segmentation of whole images, measured by one confusion matrix over all pixels."""
 
-import functools
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+import scipy.special
 
+from vitax.data.mask_files import IGNORED
 from vitax.data.mask_transforms import Window, scaled_size
-from vitax.data.masks import IGNORED
 from vitax.evals.evaluation import Evaluation, Given
 from vitax.pipelines import Reader
 from vitax.tasks import Task, Variables
 
 LOGGER = logging.getLogger("vitax")
 Size = tuple[int, int]
+STRIPE = 64  # rows that are resized at the same time
 
 
 class Inference(NamedTuple):
@@ -25,7 +25,7 @@ class Inference(NamedTuple):
     Attributes:
         mode: "slide": windows of the size of the crops in training; "whole": the whole image at once, for which every new size
             is compiled.
-        stride: distance of neighbouring windows / their side, in (0, 1]; probabilities are averaged where windows overlap.
+        stride: distance of neighbouring windows / their side, in (0, 1]; logits are averaged where windows overlap.
         flip: whether the mirrored image counts too.
         scales: factors of the size of the image that count alike.
     """
@@ -57,48 +57,51 @@ class Segmentation:
             raise ValueError(f"scales={inference.scales} must be positive numbers")
         self.inference, self.transform = inference, reader.transform
 
-        @functools.partial(jax.jit, static_argnames="size")
-        def probabilities(variables: Variables, windows: jax.Array, size: Size) -> jax.Array:
-            """Probabilities [B, h, w, K] of windows [B, H, W, C], resized to a size."""
-            found = task.predict(variables, {"image": windows})["probabilities"]
-            return jax.image.resize(found, (len(windows), *size, found.shape[-1]), "bilinear")
-
-        self.probabilities = probabilities
+        self.logits = jax.jit(lambda variables, windows: task.predict(variables, {"image": windows})["logits"])
 
     def __call__(self, variables: Variables, image: np.ndarray) -> np.ndarray:
-        """Probabilities [H, W, K] float32 of the classes of each pixel of an image [H, W, C], on the scale 0..255.
+        """The classes [H, W] int32 of the pixels of an image [H, W, C], on the scale 0..255.
+
+        As in mmsegmentation, logits are averaged where windows overlap and resized to the image; of several scales and
+        mirrored images, probabilities are averaged.
 
         Args:
             variables: variables of the model.
             image: the image, of any size.
         """
-        size = image.shape[:2]
-        total: Any = 0.0
-        count = 0
+        height, width = image.shape[:2]
+        maps = []
         for scale in self.inference.scales:
-            full = scaled_size(size, self.transform.short_side * scale)
-            for mirrored in (False, True)[: 1 + self.inference.flip]:
-                found = _resized(self._once(variables, image[:, ::-1] if mirrored else image, full), size)
-                total, count = total + (found[:, ::-1] if mirrored else found), count + 1
-        return total / count
+            full = scaled_size((height, width), self.transform.short_side * scale)
+            maps.append(self._once(variables, image, full))
+            if self.inference.flip:
+                maps.append(self._once(variables, image[:, ::-1], full)[:, ::-1])
+        classes = np.empty((height, width), np.int32)
+        for top in range(0, height, STRIPE):  # all rows of a large image and many classes would take gigabytes
+            rows = np.arange(top, min(top + STRIPE, height))
+            parts = [_resized(found, rows, (height, width)) for found in maps]
+            total = parts[0] if len(parts) == 1 else sum(scipy.special.softmax(part, axis=-1) for part in parts)
+            classes[rows] = np.argmax(total, axis=-1)
+        return classes
 
-    def _once(self, variables: Variables, image: np.ndarray, full: Size) -> Any:
-        """Probabilities [*full, K] of an image that is resized to a size."""
+    def _once(self, variables: Variables, image: np.ndarray, full: Size) -> np.ndarray:
+        """Logits [*full, K] of an image that is resized to a size."""
         fill = self.transform.fill
         if self.inference.mode == "whole":
             whole = Window(full, 0, 0, full).image(image, fill)
-            return np.asarray(self.probabilities(variables, whole[None], full))[0]
+            return np.asarray(self.logits(variables, whole[None]))[0]
         total: Any = None
         counts = np.zeros((*full, 1), np.float32)
         for top, left in self._places(full):
             window = Window(full, top, left, self.transform.size)
             height, width = (min(a, b - c) for a, b, c in zip(window.size, full, (top, left), strict=True))
-            found = np.asarray(self.probabilities(variables, window.image(image, fill)[None], window.size))[0]
+            found = np.asarray(self.logits(variables, window.image(image, fill)[None]))[0]
             if total is None:
                 total = np.zeros((*full, found.shape[-1]), np.float32)
             total[top : top + height, left : left + width] += found[:height, :width]
             counts[top : top + height, left : left + width] += 1
-        return total / counts
+        total /= counts
+        return total
 
     def _places(self, full: Size) -> Iterator[tuple[int, int]]:
         """The first row and column of each window; the last ones end with the image."""
@@ -109,12 +112,21 @@ class Segmentation:
         return ((top, left) for top in sorted(set(axes[0])) for left in sorted(set(axes[1])))
 
 
-def _resized(probabilities: np.ndarray, size: Size) -> np.ndarray:
-    """Probabilities [h, w, K] at another size, bilinear."""
-    if probabilities.shape[:2] == size:
-        return probabilities
-    shape = (*size, probabilities.shape[-1])
-    return np.asarray(jax.image.resize(jnp.asarray(probabilities), shape, "bilinear", antialias=False))
+def _resized(found: np.ndarray, rows: np.ndarray, size: Size) -> np.ndarray:
+    """Some rows of a map [h, w, K] that is resized to a size, bilinear, with the centres of pixels at halves."""
+
+    def between(at: np.ndarray, old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The two old places around each new one, and the weight of the second."""
+        place = np.clip((at + 0.5) * old / new - 0.5, 0, old - 1)
+        low = np.floor(place).astype(int)
+        return low, np.minimum(low + 1, old - 1), (place - low).astype(np.float32)
+
+    if found.shape[:2] == size:
+        return found[rows]
+    low, high, share = between(rows, found.shape[0], size[0])
+    part = found[low] + share[:, None, None] * (found[high] - found[low])
+    low, high, share = between(np.arange(size[1]), found.shape[1], size[1])
+    return part[:, low] + share[None, :, None] * (part[:, high] - part[:, low])
 
 
 def confusion(classes: np.ndarray, mask: np.ndarray, count: int) -> np.ndarray:
@@ -195,6 +207,6 @@ def total_confusion(
         except (ValueError, OSError) as error:
             LOGGER.warning("skipped %s: %s", source.name(i), error)
             continue
-        found = segment(variables, np.asarray(example["image"])).argmax(-1)
+        found = segment(variables, np.asarray(example["image"]))
         matrix += confusion(found, example["mask"], count)
     return matrix

@@ -122,18 +122,19 @@ class ViTSegmenter(Segmenter, ViT):
         With the linear head, the normalised map after the last block, {P: ...}.
         """
         p, depth = self.patch_size, self.depth
+        b, height, width, _ = images.shape
+        images = jnp.pad(images, ((0, 0), (0, -height % p), (0, -width % p), (0, 0)))
+        grid = (images.shape[1] // p, images.shape[2] // p)
+        if self.head == "linear":  # DINO's protocol: the features of one scale, as the model gives them
+            last, _ = self._blocks(images, train)
+            last = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(last)
+            return {p: last[:, self.prefix :].reshape(b, *grid, -1)}
         taken = self.pyramid_blocks or (depth // 3 - 1, depth // 2 - 1, 2 * depth // 3 - 1, depth - 1)
         if len(taken) != 4 or not 0 <= min(taken) <= max(taken) < depth or p % 4:
             raise ValueError(
                 f"pyramid_blocks={taken} must be four blocks in 0..{depth - 1}, and patch_size={p} a multiple of four"
             )
-        b, height, width, _ = images.shape
-        images = jnp.pad(images, ((0, 0), (0, -height % p), (0, -width % p), (0, 0)))
-        grid = (images.shape[1] // p, images.shape[2] // p)
-        last, seen = self._blocks(images, train, taken=tuple(sorted(set(taken))))
-        if self.head == "linear":  # DINO's protocol: the features of one scale, as the model gives them
-            last = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(last)
-            return {p: last[:, self.prefix :].reshape(b, *grid, -1)}
+        _, seen = self._blocks(images, train, taken=tuple(sorted(set(taken))))
         by_block = dict(zip(sorted(set(taken)), seen, strict=True))
         maps = [by_block[i][:, self.prefix :].reshape(b, *grid, -1) for i in taken]
         fine = doubled(maps[0], self.dtype, "deconvolution0")

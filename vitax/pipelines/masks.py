@@ -4,19 +4,36 @@ from typing import Any
 
 import numpy as np
 
+from vitax.data.mask_files import IGNORED, MaskRules
 from vitax.data.mask_transforms import eval_pairs, train_pairs
-from vitax.data.masks import IGNORED, MaskRules, mask_files
+from vitax.data.masks import mask_files
 from vitax.data.shapes import shapes
 from vitax.data.source import Splits
-from vitax.data.validation import validated, with_named
+from vitax.data.validation import share_of, validated, with_named
 from vitax.errors import UserError
 from vitax.pipelines.images import image_spec
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
 from vitax.specs import MaskSpec, Pixels
 
 
+def mask_rules(*, ignored: int = 255, reduce_zero_label: bool = False) -> MaskRules:
+    """What the numbers in the masks mean.
+
+    Args:
+        ignored: number in the masks of the pixels that count nowhere; -1 = none.
+        reduce_zero_label: 0 counts nowhere too, and 1 is the first class, as in ADE20K.
+
+    Raises:
+        UserError: ``ignored`` is out of its range.
+    """
+    if not -1 <= ignored < 65_536:
+        raise UserError(f"config.data.ignored={ignored} must lie in -1..65535")
+    return MaskRules(ignored, reduce_zero_label)
+
+
 def open_masks(
     pixels: Pixels,
+    rules: MaskRules,
     *,
     name: str = "folder",
     path: str = "",
@@ -25,34 +42,33 @@ def open_masks(
     validation: str = "",
     test_fraction: float = 0.2,
     num_classes: int = 0,
-    ignored: int = 255,
-    reduce_zero_label: bool = False,
 ) -> Splits:
     """Opens the images and their masks; see `vitax.data.masks`.
 
     Args:
         pixels: how images are decoded.
+        rules: what the numbers in the masks mean.
         name: "folder" for folders of images and masks; "shapes" for shapes on scikit-learn's photographs, which are built in.
         path: the folder.
         train, test: names of the folders of the splits; usual names stand for one another (test, val, validation).
         validation: see `vitax.data.validation.validated`.
         test_fraction: share of the images that is held back if there is no folder for the test.
         num_classes: number of classes; 0 = that of the lines in the folder's classes.txt.
-        ignored: number in the masks of the pixels that count nowhere; -1 = none.
-        reduce_zero_label: 0 counts nowhere too, and 1 is the first class, as in ADE20K.
 
     Raises:
         UserError: the name is unknown, or a value is out of its range.
     """
-    rules = MaskRules(ignored, reduce_zero_label)
     if name == "shapes":
-        if num_classes or reduce_zero_label:
-            raise UserError("data.num_classes and data.reduce_zero_label are for your own masks, not for shapes")
+        if num_classes or rules != MaskRules() or (validation and share_of(validation) is None):
+            raise UserError(
+                "shapes has its own classes and no split for validation: data.num_classes, data.ignored and data.reduce_zero_label "
+                "are for your own masks, and data.validation can be a share, such as 10%"
+            )
         return shapes(path=path, train=train, test=test, pixels=pixels)
     if name != "folder":
         raise UserError(f"data.name={name!r} is neither 'folder' nor 'shapes', which are the images with masks")
-    if num_classes < 0 or not -1 <= ignored < 65_536:
-        raise UserError(f"data.num_classes={num_classes} and data.ignored={ignored} are out of their range")
+    if num_classes < 0:
+        raise UserError(f"data.num_classes={num_classes} must not be negative")
     options: Any = dict(path=path, train=train, test_fraction=test_fraction, num_classes=num_classes)
     return with_named(lambda test: mask_files(test=test, rules=rules, pixels=pixels, **options), test, validation)
 
@@ -76,7 +92,8 @@ def open_segmentation(take: Take) -> Pipeline:
         UserError: colour jitter is on for values that are not colours.
     """
     images = take(image_spec)
-    splits = take(validated, take(open_masks, images.pixels))
+    rules = take(mask_rules)
+    splits = take(validated, take(open_masks, images.pixels, rules))
     augment = take(train_pairs, images.image_size, images.mean)
     if images.pixel_range and augment.jitter:
         raise UserError("config.data.pixel_range: colour jitter changes 8-bit colours; set color_jitter_strength=0")
@@ -86,10 +103,10 @@ def open_segmentation(take: Take) -> Pipeline:
     return Pipeline(
         splits,
         augment,
-        read(take, {"class_names": names, "preprocessing": preprocessing}),
+        read(take, {"class_names": names, "preprocessing": preprocessing, "first_class": int(rules.reduce_zero_label)}),
         unit="images",
         about=f"a class of {len(names):,} for each pixel, crops of {height}x{width}x{images.channels}",
     )
 
 
-MASKS = Kind((image_spec, open_masks, validated, train_pairs, eval_pairs), open_segmentation, read)
+MASKS = Kind((image_spec, mask_rules, open_masks, validated, train_pairs, eval_pairs), open_segmentation, read)

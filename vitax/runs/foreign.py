@@ -160,7 +160,9 @@ def _segmenting(path: str | Path, loaded: pretrained.Loaded, chosen: dict[str, A
     """A segmenter: the shorter side of an image becomes that of the model, which sees it in windows."""
     model: Any = loaded.model
     preprocessing = chosen_preprocessing(path, loaded.report.format, chosen)
-    size = getattr(model, "image_size", preprocessing.image_size or (512, 512))
+    # Of a Swin, the size in its config is that of its classifier; a table of positions is made for one size.
+    table = getattr(model, "absolute_positions", False) or hasattr(model, "positions")
+    size = model.image_size if table else preprocessing.image_size or (512, 512)
     names = tuple(preprocessing.class_names) or tuple(map(str, range(model.num_classes)))
     if len(names) != model.num_classes:
         raise UserError(f"{path} has {model.num_classes} classes, but there are {len(names)} class names")
