@@ -13,7 +13,7 @@ naming a class that was trained, and the prompts are the captions of the trainin
 Digits with three captions each; batches of 16, 64 and 256, with 500 updates each.
 """
 
-from study import Study, conduct
+from study import Claim, Study, conduct
 
 STUDY = Study(
     variants={("CLIP", batch): {"batch_size": batch} for batch in (16, 64, 256)},
@@ -26,6 +26,10 @@ STUDY = Study(
     config="configs/clip_vit_b32.py:demo",
     shared={"duration": "500 steps", "optim.warmup": "50 steps", "evals.every": "", "evals.shots": (4, 100)},
     x="batch",
+    claims=(
+        Claim(("CLIP", 64), ("CLIP", 16)),
+        Claim(("CLIP", 256), ("CLIP", 64)),
+    ),
 )
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ Digits; each model starts from the same trained ViT of 8 layers, its teacher, an
 import json
 from pathlib import Path
 
-from study import Row, RunOf, Study, conduct
+from study import Claim, Row, RunOf, Study, conduct
 
 BATCH = 64
 
@@ -54,6 +54,11 @@ STUDY = Study(
     config="configs/dynamic_vit_s.py:demo",
     measure=saved,
     x="keep ratio of a stage",
+    claims=(
+        Claim(("DynamicViT", 0.9), ("DynamicViT", 0.7)),
+        Claim(("DynamicViT", 0.7), ("DynamicViT", 0.5)),
+        Claim("teacher", ("DynamicViT", 0.5)),
+    ),
 )
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from study import RESULTS, Row, Study, markdown, read, tell, write
+from study import RESULTS, Claim, Row, Study, markdown, read, tell, write
 
 from vitax import augment, build
 from vitax.explain.methods import Subject, applicable, explainer
@@ -48,6 +48,11 @@ STUDY = Study(
         "negative_shuffled": "negative, other pixels",
     },
     "",
+    claims=tuple(
+        Claim(other, "relevance", metric) if metric.startswith("positive") else Claim("relevance", other, metric)
+        for other in ("attention", "gradcam", "rollout")
+        for metric in ("positive", "negative", "positive_shuffled", "negative_shuffled")
+    ),
 )
 
 
@@ -61,7 +66,8 @@ def main() -> None:
     log.start_logging()
     rows = [row for run in options.runs for row in perturbed(run, options.images, options.target)]
     write(RESULTS / f"{options.name}.csv", rows)
-    table = markdown(read(RESULTS / f"{options.name}.csv"), STUDY)
+    study = STUDY if len(options.runs) > 1 else STUDY._replace(claims=())  # one run is no test
+    table = markdown(read(RESULTS / f"{options.name}.csv"), study)
     print(table)
     tell(options.name, table)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from num2words import num2words
-from study import Study, conduct
+from study import Claim, Study, conduct
 
 TEXT = Path(__file__).parent.parent / "runs" / "number_names.txt"
 NUMBERS = 12_000  # numbers below a million; a tenth of them is the test split
@@ -52,6 +52,12 @@ STUDY = Study(
         "checkpoint.every": "",
     },
     x="layers of attention",
+    claims=(
+        Claim(("FNet", 1), ("FNet", 0)),
+        Claim(("FNet", 2), ("FNet", 0)),
+        Claim("BERT", ("FNet", 0)),
+        Claim("BERT", ("FNet", 2)),
+    ),
 )
 
 

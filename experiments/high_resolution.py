@@ -10,7 +10,7 @@ A ViT on 8x8 digits (16 patches, 40 epochs), then on 16x16 (64 patches). Trainin
 8x8 run, the others use the optimizer of fine-tuning.
 """
 
-from study import RunOf, Study, conduct
+from study import Claim, RunOf, Study, conduct
 
 EPOCHS = (1, 3, 9)
 STARTS = {
@@ -31,6 +31,13 @@ STUDY = Study(
     config="configs/vit_b16_384.py:demo",
     shared={"optim.warmup": "10 steps", "evals.every": "", "checkpoint.every": ""},
     x="epochs at 16x16",
+    claims=(
+        Claim(("interpolated", 1), ("new positions", 1)),
+        Claim(("new positions", 1), ("from scratch", 1)),
+        Claim("8x8", ("interpolated", 1)),
+        Claim(("interpolated", 9), "8x8"),
+        Claim("8x8", ("new positions", 9)),
+    ),
 )
 
 if __name__ == "__main__":

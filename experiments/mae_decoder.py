@@ -10,7 +10,7 @@ Digits, 100 epochs, half of the patches hidden; measured as in `mae_masking.py`.
 measured by `mae_cost.py`.
 """
 
-from study import Study, conduct
+from study import Claim, Study, conduct
 
 STUDY = Study(
     variants={
@@ -23,6 +23,12 @@ STUDY = Study(
     metrics={"test/knn_accuracy": "k-NN accuracy", "test/accuracy_10shot": "accuracy from 10 labels a class"},
     config="configs/mae_b16_pretrain.py:demo",
     shared={"duration": "100 epochs", "optim.warmup": "10 epochs", "evals.every": ""},
+    claims=(
+        Claim("1 block", "no decoder blocks"),
+        Claim("2 blocks", "1 block"),
+        Claim("4 blocks", "1 block"),
+        Claim("1 block", "1 block, no crops"),
+    ),
 )
 
 if __name__ == "__main__":

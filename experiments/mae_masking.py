@@ -11,7 +11,7 @@ accuracy of 20 nearest neighbours and of a logistic regression on 10 labelled im
 own scale needs a GPU.
 """
 
-from study import Study, conduct
+from study import Claim, Study, conduct
 
 RATIOS = (0.25, 0.5, 0.625, 0.75, 0.875)
 TARGETS = {"pixels": False, "normalised pixels": True}
@@ -26,6 +26,17 @@ STUDY = Study(
     config="configs/mae_b16_pretrain.py:demo",
     shared={"duration": "100 epochs", "optim.warmup": "10 epochs", "evals.every": ""},
     x="share of the patches that is hidden",
+    claims=(
+        Claim(("pixels", 0.625), ("pixels", 0.25)),
+        Claim(("pixels", 0.625), ("pixels", 0.875)),
+        Claim(("normalised pixels", 0.625), ("normalised pixels", 0.25)),
+        Claim(("normalised pixels", 0.625), ("normalised pixels", 0.5)),
+        Claim(("normalised pixels", 0.625), ("normalised pixels", 0.75)),
+        Claim(("normalised pixels", 0.625), ("normalised pixels", 0.875)),
+        Claim(("normalised pixels", 0.5), ("pixels", 0.5)),
+        Claim(("normalised pixels", 0.625), ("pixels", 0.625)),
+        Claim(("normalised pixels", 0.875), ("pixels", 0.875)),
+    ),
 )
 
 if __name__ == "__main__":

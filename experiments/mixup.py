@@ -8,7 +8,7 @@ training. Hypothesis: mixing helps a ViT on few images, which it overfits.
 Five-fold cross-validation on the training digits: a "seed" is a fold, and the test split stays untouched. 40 epochs.
 """
 
-from study import Study, conduct
+from study import Claim, Study, conduct
 
 STUDY = Study(
     variants={
@@ -22,6 +22,11 @@ STUDY = Study(
     shared={"duration": "40 epochs", "optim.warmup": "4 epochs", "data.num_folds": 5},
     of_seed=lambda fold: {"data.fold": fold},
     seeds=5,
+    claims=(
+        Claim("mixup 0.2", "no mixup"),
+        Claim("mixup 0.8", "no mixup"),
+        Claim("cutmix 1.0", "no mixup"),
+    ),
 )
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ comparison includes NAT's overlapping stem and merging, as in the paper.
 from pathlib import Path
 
 import jax
-from study import Row, Study, conduct
+from study import Claim, Row, Study, conduct
 
 from vitax.macs import count_macs
 from vitax.prediction import load_run
@@ -40,6 +40,7 @@ STUDY = Study(
     shared={"duration": "30 epochs", "optim.warmup": "3 epochs", "evals.every": ""},
     measure=cost,
     seeds=5,
+    claims=(Claim("NAT", "Swin"),),
 )
 
 if __name__ == "__main__":

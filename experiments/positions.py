@@ -9,7 +9,7 @@ same holds on digits.
 16 patches of 2x2 pixels of scikit-learn's digits, 40 epochs.
 """
 
-from study import Study, conduct
+from study import Claim, Study, conduct
 
 # The part before a colon is `positions`, the part after it `positions_at`.
 CHOICES = (
@@ -36,6 +36,16 @@ STUDY = Study(
     config="configs/vit_b16.py:demo",
     shared={"duration": "40 epochs", "optim.warmup": "4 epochs"},
     seeds=5,
+    claims=(
+        Claim("learned_1d", "none"),
+        Claim("relative:blocks", "none"),
+        Claim("learned_1d", "learned_2d"),
+        Claim("learned_1d", "sincos_2d"),
+        Claim("learned_1d", "learned_1d:blocks"),
+        Claim("learned_1d", "learned_1d:blocks_shared"),
+        Claim("learned_1d", "learned_2d:blocks"),
+        Claim("learned_1d", "relative:blocks"),
+    ),
 )
 
 if __name__ == "__main__":

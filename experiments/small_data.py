@@ -11,7 +11,7 @@ scikit-learn's digits; every run has 1,000 steps of 32 images, whatever the numb
 0.09 (Swin), 0.20 (ViT) and 0.27 (ResNet) million parameters.
 """
 
-from study import Study, conduct
+from study import Claim, Study, conduct
 
 FAMILIES = {
     "ViT": {"config": "configs/vit_b16.py:demo", "optim.weight_decay": 0.3},
@@ -28,6 +28,12 @@ STUDY = Study(
     config="",
     shared={"duration": "1000 steps", "optim.warmup": "100 steps", "evals.every": "", "checkpoint.every": ""},
     x="training images",
+    claims=(
+        Claim(("ResNet", 50), ("Swin", 50)),
+        Claim(("Swin", 50), ("ViT", 50)),
+        Claim(("ResNet", 50), ("ViT", 50)),
+        Claim(("ResNet", 1350), ("ViT", 1350)),
+    ),
 )
 
 if __name__ == "__main__":

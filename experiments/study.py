@@ -22,6 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from scipy import stats
+
 from vitax.sweep.table import draw, read, write
 from vitax.sweep.table import markdown as table_of
 
@@ -32,6 +35,14 @@ Row = dict[str, Any]
 
 def _nothing(run: Path) -> list[Row]:
     return [{}]
+
+
+class Claim(NamedTuple):
+    """A claim that one variant has the larger value; variants as in `Study.variants`, metric: "" = the first one."""
+
+    larger: Any
+    smaller: Any
+    metric: str = ""
 
 
 class Study(NamedTuple):
@@ -49,6 +60,7 @@ class Study(NamedTuple):
         measure: folder of a run -> rows of more metrics; several rows, each with its own "x", make a curve.
         seeds: number of runs of each variant.
         x: meaning of the numbers in the names of variants.
+        claims: what the hypothesis says of pairs of variants; each is tested, see `tested`.
     """
 
     variants: Mapping[Any, Mapping[str, Any]]
@@ -59,6 +71,7 @@ class Study(NamedTuple):
     measure: Callable[[Path], list[Row]] = _nothing
     seeds: int = 3
     x: str = ""
+    claims: Sequence[Claim] = ()
 
 
 class RunOf(NamedTuple):
@@ -162,8 +175,50 @@ def _run(program: Sequence[str], config: str, path: Path, flags: Sequence[str]) 
 
 
 def markdown(rows: Sequence[Row], study: Study) -> str:
-    """A Markdown table with a line for each variant: mean and, for several seeds, deviation of each metric."""
-    return table_of(rows, study.metrics, study.x)
+    """A Markdown table with a line for each variant: mean and, for several seeds, deviation of each metric; and the claims."""
+    table = table_of(rows, study.metrics, study.x)
+    if not study.claims:
+        return table
+    head = (
+        "| larger, it is claimed | than | difference, and its interval of 95 % | p | verdict |\n|---|---|---|---|---|"
+    )
+    return "\n".join([table, "", head, *(tested(rows, study, claim) for claim in study.claims)])
+
+
+def tested(rows: Sequence[Row], study: Study, claim: Claim) -> str:
+    """A line of a Markdown table with the test of a claim.
+
+    The t-test is paired by seed if both variants have the same seeds, and Welch's otherwise; it has two sides. The verdict is
+    "confirmed" or "refuted" if p is below 0.05, by the sign of the difference, and "undecided" otherwise.
+    """
+    metric = claim.metric or next(iter(study.metrics))
+    first, second = (_by_seed(rows, variant, metric) for variant in (claim.larger, claim.smaller))
+    a, b = (np.array([values[seed] for seed in sorted(values)]) for values in (first, second))
+    result: Any = stats.ttest_rel(a, b) if first.keys() == second.keys() else stats.ttest_ind(a, b, equal_var=False)
+    difference, interval = a.mean() - b.mean(), result.confidence_interval()
+    verdict = "undecided" if not result.pvalue < 0.05 else "confirmed" if difference > 0 else "refuted"
+    title = f" ({study.metrics[metric]})" if metric != next(iter(study.metrics)) else ""
+    return (
+        f"| {label(claim.larger)}{title} | {label(claim.smaller)} | {difference:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}] | "
+        f"{result.pvalue:.2g} | {verdict} |"
+    )
+
+
+def _by_seed(rows: Sequence[Row], variant: Any, metric: str) -> dict[float, float]:
+    """{seed: value} of a variant.
+
+    Raises:
+        ValueError: it has fewer than two values.
+    """
+    name, x = variant if isinstance(variant, tuple) else (variant, None)
+    found = {
+        row["seed"]: row[metric]
+        for row in rows
+        if row["variant"] == str(name) and row["x"] == x and row.get(metric) is not None
+    }
+    if len(found) < 2:
+        raise ValueError(f"{label(variant)} has {len(found)} values of {metric}, too few for a test")
+    return found
 
 
 def tell(name: str, table: str) -> None:

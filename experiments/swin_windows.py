@@ -9,7 +9,7 @@ patch in its window.
 Digits as 64 patches of one pixel, in 4 windows of 4x4, then in one; 40 epochs.
 """
 
-from study import Study, conduct
+from study import Claim, Study, conduct
 
 STUDY = Study(
     variants={
@@ -23,6 +23,12 @@ STUDY = Study(
     metrics={"test/accuracy": "test accuracy"},
     config="configs/swin_t.py:demo",
     shared={"duration": "40 epochs", "optim.warmup": "4 epochs"},
+    claims=(
+        Claim("shifted, bias", "not shifted, bias"),
+        Claim("shifted, no bias", "not shifted, no bias"),
+        Claim("shifted, bias", "shifted, no bias"),
+        Claim("not shifted, bias", "not shifted, no bias"),
+    ),
 )
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ text:
 
     python -m vitax.main --config=configs/transformer_base.py:small --config.data.path=DIR --workdir=runs/transformer
     python -m vitax.main --config=configs/rnn_attention.py:small --config.data.path=DIR --workdir=runs/rnn
-    python experiments/translation_length.py runs/transformer runs/rnn
+    python experiments/translation_length.py runs/transformer runs/rnn [--publish]
+
+writes the table into the folder of the first run, and with --publish into results/ and README.md.
 """
 
 import sys
@@ -68,23 +70,29 @@ STUDY = Study(
 )
 
 
-def of_runs(runs: list[Path]) -> None:
-    """Measures the best checkpoints of trained runs, and writes results/translation_length_text.csv."""
+def of_runs(runs: list[Path], publish: bool) -> None:
+    """Measures the best checkpoints of trained runs, and writes translation_length_text.csv.
+
+    Args:
+        runs: folders of the runs.
+        publish: write to results/ and README.md, and not to the folder of the first run.
+    """
     log.start_logging()
     rows = []
     for run in runs:
         config = load_run(run).config
         for row in bleu_by_length(run, "best"):
             rows.append({"variant": NAMES[load_run(run).family], "seed": config["seed"], **row})
-    path = RESULTS / "translation_length_text.csv"
+    path = (RESULTS if publish else runs[0]) / "translation_length_text.csv"
     write(path, rows)
     table = markdown(read(path), STUDY)
-    print(table)
-    tell(path.stem, table)
+    print(f"{table}\n{path}")
+    if publish:
+        tell(path.stem, table)
 
 
 if __name__ == "__main__":
     if sys.argv[1:] and not sys.argv[1].startswith("-"):
-        of_runs([Path(name) for name in sys.argv[1:]])
+        of_runs([Path(name) for name in sys.argv[1:] if name != "--publish"], "--publish" in sys.argv)
     else:
         conduct(__file__, __doc__, STUDY)

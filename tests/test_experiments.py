@@ -46,6 +46,34 @@ def test_every_variant_is_a_config(name, monkeypatch):
         assert arguments.config["model"]["name"] in MODELS
 
 
+def test_claims_are_tested_by_seed():
+    """Differences of 1, 2 and 3: t = 2 / (1 / sqrt(3)) with two degrees of freedom."""
+    study = importlib.import_module("study")
+    values = {"a": (11, 22, 33, 40), "b": (10, 20, 30), "c": (9, 18.9, 29.1)}
+    rows = [
+        {"variant": k, "x": None, "seed": float(i), "m": float(v)}
+        for k, row in values.items()
+        for i, v in enumerate(row)
+    ]
+    it = study.Study({}, {"m": "measure"}, "")
+    paired = study.tested([row for row in rows if row["seed"] < 3], it, study.Claim("a", "b"))
+    assert paired == "| a | b | +2.000 [-0.484, +4.484] | 0.074 | undecided |"
+    assert study.tested(rows, it, study.Claim("b", "c")).endswith("| confirmed |")
+    assert study.tested(rows, it, study.Claim("c", "b")).endswith("| refuted |")
+    assert study.tested(rows, it, study.Claim("a", "b")).endswith("| undecided |")  # another number of seeds: Welch's
+    with pytest.raises(ValueError, match="d has 0 values of m"):
+        study.tested(rows, it, study.Claim("a", "d"))
+
+
+def test_tables_say_what_the_results_say():
+    study = importlib.import_module("study")
+    readme = (FOLDER / "README.md").read_text()
+    for name in [*STUDIES, "explanations"]:
+        if (study.RESULTS / f"{name}.csv").is_file() and f"<!-- {name} -->" in readme:
+            module = importlib.import_module(name)
+            assert study.markdown(study.read(study.RESULTS / f"{name}.csv"), module.STUDY) in readme, name
+
+
 def test_tables_have_means_and_deviations(tmp_path):
     study = importlib.import_module("study")
     rows = [
