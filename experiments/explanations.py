@@ -66,8 +66,7 @@ def main() -> None:
     log.start_logging()
     rows = [row for run in options.runs for row in perturbed(run, options.images, options.target)]
     write(RESULTS / f"{options.name}.csv", rows)
-    study = STUDY if len(options.runs) > 1 else STUDY._replace(claims=())  # one run is no test
-    table = markdown(read(RESULTS / f"{options.name}.csv"), study)
+    table = markdown(read(RESULTS / f"{options.name}.csv"), STUDY)
     print(table)
     tell(options.name, table)
 

@@ -55,14 +55,13 @@ def main() -> None:
     published = options.rounds >= 3
     path = RESULTS / "segmentation_cost.csv" if published else Path(tempfile.mkdtemp()) / "segmentation_cost.csv"
     write(path, rows)
-    lines = [markdown(read(path), STUDY), ""]
+    table = markdown(read(path), STUDY)
+    print(f"{table}\n{path}")
     for name in MODELS:
         for measure in ("seconds", "gib"):
             means = [np.mean([row[measure] for row in rows if (row["variant"], row["x"]) == (name, s)]) for s in SIDES]
             power = np.polyfit(np.log(np.square(SIDES)), np.log(means), 1)[0]
-            lines.append(f"- {name}: {STUDY.metrics[measure]} grow with the pixels to the power {power:.2f}.")
-    table = "\n".join(lines)
-    print(f"{table}\n{path}")
+            print(f"{name}: {STUDY.metrics[measure]} grow with the pixels to the power {power:.2f}")
     if published:
         tell("segmentation_cost", table)
 

@@ -175,9 +175,9 @@ def _run(program: Sequence[str], config: str, path: Path, flags: Sequence[str]) 
 
 
 def markdown(rows: Sequence[Row], study: Study) -> str:
-    """A Markdown table with a line for each variant: mean and, for several seeds, deviation of each metric; and the claims."""
+    """A Markdown table with a line for each variant: mean and deviation of each metric; and the claims, for several seeds."""
     table = table_of(rows, study.metrics, study.x)
-    if not study.claims:
+    if not study.claims or len({row["seed"] for row in rows}) < 2:
         return table
     head = (
         "| larger, it is claimed | than | difference, and its interval of 95 % | p | verdict |\n|---|---|---|---|---|"
