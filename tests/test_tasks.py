@@ -11,7 +11,7 @@ from small import SMALL, run, variables_of
 
 from vitax import losses, masking
 from vitax.nn.patches import patchify
-from vitax.specs import ImageSpec, PairSpec, RestorationSpec, TextSpec
+from vitax.specs import ImageSpec, MaskSpec, PairSpec, RestorationSpec, TextSpec
 from vitax.tasks import TASKS
 from vitax.training.step import make_init, make_step
 
@@ -210,9 +210,41 @@ def test_no_gradient_flows_through_what_is_frozen(rng):
     assert np.abs(moved.params["head"]["bias"]).max() > 0
 
 
+@pytest.mark.parametrize("weights", [(), (1.0, 2.0, 0.5)])
+def test_segmentation_counts_pixels_and_its_auxiliary_head(rng, weights):
+    model, task = make("segmentation", "swin_segmenter", MaskSpec(RGB, ("a", "b", "c")), class_weights=weights)
+    batch = {"image": images(rng), "mask": rng.integers(-1, 3, (4, 16, 24)).astype(np.int16)}
+    batch["valid"] = np.array([True, True, False, True])
+    variables, key = draw(task, batch), jax.random.key(7)
+    variables["batch_stats"] = jax.tree.map(lambda x: np.abs(x) + 0.5, variables["batch_stats"])
+    value, aux = jax.jit(task.loss, static_argnums=3)(variables, batch, key, True)
+    image = batch["image"].astype(np.float32) / 255 * 4 - 2
+    rngs, changed = {"dropout": key}, ["batch_stats"]
+    out, updates = model.apply(variables, image, train=True, rngs=rngs, mutable=changed)
+    counts = (batch["mask"] >= 0) & batch["valid"][:, None, None]
+
+    def cross_entropy(logits, weights):
+        log_p = np.asarray(jax.nn.log_softmax(logits))[counts]
+        true = batch["mask"][counts].astype(int)
+        return -(log_p[np.arange(len(true)), true] * np.array(weights or (1.0, 1.0, 1.0))[true]).mean()
+
+    expected = cross_entropy(out.logits, weights) + 0.4 * cross_entropy(out.auxiliary, weights)
+    assert float(value) == pytest.approx(expected, rel=1e-4)
+    assert float(aux.metrics["loss"][1]) == counts.sum()
+    chex.assert_trees_all_close(aux.updates["batch_stats"], updates["batch_stats"], rtol=1e-4)
+    tested, aux = jax.jit(task.loss, static_argnums=3)(variables, batch, key, False)
+    logits = model.apply(variables, image)
+    assert float(tested) == pytest.approx(cross_entropy(logits, ()), rel=1e-4)
+    right = (np.asarray(logits).argmax(-1) == batch["mask"])[counts]
+    assert float(aux.metrics["pixel_accuracy"][0]) == right.sum()
+    for wrong in (dict(class_weights=(1.0,)), dict(auxiliary_weight=-1.0)):
+        with pytest.raises(ValueError, match="must"):
+            make("segmentation", "swin_segmenter", MaskSpec(RGB, ("a", "b", "c")), **wrong)
+
+
 def test_every_task_is_tried():
     tried = (
-        "classification masked_image token_pruning contrastive masked_words text_classification multilabel regression "
+        "segmentation classification masked_image token_pruning contrastive masked_words text_classification multilabel regression "
         "text_multilabel text_regression"
     )
     assert set(TASKS) == {*tried.split(), "translation", "language", "restoration"}
