@@ -2,7 +2,8 @@
 
 Recipe: Liu et al. 2021, "Swin Transformer" (arXiv:2103.14030), section 4.3 and the official configuration files: 44.5 mIoU, and
 45.8 with several scales and mirrored images; 60 M parameters. Not run in this project.
-Hardware: batch 16 in bfloat16 needs 4 accelerators with 16 GB or more; on fewer, raise ``accumulate``.
+Hardware: batch 16 in bfloat16 takes 30 GiB by ``python -m vitax.plan``, compiled for a CPU: 4 accelerators with 16 GB should do; on
+fewer, raise ``accumulate``.
 
     python -m vitax.main --config=configs/upernet_swin_t.py --config.data.path=DIR --config.init_from=FILE
 

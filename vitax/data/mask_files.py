@@ -78,7 +78,7 @@ def _check_picture(picture: Image.Image) -> None:
             "with a palette"
         )
     if picture.getexif().get(274, 1) != 1:
-        raise ValueError("its EXIF data turn it; write it as it has to lie on its image")
+        raise ValueError("its EXIF data rotate it; save it as it lies on its image, without EXIF data")
 
 
 def numbers_in(files: Sequence[str]) -> np.ndarray:

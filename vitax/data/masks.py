@@ -9,6 +9,7 @@ from PIL import Image
 
 from vitax.data.decode import decode_image, find_images
 from vitax.data.mask_files import MaskRules, numbers_in, read_mask
+from vitax.data.mask_transforms import Window
 from vitax.data.source import Splits
 from vitax.data.textfile import read_text
 from vitax.data.validation import NAMES as VALIDATION
@@ -63,14 +64,11 @@ def fitted(mask: np.ndarray, image: np.ndarray, name: str, pixels: Pixels) -> np
         sides = picture.size
     reduced = sides[0] * sides[1] > pixels.max_pixels and sorted(sides) == sorted(mask.shape)
     if reduced and abs(mask.shape[0] * image.shape[1] - mask.shape[1] * image.shape[0]) <= max(mask.shape):
-        rows, columns = (
-            ((np.arange(small) + 0.5) * large / small).astype(int)
-            for small, large in zip(image.shape[:2], mask.shape, strict=True)
-        )
-        return mask[rows][:, columns]
+        size = (image.shape[0], image.shape[1])
+        return Window(size, 0, 0, size).mask(mask)
     raise ValueError(
         f"the image has {image.shape[1]}x{image.shape[0]} pixels and its mask {mask.shape[1]}x{mask.shape[0]} (an image that "
-        "its EXIF data turn is turned)"
+        "its EXIF data rotate is rotated first)"
     )
 
 
@@ -115,8 +113,7 @@ def mask_files(
     if tested is None:
         if len(pairs) < 2:
             raise UserError(f"{learned[0]} holds {len(pairs)} images, but at least two are needed; {LAYOUT}")
-        rest, held = drawn(len(pairs), test_fraction)
-        parts = [make([pairs[i] for i in sorted(index)]) for index in (rest, held)]
+        parts = [make([pairs[i] for i in index]) for index in drawn(len(pairs), test_fraction)]
         return Splits.of(parts, f"{learned[0]}, {test_fraction:.0%} of the images held back for the test")
     origin = f"{learned[0]} and {tested[0]}" + (f", the best by {validation[0]}" if validation else "")
     held_out = make(_pairs(*validation)) if validation else None
@@ -129,7 +126,7 @@ def _check_numbers(files: Sequence[str], count: int, rules: MaskRules) -> None:
         raise UserError(
             f"of {count} classes, one has the number 255, which counts nowhere: give data.ignored, or -1 for none"
         )
-    if rules.ignored == 255 and numbers_in(files).tolist() == [0, 255]:
+    if rules.ignored == MaskRules().ignored and numbers_in(files).tolist() == [0, 255]:
         raise UserError(
             f"the masks hold the numbers 0 and 255 only, such as {files[0]}, and 255 counts nowhere (data.ignored): write 1 for "
             "the class"
@@ -180,9 +177,10 @@ def _split(root: Path, name: str, usual: tuple[str, ...]) -> Folders | None:
         inside = _named(root, (split.lower(),))
         if inside and (found := _folders(inside)):
             return found
-        if (outside := _folders(root)) and all(_named(part, (split.lower(),)) for part in outside):
+        if outside := _folders(root):
             images, masks = (_named(part, (split.lower(),)) for part in outside)
-            return (images, masks) if images and masks else None
+            if images and masks:
+                return images, masks
     return None
 
 

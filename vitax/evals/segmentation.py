@@ -56,7 +56,6 @@ class Segmentation:
         if not inference.scales or min(inference.scales) <= 0:
             raise ValueError(f"scales={inference.scales} must be positive numbers")
         self.inference, self.transform = inference, reader.transform
-
         self.logits = jax.jit(lambda variables, windows: task.predict(variables, {"image": windows})["logits"])
 
     def __call__(self, variables: Variables, image: np.ndarray) -> np.ndarray:

@@ -15,6 +15,8 @@ from vitax.pipelines.images import image_spec
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
 from vitax.specs import MaskSpec, Pixels
 
+MOST = 32_767  # classes; masks have 16 bits, and one sign
+
 
 def mask_rules(*, ignored: int = 255, reduce_zero_label: bool = False) -> MaskRules:
     """What the numbers in the masks mean.
@@ -48,7 +50,7 @@ def open_masks(
     Args:
         pixels: how images are decoded.
         rules: what the numbers in the masks mean.
-        name: "folder" for folders of images and masks; "shapes" for shapes on scikit-learn's photographs, which are built in.
+        name: "folder" for folders of images and masks; "shapes" for patterned patches on scikit-learn's photographs, which are built in.
         path: the folder.
         train, test: names of the folders of the splits; usual names stand for one another (test, val, validation).
         validation: see `vitax.data.validation.validated`.
@@ -67,8 +69,8 @@ def open_masks(
         return shapes(path=path, train=train, test=test, pixels=pixels)
     if name != "folder":
         raise UserError(f"data.name={name!r} is neither 'folder' nor 'shapes', which are the images with masks")
-    if num_classes < 0:
-        raise UserError(f"data.num_classes={num_classes} must not be negative")
+    if not 0 <= num_classes <= MOST:
+        raise UserError(f"data.num_classes={num_classes} must lie in 0..{MOST}")
     options: Any = dict(path=path, train=train, test_fraction=test_fraction, num_classes=num_classes)
     return with_named(lambda test: mask_files(test=test, rules=rules, pixels=pixels, **options), test, validation)
 
