@@ -45,7 +45,7 @@ def wmt() -> ConfigDict:
     config.batch_size = 200  # pairs of 128 tokens
     config.duration = "100000 steps"
     config.model = dict(name="transformer", size="base", dtype="bfloat16")
-    config.task = dict(name="translation", label_smoothing=0.1, beam=4, length_penalty=0.6)
+    config.task = dict(name="translation", label_smoothing=0.1, beam=4, length_penalty=0.6, extra_length=50)
     config.data = dict(
         name="wmt14_translate/de-en",  # or "bitext", with a path
         path="",

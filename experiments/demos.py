@@ -46,6 +46,7 @@ DEMOS = {
     "upernet_swin_t": Demo("test/miou", 0.7),
     "upernet_nat_t": Demo("test/miou", 0.6),
     "upernet_vit_b16": Demo("test/miou", 0.6),
+    "detr_r50": Demo("test/ap50", 0.55),
     "nat_t": Demo("test/accuracy", 0.96),
     "mixer_b16": Demo("test/accuracy", 0.95),
     "fnet_image": Demo("test/accuracy", 0.95),

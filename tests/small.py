@@ -52,6 +52,17 @@ _CLIP = dict(
 )
 _SEQ = dict(vocab_size=30, width=32)
 KEEP = np.array([[5, 1, 7, 22, 14, 3], [0, 23, 11, 9, 2, 4]], np.int32)
+SIZES = np.array([[13, 24], [16, 9]], np.int32)  # height and width of the pictures in images to detect in
+_DETR = dict(
+    num_classes=3,
+    num_queries=5,
+    head_width=16,
+    encoder_depth=1,
+    decoder_depth=2,
+    head_heads=2,
+    head_mlp_width=24,
+    head_dropout=0.0,
+)
 _HEAD = dict(head_width=8, auxiliary_width=8, auxiliary_map=1)
 
 SMALL = {
@@ -72,6 +83,9 @@ SMALL = {
     "swin_segmenter": Small("swin_segmenter", _SWIN | _HEAD | dict(shrink_window=False), (_images(),)),
     "nat_segmenter": Small("nat_segmenter", _NAT | _HEAD, (_images(),)),
     "vit_segmenter": Small("vit_segmenter", _VIT | _HEAD | dict(depth=6), (_images(),)),
+    "resnet": Small("resnet", dict(num_classes=3, width=4, depths=(1, 2)), (_images(32, 40),)),
+    "resnet_detector": Small("resnet_detector", dict(width=4, depths=(1, 2)) | _DETR, (_images(32, 40), SIZES)),
+    "swin_detector": Small("swin_detector", _SWIN | _DETR | dict(shrink_window=False), (_images(), SIZES)),
     "swinir": Small("swinir", _SWINIR, (_images(9, 14),)),
     "swinir-real": Small(
         "swinir", _SWINIR | dict(upsampler="nearest_conv", scale=4, residual="3conv"), (_images(9, 14),)

@@ -10,7 +10,7 @@ from commands import ROOT, lines, newest, run
 
 from vitax import config_file
 from vitax.build import build
-from vitax.data.buckets import Buckets
+from vitax.data.buckets import Buckets, cut
 from vitax.data.loader import Loader
 from vitax.data.source import Arrays
 from vitax.errors import UserError
@@ -86,6 +86,32 @@ def test_the_order_is_a_function_of_seed_and_step(sizes):
     with pytest.raises(UserError, match="cannot be shared by 3 devices times micro-batches; .* a multiple of 12"):
         _ = loader(sizes, unit=3).buckets
     assert all((buckets.batch(k)[1] == copy.batch(k)[1]).all() for k in (50, 3, 17))
+
+
+def test_a_test_has_batches_of_few_lengths(sizes):
+    plain, short = (list(loader(sizes, buckets=buckets).once()) for buckets in ((), (4, 8)))
+    assert [len(batch["valid"]) for batch in short] == [8] * 13
+    assert {batch["tokens"].shape[1] for batch in short} == {4, 8, 16}
+    for whole, batch in zip(plain, short, strict=True):
+        width = batch["tokens"].shape[1]
+        assert np.array_equal(batch["tokens"], whole["tokens"][:, :width])
+        assert not whole["tokens"][:, width:].any(), "nothing is cut but padding"
+        assert width == 4 or batch["tokens"][:, width // 2 :].any(), "no shorter bucket would do"
+        assert np.array_equal(batch["index"], whole["index"])
+    parts = [loader(sizes, buckets=(4, 8), host=host, hosts=2).once() for host in (0, 1)]
+    for one, other, batch in zip(*parts, short, strict=True):
+        assert np.array_equal(np.concatenate([one["tokens"], other["tokens"]]), batch["tokens"]), (
+            "hosts agree on lengths"
+        )
+
+
+def test_only_texts_are_cut():
+    example = {"tokens": np.ones(16, np.int32), "target": np.ones(16, np.float32), "label": np.int32(1)}
+    assert {name: np.shape(x) for name, x in cut(example, 4, 16).items()} == {
+        "tokens": (4,),
+        "target": (16,),
+        "label": (),
+    }
 
 
 def test_padding_is_counted(sizes):

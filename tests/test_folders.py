@@ -31,6 +31,14 @@ CASES = {
         "Hugging Face UPerNet", "swin_segmenter",
         dict(depths=(1, 2, 1, 1), num_heads=(1, 2, 2, 4), window=2, image_size=(80, 80), auxiliary_map=2), None,
     ),
+    "detr": (
+        "Hugging Face DETR, own ResNet", "resnet_detector",
+        dict(depths=(1, 2, 1, 1), width=4, image_size=(64, 72), head_heads=4), None,
+    ),
+    "detr-swin": (
+        "Hugging Face DETR, Swin", "swin_detector",
+        dict(window=3, image_size=(48, 48), mlp_ratio=2.0, head_heads=4), None,
+    ),
     "clip": (
         "Hugging Face CLIP", "clip",
         dict(activation="quick_gelu", text_activation="gelu", end_token=7, image_size=(16, 16)), IMAGES,
@@ -90,7 +98,7 @@ def test_a_folder_says_all_that_the_model_is(case, tmp_path):
         "depth",
         "end_token",
     ):
-        if (case, key) != ("fnet", "num_heads"):  # it has no attention
+        if (case, key) not in (("fnet", "num_heads"), ("detr", "image_size")):  # without attention, of any size
             assert getattr(loaded.model, key, None) == getattr(model, key, None), key
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"], "nothing else is left"
     if images:
@@ -172,9 +180,9 @@ def test_transformers_opens_the_folder(case, tmp_path):
     model, variables, inputs, images = saved(case, tmp_path / "out")
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     peer, told = getattr(hf, config["architectures"][0]).from_pretrained(tmp_path / "out", output_loading_info=True)
-    assert not told["missing_keys"] - (
-        {"pooler.dense.weight", "pooler.dense.bias"} if case == "vit-features" else set()
-    )
+    # Tensors that transformers makes although it does not use them.
+    unused = {"vit-features": "pooler.dense", "detr-swin": "model.backbone.model.swin.layernorm"}.get(case)
+    assert not told["missing_keys"] - {f"{unused}.weight", f"{unused}.bias"}
     assert not told["unexpected_keys"], told
     peer.eval()
     x = inputs[0]
@@ -198,6 +206,13 @@ def test_transformers_opens_the_folder(case, tmp_path):
             out = peer(tensor)
             expected = out.prediction_logits if "pretraining" in case else out.logits
             found = model.apply(variables, x)
+        elif case.startswith("detr"):
+            (height, width), sizes = x.shape[1:3], torch.from_numpy(inputs[1])
+            rows, columns = torch.arange(height)[:, None], torch.arange(width)
+            mask = torch.stack([(rows < h) & (columns < w) for h, w in sizes])
+            out, ours = peer(tensor * mask[:, None], pixel_mask=mask), model.apply(variables, *inputs)
+            expected = torch.cat([out.logits, out.pred_boxes], dim=-1)
+            found = np.concatenate([ours.logits, ours.boxes], axis=-1)
         else:
             out = peer(tensor)
             expected = out.logits if "logits" in out else out.last_hidden_state[:, 0]

@@ -204,6 +204,10 @@ def test_learning_rate_scales_by_its_rule():
 def test_steps_halve_the_rate_at_shares_of_the_run():
     curve = schedule.make_schedule("step", 1.0, 100, 0, milestones=(0.5, 0.8))
     assert [float(curve(jnp.int32(n))) for n in (0, 49, 50, 79, 80, 99)] == [1, 1, 0.5, 0.5, 0.25, 0.25]
+    tenth = schedule.make_schedule("step", 1.0, 100, 0, milestones=(0.5, 0.8), milestone_factor=0.1)
+    assert [float(tenth(jnp.int32(n))) for n in (49, 50, 80)] == pytest.approx([1, 0.1, 0.01])
+    with pytest.raises(UserError, match="milestone_factor=1.0 must lie"):
+        schedule.make_schedule("step", 1.0, 100, 0, milestones=(0.5,), milestone_factor=1.0)
     for bad in ((), (50.0, 80.0), (0.8, 0.5)):
         with pytest.raises(UserError, match="needs ascending shares of the run"):
             schedule.make_schedule("step", 1.0, 100, 0, milestones=bad)

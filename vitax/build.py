@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from vitax import sections
 from vitax.config import call, did_you_mean, steps
+from vitax.data.buckets import cut
 from vitax.data.loader import Loader, Transform
 from vitax.data.source import Source, Splits
 from vitax.errors import UserError
@@ -284,7 +285,8 @@ def _batch_shapes(loader: Loader, mesh: Mesh) -> list[dict[str, jax.ShapeDtypeSt
     """The shapes of a batch of each bucket, the longest first; without buckets there is one."""
     rows, found = loader.buckets.rows if loader.buckets else {0: loader.batch_size}, []
     for length in sorted(rows, reverse=True):
-        example = loader.cut({**loader.blank, "valid": jnp.zeros((), bool)}, length)
+        example = {**loader.blank, "valid": jnp.zeros((), bool)}
+        example = cut(example, length, loader.source.length) if length else example  # type: ignore[attr-defined]
         struct = functools.partial(jax.ShapeDtypeStruct, sharding=batch_sharding(mesh))
         found.append({name: struct((rows[length], *value.shape), value.dtype) for name, value in example.items()})
     return found

@@ -22,7 +22,9 @@ def length_penalty(length: jax.Array | int, alpha: float) -> jax.Array:
     return ((5.0 + jnp.asarray(length, jnp.float32)) / 6.0) ** alpha
 
 
-def greedy(step: Step, batch: int, *, begin: int, end: int, pad: int, length: int) -> jax.Array:
+def greedy(
+    step: Step, batch: int, *, begin: int, end: int, pad: int, length: int, limits: jax.Array | None = None
+) -> jax.Array:
     """Greedy search: the most probable token at every position.
 
     Args:
@@ -32,18 +34,20 @@ def greedy(step: Step, batch: int, *, begin: int, end: int, pad: int, length: in
         end: id of the token that ends a row.
         pad: id of the token that fills up a row that has ended.
         length: maximum number of tokens, ``end`` included.
+        limits: [B] int, maximum number of tokens of each row, from 1 on; None = ``length``.
 
     Returns:
         [B, length] int32, without ``begin``.
     """
     tokens = jnp.full((batch, length), pad, jnp.int32)
+    limits = jnp.full(batch, length) if limits is None else limits
 
     def advance(state):
         position, last, done, tokens, cache = state
         logits, cache = step(last, position, cache)
         best = jnp.where(done, pad, jnp.argmax(logits, axis=-1).astype(jnp.int32))
         tokens = tokens.at[:, position].set(best)
-        return position + 1, best, done | (best == end), tokens, cache
+        return position + 1, best, done | (best == end) | (position + 1 >= limits), tokens, cache
 
     first = (jnp.int32(0), jnp.full(batch, begin, jnp.int32), jnp.zeros(batch, bool), tokens, {})
     state = advance(first)  # creates the cache; its shapes do not change after this
@@ -72,9 +76,25 @@ class _Beams(NamedTuple):
     ended_scores: jax.Array
     cache: Cache
 
+    def where(self, goes_on: jax.Array, before: "_Beams") -> "_Beams":
+        """This state, with the texts as they were ``before`` in the rows that do not go on, [B] bool."""
+        fields = ("alive", "alive_scores", "ended", "ended_scores")
+        rows = lambda name: goes_on.reshape(-1, *[1] * (getattr(self, name).ndim - 1))
+        kept = {name: jnp.where(rows(name), getattr(self, name), getattr(before, name)) for name in fields}
+        return self._replace(**kept)
+
 
 def beam_search(
-    step: Step, batch: int, *, beam: int, begin: int, end: int, pad: int, length: int, alpha: float = 0.6
+    step: Step,
+    batch: int,
+    *,
+    beam: int,
+    begin: int,
+    end: int,
+    pad: int,
+    length: int,
+    limits: jax.Array | None = None,
+    alpha: float = 0.6,
 ) -> tuple[jax.Array, jax.Array]:
     """Beam search: the best texts that it finds (Sutskever et al. 2014, arXiv:1409.3215, section 3.2).
 
@@ -85,7 +105,7 @@ def beam_search(
         step: the model, see above.
         batch: number of texts B; ``step`` gets B * beam rows, the rows of one text next to each other.
         beam: number K of candidates that are followed for each text.
-        begin, end, pad, length: as in `greedy`.
+        begin, end, pad, length, limits: as in `greedy`.
         alpha: exponent of the length penalty.
 
     Returns:
@@ -93,6 +113,8 @@ def beam_search(
         scores: [B, K], log-probability divided by the penalty.
     """
     k = beam
+    limits = jnp.full(batch, length) if limits is None else limits
+    largest_penalty = length_penalty(limits, alpha)[:, None]
 
     def rows(x: jax.Array, index: jax.Array) -> jax.Array:
         """[B, J, ...] and [B, K] to [B, K, ...]."""
@@ -120,16 +142,17 @@ def beam_search(
         index = (origin + jnp.arange(batch)[:, None] * k).reshape(-1)
         cache = jax.tree.map(lambda x: x[index], cache)
         last, alive = rows(token, chosen), rows(texts, chosen)
-        return _Beams(s.position + 1, last, alive, alive_scores, ended, ended_scores, cache)
+        found = _Beams(s.position + 1, last, alive, alive_scores, ended, ended_scores, cache)
+        return found.where(s.position < limits, s)
 
     def going(s: _Beams) -> jax.Array:
         # Log-probabilities only fall, and the penalty is largest at the full length.
-        best_possible = s.alive_scores[:, 0] / length_penalty(length, alpha)
-        return (s.position < length) & (best_possible > s.ended_scores[:, -1]).any()
+        can_improve = (s.alive_scores / largest_penalty)[:, 0] > s.ended_scores[:, -1]
+        return (can_improve & (s.position < limits)).any()
 
     last = jax.lax.while_loop(going, advance, advance(_first_beams(batch, k, begin, pad, length)))
     # An unfinished text is better than none.
-    unfinished = last.alive_scores / length_penalty(length, alpha) + NEVER / 2
+    unfinished = last.alive_scores / largest_penalty + NEVER / 2
     pool = jnp.concatenate([last.ended_scores, unfinished], axis=1)
     scores, chosen = jax.lax.top_k(pool, k)
     return rows(jnp.concatenate([last.ended, last.alive], axis=1), chosen), scores

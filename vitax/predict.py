@@ -33,7 +33,9 @@ FLAGS = (
     Flag("labels", "", "zero-shot: names of the classes, separated by commas"),
     Flag("top", 5, "number of classes to list"),
     Flag(
-        "threshold", "0.5", "several labels: probability from which there is a label; val: the best on the validation"
+        "threshold",
+        "0.5",
+        "several labels: probability from which there is a label; val: the best on the validation; detection: score of an object",
     ),
     Flag("tile", 0, "restoration: side of a tile in pixels of the damaged image; 0: eight windows"),
     Flag("out", "", "folder for images; empty: RUN/predictions; or FILE.csv, .jsonl, .parquet for a table"),

@@ -62,6 +62,7 @@ def schedule(
     warmup: str = "",
     final_learning_rate: float = 0.0,
     milestones: tuple[float, ...] = (),
+    milestone_factor: float = 0.5,
 ) -> Schedule:
     """The learning rate of each step, see `scaled_learning_rate` and `make_schedule`.
 
@@ -74,7 +75,8 @@ def schedule(
         schedule: shape of the schedule: "cosine", "linear", "inverse_sqrt", "constant" or "step".
         warmup: duration of the linear warm-up; "" = none.
         final_learning_rate: learning rate at the end of the schedules "cosine" and "linear".
-        milestones: shares of the run at which "step" halves the rate.
+        milestones: shares of the run at which "step" multiplies the rate by ``milestone_factor``.
+        milestone_factor: that factor, in (0, 1).
 
     Raises:
         ValueError: a value out of its range.
@@ -85,7 +87,8 @@ def schedule(
         )
     peak = scaled_learning_rate(learning_rate, lr_scaling, batch_size)
     warmup_steps = in_steps("optim.warmup", warmup)
-    return make_schedule(schedule, peak, total, warmup_steps, final_learning_rate, milestones)
+    rest = (final_learning_rate, milestones, milestone_factor)
+    return make_schedule(schedule, peak, total, warmup_steps, *rest)
 
 
 class Average(NamedTuple):

@@ -112,6 +112,20 @@ class MaskSpec(NamedTuple):
     names: tuple[str, ...]
 
 
+class BoxSpec(NamedTuple):
+    """Images with boxes around objects.
+
+    Attributes:
+        inputs: description of the images, at whose top left the pictures are.
+        names: names of the classes.
+        max_objects: greatest number of objects in a picture.
+    """
+
+    inputs: ImageSpec
+    names: tuple[str, ...]
+    max_objects: int
+
+
 class PairSpec(NamedTuple):
     """Images with their captions.
 
@@ -142,14 +156,14 @@ class RestorationSpec(NamedTuple):
     max_pixels: int = MAX_PIXELS
 
 
-Spec = ImageSpec | TargetSpec | MaskSpec | TextSpec | PairSpec | RestorationSpec
+Spec = ImageSpec | TargetSpec | MaskSpec | BoxSpec | TextSpec | PairSpec | RestorationSpec
 
 
 def inputs_of(spec: Spec) -> Spec:
     """The description of the images, or of the texts, in a spec that has more than that; of a pair, that of the images."""
     if isinstance(spec, PairSpec):
         return spec.image
-    return spec.inputs if isinstance(spec, TargetSpec | MaskSpec) else spec
+    return spec.inputs if isinstance(spec, TargetSpec | MaskSpec | BoxSpec) else spec
 
 
 def text_of(spec: Spec) -> TextSpec | None:

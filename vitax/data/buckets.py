@@ -6,8 +6,15 @@ batches. Which texts are in batch number k is a pure function of (seed, k).
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+
+
+def cut(example: dict[str, Any], length: int, whole: int) -> dict[str, Any]:
+    """An example whose texts, rows of ``whole`` integers that are filled up at their ends, are cut to ``length``."""
+    a_text = lambda x: np.shape(x) == (whole,) and np.issubdtype(x.dtype, np.integer)
+    return {name: x[:length] if a_text(x) else x for name, x in example.items()}
 
 
 class Buckets:
@@ -38,7 +45,7 @@ class Buckets:
         place = np.searchsorted(lengths, sizes)
         self.members = {length: np.flatnonzero(place == k) for k, length in enumerate(lengths) if (place == k).any()}
         self.rows = {length: batch_size * lengths[-1] // length // self.unit * self.unit for length in self.members}
-        self.seed, self.sizes = seed, sizes
+        self.seed, self.sizes, self.lengths = seed, sizes, np.asarray(lengths)
         self.batches = sum(-(-len(members) // self.rows[length]) for length, members in self.members.items())
         self._epochs: dict[int, list[tuple[int, np.ndarray]]] = {}
         self._lock = threading.Lock()
@@ -52,6 +59,14 @@ class Buckets:
                     del self._epochs[old]
                 self._epochs[epoch] = self._epoch(epoch)
             return self._epochs[epoch][place]
+
+    def fitting(self, index: np.ndarray) -> np.ndarray:
+        """The length of the smallest bucket that all examples of a row fit: index [n, rows] int, to [n] int.
+
+        Indices beyond the examples stand for padding.
+        """
+        needed = np.append(self.sizes, 0)[np.minimum(index, len(self.sizes))].max(axis=1)
+        return self.lengths[np.searchsorted(self.lengths, needed)]
 
     def _epoch(self, epoch: int) -> list[tuple[int, np.ndarray]]:
         """The batches of an epoch, in a random order: every example is in one of them."""

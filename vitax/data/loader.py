@@ -17,7 +17,7 @@ import grain
 import numpy as np
 from absl import flags
 
-from vitax.data.buckets import Buckets
+from vitax.data.buckets import Buckets, cut
 from vitax.data.decode import Undecodable
 from vitax.data.holdout import by_class
 from vitax.data.source import Source
@@ -55,7 +55,7 @@ class Loader:
             is drawn first. An epoch has as many examples as without it.
         buckets: lengths of batches of texts, ascending and shorter than ``data.length``, which is the last one: texts of like
             length are batched together, the shorter the more, see `vitax.data.buckets`; () = all have ``data.length``. A
-            batch of half the length has twice as many texts.
+            batch of half the length has twice as many texts. Batches of a test have these lengths too, and equally many texts.
         shuffle_window: number of examples in a window; examples are shuffled within windows, which stay in the order
             of the source, so that tar files are read from one end to the other. 0 = all examples are shuffled.
     """
@@ -167,10 +167,17 @@ class Loader:
         """Batches with every example exactly once, in order; the last one is filled up with blank, invalid examples.
 
         Texts are in the order of their lengths: a search for translations ends when the longest one of a batch has ended.
+        With buckets, each batch has the length of the smallest bucket that its longest text fits.
         """
-        order = self.test_order
-        rng = np.random.default_rng(0)  # test transforms do not draw from it
-        examples = grain.MapDataset.range(len(order)).map(lambda i: self._read(int(order[i]), rng))
+        source: Any = self.source
+        order, rng = self.test_order, np.random.default_rng(0)  # test transforms do not draw from it
+        lengths = self.buckets.fitting(order.reshape(-1, self.batch_size)) if self.buckets else None
+
+        def read(i: int) -> Example:
+            example = self._read(int(order[i]), rng)
+            return example if lengths is None else cut(example, int(lengths[i // self.batch_size]), source.length)
+
+        examples = grain.MapDataset.range(len(order)).map(read)
         return self._iterate(lambda start: self._parts(examples)[start * self.hosts + self.host :: self.hosts], 0)
 
     @functools.cached_property
@@ -225,17 +232,10 @@ class Loader:
                 self._read(int(index[i]) if index[i] >= 0 else len(source), np.random.default_rng((self.seed, step, i)))
                 for i in own
             ]
-            examples = [self.cut(example, length) for example in examples]
+            examples = [cut(example, length, source.length) for example in examples]
             return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
 
         return grain.MapDataset.range(2**31)[start:].map(batch)
-
-    def cut(self, example: Example, length: int) -> Example:
-        """An example whose texts, which are filled up at their ends, are cut to a length; 0 = as they are."""
-        if not length:
-            return example
-        whole = self.source.length  # type: ignore[attr-defined]
-        return {name: x[:length] if np.ndim(x) and len(x) == whole else x for name, x in example.items()}
 
     def _parts(self, examples: grain.MapDataset) -> grain.MapDataset:
         # Examples are first batched and then split: host h holds rows h*local .. (h+1)*local of each global batch,

@@ -1,4 +1,4 @@
-"""Patterned patches on pieces of photographs: a segmentation task that needs no files.
+"""Patterned patches on pieces of photographs: tasks of segmentation and of detection that need no files.
 
 The class of a patch is its pattern; colours, size, place, rotation and outline are random.
 """
@@ -14,6 +14,7 @@ from vitax.specs import Pixels
 
 CLASSES = ("ground", "plain", "stripes", "checks")
 SIDE = 64  # pixels
+SEEN = 40  # pixels; the smallest patch has 250
 COUNTS = {"train": 2_000, "test": 200}
 
 
@@ -29,27 +30,57 @@ class Shapes:
         photos = load_photos(channels)
         cut = 3 * photos[0].shape[1] // 4
         self.photos = [photo[:, :cut] if split == "train" else photo[:, cut:] for photo in photos]
-        self.split, self.class_names, self.labels = split, CLASSES, None
+        self.class_names: tuple[str, ...] = CLASSES
+        self.split, self.labels = split, None
 
     def __len__(self) -> int:
         return COUNTS[self.split]
 
     def __getitem__(self, i: int) -> dict[str, Any]:
+        image, labels, patches = self.scene(i)
+        classes = np.array([0, *labels], np.int16)
+        return {"image": image, "mask": classes[patches]}
+
+    def scene(self, i: int) -> tuple[np.ndarray, list[int], np.ndarray]:
+        """Image number i [SIDE, SIDE, C], the class of each of its patches, and the number of the patch, from 1, at each pixel.
+
+        At pixels of the ground that number is 0.
+        """
         rng = np.random.default_rng((len(self.split), i))
         photo = self.photos[int(rng.integers(len(self.photos)))]
         top, left = (int(rng.integers(side - SIDE + 1)) for side in photo.shape[:2])
         image = photo[top : top + SIDE, left : left + SIDE]
-        mask = np.zeros((SIDE, SIDE), np.int16)
-        for _ in range(int(rng.integers(1, 4))):
-            label = int(rng.integers(1, len(CLASSES)))
+        patches, labels = np.zeros((SIDE, SIDE), np.int16), []
+        for number in range(1, int(rng.integers(1, 4)) + 1):
+            labels.append(label := int(rng.integers(1, len(CLASSES))))
             inside, bright = _patch(CLASSES[label], rng)
             two = np.stack([rng.integers(low, low + 80, image.shape[-1]) for low in (10, 165)]).astype(np.uint8)
             image = np.where(inside[..., None], two[bright.astype(int)], image)
-            mask = np.where(inside, np.int16(label), mask)
-        return {"image": image, "mask": mask}
+            patches = np.where(inside, np.int16(number), patches)
+        return image, labels, patches
 
     def name(self, i: int) -> str:
         return f"shapes/{self.split}[{i}]"
+
+
+class BoxedShapes(Shapes):
+    """The same images, with a box around what is seen of each patch; one of which less than SEEN pixels are seen is ignored."""
+
+    def __init__(self, split: str, channels: int):
+        super().__init__(split, channels)
+        self.class_names = CLASSES[1:]
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        image, labels, patches = self.scene(i)
+        boxes, area = np.zeros((len(labels), 4), np.float32), np.zeros(len(labels), np.float32)
+        for k in range(len(labels)):
+            rows, columns = np.nonzero(patches == k + 1)
+            area[k] = len(rows)
+            if len(rows):
+                boxes[k] = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+        kept = area > 0
+        label = np.array(labels, np.int32)[kept] - 1
+        return {"image": image, "boxes": boxes[kept], "label": label, "ignored": area[kept] < SEEN, "area": area[kept]}
 
 
 def _patch(pattern: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +99,7 @@ def _patch(pattern: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarr
 
 
 def shapes(*, path: str, train: str, test: str, pixels: Pixels) -> Splits:
-    """The patches: 2,000 images of 64x64 to learn from and 200 for the test, on other parts of the photographs.
+    """The patches with masks: 2,000 images of 64x64 to learn from and 200 for the test, on other parts of the photographs.
 
     Args:
         path: must be empty, because the data are built in.
@@ -78,13 +109,26 @@ def shapes(*, path: str, train: str, test: str, pixels: Pixels) -> Splits:
     Raises:
         UserError: a path is given, or a split that these data do not have.
     """
+    return _opened(Shapes, path, train, test, pixels)
+
+
+def boxed_shapes(*, path: str, train: str, test: str, pixels: Pixels) -> Splits:
+    """The patches with boxes; see `shapes`.
+
+    Raises:
+        UserError: as in `shapes`.
+    """
+    return _opened(BoxedShapes, path, train, test, pixels)
+
+
+def _opened(kind: type[Shapes], path: str, train: str, test: str, pixels: Pixels) -> Splits:
     if path:
         raise UserError(
-            f"data.path={path!r} is given but data.name is 'shapes', which is built in; for your own images add "
-            "--config.data.name=folder"
+            f"data.path={path!r} is given but data.name is 'shapes', which is built in; for your own images give another "
+            "--config.data.name"
         )
     if (train, test) != ("train", "test"):
         raise UserError(f"shapes has the splits train and test, not {train!r} and {test!r}")
     return Splits.of(
-        (Shapes(split, pixels.channels) for split in ("train", "test")), "patterns on scikit-learn's two photographs"
+        (kind(split, pixels.channels) for split in ("train", "test")), "patterns on scikit-learn's two photographs"
     )

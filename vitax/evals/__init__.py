@@ -7,6 +7,7 @@ are keys of config.evals.
 from collections.abc import Callable
 
 from vitax.evals.classes import classwise
+from vitax.evals.detection import average_precision
 from vitax.evals.evaluation import Evaluation, Given, together
 from vitax.evals.pairs import retrieval, zero_shot
 from vitax.evals.probes import probes
@@ -22,6 +23,7 @@ EVALUATORS: dict[str, tuple[Callable[..., Evaluation | None], ...]] = {
     "multilabel": (label_scores,),
     "regression": (value_scores,),
     "segmentation": (whole_masks,),
+    "detection": (average_precision,),
     "text_multilabel": (label_scores,),
     "text_regression": (value_scores,),
     "masked_image": (probes,),

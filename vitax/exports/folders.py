@@ -11,7 +11,7 @@ from vitax.data.tokens import Vocabulary, from_json
 from vitax.errors import UserError
 from vitax.prediction import TrainedRun
 from vitax.pretrained.preprocessing import Preprocessing
-from vitax.specs import ImageSpec, MaskSpec, TextSpec, inputs_of, text_of
+from vitax.specs import BoxSpec, ImageSpec, MaskSpec, TextSpec, inputs_of, text_of
 
 # {--format: {family: format of the weights}}
 FORMATS = {
@@ -21,6 +21,8 @@ FORMATS = {
         "swin": "Hugging Face Swin",
         "swin_v2": "Hugging Face Swin V2",
         "swin_segmenter": "Hugging Face UPerNet",
+        "resnet_detector": "Hugging Face DETR, own ResNet",
+        "swin_detector": "Hugging Face DETR, Swin",
         "clip": "Hugging Face CLIP",
         "bert": "Hugging Face BERT",
         "fnet": "Hugging Face FNet",
@@ -64,6 +66,8 @@ def export_folder(run: TrainedRun, library: str, out: Path) -> str:
     spec, record = run.reader.spec, run.reader.record
     texts = text_of(spec)
     beside, settings = _tokenizer(from_json(record["tokenizer"]), texts) if texts else ({}, {})
+    if isinstance(spec, BoxSpec):
+        beside["preprocessor_config.json"] = json.dumps(_detr_processor(run), indent=2)
     if run.task_name in ("multilabel", "text_multilabel") and library == "hf":
         settings |= {"problem_type": "multi_label_classification"}
     pretrained.save(
@@ -82,10 +86,21 @@ def export_folder(run: TrainedRun, library: str, out: Path) -> str:
 def _images(run: TrainedRun) -> Preprocessing | None:
     """The preprocessing of a run's images; None = it has none."""
     spec = inputs_of(run.reader.spec)
-    if not isinstance(spec, ImageSpec) or isinstance(run.reader.spec, MaskSpec):  # transformers has no such windows
+    if not isinstance(spec, ImageSpec) or isinstance(run.reader.spec, MaskSpec | BoxSpec):  # other than one crop
         return None
     fraction, interpolation = reading.test_crop(run.config)
     return Preprocessing(tuple(spec.mean), tuple(spec.std), fraction, interpolation, image_size=tuple(spec.image_size))
+
+
+def _detr_processor(run: TrainedRun) -> dict[str, Any]:
+    """A preprocessor_config.json of DETR: the shorter side of a picture has a length, and the longer one a greatest length."""
+    transform: Any = run.reader.transform
+    spec: Any = inputs_of(run.reader.spec)
+    longest = min(transform.long_side, max(spec.image_size))
+    size = {"shortest_edge": min(transform.short_sides[0], *spec.image_size), "longest_edge": longest}
+    steps = dict(do_resize=True, do_rescale=True, rescale_factor=1 / 255, do_normalize=True, do_pad=True, resample=2)
+    normal = dict(image_mean=list(spec.mean), image_std=list(spec.std))
+    return {"image_processor_type": "DetrImageProcessor", "format": "coco_detection", "size": size, **steps, **normal}
 
 
 def _tokenizer(vocab: Vocabulary, spec: TextSpec) -> tuple[dict[str, str], dict[str, Any]]:

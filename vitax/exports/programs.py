@@ -31,6 +31,7 @@ SIGNATURES: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     "multilabel": (("image",), PROBABILITIES),
     "regression": (("image",), {"values": "values"}),
     "segmentation": (("image",), PROBABILITIES),
+    "detection": (("image", "size"), {"scores": "scores", "classes": "classes", "boxes": "boxes"}),
     "text_classification": (("tokens", "segments"), PROBABILITIES),
     "text_multilabel": (("tokens", "segments"), PROBABILITIES),
     "text_regression": (("tokens", "segments"), {"values": "values"}),

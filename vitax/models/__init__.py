@@ -13,11 +13,13 @@ import jax.numpy as jnp
 from vitax.models import (
     bert,
     clip,
+    detector,
     dynamic_vit,
     fnet,
     mae,
     mlp_mixer,
     nat,
+    resnet,
     rnn_seq2seq,
     segmenter,
     swin,
@@ -114,6 +116,11 @@ MODELS = {
         "Bao et al. 2021, arXiv:2106.08254; Xiao et al. 2018, arXiv:1807.10221",
         _image,
     ),
+    "resnet": Family(resnet.ResNet, resnet.SIZES, "He et al. 2015, arXiv:1512.03385", _image),
+    "resnet_detector": Family(
+        detector.ResNetDetector, detector.RESNET_SIZES, "Carion et al. 2020, arXiv:2005.12872", _image
+    ),
+    "swin_detector": Family(detector.SwinDetector, detector.SWIN_SIZES, "Carion et al. 2020, arXiv:2005.12872", _image),
     "dynamic_vit": Family(
         dynamic_vit.DynamicViT, dynamic_vit.SIZES, "Rao et al. 2021, arXiv:2106.02034", _image, view_of_dynamic_vit
     ),

@@ -69,6 +69,11 @@ def _clip(size: str, parameters: int, published: str = "", side: int = 224) -> V
     return Variant(name, "clip", size, parameters, published, dict(image_size=(side, side)))
 
 
+def _detr(backbone: str, size: str, parameters: int, ap: str, family: str = "resnet_detector") -> Variant:
+    published = f"{ap} AP on COCO's val2017" if ap else ""
+    return Variant(f"DETR {backbone}", family, size, parameters, published, side=800)
+
+
 def _upernet(backbone: str, family: str, size: str, parameters: int, one_scale: str, several: str = "") -> Variant:
     published = f"mIoU on ADE20K: {one_scale}" + (f", {several} with several scales, mirrored" if several else "")
     return Variant(f"UPerNet {backbone}", family, size, parameters, published, dict(num_classes=150), side=512)
@@ -144,6 +149,15 @@ CATALOGUE = (
     _upernet("NAT-Base", "nat_segmenter", "Base", 123_281_144, "48.5", "49.7"),
     _upernet("ViT-B/16", "vit_segmenter", "B", 163_293_740, "48.1 (MAE, with relative positions)"),
     _upernet("ViT-L/16", "vit_segmenter", "L", 439_907_628, "53.6 (MAE, with relative positions)"),
+    Variant("ResNet-50", "resnet", "50", 25_557_032, "76.1 top-1 (torchvision)"),
+    Variant("ResNet-101", "resnet", "101", 44_549_160, "77.4 top-1 (torchvision)"),
+    _detr("R50", "R50", 41_577_888, "42.0"),
+    _detr("R101", "R101", 60_570_016, "43.5"),
+    _detr("R50-DC5", "R50-DC5", 41_577_888, "43.3"),
+    _detr("R101-DC5", "R101-DC5", 60_570_016, "44.9"),
+    _detr("Swin-T", "T", 45_261_530, "", "swin_detector"),
+    _detr("Swin-S", "S", 66_579_434, "", "swin_detector"),
+    _detr("Swin-B", "B", 104_550_936, "", "swin_detector"),
     Variant("DynamicViT-256/0.7", "dynamic_vit", "256", 10_304_942, "76.5 top-1"),
     Variant("DynamicViT-S/0.7", "dynamic_vit", "S", 22_774_414, "79.3 top-1"),
     Variant("DynamicViT-B/0.7", "dynamic_vit", "B", 89_452_846, "81.4 top-1"),

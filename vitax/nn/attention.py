@@ -244,3 +244,39 @@ class CrossAttention(_Attention):
             if cached:
                 self.put_variable("cache", "memory", (k, v))
         return self.attend(q, k, v, None, mask, False, None, train)
+
+
+class PositionedAttention(_Attention):
+    """Multi-head attention whose queries and keys, not its values, have positions added (Carion et al. 2020, arXiv:2005.12872).
+
+    Attributes:
+        num_heads: number of attention heads.
+        qkv_bias: biases in the query, key and value projections.
+        out_bias: bias in the output projection.
+        dropout: dropout rate on the attention weights.
+        out_width: width of the output; 0 = the width of the input.
+        dtype: dtype of the computation; parameters are float32.
+    """
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        memory: jax.Array,
+        of_x: jax.Array,
+        of_memory: jax.Array,
+        train: bool = False,
+        *,
+        mask: Mask = None,
+    ) -> jax.Array:
+        """Maps queries [B, N, D] and a memory [B, M, D] to [B, N, D].
+
+        Args:
+            of_x: [B, N, D] positions of the queries.
+            of_memory: [B, M, D] positions of the memory.
+            mask: see `dot_product_attention`.
+        """
+        (q,) = self.project(x + of_x, "q", self.qkv_bias)
+        (k,) = self.project(memory + of_memory, "k", self.qkv_bias)
+        (v,) = self.project(memory, "v", self.qkv_bias)
+        return self.attend(q, k, v, None, mask, False, None, train)

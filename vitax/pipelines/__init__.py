@@ -1,6 +1,7 @@
 """Pipelines from files to batches, with one module for each kind of data; KINDS lists them. They use NumPy only."""
 
 from vitax.pipelines.bitext import BITEXT
+from vitax.pipelines.boxes import BOXES
 from vitax.pipelines.captions import CAPTIONS
 from vitax.pipelines.images import IMAGES
 from vitax.pipelines.masks import MASKS
@@ -15,6 +16,7 @@ KINDS: dict[str, Kind] = {
     "labels": LABELS,
     "values": VALUES,
     "masks": MASKS,
+    "boxes": BOXES,
     "captions": CAPTIONS,
     "texts": TEXT,
     "sentences": SENTENCES,

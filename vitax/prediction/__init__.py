@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from vitax.errors import UserError
 from vitax.pipelines import Pipeline
 from vitax.prediction.arrays import example_arrays, predict_arrays
+from vitax.prediction.detection import detect
 from vitax.prediction.images import classify, estimate, example_image, image_files, label
 from vitax.prediction.output import written
 from vitax.prediction.pairs import example_pair, zero_shot
@@ -66,6 +67,7 @@ PREDICTORS = {
     "contrastive": Predictor(zero_shot, image_files, example_pair),
     "restoration": Predictor(restore_images, image_files, example_damaged, draws=True),
     "segmentation": Predictor(segment_images, image_files, example_image, draws=True),
+    "detection": Predictor(detect, image_files, example_image, draws=True),
     "masked_image": Predictor(reconstruct, image_files, example_image, draws=True),
 }
 # For an objective that is not in the table.

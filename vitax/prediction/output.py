@@ -36,6 +36,7 @@ def output_path(folder: Path, file: str, suffix: str = "") -> Path:
 PICTURES: dict[str, tuple[str, str, Callable[[Path, Any], None]]] = {
     "image": ("", "output", write_png),
     "mask": ("", "output", write_mask),
+    "boxed": ("-boxes", "output", write_png),
     "overlay": ("-overlay", "overlay", write_png),
 }
 

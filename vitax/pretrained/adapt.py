@@ -21,7 +21,7 @@ Flat = dict[str, np.ndarray]
 # Variables that may be initialised again when another number of classes is requested.
 HEADS = (
     r"params/(.*/)?(head|head_dist)/(kernel|bias)$|batch_stats/head_norm/"
-    r"|params/(decode|auxiliary)_head/classifier/logits/(kernel|bias)$"
+    r"|params/(decode|auxiliary)_head/classifier/logits/(kernel|bias)$|params/detection_head/classes/(kernel|bias)$"
 )
 # Tables on a grid, which are interpolated for another image or window size.
 GRIDS = r"(pos_embed\d*/(grid|relative_bias)|positions/relative_bias)$"

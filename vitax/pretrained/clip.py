@@ -6,6 +6,7 @@ import numpy as np
 
 from vitax.errors import UserError
 from vitax.models.clip import CLIP
+from vitax.pretrained import resnet
 from vitax.pretrained import rules as r
 from vitax.pretrained.format import Fields, Format, Tensors, count, has, image_size, pair
 from vitax.pretrained.rules import Rules
@@ -115,15 +116,7 @@ def _resnet_rules(model: CLIP) -> Rules:
     for i in (1, 2, 3):
         rules += r.convolution(f"visual.conv{i}", f"image/conv{i}", bias=False)
         rules += r.batch_norm(f"visual.bn{i}", f"image/norm{i}")
-    for stage, depth in enumerate(model.image_depths):
-        for j in range(depth):
-            theirs, ours = f"visual.layer{stage + 1}.{j}", f"image/stage{stage}_block{j}"
-            for i in (1, 2, 3):
-                rules += r.convolution(f"{theirs}.conv{i}", f"{ours}/conv{i}", bias=False)
-                rules += r.batch_norm(f"{theirs}.bn{i}", f"{ours}/norm{i}")
-            if not j:
-                rules += r.convolution(f"{theirs}.downsample.0", f"{ours}/shortcut", bias=False)
-                rules += r.batch_norm(f"{theirs}.downsample.1", f"{ours}/shortcut_norm")
+    rules += resnet.stages("visual.", "image/", model.image_depths)
     pool = "visual.attnpool"
     grid = (model.image_size[0] // 32, model.image_size[1] // 32)
     rules += _positions(f"{pool}.positional_embedding", "image/pos_embed", grid)

@@ -1,9 +1,11 @@
 """The config.json of Hugging Face's transformers: which model it describes, and which fields of ours its keys are."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from vitax.errors import UserError
+from vitax.pretrained.config_detr import DETR, RESNET, detr_fields
 from vitax.pretrained.config_keys import Config, Key, Kind, act, read_keys, tuples, windows
 from vitax.pretrained.format import pair
 
@@ -120,6 +122,7 @@ HUGGING_FACE = {
         {**_STAGES_FIXED, "patch_size": (4,)},
         inert="layer_scale_init_value|num_layers|hidden_size",
     ),
+    "resnet": RESNET._replace(formats=("Hugging Face ResNet",)),
     "bert": Kind(
         ("Hugging Face BERT",),
         _TEXTS | _STACK | {"hidden_act": act("gelu"), "layer_norm_eps": Key("norm_epsilon", 1e-12)},
@@ -213,8 +216,7 @@ def hugging_face_fields(config: Config, format_name: str) -> dict[str, Any]:
         UserError: the config describes another model, or one that vitax does not have.
     """
     kinds = {name for name, kind in HUGGING_FACE.items() if format_name in kind.formats}
-    for name in (name for name, (format, _) in _NESTED.items() if format == format_name):
-        kinds |= {name}
+    kinds |= {name for name, (formats, _) in _NESTED.items() if format_name in formats}
     name = config.get("model_type")
     if name == "siglip" and "siglip_vision_model" in kinds:  # both towers: of the image tower's config
         config = dict(config.get("vision_config") or {})
@@ -260,5 +262,9 @@ def _upernet(config: Config) -> dict[str, Any]:
     return fields | ({} if config.get("use_auxiliary_head", True) else {"auxiliary_width": 0})
 
 
-# {model_type: its format, and the function that reads a config of several objects}
-_NESTED = {"clip": ("Hugging Face CLIP", _clip), "upernet": ("Hugging Face UPerNet", _upernet)}
+# {model_type: its formats, and the function that reads a config of several objects}
+_NESTED: dict[str, tuple[tuple[str, ...], Callable[[Config], dict[str, Any]]]] = {
+    "clip": (("Hugging Face CLIP",), _clip),
+    "upernet": (UPERNET.formats, _upernet),
+    "detr": (DETR.formats, lambda config: detr_fields(config, HUGGING_FACE["swin"])),
+}

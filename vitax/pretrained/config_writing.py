@@ -10,6 +10,7 @@ import flax.linen as nn
 
 from vitax.errors import UserError
 from vitax.models.swin_v2 import SwinV2
+from vitax.pretrained.config_detr import detr_config
 from vitax.pretrained.config_hugging_face import CLIP_IMAGE, CLIP_TEXT, HUGGING_FACE, UPERNET
 from vitax.pretrained.config_keys import Kind
 from vitax.pretrained.config_writing_timm import timm_mixer, timm_swin, timm_swin_v2, timm_vit
@@ -36,12 +37,14 @@ class Layout(NamedTuple):
         configs: (model, preprocessing, names of the classes) -> {file: JSON object}.
         fixed: fields that the code of the project always has, although its files could be read otherwise.
         square: whether that code takes square images only.
+        frozen_norms: whether its batch norms do not count batches.
     """
 
     weights: str
     configs: Callable[[Any, Preprocessing | None, tuple[str, ...]], dict[str, Config]]
     fixed: dict[str, Any] = {}
     square: bool = False
+    frozen_norms: bool = False
 
 
 def _hugging_face(model_type: str, architecture: Callable[[Any], str]) -> Callable[..., dict[str, Config]]:
@@ -54,6 +57,8 @@ def _hugging_face(model_type: str, architecture: Callable[[Any], str]) -> Callab
                 "backbone_config": backbone,
                 "use_auxiliary_head": bool(model.auxiliary_width),
             }
+        elif model_type == "detr":
+            config |= detr_config(model, lambda kind: _keys(kind, model), HUGGING_FACE["swin"])
         elif model_type == "clip":
             config |= {"text_config": _keys(CLIP_TEXT, model), "vision_config": _keys(CLIP_IMAGE, model)}
             config["projection_dim"] = model.out_width
@@ -184,6 +189,7 @@ def _texts(name: str) -> Callable[[Any], str]:
     return lambda model: name + HEADS.get(model.heads, "Model")
 
 
+_DETR = _hugging_face("detr", lambda model: "DetrForObjectDetection")
 _SWIN = dict(patch_norm=True, relative_bias=True, pyramid=False, shifted=True, shrink_window=True)
 # {format: its folder}
 LAYOUTS = {
@@ -198,6 +204,9 @@ LAYOUTS = {
         _hugging_face("upernet", lambda model: "UperNetForSemanticSegmentation"),
         {**_SWIN, "shrink_window": False, "head": "upernet", "auxiliary_map": 2},
     ),
+    # transformers freezes the norms of every backbone of DETR: the numbers of a prediction are the same.
+    "Hugging Face DETR, own ResNet": Layout("model.safetensors", _DETR, {"dilated": False}, frozen_norms=True),
+    "Hugging Face DETR, Swin": Layout("model.safetensors", _DETR, {**_SWIN, "shrink_window": False}),
     "Hugging Face Swin V2": Layout(
         "model.safetensors", _hugging_face("swinv2", _classes("Swinv2")), _SWIN, square=True
     ),

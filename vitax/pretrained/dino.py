@@ -62,7 +62,7 @@ def v2_rules(model: ViT) -> Rules:
         rules += r.linear(f"{theirs}.attention.output.dense", f"{ours}/attention/out")
         rules += _block(theirs, ours, "layer_scale{}.lambda1")
         if model.gated_mlp:
-            rules += r.halves(f"{theirs}.mlp.weights_in", (f"{ours}/mlp/gate", f"{ours}/mlp/dense1"))
+            rules += r.parts(f"{theirs}.mlp.weights_in.", (f"{ours}/mlp/gate", f"{ours}/mlp/dense1"))
             rules += r.linear(f"{theirs}.mlp.weights_out", f"{ours}/mlp/dense2")
         else:
             rules += r.linear(f"{theirs}.mlp.fc1", f"{ours}/mlp/dense1")

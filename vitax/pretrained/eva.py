@@ -65,7 +65,7 @@ def _rules(model: ViT, apart: bool) -> Rules:
         if apart:
             rules += r.linear(f"{mlp}.fc1_g", f"{own}/gate") + r.linear(f"{mlp}.fc1_x", f"{own}/dense1")
         else:
-            rules += r.halves(f"{mlp}.fc1", (f"{own}/gate", f"{own}/dense1")) if model.gated_mlp else []
+            rules += r.parts(f"{mlp}.fc1.", (f"{own}/gate", f"{own}/dense1")) if model.gated_mlp else []
             rules += [] if model.gated_mlp else r.linear(f"{mlp}.fc1", f"{own}/dense1")
         if model.mlp_norm:
             rules += r.norm(f"{mlp}.norm", f"{own}/norm")

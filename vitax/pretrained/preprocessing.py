@@ -26,6 +26,8 @@ class Preprocessing(NamedTuple):
         class_names: of the model's classes, in order; () = unknown.
         origin: the file that records it.
         image_size: (height, width) of the result, in pixels; () = not recorded.
+        long_side: greatest length of the longer side in pixels, where the shorter one gets that of ``image_size``, as for DETR;
+            0 = not recorded.
     """
 
     mean: tuple[float, ...]
@@ -35,6 +37,7 @@ class Preprocessing(NamedTuple):
     class_names: tuple[str, ...] = ()
     origin: str = ""
     image_size: tuple[int, ...] = ()
+    long_side: int = 0
 
 
 def read_preprocessing(folder: Path, format_name: str = "") -> Preprocessing | None:
@@ -126,7 +129,14 @@ def _hugging_face(config: Mapping[str, Any]) -> Preprocessing | None:
     if isinstance(side, Mapping):
         shortest = side.get("shortest_edge", 0)
         size = (side["height"], side["width"]) if "height" in side else (shortest, shortest)
-    return Preprocessing(mean, std, _hugging_face_crop(config), interpolation, image_size=size)
+    longest = 0
+    if "Detr" in str(config.get("image_processor_type", config.get("feature_extractor_type", ""))):
+        # One number is the shorter side here, and Pillow's bilinear filter is what these processors take by themselves.
+        longest = side.get("longest_edge", 0) if isinstance(side, Mapping) else config.get("max_size", 1333)
+        interpolation = interpolation or "bilinear"
+        if isinstance(side, Mapping) and ("shortest_edge" not in side or not longest):
+            raise UserError(f"size {side} is not shortest_edge and longest_edge, which vitax applies for DETR")
+    return Preprocessing(mean, std, _hugging_face_crop(config), interpolation, image_size=size, long_side=longest)
 
 
 def _hugging_face_crop(config: Mapping[str, Any]) -> float:

@@ -95,19 +95,25 @@ def biases(theirs: Sequence[str], ours: str, of_keys: bool = False) -> Rules:
     return [Rule(tuple(theirs), (f"params/{ours}",), load, save)]
 
 
-def halves(theirs: str, ours: tuple[str, str]) -> Rules:
-    """One layer in the file, whose outputs are those of two layers of the model, one after the other."""
+def parts(theirs: str, ours: Sequence[str]) -> Rules:
+    """One layer in the file, whose outputs are those of several layers of the model, one after the other.
+
+    Args:
+        theirs: what precedes "weight" and "bias" in its names, the dot or underscore included.
+        ours: names of the layers of the model.
+    """
+    count = len(ours)
     return [
         Rule(
-            (f"{theirs}.weight",),
+            (f"{theirs}weight",),
             tuple(f"params/{name}/kernel" for name in ours),
-            lambda x: tuple(half.T for half in np.split(x[0], 2)),
+            lambda x: tuple(part.T for part in np.split(x[0], count)),
             lambda x: (np.concatenate([part.T for part in x]),),
         ),
         Rule(
-            (f"{theirs}.bias",),
+            (f"{theirs}bias",),
             tuple(f"params/{name}/bias" for name in ours),
-            lambda x: tuple(np.split(x[0], 2)),
+            lambda x: tuple(np.split(x[0], count)),
             lambda x: (np.concatenate(x),),
         ),
     ]

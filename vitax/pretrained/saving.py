@@ -15,6 +15,7 @@ from flax.traverse_util import flatten_dict
 
 from vitax.errors import UserError
 from vitax.models import MODELS
+from vitax.models.resnet import ResNet
 from vitax.models.swin_v2 import as_trained
 from vitax.pretrained import files
 from vitax.pretrained.adapt import Variables
@@ -32,6 +33,8 @@ NOT_COMPARED = (
     "dropout",
     "attention_dropout",
     "drop_path",
+    "head_dropout",
+    "frozen_norms",
     "antialias",
     "scale_init",
     "parent",
@@ -107,13 +110,14 @@ def save(
         raise UserError(
             f"{format}: no library opens a folder of such weights; name a FILE.safetensors ({known} have folders)"
         )
-    # PyTorch counts the batches that a norm has seen, and misses a counter that is not there.
-    tensors |= {
-        name.replace("running_mean", "num_batches_tracked"): np.zeros((), np.int64)
-        for name in tensors
-        if name.endswith(".running_mean")
-    }
     layout = LAYOUTS[format]
+    if not layout.frozen_norms:
+        # PyTorch counts the batches that a norm has seen, and misses a counter that is not there.
+        tensors |= {
+            name.replace("running_mean", "num_batches_tracked"): np.zeros((), np.int64)
+            for name in tensors
+            if name.endswith(".running_mean")
+        }
     model, variables = with_table(as_trained(model), variables)
     _check_fixed(model, layout, format)
     configs = layout.configs(model, images, tuple(class_names))
@@ -200,6 +204,8 @@ def _unused(model: Any) -> tuple[str, ...]:
     if hasattr(model, "image_tower"):
         of_vit, of_resnet = ("patch_size", "image_depth", "image_mlp_width"), ("image_depths",)
         return (*(of_vit if model.image_tower == "resnet" else of_resnet), "image_pooling")
+    if isinstance(model, ResNet):
+        return ("image_size",)
     if hasattr(model, "fourier"):
         return ("fourier", *(() if model.attention_depth else ("num_heads",)))
     if getattr(model, "heads", "classes") != "classes":

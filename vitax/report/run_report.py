@@ -22,6 +22,7 @@ from vitax.report.curves import curves_section
 from vitax.report.exhibits import Maker
 from vitax.report.images import classified, matched, pruned, reconstructed, restored
 from vitax.report.masks import segmented
+from vitax.report.objects import detected
 from vitax.report.targets import estimated, labelled
 from vitax.report.texts import classified_texts, continuations, guessed, translated
 from vitax.resolve import resolve
@@ -39,6 +40,7 @@ EXHIBITS: dict[str, Callable[..., list[Maker]]] = {
     "contrastive": matched,
     "restoration": restored,
     "segmentation": segmented,
+    "detection": detected,
     "translation": translated,
     "language": continuations,
     "masked_words": guessed,

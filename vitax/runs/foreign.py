@@ -10,17 +10,19 @@ import numpy as np
 
 from vitax import augment, masking, pretrained
 from vitax.data.mask_transforms import eval_pairs
+from vitax.data.object_transforms import eval_objects
 from vitax.data.tokens import load_vocabulary
 from vitax.data.transforms import eval_transform
 from vitax.errors import UserError
 from vitax.models import MODELS
+from vitax.models.detector import Detector
 from vitax.models.segmenter import Segmenter
 from vitax.models.views import View
 from vitax.pipelines import Reader
 from vitax.pipelines.texts import text_spec
 from vitax.pretrained.preprocessing import Preprocessing, chosen_preprocessing
 from vitax.pretrained.tokenizer import TEXTS, TOKENIZERS, lowercase_of, tokenizer_beside
-from vitax.specs import ImageSpec, MaskSpec, RestorationSpec
+from vitax.specs import BoxSpec, ImageSpec, MaskSpec, RestorationSpec
 from vitax.tasks import TASKS, Batch, Task, Variables
 
 FEATURES = "features"  # the task of a model that gives only features of images
@@ -73,6 +75,8 @@ def open_foreign(path: str | Path, **given: Any) -> ForeignModel:
         return _texts(path, loaded, **texts)
     if isinstance(loaded.model, Segmenter):
         return _segmenting(path, loaded, chosen)
+    if isinstance(loaded.model, Detector):
+        return _detecting(path, loaded, chosen)
     if view_of is None:
         raise UserError(
             f"{path} holds a model of texts ({family}); of these vitax.load opens BERT and FNet: use vitax.pretrained.load"
@@ -163,9 +167,7 @@ def _segmenting(path: str | Path, loaded: pretrained.Loaded, chosen: dict[str, A
     # Of a Swin, the size in its config is that of its classifier; a table of positions is made for one size.
     table = getattr(model, "absolute_positions", False) or hasattr(model, "positions")
     size = model.image_size if table else preprocessing.image_size or (512, 512)
-    names = tuple(preprocessing.class_names) or tuple(map(str, range(model.num_classes)))
-    if len(names) != model.num_classes:
-        raise UserError(f"{path} has {model.num_classes} classes, but there are {len(names)} class names")
+    names = _class_names(path, model, preprocessing)
     images = ImageSpec(tuple(size), len(preprocessing.mean), preprocessing.mean, preprocessing.std)
     spec = MaskSpec(images, names)
     reader = Reader(spec, {}, eval_pairs(images.image_size, images.mean), {"class_names": list(names)}, {})
@@ -176,6 +178,38 @@ def _segmenting(path: str | Path, loaded: pretrained.Loaded, chosen: dict[str, A
     )
     task = TASKS["segmentation"].factory(model, spec)
     return ForeignModel(reader, family, model, "segmentation", task, loaded.variables, report)
+
+
+def _detecting(path: str | Path, loaded: pretrained.Loaded, chosen: dict[str, Any]) -> ForeignModel:
+    """A detector: the shorter side of a picture becomes that of the processor, and the model sees it padded to a square."""
+    model: Any = loaded.model
+    preprocessing = chosen_preprocessing(path, loaded.report.format, chosen)
+    if preprocessing.interpolation != "bilinear":
+        raise UserError(
+            f"{preprocessing.origin} says {preprocessing.interpolation!r}; vitax resizes for detectors bilinearly"
+        )
+    short, long = min(preprocessing.image_size or (800,)), preprocessing.long_side or 1333
+    names = _class_names(path, model, preprocessing)
+    images = ImageSpec((long, long), len(preprocessing.mean), preprocessing.mean, preprocessing.std)
+    transform = eval_objects(images.image_size, model.num_queries, images.mean, short_side=short, long_side=long)
+    blank = transform({"image": np.zeros((*images.image_size, images.channels), np.uint8)}, np.random.default_rng(0))
+    reader = Reader(BoxSpec(images, names, model.num_queries), {}, transform, {"class_names": list(names)}, blank)
+    family = pretrained.FORMATS[loaded.report.format].family
+    report = f"{loaded.report}\nimages      shorter side {short}, longer side at most {long}, mean={images.mean}, std={images.std}"
+    task = TASKS["detection"].factory(model, reader.spec)
+    return ForeignModel(reader, family, model, "detection", task, loaded.variables, report)
+
+
+def _class_names(path: str | Path, model: Any, preprocessing: Preprocessing) -> tuple[str, ...]:
+    """The names of the classes, or their numbers.
+
+    Raises:
+        UserError: there are more or fewer names than classes.
+    """
+    names = tuple(preprocessing.class_names) or tuple(map(str, range(model.num_classes)))
+    if len(names) != model.num_classes:
+        raise UserError(f"{path} has {model.num_classes} classes, but there are {len(names)} class names")
+    return names
 
 
 def _unchanged(example: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -11,10 +11,9 @@ from vitax import pretrained, rundir
 from vitax.build import Run
 from vitax.errors import UserError
 from vitax.models import MODELS, variable_shapes
-from vitax.models.segmenter import gives_maps
 from vitax.models.swin_v2 import as_trained
 from vitax.pretrained.preprocessing import read_preprocessing
-from vitax.runs.passages import PASSAGES, SOURCES, Passage, part_of
+from vitax.runs.passages import PASSAGES, SOURCES, Passage, of_any_size, part_of
 from vitax.runs.saved import open_saved
 from vitax.specs import inputs_of, pixels_of
 from vitax.tasks import Variables
@@ -202,8 +201,8 @@ def _check_told(told: dict[str, Any], run: Run, source: _Weights, family: str, p
 def _check_windows(source: nn.Module, model: nn.Module, path: Path) -> None:
     """Rejects weights of a Swin that was trained with other windows and shifts than the model has."""
     theirs = getattr(source, "timm_windows", None)
-    # A segmenter pads its maps in one way only; what counts is that the weights were trained without any padding.
-    same = source if gives_maps(model) else model
+    # A segmenter or a detector pads its maps in one way only; what counts is that the weights were trained without any padding.
+    same = source if of_any_size(model) else model
     if theirs is not None and theirs != model.timm_windows and not same.same_windows():
         raise UserError(
             f"config.init_from={path} was trained with the windows of {'timm' if theirs else 'the official code'}, which "

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 
 from vitax import pretrained
+from vitax.models.detector import Detector
 from vitax.models.segmenter import gives_maps
 
 Params = dict[str, Any]
@@ -50,6 +51,9 @@ def _to_segmenter(*unused: str, tower: str = "") -> Passage:
 # Keys: (family of the weights, family of the model). Equal families need an entry only if heads may differ.
 _HEADS = (r"params/heads/",)
 _OTHER_HEADS = Passage(lambda params: params, "heads that differ are newly initialised or left out", _HEADS, _HEADS)
+_TO_DETECTOR = Passage(
+    _without_head, "the backbone is taken from it, the Transformer is new", new=(r"params/detection_head/",)
+)
 PASSAGES = {
     ("mae", "vit"): Passage(
         # A final norm after the pooling is not the final norm of the encoder.
@@ -82,11 +86,18 @@ PASSAGES = {
     ("nat", "nat_segmenter"): _to_segmenter("norm"),
     ("vit", "vit_segmenter"): _to_segmenter("norm", "fc_norm", "pre_logits", "pool"),
     ("mae", "vit_segmenter"): _to_segmenter("norm", tower="encoder"),
+    ("resnet", "resnet_detector"): _TO_DETECTOR,
+    ("swin", "swin_detector"): _TO_DETECTOR,
     ("bert", "bert"): _OTHER_HEADS,
     ("fnet", "fnet"): _OTHER_HEADS,
 }
 # {family of the model: the other families that a file of weights may belong to}
 SOURCES = {here: tuple(there for there, other in PASSAGES if other == here and there != here) for _, here in PASSAGES}
+
+
+def of_any_size(model: nn.Module) -> bool:
+    """Whether a model pads its maps to whole windows, so that it has no image size of its own."""
+    return gives_maps(model) or isinstance(model, Detector)
 
 
 def part_of(model: nn.Module, there: str, here: str) -> dict[str, Any]:
@@ -98,6 +109,6 @@ def part_of(model: nn.Module, there: str, here: str) -> dict[str, Any]:
         tower = dict(activation="gelu", norm_epsilon=1e-6, pooling=model.image_pooling)
         return tower | dict(num_heads=model.image_heads)
     fields = {key: getattr(model, key, None) for key in pretrained.NOT_IN_FILES}
-    if gives_maps(model) and there != here:  # the weights keep the size of their classifier
+    if of_any_size(model) and there != here:  # the weights keep the size of their classifier
         fields["image_size"] = None
     return fields

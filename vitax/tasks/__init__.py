@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from vitax.tasks.classification import classification
 from vitax.tasks.contrastive import contrastive
+from vitax.tasks.detection import detection
 from vitax.tasks.language import language
 from vitax.tasks.masked_image import masked_image
 from vitax.tasks.masked_words import masked_words
@@ -35,6 +36,7 @@ TASKS = {
     "multilabel": Objective(multilabel, "labels"),
     "regression": Objective(regression, "values"),
     "segmentation": Objective(segmentation, "masks"),
+    "detection": Objective(detection, "boxes"),
     "masked_image": Objective(masked_image, "images"),
     "token_pruning": Objective(token_pruning, "images"),
     "contrastive": Objective(contrastive, "captions"),

@@ -17,12 +17,13 @@ class OfImages(NamedTuple):
 
     Attributes:
         init: (key, batch) -> variables.
-        apply: (variables, image [B, H, W, C] uint8, train=..., key=...) -> outputs, and updates of its statistics.
+        apply: (variables, image [B, H, W, C] uint8, further inputs, train=..., key=...) -> outputs, and updates of its
+            statistics.
         features: (variables, image) -> [B, D], the inputs of the head.
     """
 
     init: Callable[[jax.Array, Batch], Variables]
-    apply: Callable[..., tuple[jax.Array, dict[str, Any]]]
+    apply: Callable[..., tuple[Any, dict[str, Any]]]
     features: Callable[[Variables, jax.Array], jax.Array]
 
 
@@ -33,10 +34,10 @@ def of_images(model: nn.Module, spec: ImageSpec) -> OfImages:
     def init(key: jax.Array, batch: Batch) -> Variables:
         return dict(model.init(key, normalize(batch["image"])))
 
-    def apply(variables: Variables, image: jax.Array, *, train: bool, key: jax.Array | None):
+    def apply(variables: Variables, image: jax.Array, *more: jax.Array, train: bool, key: jax.Array | None):
         rngs = {"dropout": key} if train else None
         collections = [name for name in variables if name != "params"] if train else False
-        out = model.apply(variables, normalize(image), train=train, rngs=rngs, mutable=collections)
+        out = model.apply(variables, normalize(image), *more, train=train, rngs=rngs, mutable=collections)
         return out if train else (out, {})
 
     def features(variables: Variables, image: jax.Array) -> jax.Array:

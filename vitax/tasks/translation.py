@@ -1,5 +1,7 @@
 """Translation of a text, word by word (Vaswani et al. 2017, arXiv:1706.03762)."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,7 +14,13 @@ from vitax.tasks.words import next_words
 
 
 def translation(
-    model: nn.Module, spec: TextSpec, *, label_smoothing: float = 0.1, beam: int = 4, length_penalty: float = 0.6
+    model: nn.Module,
+    spec: TextSpec,
+    *,
+    label_smoothing: float = 0.1,
+    beam: int = 4,
+    length_penalty: float = 0.6,
+    extra_length: int = -1,
 ) -> Task:
     """Cross entropy of each word of the target, given the source and the preceding words.
 
@@ -22,6 +30,8 @@ def translation(
         label_smoothing: 0..1, only while training (section 5.4).
         beam: number of candidate texts that a prediction follows (section 6.1); 1 = greedy.
         length_penalty: alpha of `generate.length_penalty`, 0 = none.
+        extra_length: a translation has at most as many tokens as its source and this many more; section 6.1 uses 50.
+            -1 = only ``data.length`` bounds it, which it may not exceed in either case.
 
     Batches: "source", "target" [B, L] int, with begin and end, "valid" [B] bool. Metrics are means over words.
     Predictions: "tokens" [B, L] int, without begin.
@@ -33,6 +43,8 @@ def translation(
         raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
     if beam < 1 or length_penalty < 0:
         raise ValueError(f"beam={beam} must be at least 1, and length_penalty={length_penalty} must not be negative")
+    if extra_length < -1:
+        raise ValueError(f"extra_length={extra_length} must be -1 (no bound), 0 or more")
     pad = spec.pad
 
     def apply(variables: Variables, batch: Batch, **more) -> jax.Array:
@@ -74,7 +86,11 @@ def translation(
             )
             return logits[:, 0], updated
 
-        options = dict(begin=spec.begin, end=spec.end, pad=pad, length=spec.length)
+        limits = None
+        if extra_length >= 0:
+            words = masking.not_padding(batch["source"], pad).sum(axis=1)
+            limits = jnp.clip(words + extra_length, 1, spec.length)
+        options: dict[str, Any] = dict(begin=spec.begin, end=spec.end, pad=pad, length=spec.length, limits=limits)
         batch_size = len(batch["source"])
         if beam == 1:
             return {"tokens": greedy(step, batch_size, **options)}

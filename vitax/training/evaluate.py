@@ -22,8 +22,8 @@ def mean_metrics(task: Task, batches: Callable[[], Iterable[dict[str, Any]]], me
 
     Args:
         task: the objective.
-        batches: function that returns the batches, called for each evaluation; every batch has the same shape, and
-            padding is marked invalid.
+        batches: function that returns the batches, called for each evaluation; they have few shapes, each of which is
+            compiled, and padding is marked invalid.
         mesh: mesh to compute on.
         seed: seed of tasks that draw random numbers in evaluation too; they draw the same ones each time.
 

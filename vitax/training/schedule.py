@@ -28,22 +28,30 @@ def scaled_learning_rate(learning_rate: float, rule: str, batch_size: int) -> fl
 
 
 def make_schedule(
-    kind: str, peak: float, total: int, warmup: int, final: float = 0.0, milestones: tuple[float, ...] = ()
+    kind: str,
+    peak: float,
+    total: int,
+    warmup: int,
+    final: float = 0.0,
+    milestones: tuple[float, ...] = (),
+    milestone_factor: float = 0.5,
 ) -> Schedule:
     """Learning rate of update number 0, 1, ...: a linear warm-up from 0, then the chosen curve.
 
     Args:
         kind: "cosine" (arXiv:1608.03983) or "linear", both down to ``final`` at ``total``; "inverse_sqrt",
-            peak * sqrt(warmup / step) (arXiv:1706.03762, section 5.3); "constant"; or "step", which halves the rate
-            at each of the ``milestones``.
+            peak * sqrt(warmup / step) (arXiv:1706.03762, section 5.3); "constant"; or "step", which multiplies the
+            rate at each of the ``milestones``.
         peak: learning rate at the end of the warm-up.
         total: number of steps of the run.
         warmup: number of steps of the warm-up, less than ``total``.
         final: learning rate at the end of "cosine" and "linear".
         milestones: ascending shares of the run, between 0 and 1, for "step".
+        milestone_factor: what "step" multiplies the rate by, in (0, 1).
 
     Raises:
-        UserError: the kind is unknown, the warm-up is as long as the run, or the milestones are not ascending shares.
+        UserError: the kind is unknown, the warm-up is as long as the run, the milestones are not ascending shares, or their factor is out
+            of its range.
     """
     if not 0 <= warmup < total:
         raise UserError(
@@ -61,7 +69,7 @@ def make_schedule(
             return peak * jnp.sqrt(max(1, warmup) / jnp.maximum(step, max(1, warmup)))
         if kind == "step":
             passed = step[..., None] >= jnp.asarray(milestones or (2.0,)) * total
-            return peak * 0.5 ** passed.sum(-1)
+            return peak * milestone_factor ** passed.sum(-1)
         return jnp.asarray(peak)
 
     kinds = ("cosine", "linear", "inverse_sqrt", "constant", "step")
@@ -71,6 +79,8 @@ def make_schedule(
             f"optim.milestones={milestones}: optim.schedule='step', and no other, needs ascending shares of the run, "
             "for example (0.5, 0.75)"
         )
+    if not 0 < milestone_factor < 1:
+        raise UserError(f"optim.milestone_factor={milestone_factor} must lie in (0, 1)")
     if kind not in kinds:
         raise UserError(f"optim.schedule={kind!r} is unknown; choose one of {', '.join(kinds)}")
 

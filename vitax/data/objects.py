@@ -1,0 +1,197 @@
+"""Images with boxes around objects, from files in COCO's form."""
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vitax.data.coco_files import coco_files, image_paths, read_coco
+from vitax.data.decode import decode_image
+from vitax.data.source import Splits
+from vitax.data.validation import drawn
+from vitax.errors import UserError
+from vitax.specs import Pixels
+
+LOGGER = logging.getLogger("vitax")
+LAYOUT = (
+    "expected DIR/annotations/instances_train2017.json, DIR/annotations/instances_val2017.json and the images in DIR/train2017 "
+    "and DIR/val2017; or DIR/train/_annotations.coco.json beside the images, and the same in DIR/valid; or one "
+    "instances_NAME.json with the images beside it, in NAME, or in images"
+)
+
+
+class Objects(NamedTuple):
+    """The objects of a picture.
+
+    Attributes:
+        boxes: [n, 4] float32 left, top, right and bottom in pixels of the picture.
+        label: [n] int32 numbers of the classes.
+        ignored: [n] bool, True = a crowd, or an object that is not to be found.
+        area: [n] float32 area of each object in pixels: that of its outline, where one is given.
+    """
+
+    boxes: np.ndarray
+    label: np.ndarray
+    ignored: np.ndarray
+    area: np.ndarray
+
+
+class ObjectFiles:
+    """Image files with the objects in them, which are read on demand.
+
+    An image that has another size than the annotations say is an unreadable example.
+
+    Args:
+        paths: paths of the images.
+        sizes: [n, 2] int, their height and width.
+        objects: the objects of each image.
+        class_names: names of the classes.
+        pixels: how images are decoded.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        sizes: np.ndarray,
+        objects: Sequence[Objects],
+        class_names: Sequence[str],
+        pixels: Pixels,
+    ):
+        self.paths, self.sizes, self.objects = list(paths), sizes, list(objects)
+        self.class_names, self.pixels, self.labels = tuple(class_names), pixels, None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        image = decode_image(Path(self.paths[i]).read_bytes(), self.pixels)
+        told, found = self.sizes[i], image.shape[:2]
+        objects = self.objects[i]
+        reduced = told.prod() > self.pixels.max_pixels and abs(told[0] * found[1] - told[1] * found[0]) <= max(told)
+        if tuple(told) != found and not reduced:
+            raise ValueError(
+                f"it has {found[1]}x{found[0]} pixels, and its annotations are for {told[1]}x{told[0]} (an image that its EXIF "
+                "data rotate is rotated first)"
+            )
+        down, across = found[0] / told[0], found[1] / told[1]
+        boxes = objects.boxes * np.array([across, down, across, down], np.float32)
+        return {"image": image, **objects._replace(boxes=boxes)._asdict()}
+
+    def name(self, i: int) -> str:
+        return self.paths[i]
+
+    def of(self, index: np.ndarray) -> "ObjectFiles":
+        """The images with some numbers."""
+        paths, objects = ([values[i] for i in index] for values in (self.paths, self.objects))
+        return ObjectFiles(paths, self.sizes[index], objects, self.class_names, self.pixels)
+
+    def most(self) -> int:
+        """The greatest number of objects in an image."""
+        return max((len(objects.label) for objects in self.objects), default=0)
+
+
+def coco_objects(*, path: str, train: str, test: str, test_fraction: float, raw_ids: bool, pixels: Pixels) -> Splits:
+    """Opens images with boxes in COCO's form.
+
+    Args:
+        path: a .json file, or the folder above "annotations" or above the folders of the splits.
+        train, test: names of the splits; without a file for "test", "val" is the test, as in COCO.
+        test_fraction: share of the images that is held back if there is no file for the test.
+        raw_ids: classes have the numbers of the file, and not their places in the list.
+        pixels: how images are decoded.
+
+    Raises:
+        UserError: there is no such file, it is not in COCO's form, the splits have other classes, or an image is not there.
+    """
+    files = coco_files(path, "instances", train, test, LAYOUT)
+    learned, *others = (read_objects(file, raw_ids, pixels) for file in files if file)
+    for other, file in zip(others, (files.test, files.validation), strict=False):
+        if other.class_names != learned.class_names:
+            raise UserError(f"{file} has other categories than {files.train}")
+    if others:
+        validation = others[1] if files.validation else None
+        return Splits(learned, others[0], f"{files.train} and {files.test}", validation)
+    if len(learned) < 2:
+        raise UserError(f"{files.train} lists {len(learned)} images, but at least two are needed; {LAYOUT}")
+    parts = [learned.of(index) for index in drawn(len(learned), test_fraction)]
+    return Splits.of(parts, f"{files.train}, {test_fraction:.0%} of the images held back for the test")
+
+
+class _Listed(NamedTuple):
+    """What a file lists: names, [n, 2] height and width, and annotations of each image; and the categories by number."""
+
+    names: list[str]
+    sizes: np.ndarray
+    notes: list[list[Any]]
+    categories: dict[int, str]
+
+
+def _parse(content: Any) -> _Listed:
+    """The images and annotations of the content of a file; ValueError, KeyError and TypeError if they are not there."""
+    images = content["images"]
+    place = {image["id"]: i for i, image in enumerate(images)}
+    if len(place) < len(images):
+        raise ValueError("two images have the same id")
+    notes: list[list[Any]] = [[] for _ in images]
+    categories = {int(category["id"]): str(category["name"]) for category in content["categories"]}
+    if len(categories) < len(content["categories"]) or min(categories, default=0) < 0:
+        raise ValueError("the ids of the categories must be different, and not negative")
+    for note in content["annotations"]:
+        if note["image_id"] not in place:
+            raise ValueError(f"an annotation is about the image {note['image_id']!r}, which is not listed")
+        if note["category_id"] not in categories:
+            raise ValueError(f"an annotation has the category {note['category_id']!r}, which is not listed")
+        box = [float(side) for side in note["bbox"]]
+        if len(box) != 4 or not all(map(math.isfinite, box)):
+            raise ValueError(f"the annotation {note.get('id')!r} has the box {note['bbox']!r}, which is not x, y, w, h")
+        area = float(note.get("area", box[2] * box[3]))
+        notes[place[note["image_id"]]].append((box, note["category_id"], bool(note.get("iscrowd", 0)), area))
+    sizes = np.array([(image["height"], image["width"]) for image in images], int).reshape(-1, 2)
+    if len(sizes) and sizes.min() < 1:
+        raise ValueError("the height and width of an image must be at least 1")
+    return _Listed([image["file_name"] for image in images], sizes, notes, categories)
+
+
+def read_objects(file: Path, raw_ids: bool, pixels: Pixels) -> ObjectFiles:
+    """The images of a file in COCO's form, those without objects included, and their objects.
+
+    Boxes are cut at the edges of their image. Boxes without a pixel are left out, and counted in the log.
+
+    Args:
+        file: the file.
+        raw_ids: as in `coco_objects`.
+        pixels: how images are decoded.
+
+    Raises:
+        UserError: the file is not in that form, it lists no images or no categories, or an image is not there.
+    """
+    listed: _Listed = read_coco(file, LAYOUT, _parse)
+    if not listed.names or not listed.categories:
+        raise UserError(f"{file} lists {len(listed.names)} images and {len(listed.categories)} categories; {LAYOUT}")
+    paths = image_paths(file, "instances", listed.names, LAYOUT)
+    ids = range(max(listed.categories) + 1) if raw_ids else sorted(listed.categories)
+    number = {category: k for k, category in enumerate(ids)}
+    found, empty, cut = [], 0, 0
+    for (height, width), notes in zip(listed.sizes, listed.notes, strict=True):
+        boxes = np.array([box for box, *_ in notes], np.float64).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        inside = np.clip(boxes, 0, [width, height, width, height])
+        cut += int((np.abs(inside - boxes) > 1).any(axis=1).sum())  # annotations exceed the image by parts of a pixel
+        kept = np.flatnonzero((inside[:, 2:] > inside[:, :2]).all(axis=1))
+        empty += len(boxes) - len(kept)
+        found.append(
+            Objects(
+                inside[kept].astype(np.float32),
+                np.array([number[notes[i][1]] for i in kept], np.int32),
+                np.array([notes[i][2] for i in kept], bool),
+                np.array([notes[i][3] for i in kept], np.float32),
+            )
+        )
+    if empty or cut:
+        LOGGER.warning(
+            "%s: %d boxes have no pixel of their image and are left out, %d exceed it and are cut", file, empty, cut
+        )
+    return ObjectFiles(paths, listed.sizes, found, [listed.categories.get(i, "-") for i in ids], pixels)

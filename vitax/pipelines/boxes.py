@@ -1,0 +1,108 @@
+"""Images with boxes around objects."""
+
+from typing import Any
+
+import numpy as np
+
+from vitax.data.object_transforms import eval_objects, train_objects
+from vitax.data.objects import ObjectFiles, coco_objects
+from vitax.data.shapes import boxed_shapes
+from vitax.data.source import Splits
+from vitax.data.validation import share_of, validated, with_named
+from vitax.errors import UserError
+from vitax.pipelines.images import image_spec
+from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
+from vitax.specs import BoxSpec, ImageSpec, Pixels
+
+
+def open_objects(
+    pixels: Pixels,
+    max_objects: int,
+    *,
+    name: str = "coco",
+    path: str = "",
+    train: str = "train",
+    test: str = "test",
+    validation: str = "",
+    test_fraction: float = 0.2,
+    raw_ids: bool = False,
+) -> Splits:
+    """Opens the images and their boxes; see `vitax.data.objects`.
+
+    Args:
+        pixels: how images are decoded.
+        max_objects: greatest number of objects in an image.
+        name: "coco" for files in COCO's form; "shapes" for patterned patches on scikit-learn's photographs, which are built in.
+        path: the folder, or one .json file.
+        train, test: names of the splits.
+        validation: see `vitax.data.validation.validated`.
+        test_fraction: share of the images that is held back if there is no file for the test.
+        raw_ids: classes have the numbers of the categories in the file, as the published weights of DETR; numbers without a
+            category are called "-". False = their places in the order of the numbers.
+
+    Raises:
+        UserError: the name is unknown, a value has no meaning for it, or an image has too many objects.
+    """
+    if name == "shapes":
+        if raw_ids or (validation and share_of(validation) is None):
+            raise UserError(
+                "shapes has its own classes and no split for validation: data.raw_ids is for your own files, and data.validation "
+                "can be a share, such as 10%"
+            )
+        return boxed_shapes(path=path, train=train, test=test, pixels=pixels)
+    if name != "coco":
+        raise UserError(f"data.name={name!r} is neither 'coco' nor 'shapes', which are the images with boxes")
+    options: Any = dict(path=path, train=train, test_fraction=test_fraction, raw_ids=raw_ids, pixels=pixels)
+    splits = with_named(lambda test: coco_objects(test=test, **options), test, validation)
+    parts: list[Any] = list(splits.sources())
+    most = max(part.most() for part in parts if isinstance(part, ObjectFiles))
+    if most > max_objects:
+        raise UserError(f"{splits.origin} has an image with {most} objects: set config.data.max_objects={most} or more")
+    return splits
+
+
+def most_objects(*, max_objects: int = 100) -> int:
+    """The greatest number of objects in an image.
+
+    Args:
+        max_objects: that number, crowds included; the model needs as many queries.
+
+    Raises:
+        UserError: it is less than 1.
+    """
+    if max_objects < 1:
+        raise UserError(f"config.data.max_objects={max_objects} must be at least 1")
+    return max_objects
+
+
+def read(take: Take, record: dict[str, Any]) -> Reader:
+    """The reader of images with boxes; see `vitax.pipelines.pipeline.Kind`."""
+    images: ImageSpec = take(image_spec)
+    most: int = take(most_objects)
+    transform = take(eval_objects, images.image_size, most, images.mean)
+    spec = BoxSpec(images, tuple(record["class_names"]), most)
+    fields = {"num_classes": len(spec.names), "image_size": images.image_size}
+    picture = np.zeros((*images.image_size, images.channels), images.pixels.dtype)
+    return Reader(spec, fields, transform, record, transform({"image": picture}, np.random.default_rng(0)))
+
+
+def open_detection(take: Take) -> Pipeline:
+    """Opens images with boxes; see `vitax.pipelines.pipeline.Kind`.
+
+    Raises:
+        UserError: colour jitter is on for values that are not colours.
+    """
+    images: ImageSpec = take(image_spec)
+    most: int = take(most_objects)
+    splits: Splits = take(validated, take(open_objects, images.pixels, most))
+    augment: Any = take(train_objects, images.image_size, most, images.mean)
+    if images.pixel_range and augment.jitter:
+        raise UserError("config.data.pixel_range: colour jitter changes 8-bit colours; set color_jitter_strength=0")
+    names = list(splits.train.class_names)
+    reader = read(take, {"class_names": names})
+    height, width = images.image_size
+    about = f"objects of {len(names)} classes, images padded to {height}x{width}x{images.channels}"
+    return Pipeline(splits, augment, reader, unit="images", about=about)
+
+
+BOXES = Kind((image_spec, most_objects, validated, open_objects, train_objects, eval_objects), open_detection, read)

@@ -1,0 +1,52 @@
+"""Objects found in images by a run of detection."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from vitax.data.decode import viewable
+from vitax.data.drawing import boxed
+from vitax.errors import UserError
+from vitax.evals.detection import in_pixels
+from vitax.prediction.images import image_readers
+from vitax.prediction.trained import TrainedRun, predictions
+
+
+def detect(run: TrainedRun, images: Iterable[Any], *, threshold: float | str = 0.5) -> Iterator[dict[str, Any]]:
+    """Objects in images: {"file", "objects", "boxed": [H, W, 3] uint8} for each.
+
+    An object is {"label", "score", "box": [left, top, right, bottom] in pixels of the file}; the best are first. "boxed" is the
+    picture with the boxes.
+
+    Args:
+        run: the trained run.
+        images: see `vitax.prediction.images.image_readers`; of any size.
+        threshold: score, 0..1, from which an object counts.
+
+    Raises:
+        UserError: the threshold is out of its range.
+    """
+    try:
+        least = float(threshold)
+    except ValueError:
+        least = -1.0
+    if not 0 <= least <= 1:
+        raise UserError(f"--threshold={threshold} is not a number in 0..1")
+    names = run.reader.record["class_names"]
+    readers, again = itertools.tee(image_readers(images, run, {}))
+    for (file, example, row), (_, read) in zip(predictions(run, readers), again, strict=True):
+        if row is None:
+            yield {"file": file, "error": str(example)}
+            continue
+        chosen = [i for i in np.argsort(-row["scores"], kind="stable") if row["scores"][i] >= least]
+        boxes, classes = in_pixels(row["boxes"], example["original"])[chosen], row["classes"][chosen]
+        scores = [round(float(row["scores"][i]), 4) for i in chosen]
+        objects = [
+            {"label": names[k], "score": score, "box": [round(float(side), 1) for side in box]}
+            for k, score, box in zip(classes, scores, boxes, strict=True)
+        ]
+        words = [f"{names[k]} {score:.2f}" for k, score in zip(classes, scores, strict=True)]
+        picture = boxed(viewable(np.asarray(read()["image"])), boxes, classes.tolist(), words)
+        yield {"file": file, "objects": objects, "boxed": picture}
