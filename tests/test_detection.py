@@ -1,16 +1,27 @@
 """Detection: DETR equal to transformers, boxes and their assignment, files in COCO's form, average precision."""
 
+import itertools
 import json
+import shutil
 
 import jax
 import numpy as np
 import pytest
 from golden import case, nhwc
+from PIL import Image
+from small import SMALL, total, variables_of
 
-from vitax import pretrained
-from vitax.specs import BoxSpec, ImageSpec
+from vitax import boxes, pretrained
+from vitax.data.drawing import boxed
+from vitax.data.object_transforms import eval_objects, train_objects
+from vitax.data.objects import coco_objects
+from vitax.data.shapes import boxed_shapes, shapes
+from vitax.errors import UserError
+from vitax.evals.detection import Tally
+from vitax.specs import RGB, BoxSpec, ImageSpec
 from vitax.tasks.detection import detection
 
+KEY = jax.random.key(0)
 SPEC = BoxSpec(ImageSpec((52, 70), 3, (0.0,) * 3, (1 / 255,) * 3), ("a", "b", "c", "d"), 4)
 
 
@@ -38,3 +49,314 @@ def test_detr_equals_transformers(tmp_path, backbone):
     for name in ("class_loss", "box_loss", "giou_loss"):
         total, count = aux.metrics[name]
         golden.check(name, total / count)
+
+
+@pytest.mark.parametrize("format", ["official DETR", "Hugging Face DETR", "Hugging Face DETR, own ResNet"])
+def test_names_go_out_as_they_came(tmp_path, format):
+    golden, model, variables, report = loaded(tmp_path, "detr_resnet_hf")
+    assert report.format == "Hugging Face DETR, own ResNet"
+    tensors = pretrained.to_tensors(model, variables, format)
+    if "own" in format:
+        assert all(np.array_equal(tensors[name], golden.weights[name]) for name in tensors)
+        assert not {name for name in golden.weights if name not in tensors}
+        return
+    with pytest.raises(UserError, match="does not record whether the last stage .* is dilated"):
+        pretrained.load(tensors, head_heads=2)
+    for dilated in (False, True):
+        again, back, report = pretrained.load(tensors, head_heads=2, dilated=dilated, head_dropout=0.0)
+        assert report.format == format
+        assert again.dilated == dilated
+        out = again.apply(back, nhwc(golden.inputs["image"]), golden.inputs["size"])
+        same = np.abs(out.logits - golden.outputs["logits"]).max() < 1e-4
+        assert same != dilated, "the last stage of a dilated ResNet sees further"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"auxiliary_loss": True}, "auxiliary_loss=True"),
+        ({"activation_function": "gelu"}, "activation_function='gelu'"),
+        ({"position_embedding_type": "learned"}, "position_embedding_type='learned'"),
+        ({"decoder_attention_heads": 4}, "where vitax has one head_heads=2 for both"),
+        ({"dilation": True}, "with a backbone that does not read it"),
+        ({"backbone_config": {"model_type": "convnext"}}, "'convnext'"),
+        ({"backbone_config": None, "backbone": "resnetaa50"}, "'resnetaa50'"),
+        ({"something": 3}, "something=3"),
+    ],
+)
+def test_a_config_of_detr_is_understood_whole(tmp_path, changes, message):
+    golden = case("detr_resnet_hf")
+    np.savez(tmp_path / "w.npz", **golden.weights)
+    (tmp_path / "config.json").write_text(json.dumps(golden.config["config"] | changes))
+    with pytest.raises(UserError, match=message):
+        pretrained.load(tmp_path / "w.npz")
+
+
+def test_a_backbone_that_gives_another_map_is_refused(tmp_path):
+    golden = case("detr_resnet_hf")
+    config = golden.config["config"]
+    config["backbone_config"]["out_features"] = ["stage3"]
+    np.savez(tmp_path / "w.npz", **golden.weights)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="gives the map of 'stage3'; vitax has DETR on that of stage4"):
+        pretrained.load(tmp_path / "w.npz")
+
+
+def test_generalized_iou_by_counting_pixels(rng):
+    """Of boxes with whole corners, pixels can be counted."""
+    low = rng.integers(0, 8, (50, 2, 2))
+    found = np.concatenate([low, low + rng.integers(1, 6, (50, 2, 2))], axis=-1)
+
+    def pixels(box):
+        return {(x, y) for x in range(box[0], box[2]) for y in range(box[1], box[3])}
+
+    for a, b in found:
+        hull = [*np.minimum(a, b)[:2], *np.maximum(a, b)[2:]]
+        union = len(pixels(a) | pixels(b))
+        expected = len(pixels(a) & pixels(b)) / union - (len(pixels(hull)) - union) / len(pixels(hull))
+        value = boxes.generalized_iou(np.float32(a), np.float32(b))
+        assert float(value) == pytest.approx(expected, abs=1e-6)
+    shares = boxes.corners(np.float32([0.5, 0.25, 0.2, 0.5]))
+    assert shares.tolist() == pytest.approx([0.4, 0.0, 0.6, 0.5])
+
+
+def test_the_assignment_is_the_cheapest(rng):
+    cost = rng.normal(size=(6, 5, 3)).astype(np.float32)
+    counts = np.array([[1, 1, 1], [1, 1, 0], [0, 1, 1], [0, 0, 1], [0, 0, 0], [1, 1, 1]], bool)
+    cost[5, 2] = np.nan  # a prediction without a number is taken last
+    chosen = np.asarray(jax.jit(boxes.match)(cost, counts))
+    for row, there, found in zip(cost, counts, chosen, strict=True):
+        assert len(set(found.tolist())) == 3
+        columns = np.flatnonzero(there)
+        totals = {
+            order: sum(row[q, n] for q, n in zip(order, columns, strict=True))
+            for order in itertools.permutations(range(5), len(columns))
+        }
+        best = min((total, order) for order, total in totals.items() if not np.isnan(total))[1]
+        assert tuple(found[columns]) == best
+    with pytest.raises(ValueError, match="6 objects cannot each have one of 5"):
+        boxes.match(np.zeros((1, 5, 6)), np.ones((1, 6), bool))
+
+
+def test_only_what_counts_is_learned(tmp_path):
+    """Crowds, padding and invalid images change nothing, and micro-batches without objects are finite."""
+    _, model, variables, _ = loaded(tmp_path, "detr_resnet_hf")
+    golden = case("detr_resnet_hf")
+    task = detection(model, SPEC)
+    batch = {"image": nhwc(golden.inputs["image"]), "size": golden.inputs["size"], "valid": np.ones(2, bool)}
+    batch |= {"boxes": golden.inputs["boxes"], "label": golden.inputs["label"], "ignored": np.zeros((2, 4), bool)}
+    value = jax.jit(lambda batch: task.loss(variables, batch, jax.random.key(0), True)[0])
+    plain = float(value(batch))
+    crowd = {name: x.copy() for name, x in batch.items()}
+    crowd["label"][1, 3], crowd["boxes"][1, 3], crowd["ignored"][1, 3] = 2, (0.2, 0.2, 0.3, 0.3), True
+    assert float(value(crowd)) == plain
+    crowd["ignored"][1, 3] = False
+    assert abs(float(value(crowd)) - plain) > 1e-3, "otherwise it would be learned"
+    none = batch | {"label": np.full((2, 4), -1)}
+    assert 0 < float(value(none)) < plain
+    one = {name: x[:1] for name, x in batch.items()}
+    broken = {name: x.copy() for name, x in batch.items()}
+    broken["valid"][1], broken["image"][1] = False, 1e6
+    assert float(value(broken)) == pytest.approx(float(value(one)), rel=1e-5)
+
+
+def test_frozen_norms_stay_and_others_learn():
+    for frozen in (True, False):
+        small = SMALL["resnet_detector"]
+        model = small.replaced(frozen_norms=frozen)
+        variables = variables_of(model, small.inputs)
+
+        def loss(params, model=model, variables=variables):
+            out = model.apply(
+                {**variables, "params": params},
+                *SMALL["resnet_detector"].inputs,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": KEY},
+            )
+            return total(out[0])
+
+        gradients = jax.jit(jax.grad(loss))(variables["params"])
+        moved = np.abs(gradients["stage0_block0"]["norm1"]["scale"]).max()
+        assert (moved == 0) == frozen
+        assert np.abs(gradients["stem"]["kernel"]).max() > 0
+
+
+def written(folder, count=3, **changes):
+    """Images of 30x20 with boxes in COCO's form, in the folders of COCO."""
+    (folder / "annotations").mkdir(parents=True, exist_ok=True)
+    for split, first in (("train2017", 0), ("val2017", count)):
+        (folder / split).mkdir(exist_ok=True)
+        images, notes = [], []
+        for i in range(first, first + count):
+            Image.fromarray(np.full((20, 30, 3), 10 * i, np.uint8)).save(folder / split / f"{i}.png")
+            images.append({"id": i, "file_name": f"{i}.png", "height": 20, "width": 30})
+            notes.append({"id": 2 * i, "image_id": i, "category_id": 7, "bbox": [3, 4, 10.5, 6], "area": 50})
+            notes.append({"id": 2 * i + 1, "image_id": i, "category_id": 2, "bbox": [0, 0, 30, 20], "iscrowd": 1})
+        categories = [{"id": 7, "name": "dog"}, {"id": 2, "name": "ant"}]
+        content = {"images": images, "annotations": notes, "categories": categories} | changes.get(split, {})
+        (folder / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+
+
+def opened(path, **options):
+    arguments = dict(path=str(path), train="train", test="test", test_fraction=0.4, raw_ids=False, pixels=RGB)
+    return coco_objects(**arguments | options)
+
+
+def test_the_folders_of_coco(tmp_path):
+    written(tmp_path)
+    splits = opened(tmp_path)
+    assert (len(splits.train), len(splits.test), splits.validation) == (3, 3, None)
+    assert splits.train.class_names == ("ant", "dog"), "in the order of their numbers"
+    example = splits.train[1]
+    assert example["image"].shape == (20, 30, 3)
+    assert example["boxes"].tolist() == [[3, 4, 13.5, 10], [0, 0, 30, 20]]
+    assert example["label"].tolist() == [1, 0]
+    assert example["ignored"].tolist() == [False, True]
+    assert example["area"].tolist() == [50, 600]
+    raw = opened(tmp_path, raw_ids=True).test
+    assert raw.class_names == ("-", "-", "ant", "-", "-", "-", "-", "dog")
+    assert raw[0]["label"].tolist() == [7, 2]
+
+
+def test_the_folders_of_roboflow_and_a_single_file(tmp_path):
+    written(tmp_path / "coco")
+    for split, name in (("train2017", "train"), ("val2017", "valid"), ("val2017", "test")):
+        shutil.copytree(tmp_path / "coco" / split, tmp_path / "robo" / name)
+        source = tmp_path / "coco" / "annotations" / f"instances_{split}.json"
+        shutil.copy(source, tmp_path / "robo" / name / "_annotations.coco.json")
+    splits = opened(tmp_path / "robo")
+    assert (len(splits.train), len(splits.test), len(splits.validation)) == (3, 3, 3)
+    alone = opened(tmp_path / "robo" / "train" / "_annotations.coco.json")
+    assert (len(alone.train), len(alone.test)) == (2, 1)
+    assert {alone.train.name(0), alone.train.name(1)}.isdisjoint({alone.test.name(0)})
+
+
+def test_what_is_not_in_its_form_is_refused(tmp_path, caplog):
+    def refused(message, **content):
+        written(tmp_path, train2017=content)
+        with pytest.raises(UserError, match=message):
+            opened(tmp_path)
+
+    note = {"id": 0, "image_id": 0, "category_id": 7, "bbox": [1, 2, 3, 4]}
+    refused("annotation is about the image 9", annotations=[note | {"image_id": 9}])
+    refused("the category 3, which is not listed", annotations=[note | {"category_id": 3}])
+    refused("not x, y, w, h", annotations=[note | {"bbox": [1, 2, 3]}])
+    refused("KeyError: 'bbox'", annotations=[{"image_id": 0, "category_id": 7}])
+    refused("lists 3 images and 0 categories", categories=[], annotations=[])
+    refused("other categories than", categories=[{"id": 7, "name": "cat"}, {"id": 2, "name": "ant"}])
+    refused(
+        "lists 5.png, which is neither in",
+        images=[{"id": 0, "file_name": "5.png", "height": 1, "width": 1}],
+        annotations=[],
+    )
+    two = [{"id": 0, "file_name": "0.png", "height": 20, "width": 30}] * 2
+    refused("two images have the same id", images=two, annotations=[])
+    turned = [{"id": 0, "file_name": "0.png", "height": 30, "width": 20}]
+    written(tmp_path, train2017=dict(images=turned, annotations=[]))
+    with pytest.raises(ValueError, match="30x20 pixels, and its annotations are for 20x30"):
+        opened(tmp_path).train[0]
+    outside = [note | {"bbox": box} for box in ([5, 5, 0, 3], [40, 2, 3, 3], [25, 15, 50, 50], [1, 1, 2, 2])]
+    written(tmp_path, train2017=dict(annotations=outside))
+    assert opened(tmp_path).train[0]["boxes"].tolist() == [[25, 15, 30, 20], [1, 1, 3, 3]]
+    assert "2 boxes have no pixel of their image and are left out, 1 exceed it and are cut" in caplog.text
+    (tmp_path / "annotations" / "instances_train2014.json").write_text("{}")
+    with pytest.raises(UserError, match="could all be 'train'"):
+        opened(tmp_path)
+
+
+def test_image_and_boxes_move_as_one(rng):
+    """A bright patch stays in its box, however the image is mirrored, cut and resized."""
+    transform = train_objects((60, 80), 3, (0.0,) * 3, short_sides=(30, 40, 60), long_side=70, crop_scale=(0.5, 1.0))
+    seen = 0
+    for _ in range(100):
+        height, width = (int(n) for n in rng.integers(40, 100, 2))
+        image = np.zeros((height, width, 3), np.uint8)
+        left, top = int(rng.integers(width - 20)), int(rng.integers(height - 20))
+        image[top : top + 20, left : left + 20] = 255
+        box = np.float32([[left, top, left + 20, top + 20]])
+        label = {"label": np.int32([2]), "ignored": np.array([False]), "area": np.float32([400])}
+        out = transform({"image": image, "boxes": box, **label}, rng)
+        (h, w), bright = out["size"], out["image"][..., 0] > 127
+        assert min(h, w) <= 60
+        assert max(h, w) <= 70
+        assert not bright[h:].any()
+        assert not bright[:, w:].any()
+        if out["label"][0] < 0:
+            assert not bright.any()
+            continue
+        seen += 1
+        x, y, across, down = out["boxes"][0]
+        rows, columns = np.nonzero(bright)
+        if not len(rows):
+            assert min(across * w, down * h) < 1.5, "a part of a pixel of the patch"
+            continue
+        found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        expected = [(x - across / 2) * w, (y - down / 2) * h, (x + across / 2) * w, (y + down / 2) * h]
+        assert found == pytest.approx(expected, abs=1.01)
+        assert (out["label"].tolist(), out["original"].tolist()) == ([2, -1, -1], [height, width])
+    assert seen > 50
+
+
+def test_the_picture_fits_its_box():
+    plain = eval_objects((100, 130), 1, (0.0,) * 3, short_side=80, long_side=120)
+    for size, full in (((40, 50), (80, 100)), ((40, 80), (60, 120)), ((80, 40), (100, 50)), ((400, 500), (80, 100))):
+        out = plain({"image": np.zeros((*size, 3), np.uint8)}, np.random.default_rng(0))
+        assert tuple(out["size"]) == full
+        assert out["image"].shape == (100, 130, 3)
+    two = {"boxes": np.ones((2, 4)), "label": np.zeros(2, int), "ignored": np.zeros(2, bool), "area": np.ones(2)}
+    example = {"image": np.zeros((9, 9, 3), np.uint8), **two}
+    with pytest.raises(ValueError, match="it has 2 objects, more than data.max_objects=1"):
+        plain(example, np.random.default_rng(0))
+
+
+def test_average_precision_of_known_detections():
+    """Of two objects, one is found exactly, and one at an overlap of 0.6; one detection is wrong."""
+    tally = Tally(("a", "b"))
+    example = {
+        "boxes": np.float32([[0.25, 0.25, 0.2, 0.2], [0.7, 0.7, 0.2, 0.2], [0.5, 0.5, 1, 1], [0.5, 0.5, 1, 1]]),
+        "label": np.int32([0, 1, 0, -1]),
+        "ignored": np.array([False, False, True, False]),
+        "area": np.float32([16, 1600, 40000, 0]),
+        "original": np.int32([200, 200]),
+    }
+    row = {
+        "boxes": np.float32([[0.25, 0.25, 0.2, 0.2], [0.75, 0.7, 0.2, 0.2], [0.1, 0.8, 0.05, 0.05]]),
+        "classes": np.int32([0, 1, 1]),
+        "scores": np.float32([0.9, 0.8, 0.95]),
+    }
+    tally.add(example, row)
+    scores = tally.scores()
+    # Class a is found at all ten overlaps; b at 0.5, 0.55 and 0.6, after a wrong one of a higher score.
+    assert scores["ap"] == pytest.approx((1 + 3 * 0.5 / 10) / 2, abs=1e-4)
+    assert (scores["ap50"], scores["ap75"]) == pytest.approx((0.75, 0.5), abs=1e-4)
+    # The wrong one is small, so that it is no mistake among the medium ones.
+    assert (scores["ap_small"], scores["ap_medium"]) == pytest.approx((1, 0.3), abs=1e-4)
+    assert np.isnan(scores["ap_large"]), "a crowd is no object"
+    assert scores["ar1"] == pytest.approx(0.5), "of class b, the best one is wrong"
+    (a, *of_a), (b, *of_b) = tally.of_classes()
+    assert (a, of_a, b, of_b) == ("a", pytest.approx([1, 1, 1]), "b", pytest.approx([0.15, 0.5, 1]))
+    assert np.isnan(Tally(("a",)).scores()["ap"])
+
+
+def test_the_patches_have_boxes_around_what_is_seen_of_them():
+    splits = boxed_shapes(path="", train="train", test="test", pixels=RGB)
+    masks = shapes(path="", train="train", test="test", pixels=RGB)
+    for i in range(40):
+        example, other = splits.train[i], masks.train[i]
+        assert np.array_equal(example["image"], other["image"])
+        covered = np.zeros((64, 64), bool)
+        for left, top, right, bottom in example["boxes"].astype(int):
+            covered[top:bottom, left:right] = True
+        assert not (other["mask"][~covered] > 0).any()
+        assert example["area"].sum() == (other["mask"] > 0).sum()
+
+
+def test_the_boxes_are_drawn(rng):
+    image = np.zeros((100, 200, 1), np.uint8)
+    drawn = boxed(image, np.float32([[20, 10, 60, 50]]), [1], ["dog 0.9"])
+    assert drawn.shape == (300, 600, 3), "small pictures are enlarged"
+    edge = drawn[100, 178:180]
+    assert (edge == edge[0]).all()
+    assert edge.any()
+    assert not drawn[160, 300:].any()

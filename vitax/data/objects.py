@@ -179,8 +179,8 @@ def read_objects(file: Path, raw_ids: bool, pixels: Pixels) -> ObjectFiles:
         boxes = np.array([box for box, *_ in notes], np.float64).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         inside = np.clip(boxes, 0, [width, height, width, height])
-        cut += int((np.abs(inside - boxes) > 1).any(axis=1).sum())  # annotations exceed the image by parts of a pixel
         kept = np.flatnonzero((inside[:, 2:] > inside[:, :2]).all(axis=1))
+        cut += int((np.abs(inside - boxes)[kept] > 1).any(axis=1).sum())  # many exceed the image by parts of a pixel
         empty += len(boxes) - len(kept)
         found.append(
             Objects(
