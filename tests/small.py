@@ -84,7 +84,9 @@ SMALL = {
     "nat_segmenter": Small("nat_segmenter", _NAT | _HEAD, (_images(),)),
     "vit_segmenter": Small("vit_segmenter", _VIT | _HEAD | dict(depth=6), (_images(),)),
     "resnet": Small("resnet", dict(num_classes=3, width=4, depths=(1, 2)), (_images(32, 40),)),
-    "resnet_detector": Small("resnet_detector", dict(width=4, depths=(1, 2)) | _DETR, (_images(32, 40), SIZES)),
+    "resnet_detector": Small(
+        "resnet_detector", dict(width=4, depths=(1, 2), frozen_norms=False) | _DETR, (_images(32, 40), SIZES)
+    ),
     "swin_detector": Small("swin_detector", _SWIN | _DETR | dict(shrink_window=False), (_images(), SIZES)),
     "swinir": Small("swinir", _SWINIR, (_images(9, 14),)),
     "swinir-real": Small(

@@ -59,7 +59,7 @@ def test_what_is_not_in_its_form_is_refused(tmp_path):
         with pytest.raises(UserError, match=message):
             opened(file)
 
-    refused("is not in COCO's form of captions .KeyError", annotations=[{"image_id": 1, "bbox": []}])
+    refused("is not in COCO's form .KeyError", annotations=[{"image_id": 1, "bbox": []}])
     refused("the image 77, which it does not list", annotations=[{"image_id": 77, "caption": "a"}])
     refused("1 empty captions", annotations=[{"image_id": 1, "caption": " "}])
     refused("has no captions", annotations=[])

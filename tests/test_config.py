@@ -65,6 +65,14 @@ def recipe(tmp_path, monkeypatch):
                     (tmp_path / kind).mkdir(exist_ok=True)
                     (tmp_path / kind / f"{i}.png").write_bytes(picture)
             data |= dict(path=str(tmp_path), num_classes=150)
+        elif objective.data == "boxes":
+            listed = [{"id": i, "file_name": f"{i}.png", "height": 64, "width": 64} for i in range(4)]
+            for i in range(4):
+                (tmp_path / f"{i}.png").write_bytes(jpeg(i, (64, 64)))
+            notes = [{"id": i, "image_id": i, "category_id": 1, "bbox": [1, 2, 30, 40]} for i in range(4)]
+            content = {"images": listed, "annotations": notes, "categories": [{"id": 1, "name": "cat"}]}
+            (tmp_path / "instances_all.json").write_text(json.dumps(content))
+            data |= dict(path=str(tmp_path / "instances_all.json"))
         elif objective.data == "restoration":
             for i in range(2):
                 (tmp_path / f"{i}.png").write_bytes(jpeg(i, (300, 300)))

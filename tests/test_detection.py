@@ -7,17 +7,26 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from commands import ROOT, lines, newest, run
 from golden import case, nhwc
 from PIL import Image
 from small import SMALL, total, variables_of
 
-from vitax import boxes, pretrained
+import vitax
+from vitax import boxes, config_file, pretrained
+from vitax.build import build
 from vitax.data.drawing import boxed
 from vitax.data.object_transforms import eval_objects, train_objects
 from vitax.data.objects import coco_objects
+from vitax.data.recognise import recognise
 from vitax.data.shapes import boxed_shapes, shapes
 from vitax.errors import UserError
 from vitax.evals.detection import Tally
+from vitax.prediction import load_run, predict
+from vitax.report.run_report import MISSING
+from vitax.report.run_report import report as report_of
+from vitax.resolve import resolve
+from vitax.runs.init_from import initial_variables
 from vitax.specs import RGB, BoxSpec, ImageSpec
 from vitax.tasks.detection import detection
 
@@ -360,3 +369,106 @@ def test_the_boxes_are_drawn(rng):
     assert (edge == edge[0]).all()
     assert edge.any()
     assert not drawn[160, 300:].any()
+
+
+def test_the_doctor_knows_them(tmp_path):
+    written(tmp_path)
+    found = recognise(str(tmp_path))
+    assert found.kind == "images with boxes"
+    assert "3 objects of 2 classes in the training, from 'ant' (0) to 'dog' (3), at most 2 in an image" in found.what
+    assert "configs/detr_r50.py" in found.flags
+    assert len(found.open().test) == 3
+    assert recognise(str(tmp_path / "annotations" / "instances_val2017.json")).kind == "images with boxes"
+
+
+def started(path, **fields):
+    """The variables of a run of the demo with the shape of the golden model, and the report on them."""
+    config = config_file.load_config(f"{ROOT}/configs/detr_r50.py:demo")
+    shape = dict(
+        depths=(1, 2, 1, 1), width=4, num_queries=6, head_width=16, encoder_depth=1, decoder_depth=2, head_heads=2
+    )
+    config["model"] |= shape | dict(head_mlp_width=24) | fields
+    built = build(resolve(config | dict(init_from=str(path))))
+    return built, *initial_variables(built)
+
+
+def test_a_detector_starts_from_a_classifier_or_another_detector(tmp_path):
+    golden = case("detr_resnet_hf")
+    np.savez(tmp_path / "w.npz", **golden.weights)
+    (tmp_path / "config.json").write_text(json.dumps(golden.config["config"]))
+    _, variables, report = started(tmp_path / "w.npz")
+    kernel = golden.weights["model.decoder.layers.1.fc1.weight"]
+    assert np.array_equal(variables["params"]["detection_head"]["decoder1"]["mlp"]["dense1"]["kernel"], kernel.T)
+    assert variables["params"]["detection_head"]["classes"]["kernel"].shape == (16, 4)
+    assert "remade      params/detection_head/classes/bias, params/detection_head/classes/kernel" in report
+    for wrong in (dict(dilated=True), dict(head_heads=4)):
+        with pytest.raises(UserError, match=f"says {next(iter(wrong))}=.* .this run"):
+            started(tmp_path / "w.npz", **wrong)
+
+    classifier = SMALL["resnet"].replaced(depths=(1, 2, 1, 1))
+    before = variables_of(classifier, (np.zeros((1, 64, 64, 3), np.float32),))
+    (tmp_path / "config.json").unlink()
+    pretrained.save(tmp_path / "r.safetensors", classifier, before, "timm ResNet")
+    built, variables, report = started(tmp_path / "r.safetensors", dilated=True)
+    for name in ("params", "batch_stats"):
+        for block, tree in before[name].items():
+            if block != "head":
+                jax.tree.map(np.testing.assert_array_equal, variables[name][block], tree)
+    assert "the backbone is taken from it, the Transformer is new" in report
+    assert jax.tree.map(np.shape, variables["params"]) == jax.tree.map(np.shape, built.shapes.params)
+
+
+SHORT = (
+    "--config.duration=6 steps", "--config.batch_size=8", "--config.optim.warmup=1 steps", "--config.evals.every=6 steps",
+    "--config.checkpoint.every=3 steps", "--config.log.every=3 steps", "--config.model.head_width=16",
+    "--config.model.head_mlp_width=16", "--config.model.encoder_depth=1", "--config.model.decoder_depth=2",
+    "--config.model.width=4", "--config.log.report=0",
+)  # fmt: skip
+
+
+def test_a_run_goes_on_bit_for_bit_and_its_results_are_used(tmp_path, capsys):
+    """From training to predictions, a report, and programs and folders of other projects."""
+    folder = tmp_path / "run"
+    options = (f"--config={ROOT}/configs/detr_r50.py:demo", *SHORT, f"--workdir={folder}")
+    assert run("main", *options).returncode == 0
+    step, state = newest(folder)
+    logged = lines(folder)
+    assert {"test/ap", "test/ap50", "test/giou_loss"} <= {key for line in logged for key in line}
+    shutil.rmtree(folder / "checkpoints" / "6")
+    assert run("main", *options).returncode == 0
+    again = newest(folder)
+    assert again[0] == step == 6
+    assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool(np.array_equal(a, b)), state, again[1])))
+    assert lines(folder) == logged
+
+    Image.fromarray(np.zeros((50, 90, 3), np.uint8)).save(tmp_path / "wide.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    trained = load_run(folder)
+    for threshold, least in (("0", 10), ("1", 0)):
+        row, broken = predict(
+            trained,
+            [str(tmp_path / "wide.png"), str(tmp_path / "broken.png")],
+            threshold=threshold,
+            out=str(tmp_path / "out"),
+        )
+        assert len(row["objects"]) == least
+        assert "not an image" in broken["error"]
+    with Image.open(row["output"]) as picture:
+        assert picture.size == (540, 300), "of the file's shape, enlarged"
+    with pytest.raises(UserError, match="threshold=val is not a number"):
+        list(predict(trained, [str(tmp_path / "wide.png")], threshold="val"))
+    report = report_of(folder, 20)
+    assert "AP50" in report
+    assert "Images with the most mistakes" in report
+    assert MISSING not in report
+    assert run("export", f"--workdir={folder}", "--format=stablehlo", f"--out={tmp_path / 'program'}").returncode == 0
+    done = run("export", f"--workdir={folder}", "--format=hf", f"--out={tmp_path / 'hf'}")
+    assert done.returncode == 0, done.stderr
+    processor = json.loads((tmp_path / "hf" / "preprocessor_config.json").read_text())
+    assert processor["size"] == {"shortest_edge": 64, "longest_edge": 64}
+    foreign = vitax.load(tmp_path / "hf")
+    (ours,) = predict(trained, [str(tmp_path / "wide.png")], threshold="0", out=str(tmp_path / "out"))
+    theirs = foreign(tmp_path / "wide.png", threshold=0)
+    assert [(x["label"], x["score"]) for x in theirs["objects"]] == [
+        (x["label"], pytest.approx(x["score"], abs=2e-4)) for x in ours["objects"]
+    ]

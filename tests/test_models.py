@@ -1,6 +1,7 @@
 """What holds for every model: published sizes, both dtypes, gradients, training, batches."""
 
 import json
+import re
 
 import chex
 import jax
@@ -124,7 +125,12 @@ def test_training_reaches_every_parameter_lowers_the_loss_and_is_random_by_its_k
     params, state, value, gradients = step(*start, small.inputs, first)
     for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
         assert np.isfinite(gradient).all(), path
-        assert np.abs(gradient).max() > 0, path
+        # The features of DETR's queries are zero at first: whatever they ask, all see the same.
+        idle = re.search(
+            r"decoder0/self_attention/(q|k)/|decoder0/self_attention/v/kernel",
+            jax.tree_util.keystr(path, simple=True, separator="/"),
+        )
+        assert np.abs(gradient).max() > 0 or idle, path
     assert step(*start, small.inputs, first)[2] == value
     if random or small.family == "dynamic_vit":
         assert any(step(*start, small.inputs, other)[2] != value for other in others)
@@ -155,7 +161,7 @@ def test_a_batch_and_bfloat16_change_nothing_but_rounding(name):
     fresh = jax.eval_shape(model.init, jax.random.key(0), *small.inputs)
     assert {x.dtype for x in jax.tree.leaves(fresh["params"])} == {jnp.dtype(jnp.float32)}
     text = str(jax.make_jaxpr(model.apply)(variables, *small.inputs))
-    products = [line for line in text.splitlines() if "dot_general" in line]
+    products = [line for line in text.splitlines() if "dot_general" in line or "conv_general" in line]
     assert any("bf16" in line for line in products)
 
 

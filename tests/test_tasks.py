@@ -245,7 +245,7 @@ def test_segmentation_counts_pixels_and_its_auxiliary_head(rng, weights):
 def test_every_task_is_tried():
     tried = (
         "segmentation classification masked_image token_pruning contrastive masked_words text_classification multilabel regression "
-        "text_multilabel text_regression"
+        "text_multilabel text_regression detection"  # detection: tests/test_detection.py
     )
     assert set(TASKS) == {*tried.split(), "translation", "language", "restoration"}
 

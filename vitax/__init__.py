@@ -14,7 +14,7 @@ Where things are
     adopt                           configs whose model and preprocessing come from the weights that they start from
     build, reading                  the only readers of a config: config -> model, task, data, optimizer
     lock, rundir, runs/             the folder of a run and its lock; runs opened, restored, evaluated, started from weights
-    losses, masking, augment,
+    losses, masking, boxes, augment,
     metrics, generate               pure functions: arrays in, arrays out
     nn/                             layers that more than one model uses
     models/                         one paper, one file; the table is ``vitax.models.MODELS``

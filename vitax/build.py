@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from vitax import sections
@@ -285,10 +284,10 @@ def _batch_shapes(loader: Loader, mesh: Mesh) -> list[dict[str, jax.ShapeDtypeSt
     """The shapes of a batch of each bucket, the longest first; without buckets there is one."""
     rows, found = loader.buckets.rows if loader.buckets else {0: loader.batch_size}, []
     for length in sorted(rows, reverse=True):
-        example = {**loader.blank, "valid": jnp.zeros((), bool)}
-        example = cut(example, length, loader.source.length) if length else example  # type: ignore[attr-defined]
+        example = cut(loader.blank, length, loader.source.length) if length else loader.blank  # type: ignore[attr-defined]
         struct = functools.partial(jax.ShapeDtypeStruct, sharding=batch_sharding(mesh))
-        found.append({name: struct((rows[length], *value.shape), value.dtype) for name, value in example.items()})
+        shapes = {name: struct((rows[length], *value.shape), value.dtype) for name, value in example.items()}
+        found.append({**shapes, "valid": struct((rows[length],), bool)})
     return found
 
 

@@ -1,8 +1,8 @@
 """Generation of texts with a model that predicts the next token: greedy and beam search, as pure functions under jit.
 
 ``step`` is ``(tokens [R], position [], cache) -> (logits [R, V], cache)``: it takes the tokens at ``position`` and
-predicts the tokens after them. The first axis of every array of the cache has R rows. At position 0 the cache is {},
-and ``step`` creates it.
+predicts the tokens after them. The first axis of every array of the cache has R rows; in a beam search, what all beams of
+a text share may have a row for each text. At position 0 the cache is {}, and ``step`` creates it.
 """
 
 from collections.abc import Callable
@@ -116,32 +116,22 @@ def beam_search(
     limits = jnp.full(batch, length) if limits is None else limits
     largest_penalty = length_penalty(limits, alpha)[:, None]
 
-    def rows(x: jax.Array, index: jax.Array) -> jax.Array:
-        """[B, J, ...] and [B, K] to [B, K, ...]."""
-        return jnp.take_along_axis(x, index.reshape(*index.shape, *[1] * (x.ndim - 2)), axis=1)
-
     def advance(s: _Beams) -> _Beams:
         logits, cache = step(s.last.reshape(-1), s.position, s.cache)
-        log_probs = jax.nn.log_softmax(logits.astype(jnp.float32)).reshape(batch, k, -1)
-        vocab = log_probs.shape[-1]
-        totals = (s.alive_scores[:, :, None] + log_probs).reshape(batch, -1)  # [B, K*V]
         # Twice as many as needed: even if K of them end, K others go on.
-        scores, flat = jax.lax.top_k(totals, 2 * k)
-        parent, token = flat // vocab, (flat % vocab).astype(jnp.int32)
-        texts = rows(s.alive, parent).at[:, :, s.position].set(token)  # [B, 2K, length]
+        scores, parent, token = _best_words(logits.reshape(batch, k, -1), s.alive_scores, 2 * k)
+        texts = _rows(s.alive, parent).at[:, :, s.position].set(token)  # [B, 2K, length]
         ends = token == end
 
-        penalty = length_penalty(s.position + 1, alpha)
-        candidates = jnp.where(ends, scores / penalty, NEVER)
-        pool = jnp.concatenate([s.ended_scores, candidates], axis=1)
-        ended_scores, chosen = jax.lax.top_k(pool, k)
-        ended = rows(jnp.concatenate([s.ended, texts], axis=1), chosen)
+        candidates = jnp.where(ends, scores / length_penalty(s.position + 1, alpha), NEVER)
+        ended_scores, chosen = jax.lax.top_k(jnp.concatenate([s.ended_scores, candidates], axis=1), k)
+        ended = _rows(jnp.concatenate([s.ended, texts], axis=1), chosen)
 
         alive_scores, chosen = jax.lax.top_k(jnp.where(ends, NEVER, scores), k)
-        origin = rows(parent, chosen)  # [B, K] index of the beam that each one continues
+        origin = _rows(parent, chosen)  # [B, K] index of the beam that each one continues
         index = (origin + jnp.arange(batch)[:, None] * k).reshape(-1)
-        cache = jax.tree.map(lambda x: x[index], cache)
-        last, alive = rows(token, chosen), rows(texts, chosen)
+        cache = jax.tree.map(lambda x: x[index] if len(x) == batch * k else x, cache)
+        last, alive = _rows(token, chosen), _rows(texts, chosen)
         found = _Beams(s.position + 1, last, alive, alive_scores, ended, ended_scores, cache)
         return found.where(s.position < limits, s)
 
@@ -153,9 +143,30 @@ def beam_search(
     last = jax.lax.while_loop(going, advance, advance(_first_beams(batch, k, begin, pad, length)))
     # An unfinished text is better than none.
     unfinished = last.alive_scores / largest_penalty + NEVER / 2
-    pool = jnp.concatenate([last.ended_scores, unfinished], axis=1)
-    scores, chosen = jax.lax.top_k(pool, k)
-    return rows(jnp.concatenate([last.ended, last.alive], axis=1), chosen), scores
+    scores, chosen = jax.lax.top_k(jnp.concatenate([last.ended_scores, unfinished], axis=1), k)
+    return _rows(jnp.concatenate([last.ended, last.alive], axis=1), chosen), scores
+
+
+def _best_words(logits: jax.Array, before: jax.Array, count: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The best continuations of the beams of each text.
+
+    Args:
+        logits: [B, K, V] of the next words.
+        before: [B, K] log-probabilities of the beams.
+        count: number C of continuations.
+
+    Returns:
+        Log-probabilities [B, C], numbers of the beams [B, C] and words [B, C] int32, the best first.
+    """
+    batch, _, vocab = logits.shape
+    totals = before[:, :, None] + jax.nn.log_softmax(logits.astype(jnp.float32))
+    scores, flat = jax.lax.top_k(totals.reshape(batch, -1), count)
+    return scores, flat // vocab, (flat % vocab).astype(jnp.int32)
+
+
+def _rows(x: jax.Array, index: jax.Array) -> jax.Array:
+    """Some of the entries of each row: x [B, J, ...], index [B, K] int, to [B, K, ...]."""
+    return jnp.take_along_axis(x, index.reshape(*index.shape, *[1] * (x.ndim - 2)), axis=1)
 
 
 def _first_beams(batch: int, beam: int, begin: int, pad: int, length: int) -> _Beams:

@@ -1,6 +1,7 @@
 """Texts with their translations: from two parallel files, from TFDS, or number names that are generated."""
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -273,3 +274,16 @@ def open_pairs(name: str, **arguments: Any) -> Splits:
         return tfds_pairs(name, **{key: value for key, value in arguments.items() if key != "test_fraction"})
     except UnknownDataSet as error:
         raise UserError(f"data.name={name!r} is not one of {', '.join(BITEXT)}, and {error}") from error
+
+
+def languages_of(files: list[Path]) -> tuple[str, str] | None:
+    """The languages of files train.SOURCE and train.TARGET, which may be compressed."""
+    found = sorted({kind_of(file)[1:] for file in files if file.name.startswith("train.")})
+    found = [
+        ending
+        for ending in found
+        if re.fullmatch(r"[a-z]{2,3}(_[a-zA-Z]{2})?", ending) and ending not in ("txt", "csv", "tsv")
+    ]
+    if len(found) != 2:
+        return None
+    return ("en", next(each for each in found if each != "en")) if "en" in found else (found[0], found[1])

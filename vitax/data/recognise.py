@@ -7,13 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from vitax.data import (
     arrow_rows,
     bitext,
     captions,
     coco,
+    coco_files,
     mask_files,
     masks,
+    objects,
     remote,
     sentences,
     tables,
@@ -47,7 +51,7 @@ class Recognised(NamedTuple):
 
     Attributes:
         what: a description for a person.
-        kind: "labelled images", "images", "images with masks", "captioned images", "texts", "labelled texts", "translations", or images or texts
+        kind: "labelled images", "images", "images with masks", "images with boxes", "captioned images", "texts", "labelled texts", "translations", or images or texts
             "with several labels" or "with numbers".
         flags: what to type after ``vitax train``.
         open: function that opens the splits.
@@ -92,6 +96,8 @@ def _file(path: str, file: Path) -> Recognised:
     if kind in tables.PLAIN and not (kind == ".tsv" and _is_pairs(file)):
         rows = tables.read_rows(file)
         return _by_columns(path, rows[0] if rows else (), f"a {kind} table")
+    if kind == ".json" and not file.name.startswith("captions"):
+        return _objects(path)
     if kind == ".json":
         return _captions(path, "coco", "COCO's captions", coco.coco_captions)
     if kind in (".txt", ".tsv"):
@@ -114,10 +120,12 @@ def _folder(path: str, root: Path) -> Recognised:
         return _by_schema(path, arrow_rows.schema_of(first), "Parquet or Arrow files")
     if kinds[".tar"]:
         return _tars(path, sorted(str(file) for file in files if file.suffix == ".tar"))
+    if coco_files.files_below(root, "instances"):
+        return _objects(path)
     if any(file.match("captions_*.json") for file in files):
         return _captions(path, "coco", "COCO's captions", coco.coco_captions)
     on_top = [file for file in files if file.parent == root]
-    if languages := _languages(on_top):
+    if languages := bitext.languages_of(on_top):
         return _translations(path, f"parallel files, {' and '.join(languages)}", *languages)
     if table := next((file for file in sorted(on_top) if kind_of(file) in tables.PLAIN), None):
         train = tables.table_of(root, "train")
@@ -163,6 +171,23 @@ def _masks(path: str, root: Path, found: list[str]) -> Recognised:
     what = f"images with masks, in {min(len(found), mask_files.SAMPLED)} of which there are the numbers {listed}"
     options: Any = dict(num_classes=count, rules=mask_files.MaskRules(), **FOR_IMAGES)
     return Recognised(what, "images with masks", flags, lambda: masks.mask_files(path=path, **options))
+
+
+def _objects(path: str) -> Recognised:
+    """Files in COCO's form with boxes; all of them are read, and no image."""
+    splits = objects.coco_objects(path=path, raw_ids=False, **FOR_IMAGES)
+    parts: list[Any] = list(splits.sources())
+    names, most = splits.train.class_names, max(part.most() for part in parts)
+    labels = np.concatenate([found.label[~found.ignored] for found in parts[0].objects])
+    counts = np.bincount(labels, minlength=len(names))
+    rare, often = int(counts.argmin()), int(counts.argmax())
+    what = (
+        f"images with boxes in COCO's form: {len(labels):,} objects of {len(names):,} classes in the training, from {names[rare]!r} "
+        f"({counts[rare]:,}) to {names[often]!r} ({counts[often]:,}), at most {most} in an image"
+    )
+    flags = f'--config=configs/detr_r50.py --config.init_from=WEIGHTS --config.data.path="{path}"'
+    flags += f" --config.data.max_objects={most} --config.model.num_queries={most}" if most > 100 else ""
+    return Recognised(what, "images with boxes", flags, lambda: splits)
 
 
 def _tars(path: str, files: list[str]) -> Recognised:
@@ -233,19 +258,6 @@ def _is_pairs(file: Path) -> bool:
         return False
     labels = {line.rstrip().split(b"\t")[-1] for line in lines}
     return bool(lines) and all(line.count(b"\t") == 1 for line in lines) and len(labels) > len(lines) // 2
-
-
-def _languages(files: list[Path]) -> tuple[str, str] | None:
-    """The languages of files train.SOURCE and train.TARGET, which may be compressed."""
-    found = sorted({kind_of(file)[1:] for file in files if file.name.startswith("train.")})
-    found = [
-        ending
-        for ending in found
-        if re.fullmatch(r"[a-z]{2,3}(_[a-zA-Z]{2})?", ending) and ending not in ("txt", "csv", "tsv")
-    ]
-    if len(found) != 2:
-        return None
-    return ("en", next(each for each in found if each != "en")) if "en" in found else (found[0], found[1])
 
 
 def _images(path: str, name: str, what: str, opener: Callable[..., Splits]) -> Recognised:

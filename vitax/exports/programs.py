@@ -19,7 +19,7 @@ from vitax.build import build, build_task
 from vitax.errors import UserError
 from vitax.prediction import TrainedRun
 from vitax.prediction.images import image_files, read_images
-from vitax.specs import ImageSpec, MaskSpec, inputs_of
+from vitax.specs import BoxSpec, ImageSpec, MaskSpec, inputs_of
 from vitax.tasks import Variables
 
 CHECKED = 10  # examples with which an export is compared before it is called done
@@ -164,6 +164,10 @@ def about(run: TrainedRun, program: Program) -> dict[str, Any]:
     if isinstance(spec, ImageSpec):
         if isinstance(run.reader.spec, MaskSpec):  # a whole image is cut into windows of the size of the program
             crop: dict[str, Any] = dict(short_side=run.reader.transform.short_side, interpolation="bilinear")
+        elif isinstance(run.reader.spec, BoxSpec):  # a whole picture is resized, and put into the top left of the image
+            transform: Any = run.reader.transform
+            sides = dict(short_side=transform.short_sides[0], long_side=transform.long_side)
+            crop = dict(**sides, interpolation="bilinear", fill=[round(value) for value in transform.fill])
         else:
             fraction, interpolation = reading.test_crop(run.config)
             crop = dict(test_crop_fraction=fraction, interpolation=interpolation)

@@ -141,8 +141,8 @@ class RNNSeq2Seq(nn.Module):
 
         Args:
             target: [B, N] int.
-            memory: [B, M, D or 2D] output of the encoder.
-            source_mask: [B, M] bool, False = padding, or `Lengths`.
+            memory: [B, M, D or 2D] output of the encoder; or fewer rows, each that of as many neighbouring rows of the target.
+            source_mask: [B, M] bool, False = padding, or `Lengths`; with as many rows as the memory.
             target_mask: not used, because a recurrence does not need it.
             position: [] int; if given, the states are read from the collection "cache", once it holds them, and stored
                 there.
@@ -152,6 +152,7 @@ class RNNSeq2Seq(nn.Module):
         del target_mask, cache_length
         memory_mask = masking.visible(source_mask, memory.shape[1])
         memory_mask = jnp.ones(memory.shape[:2], bool) if memory_mask is None else memory_mask
+        memory, memory_mask = (jnp.repeat(x, len(target) // len(x), axis=0) for x in (memory, memory_mask))
         if position is not None and self.has_variable("cache", "carry"):
             carry = self.get_variable("cache", "carry")
         else:

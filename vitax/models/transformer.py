@@ -149,8 +149,8 @@ class Transformer(nn.Module):
 
         Args:
             target: [B, N] int.
-            memory: [B, M, D] output of the encoder.
-            source_mask: [B, M] bool, False = padding, or `Lengths`.
+            memory: [B, M, D] output of the encoder; or [B / k, M, D], each row that of k neighbouring rows of the target.
+            source_mask: [B, M] bool, False = padding, or `Lengths`; with as many rows as the memory.
             target_mask: [B, N] bool, False = padding, or `Lengths`.
             position: [] int; if given, N = 1, see `Decoder`; apply the model with ``mutable=["cache"]``.
             cache_length: number of positions in the cache.

@@ -232,10 +232,15 @@ class CrossAttention(_Attention):
     ) -> jax.Array:
         """Maps queries [B, N, D] and a memory [B, M, D] to [B, N, D].
 
+        Of a memory with fewer rows, [B / k, M, D], each row is that of k neighbouring rows of queries.
+
         Args:
             mask: see `dot_product_attention`.
             cached: keys and values are computed once and kept in the collection "cache".
         """
+        shape = x.shape
+        if len(memory) != len(x):  # rows with a common memory are further queries of it
+            x = x.reshape(len(memory), -1, shape[-1])
         (q,) = self.project(x, "q", self.qkv_bias)
         if cached and self.has_variable("cache", "memory"):
             k, v = self.get_variable("cache", "memory")
@@ -243,7 +248,8 @@ class CrossAttention(_Attention):
             k, v = self.project(memory, "kv", self.qkv_bias)
             if cached:
                 self.put_variable("cache", "memory", (k, v))
-        return self.attend(q, k, v, None, mask, False, None, train)
+        out = self.attend(q, k, v, None, mask, False, None, train)
+        return out.reshape(*shape[:-1], out.shape[-1])
 
 
 class PositionedAttention(_Attention):

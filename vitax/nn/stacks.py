@@ -173,7 +173,7 @@ class Decoder(nn.Module):
         """Maps [B, N, D] to [B, N, D]; if ``causal``, token n depends on tokens 0..n and on the memory.
 
         Args:
-            memory: [B, M, D] output of the encoder; None = a language model.
+            memory: [B, M, D] output of the encoder, or fewer rows, see `CrossAttention`; None = a language model.
             mask: [B, N] bool, False = padding, to which no token attends, or lengths; None with ``position``.
             memory_mask: [B, M] bool, False = padding, to which no token attends, or lengths.
             position: [] int; if given, N = 1 and the token is at this position; the keys and values of the earlier

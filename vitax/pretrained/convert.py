@@ -59,6 +59,8 @@ NOT_IN_FILES = (
     "text_activation",
     "text_norm_epsilon",
     "scale_embedding",
+    "head_heads",
+    "dilated",
     "pixel_range",
     "end_token",
     "image_size",

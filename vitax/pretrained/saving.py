@@ -111,13 +111,7 @@ def save(
             f"{format}: no library opens a folder of such weights; name a FILE.safetensors ({known} have folders)"
         )
     layout = LAYOUTS[format]
-    if not layout.frozen_norms:
-        # PyTorch counts the batches that a norm has seen, and misses a counter that is not there.
-        tensors |= {
-            name.replace("running_mean", "num_batches_tracked"): np.zeros((), np.int64)
-            for name in tensors
-            if name.endswith(".running_mean")
-        }
+    tensors |= {} if layout.frozen_norms else _counters(tensors)
     model, variables = with_table(as_trained(model), variables)
     _check_fixed(model, layout, format)
     configs = layout.configs(model, images, tuple(class_names))
@@ -151,6 +145,12 @@ def new_folder(path: Path) -> Iterator[Path]:
         raise UserError(f"{path} cannot be written: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _counters(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What PyTorch counts, and misses where it is not there: the batches that each norm has seen."""
+    means = [name for name in tensors if name.endswith(".running_mean")]
+    return {name.replace("running_mean", "num_batches_tracked"): np.zeros((), np.int64) for name in means}
 
 
 def _check_fixed(model: Any, layout: Layout, format: str) -> None:

@@ -70,8 +70,6 @@ def translation(
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         mask = masking.lengths(batch["source"], pad)
         memory = model.apply(variables, batch["source"], mask, method="encode")
-        rows = lambda x: jnp.repeat(x, beam, axis=0)
-        memory, mask = rows(memory), jax.tree.map(rows, mask)
 
         def step(tokens, position, cache):
             logits, updated = model.apply(

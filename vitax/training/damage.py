@@ -1,4 +1,4 @@
-"""Detection of damaged checkpoints, and the errors to raise for them."""
+"""Recognition of damaged checkpoints, and the errors to raise for them."""
 
 import hashlib
 import json

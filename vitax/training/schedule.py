@@ -53,6 +53,7 @@ def make_schedule(
         UserError: the kind is unknown, the warm-up is as long as the run, the milestones are not ascending shares, or their factor is out
             of its range.
     """
+    _check(kind, milestones, milestone_factor)
     if not 0 <= warmup < total:
         raise UserError(
             f"the warm-up takes {warmup} of {total} steps; make it shorter than the run, for example with "
@@ -72,6 +73,16 @@ def make_schedule(
             return peak * milestone_factor ** passed.sum(-1)
         return jnp.asarray(peak)
 
+    def schedule(step: jax.Array) -> jax.Array:
+        step = jnp.asarray(step, jnp.float32)
+        # (step + 1): the first update already has an effect, and the last update of the warm-up is at the peak.
+        return jnp.where(step < warmup, peak * (step + 1) / max(1, warmup), after(step))
+
+    return schedule
+
+
+def _check(kind: str, milestones: tuple[float, ...], milestone_factor: float) -> None:
+    """Rejects an unknown kind, and milestones or a factor that do not fit."""
     kinds = ("cosine", "linear", "inverse_sqrt", "constant", "step")
     rising = list(milestones) == sorted(milestones) and all(0 < m < 1 for m in milestones)
     if (kind == "step") != bool(milestones) or not rising:
@@ -83,10 +94,3 @@ def make_schedule(
         raise UserError(f"optim.milestone_factor={milestone_factor} must lie in (0, 1)")
     if kind not in kinds:
         raise UserError(f"optim.schedule={kind!r} is unknown; choose one of {', '.join(kinds)}")
-
-    def schedule(step: jax.Array) -> jax.Array:
-        step = jnp.asarray(step, jnp.float32)
-        # (step + 1): the first update already has an effect, and the last update of the warm-up is at the peak.
-        return jnp.where(step < warmup, peak * (step + 1) / max(1, warmup), after(step))
-
-    return schedule
