@@ -1,12 +1,15 @@
-"""COCO's captions, in COCO's folders and in one file."""
+"""COCO's captions and outlines, in COCO's folders and in one file."""
 
 import json
 
 import numpy as np
+import pycocotools.mask
 import pytest
 from PIL import Image
 
 from vitax.data.coco import coco_captions
+from vitax.data.coco_masks import coco_masks
+from vitax.data.mask_files import IGNORED
 from vitax.errors import UserError
 from vitax.specs import RGB
 
@@ -67,3 +70,64 @@ def test_what_is_not_in_its_form_is_refused(tmp_path):
     refused("1 images that are not in .*mine: 000000000002.png")
     with pytest.raises(UserError, match=r"no captions_learn\*.json .it has captions_mine.json"):
         opened(tmp_path, train="learn")
+
+
+def box(left, top, right, bottom):
+    """A rectangle as a polygon."""
+    return [left, top, right, top, right, bottom, left, bottom]
+
+
+def outlined(folder, *notes):
+    """Two images of 12x10 with the same outlines, in one file."""
+    images = [{"id": i, "file_name": f"{i}.png", "height": 10, "width": 12} for i in range(2)]
+    for i in range(2):
+        Image.fromarray(np.full((10, 12, 3), i, np.uint8)).save(folder / f"{i}.png")
+    notes = [
+        {"id": k, "image_id": i, "category_id": 3, "area": 50, **note} for i in range(2) for k, note in enumerate(notes)
+    ]
+    content = {
+        "images": images,
+        "annotations": notes,
+        "categories": [{"id": 7, "name": "dog"}, {"id": 3, "name": "ant"}],
+    }
+    (folder / "instances_all.json").write_text(json.dumps(content))
+    options = dict(path=str(folder / "instances_all.json"), train="train", test="test", test_fraction=0.5, pixels=RGB)
+    return coco_masks(**options)
+
+
+def test_outlines_become_masks(tmp_path):
+    runs = np.zeros((10, 12), np.uint8)
+    runs[6:9, 1:4] = 1
+    flat = runs.T.ravel()  # down the columns
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    counts = np.diff([0, *edges, len(flat)]).tolist()
+    packed = pycocotools.mask.encode(np.asfortranarray(np.roll(runs, 8, axis=1)))
+    splits = outlined(
+        tmp_path,
+        {"segmentation": [box(1, 1, 9, 5)], "area": 32},
+        {"segmentation": [box(3, 2, 5, 4), box(10, 0, 40, 3)], "category_id": 7, "area": 7},
+        {"segmentation": {"counts": counts, "size": [10, 12]}, "iscrowd": 1, "area": 9},
+        {"segmentation": {"counts": packed["counts"].decode(), "size": [10, 12]}, "category_id": 7, "area": 9},
+    )
+    assert splits.train.class_names == ("background", "ant", "dog")
+    expected = np.zeros((10, 12), int)
+    expected[1:5, 1:9] = 1
+    expected[2:4, 3:5], expected[0:3, 10:] = 2, 2
+    expected[6:9, 1:4], expected[6:9, 9:] = IGNORED, 2
+    for source in (splits.train, splits.test):
+        assert np.array_equal(source[0]["mask"], expected)
+
+
+@pytest.mark.parametrize(
+    ("note", "message"),
+    [
+        ({"segmentation": [[1, 1, 5, 5]]}, "polygon of fewer than three points"),
+        ({"segmentation": []}, "polygon of fewer than three points, or none"),
+        ({"segmentation": {"counts": [120], "size": [12, 10]}}, "run lengths for .12, 10., and its image .10, 12."),
+        ({"segmentation": [box(1, 1, 4, 4)], "category_id": 5}, "category that is not listed"),
+        ({}, "KeyError: 'segmentation'"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(tmp_path, note, message):
+    with pytest.raises(UserError, match=message):
+        outlined(tmp_path, note)

@@ -107,7 +107,7 @@ ONLY = {  # third-party packages that may be imported in some places only
     "optax": ("training", "build", "boxes"),  # boxes: its assignment
     "tokenizers": ("data",),
     "sacrebleu": ("evals",),
-    "pycocotools": ("evals",),
+    "pycocotools": ("evals", "data"),
     "num2words": ("data",),
     "scipy": ("evals",),
     "sklearn": ("data", "evals", "report", "neighbors"),

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from vitax.data.coco_masks import coco_masks
 from vitax.data.mask_files import IGNORED, MaskRules
 from vitax.data.mask_transforms import eval_pairs, train_pairs
 from vitax.data.masks import mask_files
@@ -50,7 +51,7 @@ def open_masks(
     Args:
         pixels: how images are decoded.
         rules: what the numbers in the masks mean.
-        name: "folder" for folders of images and masks; "shapes" for patterned patches on scikit-learn's photographs, which are built in.
+        name: "folder" for folders of images and masks; "coco" for the outlines in files of COCO's form; "shapes" for patterned patches on scikit-learn's photographs, which are built in.
         path: the folder.
         train, test: names of the folders of the splits; usual names stand for one another (test, val, validation).
         validation: see `vitax.data.validation.validated`.
@@ -67,12 +68,19 @@ def open_masks(
                 "are for your own masks, and data.validation can be a share, such as 10%"
             )
         return shapes(path=path, train=train, test=test, pixels=pixels)
+    options: Any = dict(path=path, train=train, test_fraction=test_fraction, pixels=pixels)
+    if name == "coco":
+        if num_classes or rules != MaskRules():
+            raise UserError(
+                "COCO's files have their own classes: data.num_classes, data.ignored and data.reduce_zero_label are for folders"
+            )
+        return with_named(lambda test: coco_masks(test=test, **options), test, validation)
     if name != "folder":
-        raise UserError(f"data.name={name!r} is neither 'folder' nor 'shapes', which are the images with masks")
+        raise UserError(f"data.name={name!r} is none of 'folder', 'coco' and 'shapes', which are the images with masks")
     if not 0 <= num_classes <= MOST:
         raise UserError(f"data.num_classes={num_classes} must lie in 0..{MOST}")
-    options: Any = dict(path=path, train=train, test_fraction=test_fraction, num_classes=num_classes)
-    return with_named(lambda test: mask_files(test=test, rules=rules, pixels=pixels, **options), test, validation)
+    options |= dict(num_classes=num_classes, rules=rules)
+    return with_named(lambda test: mask_files(test=test, **options), test, validation)
 
 
 def read(take: Take, record: dict[str, Any]) -> Reader:

@@ -1,0 +1,152 @@
+"""Images with masks that are drawn from the outlines in files of COCO's form: polygons, or run lengths."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vitax.data.coco_files import coco_files, image_paths, read_coco
+from vitax.data.decode import decode_image
+from vitax.data.mask_files import IGNORED
+from vitax.data.masks import fitted
+from vitax.data.objects import LAYOUT
+from vitax.data.source import Splits
+from vitax.data.validation import drawn
+from vitax.errors import UserError
+from vitax.specs import Pixels
+
+BACKGROUND = "background"  # class 0: pixels inside no outline
+
+
+class Outline(NamedTuple):
+    """An outline: polygons [x, y, x, y, ...], or {"counts": run lengths, "size": [H, W]}; crowd: its pixels count nowhere."""
+
+    shape: Any
+    label: int
+    crowd: bool
+    area: float
+
+
+class OutlinedFiles:
+    """Image files with the outlines in them, which are drawn on demand; where outlines overlap, the smallest is on top.
+
+    Args:
+        paths: paths of the images.
+        sizes: [n, 2] int, their height and width.
+        outlines: the outlines of each image.
+        class_names: names of the classes, the background first.
+        pixels: how images are decoded.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        sizes: np.ndarray,
+        outlines: Sequence[Sequence[Outline]],
+        class_names: Sequence[str],
+        pixels: Pixels,
+    ):
+        self.paths, self.sizes, self.outlines = list(paths), sizes, list(outlines)
+        self.class_names, self.pixels, self.labels = tuple(class_names), pixels, None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        image = decode_image(Path(self.paths[i]).read_bytes(), self.pixels)
+        mask = np.zeros(self.sizes[i], np.int16)
+        for outline in sorted(self.outlines[i], key=lambda one: -one.area):
+            mask[inside(outline.shape, *self.sizes[i])] = IGNORED if outline.crowd else outline.label
+        return {"image": image, "mask": fitted(mask, image, self.paths[i], self.pixels)}
+
+    def name(self, i: int) -> str:
+        return self.paths[i]
+
+    def of(self, index: np.ndarray) -> "OutlinedFiles":
+        """The images with some numbers."""
+        paths, outlines = ([values[i] for i in index] for values in (self.paths, self.outlines))
+        return OutlinedFiles(paths, self.sizes[index], outlines, self.class_names, self.pixels)
+
+
+def inside(shape: Any, height: int, width: int) -> np.ndarray:
+    """The pixels inside an outline, as COCO's own code draws it, [height, width] bool.
+
+    Args:
+        shape: as in `Outline`.
+        height, width: of the image.
+    """
+    from pycocotools import mask  # drawing as the annotations mean it
+
+    compressed = isinstance(shape, dict) and not isinstance(shape["counts"], list)
+    found = shape if compressed else mask.frPyObjects(shape, height, width)
+    return mask.decode(mask.merge(found) if isinstance(found, list) else found).astype(bool)
+
+
+def coco_masks(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixels) -> Splits:
+    """Opens images with outlines in COCO's form; the arguments are those of `vitax.data.objects.coco_objects`.
+
+    Raises:
+        UserError: there is no such file, it is not in COCO's form, an outline cannot be drawn, the splits have other classes, or
+            an image is not there.
+    """
+    files = coco_files(path, "instances", train, test, LAYOUT)
+    learned, *others = (read_outlines(file, pixels) for file in files if file)
+    for other, file in zip(others, (files.test, files.validation), strict=False):
+        if other.class_names != learned.class_names:
+            raise UserError(f"{file} has other categories than {files.train}")
+    if others:
+        return Splits(learned, others[0], f"{files.train} and {files.test}", others[1] if files.validation else None)
+    if len(learned) < 2:
+        raise UserError(f"{files.train} lists {len(learned)} images, but at least two are needed; {LAYOUT}")
+    parts = [learned.of(index) for index in drawn(len(learned), test_fraction)]
+    return Splits.of(parts, f"{files.train}, {test_fraction:.0%} of the images held back for the test")
+
+
+def read_outlines(file: Path, pixels: Pixels) -> OutlinedFiles:
+    """The images of a file in COCO's form, and their outlines.
+
+    Args:
+        file: the file.
+        pixels: how images are decoded.
+
+    Raises:
+        UserError: the file is not in that form, an outline cannot be drawn, or an image is not there.
+    """
+
+    def parse(content: Any) -> tuple[list[str], np.ndarray, list[list[Outline]], list[str]]:
+        images, categories = content["images"], {one["id"]: str(one["name"]) for one in content["categories"]}
+        place = {image["id"]: i for i, image in enumerate(images)}
+        label = {number: k for k, number in enumerate(sorted(categories), start=1)}
+        sizes = np.array([(image["height"], image["width"]) for image in images], int).reshape(-1, 2)
+        outlines: list[list[Outline]] = [[] for _ in images]
+        for note in content["annotations"]:
+            if note["image_id"] not in place or note["category_id"] not in label:
+                raise ValueError(
+                    f"the annotation {note.get('id')!r} is about an image or a category that is not listed"
+                )
+            i = place[note["image_id"]]
+            shape = _checked(note, sizes[i])
+            area = float(note["area"] if "area" in note else note["bbox"][2] * note["bbox"][3])
+            outlines[i].append(Outline(shape, label[note["category_id"]], bool(note.get("iscrowd")), area))
+        names = [categories[number] for number in sorted(categories)]
+        return [image["file_name"] for image in images], sizes, outlines, [BACKGROUND, *names]
+
+    names, sizes, outlines, classes = read_coco(file, LAYOUT, parse)
+    if not names or len(classes) < 2:
+        raise UserError(f"{file} lists {len(names)} images and {len(classes) - 1} categories; {LAYOUT}")
+    return OutlinedFiles(image_paths(file, "instances", names, LAYOUT), sizes, outlines, classes, pixels)
+
+
+def _checked(note: dict[str, Any], size: np.ndarray) -> Any:
+    """The outline of an annotation; ValueError if it cannot be drawn."""
+    shape, name = note["segmentation"], note.get("id")
+    if isinstance(shape, dict):
+        if list(shape["size"]) != size.tolist():
+            raise ValueError(
+                f"the annotation {name!r} has run lengths for {shape['size']}, and its image {size.tolist()}"
+            )
+        return shape
+    if not shape or any(len(polygon) < 6 or len(polygon) % 2 for polygon in shape):
+        raise ValueError(f"the annotation {name!r} has a polygon of fewer than three points, or none")
+    return shape
