@@ -22,7 +22,7 @@ ALLOWED = {
     "hub": ("errors",),
     "losses": (),
     "masking": (),
-    "boxes": (),
+    "boxes": ("mesh",),
     "augment": (),
     "metrics": (),
     "generate": (),
