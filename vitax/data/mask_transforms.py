@@ -91,7 +91,7 @@ class PairTransform(NamedTuple):
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
         image, mask = np.asarray(example["image"]), example["mask"]
         if not self.random:
-            full = scaled_size(mask.shape, self.short_side)
+            full = scaled_size(image.shape[:2], self.short_side)  # a picture to predict has a mask of another size
             top, left = (max(0, (a - b) // 2) for a, b in zip(full, self.size, strict=True))
             window = Window(full, top, left, self.size)
             return {**example, "image": window.image(image, self.fill), "mask": window.mask(mask)}

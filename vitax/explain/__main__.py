@@ -5,6 +5,7 @@
     python -m vitax.explain --workdir=RUN --method=all --class=cat IMAGES...
     python -m vitax.explain --workdir=RUN --method=heads IMAGES...        a tile for every head of every layer
     python -m vitax.explain --workdir=RUN --labels="a dog, a cat" IMAGES...  an image-text model
+    python -m vitax.explain --workdir=RUN --class=dog --region=0,0,0.5,1 IMAGES...  the pixels, or the object, of a class there
     python -m vitax.explain --workdir=RUN FILE.txt                        texts, one per line: the words that speak for
                                                                           a class or, in a text with [MASK], for the
                                                                           hidden word
@@ -13,7 +14,8 @@
 
 The method relevance is that of Chefer et al. 2020; for models with local attention, it is the relevance of the patches.
 lrp is the same down to the pixels or to the embedded words. rollout and attention show what the model looks at,
-whatever the class (an MAE has no other methods). gradcam, gradient_x_input and integrated_gradients use gradients.
+whatever the class (an MAE has no other methods). Segmentations and detections have integrated_gradients, which is their
+default, and gradient_x_input. gradcam, gradient_x_input and integrated_gradients use gradients.
 Everything is computed in float32, whatever the dtype of the run: relevance is divided by sums that may be near 0.
 """
 
@@ -34,6 +36,7 @@ FLAGS = (
     Flag("method", (), f"{', '.join(ALL)}, or all (but {HEADS}), with commas; empty: relevance, else rollout"),
     Flag("class", "", "name or number of the class; empty: the most probable"),
     Flag("labels", "", "image-text models: names of the classes, with commas between them"),
+    Flag("region", "", "segmentation, detection: left,top,right,bottom in shares of the picture; empty: everywhere"),
     Flag("top", 5, "number of classes to list"),
     Flag("out", "", "folder for the figures, or for the page of texts; empty: RUN/explanations"),
 )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from vitax.errors import UserError
+from vitax.explanation.dense import explain_dense, explained_dense
 from vitax.explanation.images import explain_images, explained_images
 from vitax.explanation.texts import explain_texts, explained_texts
 from vitax.prediction import TrainedRun, predictor_of
@@ -15,6 +16,8 @@ EXPLAINERS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {
     "token_pruning": explain_images,
     "contrastive": explain_images,
     "masked_image": explain_images,
+    "segmentation": explain_dense,
+    "detection": explain_dense,
     "text_classification": explain_texts,
     "text_multilabel": explain_texts,
     "masked_words": explain_texts,
@@ -22,7 +25,7 @@ EXPLAINERS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {
 
 
 def explain(run: TrainedRun, inputs: Sequence[str], **options: Any) -> Iterator[dict[str, Any]]:
-    """One JSON object for each input, see `explain_images` and `explain_texts`, which take the options.
+    """One JSON object for each input, see `explain_images`, `explain_dense` and `explain_texts`, which take the options.
 
     Args:
         run: the trained run.
@@ -37,6 +40,10 @@ def explain(run: TrainedRun, inputs: Sequence[str], **options: Any) -> Iterator[
     explainer = EXPLAINERS[run.task_name]
     if "labels" in options and run.task_name != "contrastive":
         raise UserError(f"--labels has no meaning for a run of {run.task_name}: it has its own classes")
+    if "region" in options and explainer is not explain_dense:
+        raise UserError(
+            f"--region has no meaning for a run of {run.task_name}: its classes are those of whole images or texts"
+        )
     return explainer(run, predictor_of(run.task_name).inputs(inputs), **options)
 
 
@@ -56,7 +63,8 @@ def explained(run: TrainedRun, inputs: list[Any], **options: Any) -> list[Any]:
     if EXPLAINERS.get(run.task_name) is explain_texts:
         return list(explained_texts(run, inputs, **options))
     results = []
-    for name, result in explained_images(run, inputs, **options):
+    function = explained_dense if EXPLAINERS.get(run.task_name) is explain_dense else explained_images
+    for name, result in function(run, inputs, **options):
         if isinstance(result, Exception):
             raise UserError(f"{name}: {result}") from result
         results.append(result)
