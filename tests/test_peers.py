@@ -406,6 +406,42 @@ def test_names_of_dinat_of_hugging_face(tmp_path, monkeypatch):
         assert np.array_equal(back[name], value), name
 
 
+@pytest.mark.parametrize("dilated", [False, True])
+def test_detr_of_hugging_face_with_the_resnet_of_timm(dilated, tmp_path):
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    pytest.importorskip("timm", reason="timm is not installed")
+    layers = dict(encoder_layers=1, decoder_layers=2, encoder_ffn_dim=96, decoder_ffn_dim=96, d_model=64)
+    config = transformers.DetrConfig(dilation=dilated, num_queries=9, num_labels=5, **layers)
+    peer = randomise(transformers.DetrForObjectDetection(config))
+    peer.save_pretrained(tmp_path)
+    model, variables, report = pretrained.load(tmp_path)
+    assert (report.format, model.dilated, model.depths) == ("Hugging Face DETR", dilated, (3, 4, 6, 3))
+    x, sizes = images(2, 96, 131, 3), np.array([[96, 131], [70, 90]])
+    mask = (np.arange(96)[:, None] < sizes[:, 0, None, None]) & (np.arange(131) < sizes[:, 1, None, None])
+    out = theirs(peer, nchw(x * mask[..., None]), mask.astype(np.int64))
+    found = jax.jit(model.apply)(variables, x, sizes)
+    close(found.logits, out.logits)
+    close(found.boxes, out.pred_boxes)
+
+
+@pytest.mark.parametrize("kind", ["timm", "transformers"])
+def test_resnet(kind, tmp_path):
+    peer_module = pytest.importorskip(kind, reason=f"{kind} is not installed")
+    if kind == "timm":
+        peer = randomise(peer_module.create_model("resnet50", num_classes=7))
+        model, variables, _ = pretrained.load(weights(peer), num_classes=7)
+    else:
+        config = peer_module.ResNetConfig(
+            num_labels=7, embedding_size=16, hidden_sizes=[64, 128, 256, 512], depths=[1, 2, 1, 1]
+        )
+        peer = randomise(peer_module.ResNetForImageClassification(config))
+        peer.save_pretrained(tmp_path)
+        model, variables, _ = pretrained.load(tmp_path)
+    x = images(2, 64, 95, 3)
+    out = theirs(peer, nchw(x))
+    close(jax.jit(model.apply)(variables, x), getattr(out, "logits", out))
+
+
 @pytest.mark.parametrize("group", ["files", "images", "texts", "clip", "options", "names"])
 def test_constellations(group, monkeypatch):
     """Every seventh one of experiments/conformance: equal, or refused in a sentence; never wrong, never a traceback."""
