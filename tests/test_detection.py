@@ -371,6 +371,35 @@ def test_the_boxes_are_drawn(rng):
     assert not drawn[160, 300:].any()
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("draft", True, "draft=True has no meaning for images with boxes"),
+        ("balanced", True, "balanced=True needs data that list the classes"),
+        ("max_objects", 11, "max_objects=11 objects need as many queries; the model has num_queries=10"),
+        ("path", "somewhere", "'shapes', which is built in"),
+        ("validation", "val", "no split for validation"),
+        ("name", "folder", "neither 'coco' nor 'shapes'"),
+        ("crop_scale", (0.0, 1.0), "crop_scale="),
+        ("short_sides", (0,), "short_sides="),
+        ("pixel_range", 1.0, "color_jitter_strength=0"),
+    ],
+)
+def test_keys_without_a_meaning_are_refused(key, value, message):
+    config = config_file.load_config(f"{ROOT}/configs/detr_r50.py:demo")
+    config["data"] |= {key: value} | (dict(color_jitter_strength=0.1) if key == "pixel_range" else {})
+    with pytest.raises(UserError, match=message):
+        build(resolve(config))
+
+
+def test_an_image_has_no_more_objects_than_there_are_places(tmp_path):
+    written(tmp_path)
+    config = config_file.load_config(f"{ROOT}/configs/detr_r50.py:demo")
+    config["data"] |= dict(name="coco", path=str(tmp_path), max_objects=1)
+    with pytest.raises(UserError, match="has an image with 2 objects: set config.data.max_objects=2"):
+        build(resolve(config))
+
+
 def test_the_doctor_knows_them(tmp_path):
     written(tmp_path)
     found = recognise(str(tmp_path))

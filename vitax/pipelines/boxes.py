@@ -10,7 +10,7 @@ from vitax.data.shapes import boxed_shapes
 from vitax.data.source import Splits
 from vitax.data.validation import share_of, validated, with_named
 from vitax.errors import UserError
-from vitax.pipelines.images import image_spec
+from vitax.pipelines.images import decoded_whole, image_spec
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
 from vitax.specs import BoxSpec, ImageSpec, Pixels
 
@@ -90,9 +90,10 @@ def open_detection(take: Take) -> Pipeline:
     """Opens images with boxes; see `vitax.pipelines.pipeline.Kind`.
 
     Raises:
-        UserError: colour jitter is on for values that are not colours.
+        UserError: colour jitter is on for values that are not colours, or drafts are.
     """
     images: ImageSpec = take(image_spec)
+    decoded_whole(images, "images with boxes")
     most: int = take(most_objects)
     splits: Splits = take(validated, take(open_objects, images.pixels, most))
     augment: Any = take(train_objects, images.image_size, most, images.mean)

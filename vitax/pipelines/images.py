@@ -70,6 +70,16 @@ def image_spec(
     return ImageSpec(size, channels, mean, std, max_pixels, pixel_range=pixel_range, draft=draft)
 
 
+def decoded_whole(images: ImageSpec, what: str) -> None:
+    """Rejects ``data.draft`` where images are always decoded whole; ``what`` = what their data are.
+
+    Raises:
+        UserError: it is on.
+    """
+    if images.draft:
+        raise UserError(f"config.data.draft=True has no meaning for {what}, which are always decoded whole")
+
+
 def augmentation(take: Take, images: ImageSpec) -> Transform:
     """The transform of the training; colours are changed only where values are colours.
 

@@ -12,7 +12,7 @@ from vitax.data.shapes import shapes
 from vitax.data.source import Splits
 from vitax.data.validation import share_of, validated, with_named
 from vitax.errors import UserError
-from vitax.pipelines.images import image_spec
+from vitax.pipelines.images import decoded_whole, image_spec
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
 from vitax.specs import MaskSpec, Pixels
 
@@ -99,9 +99,10 @@ def open_segmentation(take: Take) -> Pipeline:
     """Opens images with masks; see `vitax.pipelines.pipeline.Kind`.
 
     Raises:
-        UserError: colour jitter is on for values that are not colours.
+        UserError: colour jitter is on for values that are not colours, or drafts are.
     """
     images = take(image_spec)
+    decoded_whole(images, "images with masks")
     rules = take(mask_rules)
     splits = take(validated, take(open_masks, images.pixels, rules))
     augment = take(train_pairs, images.image_size, images.mean)
