@@ -34,7 +34,7 @@ from study import RESULTS, Claim, Row, Study, markdown, read, tell, write
 from vitax import augment, build
 from vitax.explain.methods import Subject, applicable, explainer
 from vitax.explain.perturbation import FRACTIONS, area, without
-from vitax.explanation.images import classifier, describe, image_spec, view_of
+from vitax.explanation.scores import classifier, describe, image_spec, view_of
 from vitax.monitoring import log
 from vitax.prediction import TrainedRun, load_run
 

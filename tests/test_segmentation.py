@@ -543,6 +543,26 @@ def test_a_segmenter_starts_from_a_classifier(golden, tmp_path):
     assert jax.tree.map(jnp.shape, variables["params"]) == jax.tree.map(jnp.shape, run.shapes.params)
 
 
+def test_a_segmenter_starts_from_the_image_tower_of_a_clip(tmp_path):
+    weights = case("clip_oai_vit").weights
+    np.savez(tmp_path / "w.npz", **weights)
+    clip, before, _ = pretrained.load(weights, image_heads=2, text_heads=2)
+    config = config_file.load_config(f"{ROOT}/configs/upernet_vit_b16.py:demo")
+    of_clip = dict(patch_bias=False, norm_first_tokens=True, activation="quick_gelu", norm_epsilon=1e-5)
+    tower = dict(width=clip.image_width, depth=clip.image_depth, num_heads=2, mlp_width=clip.image_mlp_width)
+    blocks = dict(pyramid_blocks=(0,) * 4, patch_size=clip.patch_size, image_size=clip.image_size)
+    config["model"] = dict(name="vit_segmenter", head_width=8, auxiliary_width=0) | of_clip | tower | blocks
+    config["init_from"] = str(tmp_path / "w.npz")
+    config["data"]["image_size"] = clip.image_size
+    run = build(resolve(config))
+    variables, report = initial_variables(run)
+    assert "the backbone is taken from it" in report
+    theirs, ours = before["params"]["image"], variables["params"]
+    for name in theirs:
+        if name.startswith(("block", "patch_embed", "norm_first")):
+            jax.tree.map(np.testing.assert_array_equal, ours[name], theirs[name])
+
+
 def test_the_doctor_knows_images_with_masks(tmp_path):
     from vitax.data.recognise import recognise
 

@@ -4,6 +4,7 @@ import functools
 import inspect
 import io
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -257,6 +258,12 @@ def test_runs_of_both(tmp_path, rng):
         "explain", f"--workdir={tmp_path / 'multilabel'}", str(tmp_path / "3.png"), "--class=light", f"--out={tmp_path}"
     )
     assert json.loads(said.stdout)["class"] == "light"
+    said = run("predict", f"--workdir={tmp_path / 'regression'}", str(tmp_path / "3.png"))
+    predicted = json.loads(said.stdout)["value"]
+    said = run("explain", f"--workdir={tmp_path / 'regression'}", str(tmp_path / "3.png"), f"--out={tmp_path}")
+    row = json.loads(said.stdout)
+    assert (row["target"], row["value"]) == ("value", pytest.approx(predicted, rel=1e-4)), said.stderr
+    assert Path(row["output"]).is_file()
 
 
 def test_labels_and_numbers_of_images_in_parquet(tmp_path, monkeypatch):
@@ -440,7 +447,12 @@ def test_runs_of_texts(tmp_path):
     said = run("predict", f"--workdir={tmp_path / 'text_multilabel'}", path, "--threshold=high")
     assert "neither a number in 0..1 nor val" in said.stderr
     said = run("predict", f"--workdir={tmp_path / 'text_regression'}", path)
-    assert 25 < json.loads(said.stdout)["letters"] < 45, "in the units of the data"
+    predicted = json.loads(said.stdout)["letters"]
+    assert 25 < predicted < 45, "in the units of the data"
+    said = run("explain", f"--workdir={tmp_path / 'text_regression'}", path, f"--out={tmp_path}")
+    row = json.loads(said.stdout)
+    assert (row["target"], row["value"]) == ("letters", pytest.approx(predicted, rel=1e-4)), said.stderr
+    assert len(row["words"]["relevance"]) > 3
     said = run("explain", f"--workdir={tmp_path / 'text_multilabel'}", path, "--class=noisy", f"--out={tmp_path}")
     assert json.loads(said.stdout)["class"] == "noisy", said.stderr
     said = run("export", f"--workdir={tmp_path / 'text_multilabel'}", "--format=hf", f"--out={tmp_path / 'hf'}")

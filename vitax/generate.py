@@ -109,8 +109,7 @@ def beam_search(
         alpha: exponent of the length penalty.
 
     Returns:
-        tokens: [B, K, length] int32, without ``begin``, the best first.
-        scores: [B, K], log-probability divided by the penalty.
+        Tokens [B, K, length] int32, without ``begin``, and scores [B, K], log-probability / penalty; the best first.
     """
     k = beam
     limits = jnp.full(batch, length) if limits is None else limits
@@ -130,9 +129,9 @@ def beam_search(
         alive_scores, chosen = jax.lax.top_k(jnp.where(ends, NEVER, scores), k)
         origin = _rows(parent, chosen)  # [B, K] index of the beam that each one continues
         index = (origin + jnp.arange(batch)[:, None] * k).reshape(-1)
-        cache = jax.tree.map(lambda x: x[index] if len(x) == batch * k else x, cache)
-        last, alive = _rows(token, chosen), _rows(texts, chosen)
-        found = _Beams(s.position + 1, last, alive, alive_scores, ended, ended_scores, cache)
+        cache = jax.tree.map(lambda x: x[index] if len(x) == len(index) else x, cache)
+        alive = _rows(texts, chosen)
+        found = _Beams(s.position + 1, _rows(token, chosen), alive, alive_scores, ended, ended_scores, cache)
         return found.where(s.position < limits, s)
 
     def going(s: _Beams) -> jax.Array:
@@ -142,8 +141,8 @@ def beam_search(
 
     last = jax.lax.while_loop(going, advance, advance(_first_beams(batch, k, begin, pad, length)))
     # An unfinished text is better than none.
-    unfinished = last.alive_scores / largest_penalty + NEVER / 2
-    scores, chosen = jax.lax.top_k(jnp.concatenate([last.ended_scores, unfinished], axis=1), k)
+    pool = jnp.concatenate([last.ended_scores, last.alive_scores / largest_penalty + NEVER / 2], axis=1)
+    scores, chosen = jax.lax.top_k(pool, k)
     return _rows(jnp.concatenate([last.ended, last.alive], axis=1), chosen), scores
 
 

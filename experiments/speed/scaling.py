@@ -5,8 +5,10 @@ in windows of M x M Omega(W-MSA) = 4 N D^2 + 2 M^2 N D: linear in the number of 
 per image over the number of pixels should be a line of slope 1 for Swin, NAT and SwinIR, and a steeper one for ViT.
 
     python experiments/speed/scaling.py --sides=224,448,672,896
+    python experiments/speed/scaling.py --models=swin_segmenter,nat_segmenter --out=scaling_dense     with UPerNet
 
-Forward passes, batch 1. Writes scaling.csv and scaling.png beside this file, and prints the slopes.
+Forward passes, batch 1. Writes scaling.csv and scaling.png beside this file, and prints the slopes of the time and of the temporary
+memory of the compiled program.
 """
 
 import argparse
@@ -34,6 +36,8 @@ def make(name: str, side: int) -> Any:
         "swin": MODELS["swin"].sizes["T"] | dict(image_size=size),
         "nat": MODELS["nat"].sizes["Tiny"],
         "swinir": MODELS["swinir"].sizes["light_x2"],
+        "swin_segmenter": MODELS["swin_segmenter"].sizes["T"],
+        "nat_segmenter": MODELS["nat_segmenter"].sizes["Mini"],
     }[name]
     return MODELS[name].module(**fields)
 
@@ -43,18 +47,24 @@ def main() -> None:
     parser.add_argument("--models", default="vit,swin,nat,swinir")
     parser.add_argument("--sides", default="224,448,672,896")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", default="", help="name of the .csv and .png; needed for other models or sides")
     options = parser.parse_args()
+    usual = all(getattr(options, name) == parser.get_default(name) for name in ("models", "sides"))
+    if not (options.out or usual):
+        parser.error("give --out=NAME for other models or sides: scaling.csv is published")
     sides = [int(side) for side in options.sides.split(",")]
     rows = []
     for name in options.models.split(","):
         for side in sides:
-            rows.append({"model": name, "side": side, "seconds": forward(name, side, options.rounds)})
+            seconds, temporary = forward(name, side, options.rounds)
+            rows.append({"model": name, "side": side, "seconds": seconds, "temporary_bytes": temporary})
             if name == "vit":
                 rows[-1]["attention_seconds"] = attention(side, options.rounds)
             print(rows[-1], flush=True)
-    write(rows)
+    write(rows, options.out or "scaling")
     for name in dict.fromkeys(row["model"] for row in rows):
-        print(f"{name:<8} slope of log(time) over log(pixels): {slope(rows, name):.2f}")
+        time_slope, memory_slope = slope(rows, name), slope(rows, name, "temporary_bytes")
+        print(f"{name:<8} slopes over log(pixels): log(time) {time_slope:.2f}, log(memory) {memory_slope:.2f}")
 
 
 def seconds_of(call: Any, rounds: int) -> float:
@@ -67,13 +77,14 @@ def seconds_of(call: Any, rounds: int) -> float:
     return statistics.median(seconds[1:])
 
 
-def forward(name: str, side: int, rounds: int) -> float:
+def forward(name: str, side: int, rounds: int) -> tuple[float, int]:
+    """Seconds of a forward pass, and bytes of temporary memory of its program."""
     model = make(name, side)
     image = jax.random.normal(jax.random.key(0), (1, side, side, 3))
     # Only tables of positions depend on the side, so the parameters are initialised at this side.
     variables = jax.jit(model.init)(jax.random.key(1), image)
     program = jax.jit(lambda v, x: model.apply(v, x)).lower(variables, image).compile()
-    return seconds_of(lambda: program(variables, image), rounds)
+    return seconds_of(lambda: program(variables, image), rounds), program.memory_analysis().temp_size_in_bytes
 
 
 def attention(side: int, rounds: int) -> float:
@@ -84,9 +95,9 @@ def attention(side: int, rounds: int) -> float:
     return 12 * seconds_of(lambda: program(q, k, v), rounds)
 
 
-def slope(rows: list[dict], name: str) -> float:
-    """Slope of a line through the points of a model, log(time) over log(pixels)."""
-    points = [(row["side"] ** 2, row["seconds"]) for row in rows if row["model"] == name]
+def slope(rows: list[dict], name: str, what: str = "seconds") -> float:
+    """Slope of a line through the points of a model, log(what) over log(pixels)."""
+    points = [(row["side"] ** 2, row[what]) for row in rows if row["model"] == name]
     return float(np.polyfit(*np.log(np.asarray(points)).T, 1)[0])
 
 
@@ -96,9 +107,9 @@ def omega(side: int, patch: int, width: int, window: int | None) -> float:
     return 4 * n * width**2 + 2 * (n if window is None else window**2) * n * width
 
 
-def write(rows: list[dict]) -> None:
-    with (HERE / "scaling.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["model", "side", "seconds", "attention_seconds"])
+def write(rows: list[dict], out: str) -> None:
+    with (HERE / f"{out}.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["model", "side", "seconds", "attention_seconds", "temporary_bytes"])
         writer.writeheader()
         writer.writerows(rows)
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
@@ -129,7 +140,7 @@ def write(rows: list[dict]) -> None:
     axes.get_xaxis().set_major_formatter("{x:.0f}")
     axes.minorticks_off()
     axes.legend()
-    figure.savefig(HERE / "scaling.png")
+    figure.savefig(HERE / f"{out}.png")
 
 
 if __name__ == "__main__":

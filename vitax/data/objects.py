@@ -92,6 +92,11 @@ class ObjectFiles:
         """The greatest number of objects in an image."""
         return max((len(objects.label) for objects in self.objects), default=0)
 
+    def counts(self) -> np.ndarray:
+        """The number of objects of each class that are to be found, [K] int."""
+        labels = np.concatenate([objects.label[~objects.ignored] for objects in self.objects])
+        return np.bincount(labels, minlength=len(self.class_names))
+
 
 def coco_objects(*, path: str, train: str, test: str, test_fraction: float, raw_ids: bool, pixels: Pixels) -> Splits:
     """Opens images with boxes in COCO's form.

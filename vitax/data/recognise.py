@@ -5,9 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from vitax.data import (
     arrow_rows,
@@ -15,9 +13,7 @@ from vitax.data import (
     captions,
     coco,
     coco_files,
-    mask_files,
     masks,
-    objects,
     remote,
     sentences,
     tables,
@@ -34,33 +30,14 @@ from vitax.data.image_table import FILES, image_table
 from vitax.data.label_tars import label_tars
 from vitax.data.parquet import CAPTIONS, IMAGES, captioned_parquet, parquet
 from vitax.data.parquet_files import HUB, split_files
+from vitax.data.recognised import FOR_IMAGES, FOR_TEXTS, Recognised, with_boxes, with_masks
 from vitax.data.source import Splits
 from vitax.data.tar_index import expanded, members
 from vitax.data.textfile import kind_of, uncompressed
 from vitax.errors import UserError
 from vitax.sniff import seems
-from vitax.specs import RGB
 
 LOOKED_AT = 100_000  # files of a folder that are looked at
-FOR_IMAGES: dict[str, Any] = dict(train="train", test="test", test_fraction=0.2, pixels=RGB)
-FOR_TEXTS: dict[str, Any] = dict(train="train", test="test", test_fraction=0.2)
-
-
-class Recognised(NamedTuple):
-    """Data with a known layout.
-
-    Attributes:
-        what: a description for a person.
-        kind: "labelled images", "images", "images with masks", "images with boxes", "captioned images", "texts", "labelled texts", "translations", or images or texts
-            "with several labels" or "with numbers".
-        flags: what to type after ``vitax train``.
-        open: function that opens the splits.
-    """
-
-    what: str
-    kind: str
-    flags: str
-    open: Callable[[], Splits]
 
 
 def recognise(path: str) -> Recognised:
@@ -96,8 +73,10 @@ def _file(path: str, file: Path) -> Recognised:
     if kind in tables.PLAIN and not (kind == ".tsv" and _is_pairs(file)):
         rows = tables.read_rows(file)
         return _by_columns(path, rows[0] if rows else (), f"a {kind} table")
+    if kind in (".yaml", ".yml"):
+        return with_boxes(path, "yolo")
     if kind == ".json" and not file.name.startswith("captions"):
-        return _objects(path)
+        return with_boxes(path)
     if kind == ".json":
         return _captions(path, "coco", "COCO's captions", coco.coco_captions)
     if kind in (".txt", ".tsv"):
@@ -121,7 +100,9 @@ def _folder(path: str, root: Path) -> Recognised:
     if kinds[".tar"]:
         return _tars(path, sorted(str(file) for file in files if file.suffix == ".tar"))
     if coco_files.files_below(root, "instances"):
-        return _objects(path)
+        return with_boxes(path)
+    if any(kind_of(file) in (".yaml", ".yml") for file in files if file.parent == root):
+        return with_boxes(path, "yolo")
     if any(file.match("captions_*.json") for file in files):
         return _captions(path, "coco", "COCO's captions", coco.coco_captions)
     on_top = [file for file in files if file.parent == root]
@@ -152,7 +133,7 @@ def _below(root: Path) -> Iterable[Path]:
 def _image_folder(path: str, root: Path) -> Recognised:
     """A folder with images: with masks, of class folders, below folders of splits or not, or without classes."""
     if found := masks.masks_below(root):
-        return _masks(path, root, found)
+        return with_masks(path, root, found)
     folders = [entry for entry in root.iterdir() if entry.is_dir() and entry.name[0] != "."]
     splits = [entry for entry in folders if entry.name.lower() in SPLIT_NAMES]
     inside = [entry for split in splits for entry in split.iterdir() if entry.is_dir()] if splits else folders
@@ -160,34 +141,6 @@ def _image_folder(path: str, root: Path) -> Recognised:
         return _images(path, "folder", "a folder of images for each class", folder)
     flags = f'--config=configs/mae_b16_pretrain.py --config.data.name=images --config.data.path="{path}"'
     return Recognised("images without classes", "images", flags, lambda: images(path=path, **FOR_IMAGES))
-
-
-def _masks(path: str, root: Path, found: list[str]) -> Recognised:
-    flags = f'--config=configs/upernet_swin_t.py --config.init_from=WEIGHTS --config.data.path="{path}"'
-    numbers = mask_files.numbers_in(found)
-    count = 0 if (root / "classes.txt").is_file() else max([1, *numbers[numbers != mask_files.MaskRules().ignored]]) + 1
-    flags += f" --config.data.num_classes={count}" if count else ""
-    listed = ", ".join(map(str, numbers[:12])) + (", ..." if len(numbers) > 12 else "")
-    what = f"images with masks, in {min(len(found), mask_files.SAMPLED)} of which there are the numbers {listed}"
-    options: Any = dict(num_classes=count, rules=mask_files.MaskRules(), **FOR_IMAGES)
-    return Recognised(what, "images with masks", flags, lambda: masks.mask_files(path=path, **options))
-
-
-def _objects(path: str) -> Recognised:
-    """Files in COCO's form with boxes; all of them are read, and no image."""
-    splits = objects.coco_objects(path=path, raw_ids=False, **FOR_IMAGES)
-    parts: list[Any] = list(splits.sources())
-    names, most = splits.train.class_names, max(part.most() for part in parts)
-    labels = np.concatenate([found.label[~found.ignored] for found in parts[0].objects])
-    counts = np.bincount(labels, minlength=len(names))
-    rare, often = int(counts.argmin()), int(counts.argmax())
-    what = (
-        f"images with boxes in COCO's form: {len(labels):,} objects of {len(names):,} classes in the training, from {names[rare]!r} "
-        f"({counts[rare]:,}) to {names[often]!r} ({counts[often]:,}), at most {most} in an image"
-    )
-    flags = f'--config=configs/detr_r50.py --config.init_from=WEIGHTS --config.data.path="{path}"'
-    flags += f" --config.data.max_objects={most} --config.model.num_queries={most}" if most > 100 else ""
-    return Recognised(what, "images with boxes", flags, lambda: splits)
 
 
 def _tars(path: str, files: list[str]) -> Recognised:

@@ -13,6 +13,7 @@ from vitax.runs.foreign import FEATURES
 EXPLAINERS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {
     "classification": explain_images,
     "multilabel": explain_images,
+    "regression": explain_images,
     "token_pruning": explain_images,
     "contrastive": explain_images,
     "masked_image": explain_images,
@@ -20,6 +21,7 @@ EXPLAINERS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {
     "detection": explain_dense,
     "text_classification": explain_texts,
     "text_multilabel": explain_texts,
+    "text_regression": explain_texts,
     "masked_words": explain_texts,
 }
 

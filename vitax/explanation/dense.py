@@ -14,7 +14,8 @@ from vitax.errors import UserError
 from vitax.evals.detection import in_pixels
 from vitax.explain.gradients import gradient_x_input, integrated_gradients
 from vitax.explain.heatmap import draw
-from vitax.explanation.images import ImageExplanation, class_number, image_spec, in_float32
+from vitax.explanation.images import ImageExplanation
+from vitax.explanation.scores import Explained, class_number, image_spec, in_float32
 from vitax.prediction import TrainedRun
 from vitax.prediction.images import ranked, read_images
 from vitax.prediction.output import output_folder, output_path
@@ -38,6 +39,11 @@ class Chosen(NamedTuple):
     probabilities: np.ndarray
     weights: np.ndarray
     box: np.ndarray | None = None
+
+    def explained(self, names: Sequence[str], top: int) -> Explained:
+        """The same in words, with the ``top`` most probable classes."""
+        listed = ranked(self.probabilities, names, top)["top"]
+        return Explained(self.label, names[self.label], float(self.probabilities[self.label]), top=tuple(listed))
 
 
 def values_of(run: TrainedRun) -> Values:
@@ -64,6 +70,9 @@ def pixels_of_class(values: np.ndarray, region: Sequence[float], label: str, nam
         region: left, top, right, bottom in shares of the image.
         label: name or number of the class; "" = that of most pixels.
         names: names of the classes.
+
+    Raises:
+        UserError: the region has no pixel, or there is no such class.
     """
     height, width, count = values.shape
     rows, columns = (np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width
@@ -92,6 +101,9 @@ def best_object(
         region: left, top, right, bottom in shares of the picture.
         label: name or number of the class; "" = any.
         names: names of the classes.
+
+    Raises:
+        UserError: the region has no box, or there is no such class.
     """
     x, y = boxes[:, 0], boxes[:, 1]
     inside = (x >= region[0]) & (x < region[2]) & (y >= region[1]) & (y < region[3])
@@ -131,20 +143,9 @@ def explained_dense(
     Raises:
         UserError: a method or the class does not exist, or the region is none.
     """
-    wanted = list(METHODS) if "all" in method else list(method) or ["integrated_gradients"]
-    if unknown := [name for name in wanted if name not in METHODS]:
-        raise UserError(
-            f"--method={unknown[0]} has no meaning for a run of {run.task_name}; choose {' or '.join(METHODS)}"
-        )
     run, spec, place = in_float32(run), image_spec(run), _region(region)
     names, values = run.reader.record["class_names"], values_of(run)
-    outputs = jax.jit(values)
-
-    def explainer(name: str) -> Callable[..., jax.Array]:
-        score = lambda size, weights: lambda image: (values(image, size)[0] * weights).sum()
-        return jax.jit(lambda image, size, weights: METHODS[name](score(size, weights), image)[0].sum(-1))
-
-    explain = {name: explainer(name) for name in wanted}
+    outputs, explain = jax.jit(values), _explainers(method, values)
     rng = np.random.default_rng(0)  # test transforms draw no random numbers
     for file, example in read_images(images, run):
         if isinstance(example, Exception):
@@ -155,13 +156,11 @@ def explained_dense(
         size = np.asarray(shown.get("size", pixels.shape[:2]))
         image = augment.normalize(jnp.asarray(pixels)[None], spec.mean, spec.std)
         found, boxes = jax.device_get(outputs(image, size[None]))
-        if boxes is None:
-            chosen = pixels_of_class(found, place, label, names)
-        else:
-            chosen = best_object(found, boxes, place, label, names)
+        where = (found, place, label, names)
+        chosen = pixels_of_class(*where) if boxes is None else best_object(found, boxes, *where[1:])
+        maps = {name: np.asarray(function(image, size[None], chosen.weights)) for name, function in explain.items()}
         height, width = size
         picture = viewable(pixels[:height, :width])
-        probability = float(chosen.probabilities[chosen.label])
         if chosen.box is not None:
             box = chosen.box * np.array([width, height, width, height])
             picture = boxed(picture, box[None], [chosen.label], [names[chosen.label]])
@@ -170,17 +169,25 @@ def explained_dense(
             ImageExplanation(
                 image=viewable(pixels),
                 photograph=picture,
-                label=names[chosen.label],
-                probability=probability,
-                top=ranked(chosen.probabilities, names, top)["top"],
-                maps={
-                    name: np.asarray(function(image, size[None], chosen.weights))[:height, :width]
-                    for name, function in explain.items()
-                },
+                what=chosen.explained(names, top),
+                maps={name: heat[:height, :width] for name, heat in maps.items()},
                 kept=[],
                 heads=None,
             ),
         )
+
+
+def _explainers(method: Sequence[str], values: Values) -> dict[str, Callable[..., jax.Array]]:
+    """The functions (image, size, weights) -> heat map [H, W] of the methods; UserError for one that is unknown."""
+    wanted = list(METHODS) if "all" in method else list(method) or ["integrated_gradients"]
+    if unknown := [name for name in wanted if name not in METHODS]:
+        raise UserError(f"--method={unknown[0]} has no meaning for masks and boxes; choose {' or '.join(METHODS)}")
+    score = lambda size, weights: lambda image: (values(image, size)[0] * weights).sum()
+
+    def explainer(name: str) -> Callable[..., jax.Array]:
+        return jax.jit(lambda image, size, weights: METHODS[name](score(size, weights), image)[0].sum(-1))
+
+    return {name: explainer(name) for name in wanted}
 
 
 def _region(text: str) -> tuple[float, ...]:
@@ -217,5 +224,4 @@ def explain_dense(run: TrainedRun, images: Iterable[Any], *, out: str = "", **op
             continue
         output = str(output_path(folder, file))
         draw(output, result.photograph, result.maps, result.title)
-        row = {"class": result.label, "probability": round(result.probability, 6), "top": result.top}
-        yield {"file": file, **row, "output": output}
+        yield {"file": file, **result.what.row, "output": output}

@@ -1,7 +1,6 @@
 """Explanations of images by a trained run: a figure for each image."""
 
 import logging
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,16 +13,12 @@ from vitax import augment
 from vitax.data.decode import viewable, write_png
 from vitax.errors import UserError
 from vitax.explain.heatmap import draw, head_tiles, large
-from vitax.explain.methods import Subject, applicable, attends_globally, explainer, head_maps, subject
+from vitax.explain.methods import Subject, applicable, attends_globally, explainer, head_maps
 from vitax.explanation.photographs import at_own_resolution
-from vitax.models import MODELS
-from vitax.models.views import View
-from vitax.nn.dense import unit_length
+from vitax.explanation.scores import Explained, choose, classifier, describe, image_spec, in_float32, view_of
 from vitax.prediction import TrainedRun
-from vitax.prediction.images import probabilities_of, ranked, read_images
+from vitax.prediction.images import read_images
 from vitax.prediction.output import output_folder, output_path
-from vitax.prediction.pairs import label_weights
-from vitax.specs import ImageSpec, PairSpec, inputs_of
 
 LOGGER = logging.getLogger("vitax")
 Scores = Callable[[jax.Array], jax.Array]  # normalised image [1, H, W, C] to [1, K]
@@ -37,9 +32,7 @@ class ImageExplanation(NamedTuple):
     Attributes:
         image: [H, W, C] uint8, as the model sees it.
         photograph: [H', W', C] uint8, the same part of the image at its own resolution.
-        label: the class that is explained; "" if the model has no classes.
-        probability: probability of that class; NaN if the model has no classes.
-        top: the most probable classes.
+        what: the class, or the number, that is explained.
         maps: {method: [h, w]}, how much each patch or pixel speaks for the class (below 0: against it).
         kept: numbers of the patches that are left after each pruning.
         heads: [layers, A, h, w], attention of each head of each layer; None = not requested.
@@ -47,17 +40,30 @@ class ImageExplanation(NamedTuple):
 
     image: np.ndarray
     photograph: np.ndarray
-    label: str
-    probability: float
-    top: list[dict[str, Any]]
+    what: Explained
     maps: dict[str, np.ndarray]
     kept: list[np.ndarray]
     heads: np.ndarray | None
 
     @property
+    def label(self) -> str:
+        """The class that is explained, or the name of the number; "" if the model has neither."""
+        return self.what.label
+
+    @property
+    def probability(self) -> float:
+        """The probability of the class; NaN if the model has no classes."""
+        return self.what.probability
+
+    @property
+    def top(self) -> list[dict[str, Any]]:
+        """The most probable classes, or all numbers, see `vitax.explanation.scores.Explained`."""
+        return list(self.what.top)
+
+    @property
     def title(self) -> str:
-        """The class and its probability; "" if the model has no classes."""
-        return f"{self.label} {self.probability:.2f}" if self.label else ""
+        """The class and its probability, or the number; "" if the model has neither."""
+        return self.what.title
 
 
 def explained_images(
@@ -100,21 +106,14 @@ def explained_images(
             traced = describe(run, view, scores, image)
             explain = explainers(chosen_methods, traced, not names)
             heads = heads_of(traced) if HEADS in method else None
-        number, probability, ranking = 0, math.nan, []
-        if names:
-            probabilities = probabilities_of(run, score(image)[0])
-            number = class_number(label, names, probabilities)
-            probability = float(probabilities[number])
-            ranking = ranked(probabilities, names, top)["top"]
+        what = choose(run, score(image)[0], names, label, top) if names else Explained()
         yield (
             file,
             ImageExplanation(
                 image=viewable(pixels),
                 photograph=viewable(pixels if photograph is None else photograph),
-                label=names[number] if names else "",
-                probability=probability,
-                top=ranking,
-                maps=heat_maps(explain, image, number),
+                what=what,
+                maps=heat_maps(explain, image, what.number),
                 kept=[np.asarray(patches) for patches in traced.kept(image).values()],
                 heads=None if heads is None else np.asarray(heads(image)),
             ),
@@ -125,6 +124,8 @@ def explain_images(
     run: TrainedRun, images: Iterable[Any], *, out: str = "", **options: Any
 ) -> Iterator[dict[str, Any]]:
     """Explanations written to files: {"file", "class", "probability", "top", "output", "heads"} for each image.
+
+    For a regression, "target" and "value" are in place of "class" and "probability".
 
     "output" is the file of a figure with the image under each map and, for DynamicViT, the kept patches; "heads" is the
     file of an image with a tile for each head of each layer.
@@ -143,9 +144,7 @@ def explain_images(
         if isinstance(result, Exception):
             yield {"file": file, "error": str(result)}
             continue
-        row: dict[str, Any] = {"file": file}
-        if result.label:
-            row |= {"class": result.label, "probability": round(result.probability, 6), "top": result.top}
+        row: dict[str, Any] = {"file": file, **result.what.row}
         if result.maps:
             row["output"] = str(output_path(folder, file))
             draw(row["output"], result.photograph, result.maps, result.title, result.kept, result.image, stride)
@@ -153,28 +152,6 @@ def explain_images(
             row["heads"] = str(output_path(folder, f"{Path(file).stem}-heads"))
             write_png(row["heads"], large(head_tiles(result.heads)))
         yield row
-
-
-def view_of(run: TrainedRun) -> View:
-    """The view of the model of a run, through which explanations see it.
-
-    Raises:
-        UserError: its family has no view.
-    """
-    make = MODELS[run.family].view
-    if make is None:
-        raise UserError(f"model {run.family!r} has no view in vitax.models.MODELS, so it cannot be explained on images")
-    return make(run.model)
-
-
-def in_float32(run: TrainedRun) -> TrainedRun:
-    """The run with a model that computes in float32: relevance is divided by sums that may be near 0."""
-    return run._replace(model=run.model.clone(dtype=jnp.float32))
-
-
-def image_spec(run: TrainedRun) -> ImageSpec:
-    """The specification of the images that a run takes."""
-    return inputs_of(run.reader.spec)  # type: ignore[return-value]
 
 
 def heads_of(it: Subject) -> Callable[[jax.Array], jax.Array]:
@@ -243,57 +220,3 @@ def heat_maps(
     if problem is not None and not found:
         raise UserError(str(problem)) from problem
     return found
-
-
-def classifier(run: TrainedRun, labels: str = "") -> tuple[Scores, Sequence[str]]:
-    """The function from an image to its scores, and the names of the classes.
-
-    For a model without classes, the scores are features, and there are no names.
-
-    Args:
-        run: the trained run.
-        labels: names of the classes of an image-text model, with commas between them; "" = those of its data.
-
-    Raises:
-        UserError: an image-text model has fewer than two names.
-    """
-    encode = encoder(run)
-    if isinstance(run.reader.spec, PairSpec):
-        names, classes = label_weights(run, labels)
-        scale = jnp.exp(run.variables["params"]["logit_scale"])
-        return lambda image: scale * unit_length(encode(image)) @ classes.T, names
-    return encode, run.reader.record["class_names"] if view_of(run).has_classes else ()
-
-
-def encoder(run: TrainedRun) -> Scores:
-    """The model of a run as a function of a normalised image: logits, or features if it has no classes of its own."""
-    view = view_of(run)
-    return lambda image: view.encode(run.variables, image)
-
-
-def describe(run: TrainedRun, view: View, scores: Scores, image: jax.Array) -> Subject:
-    """The model of a run, traced for explanations.
-
-    Args:
-        run: the trained run.
-        view: the view of its model.
-        scores: function from `classifier` or `encoder`.
-        image: [1, H, W, C], normalised.
-    """
-    kept = lambda image: view.kept(run.variables, image)
-    return subject(scores, image, view.grid(image), pooled=view.pooled, layers=view.layers, kept=kept)
-
-
-def class_number(label: str, names: Sequence[str], probabilities: np.ndarray) -> int:
-    """The number of a class given by name or number; if ``label`` is empty, of the most probable class.
-
-    Raises:
-        UserError: the class does not exist.
-    """
-    if not label:
-        return int(np.argmax(probabilities))
-    if label in names:
-        return list(names).index(label)
-    if label.isdecimal() and int(label) < len(names):
-        return int(label)
-    raise UserError(f"--class={label} is not one of the {len(names)} classes: {', '.join(list(names)[:20])}")

@@ -12,10 +12,10 @@ from vitax import page, rundir
 from vitax.data.tokens import from_json
 from vitax.errors import UserError
 from vitax.explain.methods import METHODS, subject
-from vitax.explanation.images import HEADS, Scores, class_number, explainers, heat_maps, in_float32, methods_for
+from vitax.explanation.images import HEADS, explainers, heat_maps, methods_for
+from vitax.explanation.scores import Scores, choose, in_float32
 from vitax.nn.text import TextEmbed
 from vitax.prediction import TrainedRun
-from vitax.prediction.images import probabilities_of, ranked
 from vitax.prediction.output import output_folder
 from vitax.prediction.texts import encoded, labelled_text, masked_text
 
@@ -27,7 +27,7 @@ def explained_texts(
 ) -> Iterator[dict[str, Any]]:
     """Explanations of texts: {"text", "class", "probability", "top", "words"} for each line.
 
-    "class" is the class of the text or, for a model that guesses hidden words, the word at the first ``[MASK]``.
+    For a regression, "target" and "value" are in place of "class" and "probability". "class" is the class of the text or, for a model that guesses hidden words, the word at the first ``[MASK]``.
     "words" is {method: [[token, relevance], ...]}, with 1 as the largest relevance.
 
     Args:
@@ -62,18 +62,15 @@ def explained_texts(
             traced = subject(scores, x, (1, count), place=place)
             compiled[count, place] = jax.jit(scores), explainers(chosen_methods, traced)
         score, explain = compiled[count, place]
-        probabilities = probabilities_of(run, score(x)[0])
-        number = class_number(label, names, probabilities)
+        what = choose(run, score(x)[0], names, label, top)
         words = [vocab.token(token).strip() for token in tokens[0]]
         heats = {
             name: positive(of_others(heat[0], place) if name in ROLLED_OUT else heat[0])
-            for name, heat in heat_maps(explain, x, number).items()
+            for name, heat in heat_maps(explain, x, what.number).items()
         }
         yield {
             "text": line,
-            "class": names[number],
-            "probability": round(float(probabilities[number]), 6),
-            "top": ranked(probabilities, names, top)["top"],
+            **what.row,
             "words": {
                 name: [[word, round(float(x), 4)] for word, x in zip(words, heat, strict=True)]
                 for name, heat in heats.items()
@@ -100,7 +97,10 @@ def explain_texts(run: TrainedRun, lines: Iterable[str], *, out: str = "", **opt
     for row in explained_texts(run, lines, **options):
         if "error" not in row:
             shaded = (page.shaded(name, words) for name, words in row["words"].items())
-            sections.append(page.section(f"{row['class']} {row['probability']:.2f}", *shaded))
+            title = (
+                f"{row['class']} {row['probability']:.2f}" if "class" in row else f"{row['target']} {row['value']:.4g}"
+            )
+            sections.append(page.section(title, *shaded))
             row["output"] = str(output)
         yield row
     rundir.write_text(output, page.document("Words", *sections))

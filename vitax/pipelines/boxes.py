@@ -9,6 +9,7 @@ from vitax.data.objects import ObjectFiles, coco_objects
 from vitax.data.shapes import boxed_shapes
 from vitax.data.source import Splits
 from vitax.data.validation import share_of, validated, with_named
+from vitax.data.yolo import YoloFiles, yolo
 from vitax.errors import UserError
 from vitax.pipelines.images import decoded_whole, image_spec
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
@@ -32,8 +33,8 @@ def open_objects(
     Args:
         pixels: how images are decoded.
         max_objects: greatest number of objects in an image.
-        name: "coco" for files in COCO's form; "shapes" for patterned patches on scikit-learn's photographs, which are built in.
-        path: the folder, or one .json file.
+        name: "coco" for files in COCO's form; "yolo" for the layout of YOLO; "shapes" for patterned patches on scikit-learn's photographs, which are built in.
+        path: the folder, or one .json or .yaml file.
         train, test: names of the splits.
         validation: see `vitax.data.validation.validated`.
         test_fraction: share of the images that is held back if there is no file for the test.
@@ -50,12 +51,16 @@ def open_objects(
                 "can be a share, such as 10%"
             )
         return boxed_shapes(path=path, train=train, test=test, pixels=pixels)
-    if name != "coco":
-        raise UserError(f"data.name={name!r} is neither 'coco' nor 'shapes', which are the images with boxes")
-    options: Any = dict(path=path, train=train, test_fraction=test_fraction, raw_ids=raw_ids, pixels=pixels)
-    splits = with_named(lambda test: coco_objects(test=test, **options), test, validation)
+    if name not in ("coco", "yolo"):
+        raise UserError(f"data.name={name!r} is none of 'coco', 'yolo' and 'shapes', which are the images with boxes")
+    if name == "yolo" and raw_ids:
+        raise UserError("config.data.raw_ids=True is for COCO's files; YOLO's numbers are those of the classes")
+    options: Any = dict(path=path, train=train, test_fraction=test_fraction, pixels=pixels)
+    options |= dict(raw_ids=raw_ids) if name == "coco" else {}
+    opener = coco_objects if name == "coco" else yolo
+    splits = with_named(lambda test: opener(test=test, **options), test, validation)
     parts: list[Any] = list(splits.sources())
-    most = max(part.most() for part in parts if isinstance(part, ObjectFiles))
+    most = max(part.most() for part in parts if isinstance(part, ObjectFiles | YoloFiles))
     if most > max_objects:
         raise UserError(f"{splits.origin} has an image with {most} objects: set config.data.max_objects={most} or more")
     return splits

@@ -10,7 +10,7 @@ from vitax import augment, page
 from vitax.explain import maps
 from vitax.explain.heatmap import head_tiles, tiles
 from vitax.explain.methods import Subject, head_distances, head_maps
-from vitax.explanation.images import describe, encoder, image_spec
+from vitax.explanation.scores import describe, encoder, image_spec
 from vitax.models import MODELS
 from vitax.prediction import TrainedRun
 from vitax.report.exhibits import Exhibit, Shown

@@ -86,6 +86,7 @@ PASSAGES = {
     ("nat", "nat_segmenter"): _to_segmenter("norm"),
     ("vit", "vit_segmenter"): _to_segmenter("norm", "fc_norm", "pre_logits", "pool"),
     ("mae", "vit_segmenter"): _to_segmenter("norm", tower="encoder"),
+    ("clip", "vit_segmenter"): _to_segmenter("norm", tower="image"),
     ("resnet", "resnet_detector"): _TO_DETECTOR,
     ("swin", "swin_detector"): _TO_DETECTOR,
     ("bert", "bert"): _OTHER_HEADS,
@@ -102,8 +103,8 @@ def of_any_size(model: nn.Module) -> bool:
 
 def part_of(model: nn.Module, there: str, here: str) -> dict[str, Any]:
     """The fields that weights do not reveal, of the part of the model that the weights are for."""
-    if (there, here) == ("clip", "vit"):
-        names = ("activation", "norm_epsilon", "image_size")
+    if there == "clip" and here in ("vit", "vit_segmenter"):
+        names = ("activation", "norm_epsilon", *(("image_size",) if here == "vit" else ()))
         return {key: getattr(model, key) for key in names} | dict(image_heads=model.num_heads)
     if (there, here) == ("vit", "clip"):
         tower = dict(activation="gelu", norm_epsilon=1e-6, pooling=model.image_pooling)
