@@ -170,6 +170,17 @@ def test_what_is_wrong_is_named(tmp_path):
     assert "all 60x80" in done.stdout
 
 
+def test_images_of_more_than_8_bits_are_told(tmp_path):
+    for split in ("train", "test"):
+        for k, name in enumerate(("a", "b")):
+            deep = Image.fromarray((1000 * photo(k)[..., 0].astype(np.uint16)).astype(np.uint16))
+            (tmp_path / split / name).mkdir(parents=True)
+            for i in range(2):
+                deep.transpose(Image.Transpose(i)).save(tmp_path / split / name / f"{split}{i}.png")
+    notes = [note.text for note in survey(recognise(str(tmp_path)).open(), 10) if not note.good]
+    assert any("4 of 4 image files have more than 8 bits" in text and "pixel_range" in text for text in notes)
+
+
 def test_what_is_unknown_is_said_to_be(tmp_path):
     for name, data, message in (
         ("a.zip", b"PK", "an archive: unpack it"),

@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vitax.data.source import Splits
 from vitax.data.textfile import read_text
 from vitax.data.validation import NAMES as VALIDATION
+from vitax.data.validation import drawn
 from vitax.errors import UserError
 
 ROBOFLOW = "_annotations.coco.json"  # beside the images of a split, as Roboflow exports them
@@ -47,6 +49,31 @@ def coco_files(path: str, kind: str, train: str, test: str, layout: str) -> Coco
     tested = _of_split(found, kind, (test,))
     usual = _of_split(found, kind, VALIDATION) if test == "test" else None
     return CocoFiles(learned, tested or usual, usual if tested else None)
+
+
+def opened(files: CocoFiles, read: Callable[[Path], Any], test_fraction: float, layout: str) -> Splits:
+    """The splits of sources with classes, which have a method ``of`` that gives the images with some numbers.
+
+    Args:
+        files: the files of the splits.
+        read: function from a file to its source.
+        test_fraction: share of the images that is held back if there is no file for the test.
+        layout: what is expected, for messages.
+
+    Raises:
+        UserError: the splits have other classes, or there are too few images to hold any back.
+    """
+    learned, *others = (read(file) for file in files if file)
+    for other, file in zip(others, (files.test, files.validation), strict=False):
+        if other.class_names != learned.class_names:
+            raise UserError(f"{file} has other categories than {files.train}")
+    if others:
+        validation = others[1] if files.validation else None
+        return Splits(learned, others[0], f"{files.train} and {files.test}", validation)
+    if len(learned) < 2:
+        raise UserError(f"{files.train} lists {len(learned)} images, but at least two are needed; {layout}")
+    parts = [learned.of(index) for index in drawn(len(learned), test_fraction)]
+    return Splits.of(parts, f"{files.train}, {test_fraction:.0%} of the images held back for the test")
 
 
 def files_below(root: Path, kind: str) -> list[Path]:

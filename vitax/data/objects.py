@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vitax.data.coco_files import coco_files, image_paths, read_coco
+from vitax.data.coco_files import coco_files, image_paths, opened, read_coco
 from vitax.data.decode import decode_image
 from vitax.data.source import Splits
-from vitax.data.validation import drawn
 from vitax.errors import UserError
 from vitax.specs import Pixels
 
@@ -112,17 +111,7 @@ def coco_objects(*, path: str, train: str, test: str, test_fraction: float, raw_
         UserError: there is no such file, it is not in COCO's form, the splits have other classes, or an image is not there.
     """
     files = coco_files(path, "instances", train, test, LAYOUT)
-    learned, *others = (read_objects(file, raw_ids, pixels) for file in files if file)
-    for other, file in zip(others, (files.test, files.validation), strict=False):
-        if other.class_names != learned.class_names:
-            raise UserError(f"{file} has other categories than {files.train}")
-    if others:
-        validation = others[1] if files.validation else None
-        return Splits(learned, others[0], f"{files.train} and {files.test}", validation)
-    if len(learned) < 2:
-        raise UserError(f"{files.train} lists {len(learned)} images, but at least two are needed; {LAYOUT}")
-    parts = [learned.of(index) for index in drawn(len(learned), test_fraction)]
-    return Splits.of(parts, f"{files.train}, {test_fraction:.0%} of the images held back for the test")
+    return opened(files, lambda file: read_objects(file, raw_ids, pixels), test_fraction, LAYOUT)
 
 
 class _Listed(NamedTuple):

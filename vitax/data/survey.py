@@ -1,5 +1,6 @@
 """A look at opened data before a run: sizes, classes, what cannot be read, and what is in the test and the training."""
 
+import contextlib
 import functools
 import hashlib
 from collections import Counter
@@ -17,6 +18,7 @@ UNREADABLE = (ValueError, OSError)
 RARE = 10  # training examples, below which a class is told
 NEAR = 3  # of 64 bits, in which pictures differ that look alike
 NAMED = 5  # names in a line
+HEADERS = 100  # files whose header is read
 
 
 class Note(NamedTuple):
@@ -59,6 +61,7 @@ def survey(splits: Splits, examples: int) -> Iterator[Note]:
             looks[name] = list(pool.map(functools.partial(look, source), index))
         part = "" if len(index) == len(source) else f" {len(index):,} of"
         yield from readable(f"{name}:{part} {len(source):,} examples", looks[name])
+        yield from deep([source.name(i) for i in index[:HEADERS]])
     for other in names[1:]:
         if other in looks:
             yield from shared(looks["train"], looks[other], other)
@@ -133,6 +136,22 @@ def readable(what: str, looks: list[Look]) -> Iterator[Note]:
     if broken := [one for one in looks if one.error]:
         listed = "; ".join(f"{one.name}: {one.error}" for one in broken[:NAMED])
         yield Note(False, f"{what}: {len(broken):,} cannot be read: {listed}")
+
+
+def deep(names: list[str]) -> Iterator[Note]:
+    """Which image files hold more than 8 bits a channel, of which 8 are kept unless ``data.pixel_range`` is set."""
+    found = []
+    for name in names:
+        with contextlib.suppress(*UNREADABLE), Image.open(name) as image:
+            if image.mode.startswith(("I", "F")):
+                found.append(name)
+    if found:
+        listed = ", ".join(found[:NAMED])
+        yield Note(
+            False,
+            f"{len(found):,} of {len(names):,} image files have more than 8 bits, such as {listed}: 8 are kept; "
+            "config.data.pixel_range, the value that counts as 1 (65535 for 16 bits), keeps all",
+        )
 
 
 def shared(train: list[Look], test: list[Look], name: str) -> Iterator[Note]:
