@@ -24,6 +24,7 @@ from vitax.models import MODELS, variable_shapes
 from vitax.models.heads.layers import pooled
 from vitax.models.segmenter import Segmented, doubled
 from vitax.pipelines import Reader
+from vitax.pretrained.preprocessing import CLIP_MEAN, CLIP_STD
 from vitax.resolve import resolve
 from vitax.runs.init_from import initial_variables
 from vitax.specs import RGB, ImageSpec, MaskSpec
@@ -546,14 +547,14 @@ def test_a_segmenter_starts_from_a_classifier(golden, tmp_path):
 def test_a_segmenter_starts_from_the_image_tower_of_a_clip(tmp_path):
     weights = case("clip_oai_vit").weights
     np.savez(tmp_path / "w.npz", **weights)
-    clip, before, _ = pretrained.load(weights, image_heads=2, text_heads=2)
+    clip, before, _ = pretrained.load(weights, image_heads=2, text_heads=2, activation="quick_gelu")
     config = config_file.load_config(f"{ROOT}/configs/upernet_vit_b16.py:demo")
     of_clip = dict(patch_bias=False, norm_first_tokens=True, activation="quick_gelu", norm_epsilon=1e-5)
     tower = dict(width=clip.image_width, depth=clip.image_depth, num_heads=2, mlp_width=clip.image_mlp_width)
-    blocks = dict(pyramid_blocks=(0,) * 4, patch_size=clip.patch_size, image_size=clip.image_size)
+    blocks = dict(pyramid_blocks=(0,) * 4, patch_size=clip.patch_size)
     config["model"] = dict(name="vit_segmenter", head_width=8, auxiliary_width=0) | of_clip | tower | blocks
     config["init_from"] = str(tmp_path / "w.npz")
-    config["data"]["image_size"] = clip.image_size
+    config["data"] |= dict(image_size=clip.image_size, mean=CLIP_MEAN, std=CLIP_STD)
     run = build(resolve(config))
     variables, report = initial_variables(run)
     assert "the backbone is taken from it" in report
