@@ -124,8 +124,14 @@ def test_outlines_become_masks(tmp_path):
         ({"segmentation": [[1, 1, 5, 5]]}, "polygon of fewer than three points"),
         ({"segmentation": []}, "polygon of fewer than three points, or none"),
         ({"segmentation": {"counts": [120], "size": [12, 10]}}, "run lengths for .12, 10., and its image .10, 12."),
-        ({"segmentation": [box(1, 1, 4, 4)], "category_id": 5}, "category that is not listed"),
+        ({"segmentation": [box(1, 1, 4, 4)], "category_id": 5}, "the category 5, which is not listed"),
         ({}, "KeyError: 'segmentation'"),
+        ({"segmentation": [["1", "1", "4", "1", "4", "4"]]}, "no finite numbers"),
+        ({"segmentation": [[1, 1, 4, 1, 4, float("nan")]]}, "no finite numbers"),
+        ({"segmentation": {"counts": "zzzzz", "size": [10, 12]}}, "no run lengths"),
+        ({"segmentation": {"counts": [10, 5], "size": [10, 12]}}, "do not fill its image of 120 pixels"),
+        ({"segmentation": {"size": [10, 12]}}, "KeyError: 'counts'"),
+        ({"segmentation": [box(1, 1, 4, 4)], "iscrowd": "0"}, "iscrowd='0'"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(tmp_path, note, message):

@@ -22,6 +22,7 @@ from vitax.data.recognise import recognise
 from vitax.data.shapes import boxed_shapes, shapes
 from vitax.errors import UserError
 from vitax.evals.detection import Tally
+from vitax.nn.attention import CrossAttention
 from vitax.prediction import load_run, predict
 from vitax.report.run_report import MISSING
 from vitax.report.run_report import report as report_of
@@ -101,6 +102,51 @@ def test_a_config_of_detr_is_understood_whole(tmp_path, changes, message):
         pretrained.load(tmp_path / "w.npz")
 
 
+def test_a_config_of_timm_tells_which_resnet_it_is(tmp_path):
+    classifier = SMALL["resnet"].replaced(depths=(1, 2, 1, 1))
+    variables = variables_of(classifier, (np.zeros((1, 64, 64, 3), np.float32),))
+    pretrained.save(tmp_path / "model.safetensors", classifier, variables, "timm ResNet")
+
+    def opened_with(**config):
+        (tmp_path / "config.json").write_text(json.dumps({"num_classes": 3, **config}))
+        return pretrained.load(tmp_path)
+
+    about = {"architecture": "resnet50", "pretrained_cfg": {"input_size": [3, 224, 224], "num_classes": 3}}
+    assert opened_with(**about).report.format == "timm ResNet"
+    assert opened_with(**about, model_args={"output_stride": 16}).model.dilated
+    for changes, message in (
+        ({"architecture": "resnetaa50"}, "'resnetaa50', which is none that vitax has"),
+        ({"model_args": {"act_layer": "silu"}}, "act_layer='silu'"),
+        ({"model_args": {"aa_layer": "avg"}}, "aa_layer='avg'"),
+        ({"model_args": {"output_stride": 8}}, "output_stride=8"),
+    ):
+        with pytest.raises(UserError, match=message):
+            opened_with(**{**about, **changes})
+
+
+@pytest.mark.parametrize("options", [{"aa_layer": "avg"}, {"act_layer": "silu"}])
+def test_arguments_of_the_backbone_are_understood_whole(tmp_path, options):
+    golden, model, variables, _ = loaded(tmp_path, "detr_resnet_hf")
+    tensors = pretrained.to_tensors(model, variables, "Hugging Face DETR")
+    np.savez(tmp_path / "w.npz", **tensors)
+    config = golden.config["config"] | {"use_timm_backbone": True, "backbone": "resnet50", "backbone_config": None}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert not pretrained.load(tmp_path / "w.npz").model.dilated
+    (tmp_path / "config.json").write_text(json.dumps(config | {"backbone_kwargs": options}))
+    with pytest.raises(UserError, match=next(iter(options))):
+        pretrained.load(tmp_path / "w.npz")
+
+
+def test_shapes_that_cannot_be_are_named():
+    small = SMALL["swin_detector"]
+    for wrong in (dict(head_width=18), dict(decoder_depth=0), dict(num_queries=0)):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            jax.eval_shape(small.replaced(**wrong).init, KEY, *small.inputs)
+    attention = CrossAttention(2)
+    with pytest.raises(ValueError, match="6 rows of queries cannot share 4 rows"):
+        jax.eval_shape(attention.init, KEY, np.zeros((6, 2, 8)), np.zeros((4, 3, 8)))
+
+
 def test_a_backbone_that_gives_another_map_is_refused(tmp_path):
     golden = case("detr_resnet_hf")
     config = golden.config["config"]
@@ -167,6 +213,23 @@ def test_only_what_counts_is_learned(tmp_path):
     broken = {name: x.copy() for name, x in batch.items()}
     broken["valid"][1], broken["image"][1] = False, 1e6
     assert float(value(broken)) == pytest.approx(float(value(one)), rel=1e-5)
+
+
+def test_an_unreadable_image_leaves_no_trace_in_the_gradient(tmp_path):
+    """Its boxes have no area, and a box that is predicted for it may have none either."""
+    golden, model, variables, _ = loaded(tmp_path, "detr_resnet_hf")
+    task = detection(model, SPEC)
+    batch = {"image": nhwc(golden.inputs["image"]), "size": golden.inputs["size"], "valid": np.array([True, False])}
+    batch |= {
+        "boxes": golden.inputs["boxes"].copy(),
+        "label": golden.inputs["label"],
+        "ignored": np.zeros((2, 4), bool),
+    }
+    batch["boxes"][1] = 0
+    variables["params"]["detection_head"]["box2"]["bias"] = jax.numpy.array([0.0, 0.0, -40.0, -40.0])
+    loss = lambda params: task.loss({**variables, "params": params}, batch, KEY, True)[0]
+    gradients = jax.jit(jax.grad(loss))(variables["params"])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
 
 
 def test_frozen_norms_stay_and_others_learn():
@@ -262,7 +325,7 @@ def test_what_is_not_in_its_form_is_refused(tmp_path, caplog):
     two = [{"id": 0, "file_name": "0.png", "height": 20, "width": 30}] * 2
     refused("two images have the same id", images=two, annotations=[])
     turned = [{"id": 0, "file_name": "0.png", "height": 30, "width": 20}]
-    written(tmp_path, train2017=dict(images=turned, annotations=[]))
+    written(tmp_path, train2017=dict(images=turned, annotations=[note]))
     with pytest.raises(ValueError, match="30x20 pixels, and its annotations are for 20x30"):
         opened(tmp_path).train[0]
     outside = [note | {"bbox": box} for box in ([5, 5, 0, 3], [40, 2, 3, 3], [25, 15, 50, 50], [1, 1, 2, 2])]
@@ -272,6 +335,31 @@ def test_what_is_not_in_its_form_is_refused(tmp_path, caplog):
     (tmp_path / "annotations" / "instances_train2014.json").write_text("{}")
     with pytest.raises(UserError, match="could all be 'train'"):
         opened(tmp_path)
+
+
+def test_what_would_be_guessed_is_refused(tmp_path):
+    def refused(message, path=tmp_path, content=None, **options):
+        written(tmp_path, train2017=content or {})
+        with pytest.raises(UserError, match=message):
+            opened(path, **options)
+
+    note = {"id": 0, "image_id": 0, "category_id": 7, "bbox": [1, 2, 3, 4]}
+    image = {"id": 0, "file_name": "0.png", "height": 20, "width": 30}
+    for key, value in (("iscrowd", "0"), ("iscrowd", 2), ("ignore", "no")):
+        refused(f"{key}={value!r}, which is neither 0 nor 1", content=dict(annotations=[note | {key: value}]))
+    for value in ("1", [1, 2, 3, float("nan")], [1, 2, "3", 4], None):
+        refused("no finite numbers", content=dict(annotations=[note | {"bbox": value}]))
+    for value in (float("nan"), -1):
+        refused("no finite numbers|has the area -1", content=dict(annotations=[note | {"area": value}]))
+    for changes in (dict(file_name=None), dict(height=20.9), dict(width=10**30), dict(height=0)):
+        refused("no text|no number of pixels", content=dict(images=[image | changes], annotations=[]))
+    refused("different whole numbers", content=dict(categories=[{"id": 2.5, "name": "a"}], annotations=[]))
+    refused("has no object to learn from", content=dict(annotations=[]))
+    refused("has no instances_vall", test="vall")
+    refused("which has no splits 'train' and 'vall'", tmp_path / "annotations" / "instances_val2017.json", test="vall")
+    refused("must lie between 0 and 1", tmp_path / "annotations" / "instances_val2017.json", test_fraction=20)
+    written(tmp_path, train2017=dict(annotations=[note, note | {"ignore": 1}]))
+    assert opened(tmp_path).train[0]["ignored"].tolist() == [False, True]
 
 
 def test_image_and_boxes_move_as_one(rng):
@@ -376,6 +464,7 @@ def test_the_boxes_are_drawn(rng):
     [
         ("draft", True, "draft=True has no meaning for images with boxes"),
         ("balanced", True, "balanced=True needs data that list the classes"),
+        ("max_objects", 2, "an image with 3 objects"),
         ("max_objects", 11, "max_objects=11 objects need as many queries; the model has num_queries=10"),
         ("path", "somewhere", "'shapes', which is built in"),
         ("validation", "val", "no split for validation"),

@@ -92,7 +92,12 @@ def test_what_is_no_box_is_refused(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (dict(names=None), "has no list of names|numbered from 0"),
+        (dict(names=None), "neither a list nor numbers with names"),
+        (dict(names="cat"), "neither a list nor numbers with names"),
+        (dict(names=[True, False]), "is no word: write it in quotes"),
+        (dict(names=[["cat"], ["dog"]]), "is no word"),
+        (dict(nc=7), "nc=7, and there are 2 names"),
+        (dict(kpt_shape=[2, 2]), "points of a pose"),
         (dict(names={1: "cat", 2: "dog"}), "numbered from 0 without gaps"),
         (dict(train="images/there"), "names images/there, which is not there"),
         (dict(train=""), "has no key 'train'"),
@@ -109,6 +114,22 @@ def test_a_box_without_a_pixel_is_left_out_and_told(tmp_path, caplog):
     example = opened(tmp_path).train[1]
     assert example["boxes"].tolist() == [[30, 5, 40, 15]], "and what exceeds the image is cut"
     assert "line 1 has a box without a pixel" in caplog.text
+
+
+def test_what_is_silent_is_told(tmp_path, caplog):
+    (written(tmp_path) / "labels" / "train" / "1.txt").write_text("0 0.5 0.5 0.1 0.1\n" * 2)
+    assert len(opened(tmp_path).train[1]["label"]) == 1
+    assert "line 2 repeats an object" in caplog.text
+    assert "1 of 3 images have no file of boxes, such as" in caplog.text
+    (tmp_path / "data.yaml").write_text("names: [cat, dog]\ntrain: images/train\nday: 2024-02-30\n")
+    with pytest.raises(UserError, match="day is out of range"):
+        opened(tmp_path)
+    written(tmp_path, ("train",))
+    with pytest.raises(UserError, match="no key 'vall'"):
+        opened(tmp_path, test="vall")
+    for share in (0, 1, 20):
+        with pytest.raises(UserError, match="must lie between 0 and 1"):
+            opened(tmp_path, test_fraction=share)
 
 
 def test_a_run_reads_them_and_the_doctor_knows_them(tmp_path):

@@ -1,14 +1,17 @@
 """Files in COCO's form: the JSON file of each split, and the folder of the images that it lists."""
 
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from vitax.data.source import Splits
 from vitax.data.textfile import read_text
 from vitax.data.validation import NAMES as VALIDATION
-from vitax.data.validation import drawn
+from vitax.data.validation import held_back
 from vitax.errors import UserError
 
 ROBOFLOW = "_annotations.coco.json"  # beside the images of a split, as Roboflow exports them
@@ -39,15 +42,24 @@ def coco_files(path: str, kind: str, train: str, test: str, layout: str) -> Coco
     root = Path(path).expanduser()
     if not path or not root.exists():
         raise UserError(f"data.path={path!r} does not exist; {layout}")
-    if root.is_file():
-        return CocoFiles(root, None)
     found = files_below(root, kind)
+    if not found and (root / ROBOFLOW).is_file():
+        root = root / ROBOFLOW
+    if root.is_file():
+        if (train, test) != ("train", "test"):
+            raise UserError(
+                f"{root} is one file, which has no splits {train!r} and {test!r}: a share is held back for the test"
+            )
+        return CocoFiles(root, None)
     learned = _of_split(found, kind, (train,))
     if learned is None:
         have = ", ".join(str(file.relative_to(root)) for file in found) or "none"
         raise UserError(f"{path} has no {kind}_{train}*.json (it has {have}); {layout}")
     tested = _of_split(found, kind, (test,))
     usual = _of_split(found, kind, VALIDATION) if test == "test" else None
+    if tested is None and test != "test":
+        have = ", ".join(str(file.relative_to(root)) for file in found)
+        raise UserError(f"{path} has no {kind}_{test}*.json (it has {have}); {layout}")
     return CocoFiles(learned, tested or usual, usual if tested else None)
 
 
@@ -70,16 +82,96 @@ def opened(files: CocoFiles, read: Callable[[Path], Any], test_fraction: float, 
     if others:
         validation = others[1] if files.validation else None
         return Splits(learned, others[0], f"{files.train} and {files.test}", validation)
-    if len(learned) < 2:
-        raise UserError(f"{files.train} lists {len(learned)} images, but at least two are needed; {layout}")
-    parts = [learned.of(index) for index in drawn(len(learned), test_fraction)]
-    return Splits.of(parts, f"{files.train}, {test_fraction:.0%} of the images held back for the test")
+    return held_back(learned, test_fraction, str(files.train), layout)
+
+
+class Listed(NamedTuple):
+    """What every file in COCO's form lists.
+
+    Attributes:
+        names: names of the images.
+        sizes: [n, 2] int, their height and width.
+        place: {id of an image: its place}.
+        categories: {id of a category: its name}.
+    """
+
+    names: list[str]
+    sizes: np.ndarray
+    place: dict[Any, int]
+    categories: dict[int, str]
+
+
+def listed(content: Any) -> Listed:
+    """The images and the categories of the content of a file.
+
+    Raises:
+        ValueError, KeyError, TypeError: they are not there, or not in COCO's form.
+    """
+    images, categories = content["images"], content["categories"]
+    place = {image["id"]: i for i, image in enumerate(images)}
+    if len(place) < len(images):
+        raise ValueError("two images have the same id")
+    for image in images:
+        if not isinstance(image["file_name"], str):
+            raise ValueError(f"the image {image['id']!r} has the file_name {image['file_name']!r}, which is no text")
+        for side in ("height", "width"):
+            if not isinstance(image[side], int) or not 1 <= image[side] < 1_000_000:
+                raise ValueError(
+                    f"the image {image['id']!r} has the {side} {image[side]!r}, which is no number of pixels"
+                )
+    found = {}
+    for category in categories:
+        number = category["id"]
+        if not isinstance(number, int) or isinstance(number, bool) or number < 0 or number in found:
+            raise ValueError(f"the ids of the categories must be different whole numbers from 0 on, not {number!r}")
+        found[number] = str(category["name"])
+    sizes = np.array([(image["height"], image["width"]) for image in images], int).reshape(-1, 2)
+    return Listed([image["file_name"] for image in images], sizes, place, found)
+
+
+def is_set(note: Any, key: str) -> bool:
+    """Whether a key of an annotation is 1; an absent one is not.
+
+    Raises:
+        ValueError: it is neither 0 nor 1.
+    """
+    value = note.get(key, 0)
+    if value not in (0, 1) or isinstance(value, str):
+        raise ValueError(f"the annotation {note.get('id')!r} has {key}={value!r}, which is neither 0 nor 1")
+    return bool(value)
+
+
+def numbers(values: Any, note: Any) -> list[float]:
+    """Numbers of an annotation.
+
+    Raises:
+        ValueError: they are no list of finite numbers.
+    """
+    good = isinstance(values, list) and all(
+        isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x) for x in values
+    )
+    if not good:
+        raise ValueError(f"the annotation {note.get('id')!r} has {str(values)[:80]}, which are no finite numbers")
+    return [float(x) for x in values]
+
+
+def image_of(note: Any, known: Listed) -> int:
+    """The place of the image that an annotation is about.
+
+    Raises:
+        ValueError: its image, or its category, is not listed.
+    """
+    if note["image_id"] not in known.place:
+        raise ValueError(f"an annotation is about the image {note['image_id']!r}, which is not listed")
+    if note["category_id"] not in known.categories:
+        raise ValueError(f"an annotation has the category {note['category_id']!r}, which is not listed")
+    return known.place[note["image_id"]]
 
 
 def files_below(root: Path, kind: str) -> list[Path]:
     """The files of a folder that are named as files of this kind; those of Roboflow have boxes, and no captions."""
     patterns = [f"{kind}_*.json", f"annotations/{kind}_*.json"]
-    patterns += [f"*/{ROBOFLOW}", ROBOFLOW] if kind == "instances" else []
+    patterns += [f"*/{ROBOFLOW}"] if kind == "instances" else []
     return sorted(file for pattern in patterns for file in root.glob(pattern))
 
 
@@ -95,11 +187,11 @@ def _of_split(files: Sequence[Path], kind: str, names: Iterable[str]) -> Path | 
         UserError: a split has several.
     """
     for name in names:
-        if matching := [file for file in files if split_of(file, kind).startswith(name)]:
+        exact = [file for file in files if split_of(file, kind) == name]
+        if matching := exact or [file for file in files if split_of(file, kind).startswith(name)]:
             if len(matching) > 1:
-                listed = ", ".join(file.name for file in matching)
                 raise UserError(
-                    f"{listed} could all be {name!r}: name one, such as {name}2017, with data.train and data.test"
+                    f"{', '.join(f'{file.parent.name}/{file.name}' for file in matching)} could all be {name!r}: name one, such as {name}2017, with data.train and data.test"
                 )
             return matching[0]
     return None
@@ -113,7 +205,7 @@ def read_coco(file: Path, layout: str, parse: Callable[[Any], Any]) -> Any:
     """
     try:
         return parse(json.loads(read_text(file)))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(f"{file} is not in COCO's form ({type(error).__name__}: {error}); {layout}") from error
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vitax.data.coco_files import coco_files, image_paths, opened, read_coco
+from vitax.data.coco_files import Listed, coco_files, image_of, image_paths, is_set, listed, numbers, opened, read_coco
 from vitax.data.decode import decode_image
 from vitax.data.mask_files import IGNORED
 from vitax.data.masks import fitted
@@ -104,28 +104,24 @@ def read_outlines(file: Path, pixels: Pixels) -> OutlinedFiles:
         UserError: the file is not in that form, an outline cannot be drawn, or an image is not there.
     """
 
-    def parse(content: Any) -> tuple[list[str], np.ndarray, list[list[Outline]], list[str]]:
-        images, categories = content["images"], {one["id"]: str(one["name"]) for one in content["categories"]}
-        place = {image["id"]: i for i, image in enumerate(images)}
-        label = {number: k for k, number in enumerate(sorted(categories), start=1)}
-        sizes = np.array([(image["height"], image["width"]) for image in images], int).reshape(-1, 2)
-        outlines: list[list[Outline]] = [[] for _ in images]
+    def parse(content: Any) -> tuple[Listed, list[list[Outline]]]:
+        known = listed(content)
+        label = {number: k for k, number in enumerate(sorted(known.categories), start=1)}
+        outlines: list[list[Outline]] = [[] for _ in known.names]
         for note in content["annotations"]:
-            if note["image_id"] not in place or note["category_id"] not in label:
-                raise ValueError(
-                    f"the annotation {note.get('id')!r} is about an image or a category that is not listed"
-                )
-            i = place[note["image_id"]]
-            shape = _checked(note, sizes[i])
-            area = float(note["area"] if "area" in note else note["bbox"][2] * note["bbox"][3])
-            outlines[i].append(Outline(shape, label[note["category_id"]], bool(note.get("iscrowd")), area))
-        names = [categories[number] for number in sorted(categories)]
-        return [image["file_name"] for image in images], sizes, outlines, [BACKGROUND, *names]
+            i = image_of(note, known)
+            shape = _checked(note, known.sizes[i])
+            box = [] if "area" in note else numbers(note["bbox"], note)
+            (area,) = numbers([note["area"] if "area" in note else box[2] * box[3]], note)
+            nowhere = is_set(note, "iscrowd") or is_set(note, "ignore")
+            outlines[i].append(Outline(shape, label[note["category_id"]], nowhere, area))
+        return known, outlines
 
-    names, sizes, outlines, classes = read_coco(file, LAYOUT, parse)
-    if not names or len(classes) < 2:
-        raise UserError(f"{file} lists {len(names)} images and {len(classes) - 1} categories; {LAYOUT}")
-    return OutlinedFiles(image_paths(file, "instances", names, LAYOUT), sizes, outlines, classes, pixels)
+    known, outlines = read_coco(file, LAYOUT, parse)
+    if not known.names or not known.categories:
+        raise UserError(f"{file} lists {len(known.names)} images and {len(known.categories)} categories; {LAYOUT}")
+    classes = [BACKGROUND, *(known.categories[number] for number in sorted(known.categories))]
+    return OutlinedFiles(image_paths(file, "instances", known.names, LAYOUT), known.sizes, outlines, classes, pixels)
 
 
 def _checked(note: dict[str, Any], size: np.ndarray) -> Any:
@@ -136,7 +132,38 @@ def _checked(note: dict[str, Any], size: np.ndarray) -> Any:
             raise ValueError(
                 f"the annotation {name!r} has run lengths for {shape['size']}, and its image {size.tolist()}"
             )
+        counts = run_lengths(shape["counts"]) if isinstance(shape["counts"], str) else shape["counts"]
+        whole = isinstance(counts, list) and all(isinstance(count, int) and count >= 0 for count in counts)
+        if not whole or sum(counts) != size.prod():
+            raise ValueError(
+                f"the annotation {name!r} has run lengths that do not fill its image of {size.prod()} pixels"
+            )
         return shape
-    if not shape or any(len(polygon) < 6 or len(polygon) % 2 for polygon in shape):
+    if not shape or any(len(numbers(polygon, note)) < 6 or len(polygon) % 2 for polygon in shape):
         raise ValueError(f"the annotation {name!r} has a polygon of fewer than three points, or none")
     return shape
+
+
+def run_lengths(text: str) -> list[int]:
+    """The run lengths that COCO writes as a text: five bits in each character, and from the fourth on differences.
+
+    Raises:
+        ValueError: the text ends within a number, or has other characters.
+    """
+    counts: list[int] = []
+    value, place = 0, 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64:
+            raise ValueError(f"{text[:40]!r} are no run lengths")
+        value |= (bits & 0x1F) << (5 * place)
+        place += 1
+        if bits & 0x20:  # it goes on
+            continue
+        if bits & 0x10:  # below zero
+            value -= 1 << (5 * place)
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value, place = 0, 0
+    if place:
+        raise ValueError(f"{text[:40]!r} are no run lengths")
+    return counts

@@ -1,14 +1,13 @@
 """Images with boxes around objects, from files in COCO's form."""
 
 import logging
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from vitax.data.coco_files import coco_files, image_paths, opened, read_coco
+from vitax.data.coco_files import Listed, coco_files, image_of, image_paths, is_set, listed, numbers, opened, read_coco
 from vitax.data.decode import decode_image
 from vitax.data.source import Splits
 from vitax.errors import UserError
@@ -28,7 +27,7 @@ class Objects(NamedTuple):
     Attributes:
         boxes: [n, 4] float32 left, top, right and bottom in pixels of the picture.
         label: [n] int32 numbers of the classes.
-        ignored: [n] bool, True = a crowd, or an object that is not to be found.
+        ignored: [n] bool, True = a crowd, or another object that counts nowhere.
         area: [n] float32 area of each object in pixels: that of its outline, where one is given.
     """
 
@@ -77,7 +76,10 @@ class ObjectFiles:
             )
         down, across = found[0] / told[0], found[1] / told[1]
         boxes = objects.boxes * np.array([across, down, across, down], np.float32)
-        return {"image": image, **objects._replace(boxes=boxes)._asdict()}
+        return {
+            "image": image,
+            **objects._replace(boxes=boxes, area=objects.area * np.float32(down * across))._asdict(),
+        }
 
     def name(self, i: int) -> str:
         return self.paths[i]
@@ -111,42 +113,31 @@ def coco_objects(*, path: str, train: str, test: str, test_fraction: float, raw_
         UserError: there is no such file, it is not in COCO's form, the splits have other classes, or an image is not there.
     """
     files = coco_files(path, "instances", train, test, LAYOUT)
-    return opened(files, lambda file: read_objects(file, raw_ids, pixels), test_fraction, LAYOUT)
+    splits = opened(files, lambda file: read_objects(file, raw_ids, pixels), test_fraction, LAYOUT)
+    learned: Any = splits.train
+    if not learned.counts().any():
+        raise UserError(f"{files.train} has no object to learn from; {LAYOUT}")
+    return splits
 
 
-class _Listed(NamedTuple):
-    """What a file lists: names, [n, 2] height and width, and annotations of each image; and the categories by number."""
+def _parse(content: Any) -> tuple[Listed, list[list[Any]]]:
+    """What a file lists, and (box, category, counts nowhere, area) of the objects of each image.
 
-    names: list[str]
-    sizes: np.ndarray
-    notes: list[list[Any]]
-    categories: dict[int, str]
-
-
-def _parse(content: Any) -> _Listed:
-    """The images and annotations of the content of a file; ValueError, KeyError and TypeError if they are not there."""
-    images = content["images"]
-    place = {image["id"]: i for i, image in enumerate(images)}
-    if len(place) < len(images):
-        raise ValueError("two images have the same id")
-    notes: list[list[Any]] = [[] for _ in images]
-    categories = {int(category["id"]): str(category["name"]) for category in content["categories"]}
-    if len(categories) < len(content["categories"]) or min(categories, default=0) < 0:
-        raise ValueError("the ids of the categories must be different, and not negative")
+    ValueError, KeyError or TypeError if it is not in COCO's form.
+    """
+    known = listed(content)
+    notes: list[list[Any]] = [[] for _ in known.names]
     for note in content["annotations"]:
-        if note["image_id"] not in place:
-            raise ValueError(f"an annotation is about the image {note['image_id']!r}, which is not listed")
-        if note["category_id"] not in categories:
-            raise ValueError(f"an annotation has the category {note['category_id']!r}, which is not listed")
-        box = [float(side) for side in note["bbox"]]
-        if len(box) != 4 or not all(map(math.isfinite, box)):
+        i, box = image_of(note, known), numbers(note["bbox"], note)
+        if len(box) != 4:
             raise ValueError(f"the annotation {note.get('id')!r} has the box {note['bbox']!r}, which is not x, y, w, h")
-        area = float(note.get("area", box[2] * box[3]))
-        notes[place[note["image_id"]]].append((box, note["category_id"], bool(note.get("iscrowd", 0)), area))
-    sizes = np.array([(image["height"], image["width"]) for image in images], int).reshape(-1, 2)
-    if len(sizes) and sizes.min() < 1:
-        raise ValueError("the height and width of an image must be at least 1")
-    return _Listed([image["file_name"] for image in images], sizes, notes, categories)
+        (area,) = numbers([note["area"]], note) if "area" in note else (abs(box[2] * box[3]),)
+        if area < 0:
+            raise ValueError(f"the annotation {note.get('id')!r} has the area {area}")
+        # Some data mark objects with "ignore" that are neither to be found nor to be missed.
+        nowhere = is_set(note, "iscrowd") or is_set(note, "ignore")
+        notes[i].append((box, note["category_id"], nowhere, area))
+    return known, notes
 
 
 def read_objects(file: Path, raw_ids: bool, pixels: Pixels) -> ObjectFiles:
@@ -162,14 +153,14 @@ def read_objects(file: Path, raw_ids: bool, pixels: Pixels) -> ObjectFiles:
     Raises:
         UserError: the file is not in that form, it lists no images or no categories, or an image is not there.
     """
-    listed: _Listed = read_coco(file, LAYOUT, _parse)
-    if not listed.names or not listed.categories:
-        raise UserError(f"{file} lists {len(listed.names)} images and {len(listed.categories)} categories; {LAYOUT}")
-    paths = image_paths(file, "instances", listed.names, LAYOUT)
-    ids = range(max(listed.categories) + 1) if raw_ids else sorted(listed.categories)
+    known, of_images = read_coco(file, LAYOUT, _parse)
+    if not known.names or not known.categories:
+        raise UserError(f"{file} lists {len(known.names)} images and {len(known.categories)} categories; {LAYOUT}")
+    paths = image_paths(file, "instances", known.names, LAYOUT)
+    ids = range(max(known.categories) + 1) if raw_ids else sorted(known.categories)
     number = {category: k for k, category in enumerate(ids)}
     found, empty, cut = [], 0, 0
-    for (height, width), notes in zip(listed.sizes, listed.notes, strict=True):
+    for (height, width), notes in zip(known.sizes, of_images, strict=True):
         boxes = np.array([box for box, *_ in notes], np.float64).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         inside = np.clip(boxes, 0, [width, height, width, height])
@@ -188,4 +179,4 @@ def read_objects(file: Path, raw_ids: bool, pixels: Pixels) -> ObjectFiles:
         LOGGER.warning(
             "%s: %d boxes have no pixel of their image and are left out, %d exceed it and are cut", file, empty, cut
         )
-    return ObjectFiles(paths, listed.sizes, found, [listed.categories.get(i, "-") for i in ids], pixels)
+    return ObjectFiles(paths, known.sizes, found, [known.categories.get(i, "-") for i in ids], pixels)

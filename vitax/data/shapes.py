@@ -70,6 +70,10 @@ class BoxedShapes(Shapes):
         super().__init__(split, channels)
         self.class_names = CLASSES[1:]
 
+    def most(self) -> int:
+        """The greatest number of objects in an image."""
+        return 3
+
     def __getitem__(self, i: int) -> dict[str, Any]:
         image, labels, patches = self.scene(i)
         boxes, area = np.zeros((len(labels), 4), np.float32), np.zeros(len(labels), np.float32)

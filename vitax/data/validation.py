@@ -74,13 +74,34 @@ def drawn(count: int, share: float) -> tuple[np.ndarray, np.ndarray]:
     """Indices 0..count-1 that are kept, and those of a random share that are held back; both ascending.
 
     Raises:
-        ValueError: ``count`` is less than 2.
+        ValueError: ``count`` is less than 2, or the share is not between 0 and 1.
     """
+    if not 0 < share < 1:
+        raise ValueError(f"a share of {share} cannot be held back: it must lie between 0 and 1")
     if count < 2:
         raise ValueError(f"there is {count} to learn from, but two are needed to hold one back")
     order = np.random.default_rng(0).permutation(count)
     held = min(max(1, round(share * count)), count - 1)
     return np.sort(order[held:]), np.sort(order[:held])
+
+
+def held_back(source: Any, share: float, where: str, layout: str) -> Splits:
+    """A source without a test as splits: a share of its images is held back.
+
+    Args:
+        source: the source, with a method ``of`` that gives the images with some numbers.
+        share: that share.
+        where: the file that lists the images.
+        layout: what is expected, for messages.
+
+    Raises:
+        UserError: there are too few images, or the share is not between 0 and 1.
+    """
+    try:
+        parts = [source.of(index) for index in drawn(len(source), share)]
+    except ValueError as error:
+        raise UserError(f"{where} lists {len(source)} images: {error}; {layout}") from error
+    return Splits.of(parts, f"{where}, {share:.0%} of the images held back for the test")
 
 
 def validated(splits: Splits, hold_out: HoldOut = hold_out, *, validation: str = "") -> Splits:

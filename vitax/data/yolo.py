@@ -14,7 +14,7 @@ from vitax.data.objects import Objects
 from vitax.data.source import Splits
 from vitax.data.textfile import read_text
 from vitax.data.validation import NAMES as VALIDATION
-from vitax.data.validation import drawn
+from vitax.data.validation import held_back
 from vitax.errors import UserError
 from vitax.specs import Pixels
 
@@ -90,26 +90,44 @@ def yolo(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixe
     file = yaml_of(path)
     try:
         content = yaml.safe_load(read_text(file))
-        names = content["names"]
-        names = [str(names[key]) for key in sorted(names)] if isinstance(names, dict) else list(map(str, names))
-        keys = sorted(content["names"]) if isinstance(content["names"], dict) else list(range(len(names)))
-    except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise UserError(f"{file} has no list of names ({type(error).__name__}: {error}); {LAYOUT}") from error
-    if keys != list(range(len(names))) or not names:
-        raise UserError(f"{file}: the classes are numbered {keys[:5]}..., but must be numbered from 0 without gaps")
+        names = _names(content)
+    except UserError:
+        raise
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{file} does not describe classes ({type(error).__name__}: {error}); {LAYOUT}") from error
     make = lambda key: _split(file, content, key, names, pixels)
-    if not content.get(train):
-        raise UserError(f"{file} has no key {train!r}; {LAYOUT}")
+    for key in (train, *((test,) if test != "test" else ())):
+        if not content.get(key):
+            raise UserError(f"{file} has no key {key!r}; {LAYOUT}")
     usual = next((key for key in VALIDATION if content.get(key)), "") if test == "test" else ""
     learned = make(train)
     if content.get(test):
         return Splits(learned, make(test), f"{file}, {train} and {test}", make(usual) if usual else None)
     if usual:
         return Splits(learned, make(usual), f"{file}, {train} and {usual}")
-    if len(learned) < 2:
-        raise UserError(f"{file} names {len(learned)} images, but at least two are needed; {LAYOUT}")
-    parts = [learned.of(index) for index in drawn(len(learned), test_fraction)]
-    return Splits.of(parts, f"{file}, {test_fraction:.0%} of the images held back for the test")
+    return held_back(learned, test_fraction, str(file), LAYOUT)
+
+
+def _names(content: Any) -> list[str]:
+    """The names of the classes; KeyError, TypeError or ValueError if they are not clear."""
+    if content.get("kpt_shape"):
+        raise ValueError("kpt_shape says that lines have points of a pose, which vitax does not read")
+    names = content["names"]
+    names = dict(enumerate(names)) if isinstance(names, list) else names
+    if (
+        not isinstance(names, dict)
+        or not names
+        or any(isinstance(key, bool) or not isinstance(key, int) for key in names)
+    ):
+        raise ValueError(f"names={content['names']!r} is neither a list nor numbers with names")
+    if sorted(names) != list(range(len(names))):
+        raise ValueError(f"the classes {sorted(names)[:5]}... must be numbered from 0 without gaps")
+    for name in names.values():
+        if isinstance(name, bool) or not isinstance(name, str | int | float):
+            raise ValueError(f"the name {name!r} is no word: write it in quotes")
+    if content.get("nc") not in (None, len(names)):
+        raise ValueError(f"nc={content['nc']!r}, and there are {len(names)} names")
+    return [str(names[key]) for key in sorted(names)]
 
 
 def yaml_of(path: str) -> Path:
@@ -141,6 +159,8 @@ def _split(file: Path, content: dict[str, Any], key: str, names: Sequence[str], 
     ]
     if not paths:
         raise UserError(f"{file}: {key}: {value} holds no images; {LAYOUT}")
+    if alone := [path for path in paths if not label_file(path).is_file()]:
+        LOGGER.warning("%s: %d of %d images have no file of boxes, such as %s", key, len(alone), len(paths), alone[0])
     labels, boxes = zip(*(read_boxes(label_file(path), len(names)) for path in paths), strict=True)
     if not any(map(len, labels)):
         raise UserError(f"none of {len(paths)} images of {key} has a box, such as in {label_file(paths[0])}; {LAYOUT}")
@@ -180,12 +200,13 @@ def label_file(image: str) -> Path:
 def read_boxes(file: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """The classes [n] int32 and boxes [n, 4], left, top, right, bottom in shares, of a file; none if it does not exist.
 
-    An outline, CLASS X Y X Y X Y ..., becomes the box around it; a box without a pixel is left out, and told.
+    An outline, CLASS X Y X Y X Y ..., becomes the box around it. A box without a pixel, and a second line with the same object,
+    are left out, and told.
 
     Raises:
         UserError: a line is neither a box nor an outline, lies outside the image, or has a class that does not exist.
     """
-    labels, boxes = [], []
+    labels, boxes, seen = [], [], set()
     lines = read_text(file).splitlines() if file.is_file() else []
     for number, line in enumerate(lines, 1):
         if not (words := line.split()):
@@ -212,6 +233,10 @@ def read_boxes(file: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
         if not (corners[2:] > corners[:2]).all():
             LOGGER.warning("%s: line %d has a box without a pixel, which is left out", file, number)
             continue
+        if (label, *corners.tolist()) in seen:
+            LOGGER.warning("%s: line %d repeats an object, and is left out", file, number)
+            continue
+        seen.add((label, *corners.tolist()))
         labels.append(label)
         boxes.append(corners)
     return np.array(labels, np.int32), np.array(boxes, np.float64).reshape(-1, 4)

@@ -151,6 +151,7 @@ CATALOGUE = (
     _upernet("ViT-L/16", "vit_segmenter", "L", 439_907_628, "53.6 (MAE, with relative positions)"),
     Variant("ResNet-50", "resnet", "50", 25_557_032, "76.1 top-1 (torchvision)"),
     Variant("ResNet-101", "resnet", "101", 44_549_160, "77.4 top-1 (torchvision)"),
+    Variant("ResNet-152", "resnet", "152", 60_192_808, "78.3 top-1 (torchvision)"),
     _detr("R50", "R50", 41_577_888, "42.0"),
     _detr("R101", "R101", 60_570_016, "43.5"),
     _detr("R50-DC5", "R50-DC5", 41_577_888, "43.3"),

@@ -16,7 +16,7 @@ from vitax.mesh import constrain_batch
 from vitax.nn.dense import Dense
 
 # Numbers of bottlenecks of each stage (table 1 of the paper).
-SIZES = {"50": dict(depths=(3, 4, 6, 3)), "101": dict(depths=(3, 4, 23, 3))}
+SIZES = {"50": dict(depths=(3, 4, 6, 3)), "101": dict(depths=(3, 4, 23, 3)), "152": dict(depths=(3, 8, 36, 3))}
 _he = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
 
 

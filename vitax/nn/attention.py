@@ -239,6 +239,8 @@ class CrossAttention(_Attention):
             cached: keys and values are computed once and kept in the collection "cache".
         """
         shape = x.shape
+        if len(x) % len(memory):
+            raise ValueError(f"{len(x)} rows of queries cannot share {len(memory)} rows of a memory")
         if len(memory) != len(x):  # rows with a common memory are further queries of it
             x = x.reshape(len(memory), -1, shape[-1])
         (q,) = self.project(x, "q", self.qkv_bias)

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 
 from vitax.data.object_transforms import eval_objects, train_objects
-from vitax.data.objects import ObjectFiles, coco_objects
+from vitax.data.objects import coco_objects
 from vitax.data.shapes import boxed_shapes
 from vitax.data.source import Splits
 from vitax.data.validation import share_of, validated, with_named
-from vitax.data.yolo import YoloFiles, yolo
+from vitax.data.yolo import yolo
 from vitax.errors import UserError
 from vitax.pipelines.images import decoded_whole, image_spec
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
@@ -50,18 +50,18 @@ def open_objects(
                 "shapes has its own classes and no split for validation: data.raw_ids is for your own files, and data.validation "
                 "can be a share, such as 10%"
             )
-        return boxed_shapes(path=path, train=train, test=test, pixels=pixels)
-    if name not in ("coco", "yolo"):
+        splits = boxed_shapes(path=path, train=train, test=test, pixels=pixels)
+    elif name in ("coco", "yolo"):
+        if name == "yolo" and raw_ids:
+            raise UserError("config.data.raw_ids=True is for COCO's files; YOLO's numbers are those of the classes")
+        options: Any = dict(path=path, train=train, test_fraction=test_fraction, pixels=pixels)
+        options |= dict(raw_ids=raw_ids) if name == "coco" else {}
+        opener = coco_objects if name == "coco" else yolo
+        splits = with_named(lambda test: opener(test=test, **options), test, validation)
+    else:
         raise UserError(f"data.name={name!r} is none of 'coco', 'yolo' and 'shapes', which are the images with boxes")
-    if name == "yolo" and raw_ids:
-        raise UserError("config.data.raw_ids=True is for COCO's files; YOLO's numbers are those of the classes")
-    options: Any = dict(path=path, train=train, test_fraction=test_fraction, pixels=pixels)
-    options |= dict(raw_ids=raw_ids) if name == "coco" else {}
-    opener = coco_objects if name == "coco" else yolo
-    splits = with_named(lambda test: opener(test=test, **options), test, validation)
     parts: list[Any] = list(splits.sources())
-    most = max(part.most() for part in parts if isinstance(part, ObjectFiles | YoloFiles))
-    if most > max_objects:
+    if (most := max(part.most() for part in parts)) > max_objects:
         raise UserError(f"{splits.origin} has an image with {most} objects: set config.data.max_objects={most} or more")
     return splits
 

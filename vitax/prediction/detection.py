@@ -17,8 +17,9 @@ from vitax.prediction.trained import TrainedRun, predictions
 def detect(run: TrainedRun, images: Iterable[Any], *, threshold: float | str = 0.5) -> Iterator[dict[str, Any]]:
     """Objects in images: {"file", "objects", "boxed": [H, W, 3] uint8} for each.
 
-    An object is {"label", "score", "box": [left, top, right, bottom] in pixels of the file}; the best are first. "boxed" is the
-    picture with the boxes.
+    An object is {"label", "score", "box": [left, top, right, bottom] in pixels}; the best are first. The pixels are those of the
+    picture as it is decoded: upright by its EXIF data, and smaller than in its file if that has more than ``data.max_pixels``.
+    "boxed" is the picture with the boxes.
 
     Args:
         run: the trained run.

@@ -43,6 +43,13 @@ RESNET = Kind(
     },
     inert="hidden_sizes",
 )
+# Further arguments of timm's models change them, and not all leave tensors.
+TIMM = Kind(
+    (),
+    {},
+    {"features_only": (True,), "freeze_batch_norm_2d": (False, True)},
+    inert="backbone|output_stride|out_indices|use_(pretrained|timm)_backbone|use_pretrained_backbone|in_chans|out_features|initializer_range",
+)
 _TIMM = re.compile(r"(tv_)?resnet(50|101|152)(\..*)?")  # others compute with other layers, which not all leave tensors
 
 
@@ -108,6 +115,7 @@ def _timm(config: Config, backbone: Config, dilated: bool) -> dict[str, Any]:
             "resnet152 and on Swin"
         )
     options = {**(config.get("backbone_kwargs") or {}), **backbone}
+    read_keys(TIMM, options, "config.json's backbone")
     if (options.get("out_indices") or [4])[-1] not in (4, -1):
         raise UserError(
             f"config.json's backbone gives the maps {options['out_indices']}; vitax has DETR on the last one"

@@ -103,6 +103,32 @@ _EVA = _DINO._replace(
     keys={key: value for key, value in _DINO.keys.items() if key != "num_reg_tokens"},
     inert=f"{_DINO.inert}|qkv_fused|swiglu_mlp|scale_mlp|scale_attn_inner",
 )
+
+
+def _dilated(stride: Any) -> bool:
+    if stride not in (16, 32):
+        raise UserError(f"config.json says output_stride={stride!r}; vitax has 32, and 16 with a dilated last stage")
+    return stride == 16
+
+
+_RESNET = Kind(
+    ("timm ResNet",),
+    {
+        "num_classes": Key("num_classes"),
+        "layers": Key("depths", None, tuple),
+        "output_stride": Key("dilated", None, _dilated),
+    },
+    {
+        "global_pool": ("avg",),
+        "act_layer": ("relu",),
+        "stem_type": ("",),
+        "stem_width": (64,),
+        "cardinality": (1,),
+        "base_width": (64,),
+        "block": ("bottleneck",),
+    },
+    inert=r"in_chans|drop_rate|drop_path_rate|zero_init_last",
+)
 # Keys that may be absent, but not have another value, not even null: the architecture has these.
 _TURNED = {"use_rot_pos_emb": True, "rope_grid_offset": 0.0, "rope_grid_indexing": "ij"}
 _EXACT: dict[str, dict[str, Any]] = {
@@ -110,7 +136,7 @@ _EXACT: dict[str, dict[str, Any]] = {
     "eva02": {**_TURNED, "ref_feat_shape": [16, 16], "rope_rotate_half": False, "use_abs_pos_emb": True},
     "eva_giant": {"use_rot_pos_emb": False, "use_abs_pos_emb": True},
 }
-_TIMM = {format: kind for kind in (_VIT, _SWIN, _SWIN_V2, _MIXER, _DINO, _EVA) for format in kind.formats}
+_TIMM = {format: kind for kind in (_VIT, _SWIN, _SWIN_V2, _MIXER, _DINO, _EVA, _RESNET) for format in kind.formats}
 
 
 def timm_fields(config: Config, format_name: str) -> dict[str, Any]:

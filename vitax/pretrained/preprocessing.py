@@ -96,7 +96,7 @@ def chosen_preprocessing(
             )
         return Preprocessing((), (), 0.875, "bicubic", origin="given by hand")._replace(**chosen)
     for key, value in chosen.items():
-        if key != "image_size" and getattr(recorded, key) not in ((), "", value):
+        if key != "image_size" and getattr(recorded, key) not in ((), "", 0, value):
             raise UserError(
                 f"{option}{key}={value} contradicts {recorded.origin}, which records {getattr(recorded, key)}"
             )

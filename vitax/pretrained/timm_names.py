@@ -121,6 +121,8 @@ SWIN_V2 = """
     swinv2_base_window12to24_192to384 swinv2_large_window12_192 swinv2_large_window12to16_192to256
     swinv2_large_window12to24_192to384
 """
+# Of timm's many ResNets, those with the stem and the blocks of the paper; others differ in layers that leave no tensors.
+RESNET = "resnet50 resnet101 resnet152 tv_resnet50 tv_resnet101 tv_resnet152"
 MIXER = "mixer_b16_224 mixer_b32_224 mixer_l16_224 mixer_l32_224 mixer_s16_224 mixer_s32_224"
 
 _VIT = {name: told for told, names in VIT.items() for name in names.split()}
@@ -149,6 +151,8 @@ def fields_of(architecture: str, format_name: str) -> dict[str, Any]:
         return dict(norm_epsilon=1e-6, pooling="token" if "_clip_" in name else "mean")
     if name in SWIN_V2.split() and format_name == "timm Swin V2":
         return dict(activation="gelu") | _windows(name)
+    if name in RESNET.split() and format_name == "timm ResNet":
+        return {}
     raise UserError(
         f"config.json names timm's architecture {architecture!r}, which is none that vitax has for {format_name} weights"
     )

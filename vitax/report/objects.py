@@ -26,7 +26,8 @@ def detected(run: TrainedRun, source: Any, count: int) -> list[Maker]:
     tally, rows = Tally(names), []
     for item in shown(run, source, count):
         tally.add(item.example, item.row)
-        rows.append(item)
+        # Pictures at the size of the model would take gigabytes; those that are shown are read again.
+        rows.append(item._replace(example={name: x for name, x in item.example.items() if name != "image"}))
     mistakes = [_mistakes(item.example, item.row, len(names)) for item in rows]
     worst = [rows[i] for i in np.argsort(mistakes, kind="stable")[::-1][:SHOWN]]
     return [partial(each_class, tally), partial(pictures, worst, source, names)]

@@ -183,7 +183,11 @@ def _segmenting(path: str | Path, loaded: pretrained.Loaded, chosen: dict[str, A
 def _detecting(path: str | Path, loaded: pretrained.Loaded, chosen: dict[str, Any]) -> ForeignModel:
     """A detector: the shorter side of a picture becomes that of the processor, and the model sees it padded to a square."""
     model: Any = loaded.model
+    if "test_crop_fraction" in chosen:
+        raise UserError("test_crop_fraction has no meaning for a detector, which sees whole pictures")
     preprocessing = chosen_preprocessing(path, loaded.report.format, chosen)
+    given = preprocessing.origin == "given by hand" and "interpolation" not in chosen
+    preprocessing = preprocessing._replace(interpolation="bilinear") if given else preprocessing
     if preprocessing.interpolation != "bilinear":
         raise UserError(
             f"{preprocessing.origin} says {preprocessing.interpolation!r}; vitax resizes for detectors bilinearly"

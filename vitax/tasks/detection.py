@@ -1,8 +1,7 @@
 """Detection of objects as a set of boxes (Carion et al. 2020, arXiv:2005.12872)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -79,7 +78,7 @@ def set_loss(
 
 
 def detection(
-    model: nn.Module,
+    model: Any,
     spec: BoxSpec,
     *,
     class_cost: float = 1.0,
@@ -116,10 +115,9 @@ def detection(
     for name, value in {**given, "no_object_weight": no_object_weight}.items():
         if value < 0:
             raise ValueError(f"{name}={value} must not be negative")
-    queries = getattr(model, "num_queries", spec.max_objects)
-    if spec.max_objects > queries:
+    if spec.max_objects > model.num_queries:
         raise ValueError(
-            f"data.max_objects={spec.max_objects} objects need as many queries; the model has num_queries={queries}"
+            f"data.max_objects={spec.max_objects} objects need as many queries; the model has num_queries={model.num_queries}"
         )
     images = of_images(model, spec.inputs)
     cost = Weights(class_cost, box_cost, giou_cost)
@@ -127,10 +125,13 @@ def detection(
 
     def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool):
         counts = (batch["label"] >= 0) & ~batch["ignored"] & batch["valid"][:, None]
-        truth = Truth(batch["boxes"], batch["label"], counts)
+        # The gradient of an overlap with a box without area would be no number, although it does not count.
+        whole = jnp.broadcast_to(jnp.array([0.5, 0.5, 1.0, 1.0]), batch["boxes"].shape)
+        truth = Truth(jnp.where(counts[..., None], batch["boxes"], whole), batch["label"], counts)
         out, updates = images.apply(variables, batch["image"], batch["size"], train=train, key=key)
         of_layer = lambda logits, found: set_loss(logits, found, truth, batch["valid"], cost, no_object_weight)
-        weighted = lambda parts: jnp.stack([factors[name] * metrics.mean(part) for name, part in parts.items()]).sum()
+        mean = lambda total, count: total / jnp.where(count > 0, count, 1)  # a count of weights may be below 1
+        weighted = lambda parts: jnp.stack([factors[name] * mean(*part) for name, part in parts.items()]).sum()
         last = of_layer(out.logits, out.boxes)
         value = weighted(last)
         if train and auxiliary and len(out.earlier[0]):

@@ -26,7 +26,7 @@ def sine_positions(visible: jax.Array, width: int) -> jax.Array:
 
     Args:
         visible: [B, h, w] bool, True = inside the picture, which begins at the top left.
-        width: even number D of features of each place, half of them for the rows.
+        width: number D of features of each place, a multiple of 4; half of them are for the rows.
 
     Returns:
         [B, h, w, D] float32.
@@ -145,6 +145,10 @@ class DETR(nn.Module):
             visible: [B, h, w] bool, True = inside the picture; None = everywhere.
             train: True = dropout is active.
         """
+        if self.width % 4 or self.decoder_depth < 1:
+            raise ValueError(
+                f"head_width={self.width} must be a multiple of 4, and decoder_depth={self.decoder_depth} at least 1"
+            )
         b, h, w, _ = x.shape
         mask = None if visible is None else visible.reshape(b, 1, 1, h * w)
         places = sine_positions(jnp.ones((b, h, w), bool) if visible is None else visible, self.width)
