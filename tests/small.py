@@ -88,6 +88,8 @@ SMALL = {
         "resnet_detector", dict(width=4, depths=(1, 2), frozen_norms=False) | _DETR, (_images(32, 40), SIZES)
     ),
     "swin_detector": Small("swin_detector", _SWIN | _DETR | dict(shrink_window=False), (_images(), SIZES)),
+    "nat_detector": Small("nat_detector", _NAT | _DETR, (_images(), SIZES)),
+    "vit_detector": Small("vit_detector", _VIT | _DETR, (_images(), SIZES)),
     "swinir": Small("swinir", _SWINIR, (_images(9, 14),)),
     "swinir-real": Small(
         "swinir", _SWINIR | dict(upsampler="nearest_conv", scale=4, residual="3conv"), (_images(9, 14),)

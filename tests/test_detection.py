@@ -254,6 +254,43 @@ def test_frozen_norms_stay_and_others_learn():
         assert np.abs(gradients["stem"]["kernel"]).max() > 0
 
 
+@pytest.mark.parametrize("golden", ["swin_timm", "nat", "vit_timm_cls", "mae_fb_sincos_pos"])
+def test_a_detector_has_the_backbone_of_a_classifier(golden, tmp_path):
+    weights = case(golden).weights
+    np.savez(tmp_path / "w.npz", **weights)
+    family = {"s": "swin", "n": "nat"}.get(golden[0], "vit") + "_detector"
+    heads = dict(num_heads=4) if family == "vit_detector" else {}
+    heads |= dict(decoder_num_heads=1) if "mae" in golden else {}
+    classifier, before, _ = pretrained.load(weights, family="mae" if "mae" in golden else "", **heads)
+    names = (
+        "patch_size",
+        "width",
+        "depth",
+        "depths",
+        "num_heads",
+        "mlp_width",
+        "mlp_ratio",
+        "window",
+        "kernel",
+        "qkv_bias",
+    )
+    model = {name: getattr(classifier, name) for name in names if hasattr(classifier, name)}
+    model |= dict(name=family, head_width=16, encoder_depth=1, decoder_depth=1, head_mlp_width=8)
+    model |= dict(positions="sincos_2d") if "mae" in golden else {}
+    config = config_file.load_config(f"{ROOT}/configs/detr_r50.py:demo")
+    config["model"], config["init_from"], config["data"]["image_size"] = model, str(tmp_path / "w.npz"), (96, 96)
+    config["model"]["num_queries"] = 10
+    built = build(resolve(config))
+    variables, report = initial_variables(built)
+    assert "the backbone is taken from it, the Transformer is new" in report
+    theirs, ours = before["params"].get("encoder", before["params"]), variables["params"]
+    for name in theirs:
+        if name.startswith(("block", "patch_embed", "tokenizer", "norm")) and name in ours:
+            jax.tree.map(np.testing.assert_array_equal, ours[name], theirs[name])
+    assert {name for name in ours if name.startswith("block")} == {name for name in theirs if name.startswith("block")}
+    assert jax.tree.map(np.shape, variables["params"]) == jax.tree.map(np.shape, built.shapes.params)
+
+
 def written(folder, count=3, **changes):
     """Images of 30x20 with boxes in COCO's form, in the folders of COCO."""
     (folder / "annotations").mkdir(parents=True, exist_ok=True)

@@ -121,6 +121,8 @@ MODELS = {
         detector.ResNetDetector, detector.RESNET_SIZES, "Carion et al. 2020, arXiv:2005.12872", _image
     ),
     "swin_detector": Family(detector.SwinDetector, detector.SWIN_SIZES, "Carion et al. 2020, arXiv:2005.12872", _image),
+    "nat_detector": Family(detector.NATDetector, detector.NAT_SIZES, "Carion et al. 2020, arXiv:2005.12872", _image),
+    "vit_detector": Family(detector.ViTDetector, detector.VIT_SIZES, "Carion et al. 2020, arXiv:2005.12872", _image),
     "dynamic_vit": Family(
         dynamic_vit.DynamicViT, dynamic_vit.SIZES, "Rao et al. 2021, arXiv:2106.02034", _image, view_of_dynamic_vit
     ),

@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vitax.models import resnet, swin
+from vitax.models import nat, resnet, swin, vit
 from vitax.models.heads.detr import DETR
+from vitax.models.nat import NAT
 from vitax.models.resnet import ResNet
 from vitax.models.swin import Swin
+from vitax.models.vit import ViT
 from vitax.nn.blocks import LayerNorm
 
 # The sizes of the paper (table 1); DC5 doubles the resolution of the last map.
@@ -25,6 +27,8 @@ RESNET_SIZES: dict[str, dict[str, Any]] = {
     "R101-DC5": resnet.SIZES["101"] | dict(dilated=True),
 }
 SWIN_SIZES = {size: swin.SIZES[size] for size in ("T", "S", "B")}
+NAT_SIZES = {size: nat.SIZES[size] for size in ("Mini", "Tiny", "Small", "Base")}
+VIT_SIZES = {size: vit.SIZES[size] for size in ("B", "L")}
 
 
 class Detected(NamedTuple):
@@ -134,3 +138,31 @@ class SwinDetector(Detector, Swin):
         last = self._stages(images, train)[-1]
         norm = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")
         return {self.patch_size * 2 ** (len(self.depths) - 1): norm(last)}
+
+
+class NATDetector(Detector, NAT):
+    """DETR with the last map of a NAT or DiNAT."""
+
+    num_classes: int = 91
+
+    def features(self, images: jax.Array, train: bool) -> dict[int, jax.Array]:
+        """The normalised map of the last stage, {stride in pixels: [B, ceil(H/stride), ceil(W/stride), D]}."""
+        last = self._stages(images, train)[-1]
+        norm = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")
+        return {4 * 2 ** (len(self.depths) - 1): norm(last)}
+
+
+class ViTDetector(Detector, ViT):
+    """DETR with the normalised patches after the last block of a ViT.
+
+    Attributes:
+        image_size: (height, width) in pixels for which the position table is made; positions are interpolated for other
+            sizes, which are filled up with zeros to whole patches.
+    """
+
+    num_classes: int = 91
+    image_size: tuple[int, int] = (512, 512)
+
+    def features(self, images: jax.Array, train: bool) -> dict[int, jax.Array]:
+        """The map of the patches, {P: [B, ceil(H/P), ceil(W/P), D]}."""
+        return self.last_map(images, train)

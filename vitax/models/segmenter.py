@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from flax.typing import Dtype
 
 from vitax.models import nat, swin, vit
@@ -17,8 +16,8 @@ from vitax.models.heads.layers import resized
 from vitax.models.nat import NAT
 from vitax.models.swin import Swin
 from vitax.models.vit import ViT
-from vitax.nn.blocks import LayerNorm
 from vitax.nn.dense import Dense
+from vitax.nn.patches import in_whole_patches
 
 # The sizes with which the papers report on ADE20K.
 SWIN_SIZES = {size: swin.SIZES[size] for size in ("T", "S", "B")}
@@ -121,14 +120,11 @@ class ViTSegmenter(Segmenter, ViT):
 
         With the linear head, the normalised map after the last block, {P: ...}.
         """
-        p, depth = self.patch_size, self.depth
-        b, height, width, _ = images.shape
-        images = jnp.pad(images, ((0, 0), (0, -height % p), (0, -width % p), (0, 0)))
-        grid = (images.shape[1] // p, images.shape[2] // p)
         if self.head == "linear":  # DINO's protocol: the features of one scale, as the model gives them
-            last, _ = self._blocks(images, train)
-            last = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(last)
-            return {p: last[:, self.prefix :].reshape(b, *grid, -1)}
+            return self.last_map(images, train)
+        p, depth = self.patch_size, self.depth
+        images = in_whole_patches(images, p)
+        b, grid = images.shape[0], (images.shape[1] // p, images.shape[2] // p)
         taken = self.pyramid_blocks or (depth // 3 - 1, depth // 2 - 1, 2 * depth // 3 - 1, depth - 1)
         if len(taken) != 4 or not 0 <= min(taken) <= max(taken) < depth or p % 4:
             raise ValueError(

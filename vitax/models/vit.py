@@ -26,7 +26,7 @@ from vitax.nn.blocks import Block, LayerNorm, drop_path_rates
 from vitax.nn.dense import Dense, wide
 from vitax.nn.dropout import Dropout
 from vitax.nn.mlp import MLP
-from vitax.nn.patches import PatchEmbed
+from vitax.nn.patches import PatchEmbed, in_whole_patches
 from vitax.nn.positions import FIXED, LEARNED, PositionScheme, position_scheme
 
 # Table 1 of the paper; Ti and S: Touvron et al. 2020 (arXiv:2012.12877), table 1.
@@ -134,6 +134,17 @@ class ViT(nn.Module):
         if self.norm_after_pooling:
             x = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="fc_norm")(x)
         return self._head(wide(x), train)
+
+    def last_map(self, images: jax.Array, train: bool) -> dict[int, jax.Array]:
+        """The normalised patches after the last block, {P: [B, ceil(H/P), ceil(W/P), D]}, for dense tasks.
+
+        Images are filled up with zeros to whole patches.
+        """
+        images = in_whole_patches(images, self.patch_size)
+        last, _ = self._blocks(images, train)
+        last = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(last)
+        grid = (side // self.patch_size for side in images.shape[1:3])
+        return {self.patch_size: last[:, self.prefix :].reshape(len(images), *grid, -1)}
 
     def _blocks(
         self, images: jax.Array, train: bool, keep: jax.Array | None = None, taken: tuple[int, ...] = ()

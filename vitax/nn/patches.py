@@ -72,3 +72,9 @@ class PatchEmbed(nn.Module):
             kernel_init=nn.initializers.xavier_uniform(),
             name="projection",
         )(patches)
+
+
+def in_whole_patches(images: jax.Array, patch_size: int) -> jax.Array:
+    """Images [B, H, W, C], filled up with zeros below and to the right until their sides are multiples of a patch's side."""
+    height, width = images.shape[1:3]
+    return jnp.pad(images, ((0, 0), (0, -height % patch_size), (0, -width % patch_size), (0, 0)))

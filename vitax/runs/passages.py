@@ -51,9 +51,15 @@ def _to_segmenter(*unused: str, tower: str = "") -> Passage:
 # Keys: (family of the weights, family of the model). Equal families need an entry only if heads may differ.
 _HEADS = (r"params/heads/",)
 _OTHER_HEADS = Passage(lambda params: params, "heads that differ are newly initialised or left out", _HEADS, _HEADS)
-_TO_DETECTOR = Passage(
-    _without_head, "the backbone is taken from it, the Transformer is new", new=(r"params/detection_head/",)
-)
+
+
+def _to_detector(*unused: str, tower: str = "") -> Passage:
+    """The passage from a classifier to a detector with the same backbone; the arguments are those of `_to_segmenter`."""
+    segments = _to_segmenter(*unused, tower=tower)
+    note = "the backbone is taken from it, the Transformer is new"
+    return segments._replace(note=note, new=(r"params/detection_head/",))
+
+
 PASSAGES = {
     ("mae", "vit"): Passage(
         # A final norm after the pooling is not the final norm of the encoder.
@@ -87,8 +93,11 @@ PASSAGES = {
     ("vit", "vit_segmenter"): _to_segmenter("norm", "fc_norm", "pre_logits", "pool"),
     ("mae", "vit_segmenter"): _to_segmenter("norm", tower="encoder"),
     ("clip", "vit_segmenter"): _to_segmenter("norm", tower="image"),
-    ("resnet", "resnet_detector"): _TO_DETECTOR,
-    ("swin", "swin_detector"): _TO_DETECTOR,
+    ("resnet", "resnet_detector"): _to_detector(),
+    ("swin", "swin_detector"): _to_detector(),
+    ("nat", "nat_detector"): _to_detector(),
+    ("vit", "vit_detector"): _to_detector("fc_norm", "pre_logits", "pool"),
+    ("mae", "vit_detector"): _to_detector(tower="encoder"),
     ("bert", "bert"): _OTHER_HEADS,
     ("fnet", "fnet"): _OTHER_HEADS,
 }
