@@ -136,10 +136,7 @@ class ViT(nn.Module):
         return self._head(wide(x), train)
 
     def last_map(self, images: jax.Array, train: bool) -> dict[int, jax.Array]:
-        """The normalised patches after the last block, {P: [B, ceil(H/P), ceil(W/P), D]}, for dense tasks.
-
-        Images are filled up with zeros to whole patches.
-        """
+        """The normalised patches after the last block, {P: [B, ceil(H/P), ceil(W/P), D]}, of images filled up with zeros."""
         images = in_whole_patches(images, self.patch_size)
         last, _ = self._blocks(images, train)
         last = LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(last)
