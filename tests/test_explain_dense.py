@@ -59,7 +59,7 @@ def test_the_map_adds_up_to_the_slope_of_the_score(name, tmp_path, rng):
         (dict(label="zebra"), "--class=zebra is not one of"),
     ):
         with pytest.raises(UserError, match=message):
-            list(explain(run, files, **wrong))
+            list(explain(run, files, out=str(tmp_path / "out"), **wrong))
 
 
 def test_a_region_has_its_pixels(rng):
