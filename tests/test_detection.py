@@ -31,6 +31,7 @@ from vitax.runs.init_from import initial_variables
 from vitax.specs import RGB, BoxSpec, ImageSpec
 from vitax.tasks.detection import detection
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
 KEY = jax.random.key(0)
 SPEC = BoxSpec(ImageSpec((52, 70), 3, (0.0,) * 3, (1 / 255,) * 3), ("a", "b", "c", "d"), 4)
 

@@ -85,19 +85,20 @@ def test_every_row_has_a_limit_of_its_own():
     limits = jnp.array([1, 2, 3, 4])
     step_for, log_prob = language(2, batch=4)
     options = dict(begin=BEGIN, end=END, pad=PAD, length=LENGTH)
-    free = np.asarray(greedy(step_for(1), 4, **options))
-    found = np.asarray(greedy(step_for(1), 4, **options, limits=limits))
+    search = jax.jit(lambda limits: greedy(step_for(1), 4, **options, limits=limits))
+    free, found = np.asarray(search(jnp.full(4, LENGTH))), np.asarray(search(limits))
     assert np.array_equal(found, np.where(np.arange(LENGTH) < np.array(limits)[:, None], free, PAD)), (
         "greedy search is cut"
     )
-    tokens, scores = beam_search(step_for(16), 4, beam=16, **options, limits=limits, alpha=0.6)
+    search = jax.jit(lambda limits: beam_search(step_for(16), 4, beam=16, **options, limits=limits, alpha=0.6))
+    tokens, scores = search(limits)
     for row in range(4):
         within = [text for text in every_text() if len(text) <= row + 1]
         score = lambda text, row=row: log_prob(row, text) / float(length_penalty(len(text), 0.6))
         best = max(within, key=score)
         assert tokens[row, 0].tolist() == [*best, *[PAD] * (LENGTH - len(best))], "the best of those that end in time"
         assert float(scores[row, 0]) == pytest.approx(score(best), abs=1e-4)
-        others = beam_search(step_for(16), 4, beam=16, **options, limits=jnp.full(4, row + 1), alpha=0.6)[0]
+        others = search(jnp.full(4, row + 1))[0]
         assert np.array_equal(tokens[row], others[row]), "the limits of other rows do not matter"
     assert (np.asarray(free)[0, 1:] != PAD).any()
 
