@@ -126,6 +126,7 @@ def test_outlines_become_masks(tmp_path):
         ({"segmentation": {"counts": [120], "size": [12, 10]}}, "run lengths for .12, 10., and its image .10, 12."),
         ({"segmentation": [box(1, 1, 4, 4)], "category_id": 5}, "the category 5, which is not listed"),
         ({}, "KeyError: 'segmentation'"),
+        ({"segmentation": [box(1, 1, 4, 4)], "area": -1}, "has the area -1"),
         ({"segmentation": [["1", "1", "4", "1", "4", "4"]]}, "no finite numbers"),
         ({"segmentation": [[1, 1, 4, 1, 4, float("nan")]]}, "no finite numbers"),
         ({"segmentation": {"counts": "zzzzz", "size": [10, 12]}}, "no run lengths"),

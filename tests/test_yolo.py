@@ -124,6 +124,10 @@ def test_what_is_silent_is_told(tmp_path, caplog):
     (tmp_path / "data.yaml").write_text("names: [cat, dog]\ntrain: images/train\nday: 2024-02-30\n")
     with pytest.raises(UserError, match="day is out of range"):
         opened(tmp_path)
+    for text in ("", "- cat\n", "cat"):
+        (tmp_path / "data.yaml").write_text(text)
+        with pytest.raises(UserError, match="no list of keys and values"):
+            opened(tmp_path)
     written(tmp_path, ("train",))
     with pytest.raises(UserError, match="no key 'vall'"):
         opened(tmp_path, test="vall")

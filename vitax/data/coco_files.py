@@ -129,7 +129,7 @@ def listed(content: Any) -> Listed:
     return Listed([image["file_name"] for image in images], sizes, place, found)
 
 
-def is_set(note: Any, key: str) -> bool:
+def _is_set(note: Any, key: str) -> bool:
     """Whether a key of an annotation is 1; an absent one is not.
 
     Raises:
@@ -153,6 +153,42 @@ def numbers(values: Any, note: Any) -> list[float]:
     if not good:
         raise ValueError(f"the annotation {note.get('id')!r} has {str(values)[:80]}, which are no finite numbers")
     return [float(x) for x in values]
+
+
+def box_of(note: Any) -> list[float]:
+    """The box of an annotation: left, top, width and height.
+
+    Raises:
+        ValueError, KeyError: it is not four finite numbers, or there is none.
+    """
+    box = numbers(note["bbox"], note)
+    if len(box) != 4:
+        raise ValueError(f"the annotation {note.get('id')!r} has the box {note['bbox']!r}, which is not x, y, w, h")
+    return box
+
+
+def area_of(note: Any) -> float:
+    """The area of an annotation in pixels; of its box, if it does not tell its own.
+
+    Raises:
+        ValueError, KeyError: it is no number from 0 on, or there is neither.
+    """
+    if "area" not in note:
+        _, _, width, height = box_of(note)
+        return abs(width * height)
+    (area,) = numbers([note["area"]], note)
+    if area < 0:
+        raise ValueError(f"the annotation {note.get('id')!r} has the area {area}")
+    return area
+
+
+def counts_nowhere(note: Any) -> bool:
+    """Whether an annotation is of a crowd, or of an object that is neither to be found nor to be missed ("ignore").
+
+    Raises:
+        ValueError: one of the two keys is neither 0 nor 1.
+    """
+    return _is_set(note, "iscrowd") or _is_set(note, "ignore")
 
 
 def image_of(note: Any, known: Listed) -> int:

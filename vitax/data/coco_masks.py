@@ -6,7 +6,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vitax.data.coco_files import Listed, coco_files, image_of, image_paths, is_set, listed, numbers, opened, read_coco
+from vitax.data.coco_files import (
+    Listed,
+    area_of,
+    coco_files,
+    counts_nowhere,
+    image_of,
+    image_paths,
+    listed,
+    numbers,
+    opened,
+    read_coco,
+)
 from vitax.data.decode import decode_image
 from vitax.data.mask_files import IGNORED
 from vitax.data.masks import fitted
@@ -111,10 +122,7 @@ def read_outlines(file: Path, pixels: Pixels) -> OutlinedFiles:
         for note in content["annotations"]:
             i = image_of(note, known)
             shape = _checked(note, known.sizes[i])
-            box = [] if "area" in note else numbers(note["bbox"], note)
-            (area,) = numbers([note["area"] if "area" in note else box[2] * box[3]], note)
-            nowhere = is_set(note, "iscrowd") or is_set(note, "ignore")
-            outlines[i].append(Outline(shape, label[note["category_id"]], nowhere, area))
+            outlines[i].append(Outline(shape, label[note["category_id"]], counts_nowhere(note), area_of(note)))
         return known, outlines
 
     known, outlines = read_coco(file, LAYOUT, parse)

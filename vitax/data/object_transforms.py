@@ -62,9 +62,9 @@ class BoxTransform(NamedTuple):
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
         """The example with these arrays.
 
-        "image" [H, W, C], "size" [2] int32 height and width of the picture in it, "original" [2] int32 those of its file; "boxes"
+        "image" [H, W, C], "size" [2] int32 height and width of the picture in it, "original" [2] int32 those of the decoded picture; "boxes"
         [N, 4] float32 centre (x, y), width and height as shares of the picture; "label" [N] int32, -1 = no object; "ignored" [N]
-        bool; "area" [N] float32 in pixels of the file.
+        bool; "area" [N] float32 in pixels of the decoded picture.
         """
         image = np.asarray(example["image"])
         original = image.shape[:2]

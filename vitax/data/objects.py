@@ -7,7 +7,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vitax.data.coco_files import Listed, coco_files, image_of, image_paths, is_set, listed, numbers, opened, read_coco
+from vitax.data.coco_files import (
+    Listed,
+    area_of,
+    box_of,
+    coco_files,
+    counts_nowhere,
+    image_of,
+    image_paths,
+    listed,
+    opened,
+    read_coco,
+)
 from vitax.data.decode import decode_image
 from vitax.data.source import Splits
 from vitax.errors import UserError
@@ -128,15 +139,8 @@ def _parse(content: Any) -> tuple[Listed, list[list[Any]]]:
     known = listed(content)
     notes: list[list[Any]] = [[] for _ in known.names]
     for note in content["annotations"]:
-        i, box = image_of(note, known), numbers(note["bbox"], note)
-        if len(box) != 4:
-            raise ValueError(f"the annotation {note.get('id')!r} has the box {note['bbox']!r}, which is not x, y, w, h")
-        (area,) = numbers([note["area"]], note) if "area" in note else (abs(box[2] * box[3]),)
-        if area < 0:
-            raise ValueError(f"the annotation {note.get('id')!r} has the area {area}")
-        # Some data mark objects with "ignore" that are neither to be found nor to be missed.
-        nowhere = is_set(note, "iscrowd") or is_set(note, "ignore")
-        notes[i].append((box, note["category_id"], nowhere, area))
+        about = (box_of(note), note["category_id"], counts_nowhere(note), area_of(note))
+        notes[image_of(note, known)].append(about)
     return known, notes
 
 

@@ -14,6 +14,7 @@ from vitax.specs import Pixels
 
 CLASSES = ("ground", "plain", "stripes", "checks")
 SIDE = 64  # pixels
+MOST = 3  # patches in an image
 SEEN = 40  # pixels; the smallest patch has 250
 COUNTS = {"train": 2_000, "test": 200}
 
@@ -51,7 +52,7 @@ class Shapes:
         top, left = (int(rng.integers(side - SIDE + 1)) for side in photo.shape[:2])
         image = photo[top : top + SIDE, left : left + SIDE]
         patches, labels = np.zeros((SIDE, SIDE), np.int16), []
-        for number in range(1, int(rng.integers(1, 4)) + 1):
+        for number in range(1, int(rng.integers(1, MOST + 1)) + 1):
             labels.append(label := int(rng.integers(1, len(CLASSES))))
             inside, bright = _patch(CLASSES[label], rng)
             two = np.stack([rng.integers(low, low + 80, image.shape[-1]) for low in (10, 165)]).astype(np.uint8)
@@ -72,7 +73,7 @@ class BoxedShapes(Shapes):
 
     def most(self) -> int:
         """The greatest number of objects in an image."""
-        return 3
+        return MOST
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         image, labels, patches = self.scene(i)

@@ -110,6 +110,8 @@ def yolo(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixe
 
 def _names(content: Any) -> list[str]:
     """The names of the classes; KeyError, TypeError or ValueError if they are not clear."""
+    if not isinstance(content, dict):
+        raise TypeError("it is no list of keys and values")
     if content.get("kpt_shape"):
         raise ValueError("kpt_shape says that lines have points of a pose, which vitax does not read")
     names = content["names"]

@@ -117,7 +117,7 @@ def average_precision(given: Given, *, average_precision: bool = True) -> Evalua
     """Detects the objects of the test split, and compares them with the true ones as COCO does.
 
     Measures "ap", the mean average precision over the overlaps 0.5, 0.55, ..., 0.95, and "ap50" and "ap75" at one overlap;
-    "ap_small", "ap_medium" and "ap_large" of objects below 32^2, from 32^2 to 96^2, and above 96^2 pixels of the file; and
+    "ap_small", "ap_medium" and "ap_large" of objects below 32^2, from 32^2 to 96^2, and above 96^2 pixels of the decoded picture; and
     "ar1", "ar10" and "ar100", the mean recall with so many detections for each image. All are 0..1.
 
     Args:

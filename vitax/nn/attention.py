@@ -271,8 +271,8 @@ class PositionedAttention(_Attention):
         self,
         x: jax.Array,
         memory: jax.Array,
-        of_x: jax.Array,
-        of_memory: jax.Array,
+        query_positions: jax.Array,
+        memory_positions: jax.Array,
         train: bool = False,
         *,
         mask: Mask = None,
@@ -280,11 +280,11 @@ class PositionedAttention(_Attention):
         """Maps queries [B, N, D] and a memory [B, M, D] to [B, N, D].
 
         Args:
-            of_x: [B, N, D] positions of the queries.
-            of_memory: [B, M, D] positions of the memory.
+            query_positions: [B, N, D] positions of the queries.
+            memory_positions: [B, M, D] positions of the memory.
             mask: see `dot_product_attention`.
         """
-        (q,) = self.project(x + of_x, "q", self.qkv_bias)
-        (k,) = self.project(memory + of_memory, "k", self.qkv_bias)
+        (q,) = self.project(x + query_positions, "q", self.qkv_bias)
+        (k,) = self.project(memory + memory_positions, "k", self.qkv_bias)
         (v,) = self.project(memory, "v", self.qkv_bias)
         return self.attend(q, k, v, None, mask, False, None, train)

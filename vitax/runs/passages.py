@@ -48,16 +48,16 @@ def _to_segmenter(*unused: str, tower: str = "") -> Passage:
     return Passage(take, "the backbone is taken from it, the heads and the norms of the maps are new", new, skip)
 
 
-# Keys: (family of the weights, family of the model). Equal families need an entry only if heads may differ.
-_HEADS = (r"params/heads/",)
-_OTHER_HEADS = Passage(lambda params: params, "heads that differ are newly initialised or left out", _HEADS, _HEADS)
-
-
 def _to_detector(*unused: str, tower: str = "") -> Passage:
     """The passage from a classifier to a detector with the same backbone; the arguments are those of `_to_segmenter`."""
     segments = _to_segmenter(*unused, tower=tower)
     note = "the backbone is taken from it, the Transformer is new"
     return segments._replace(note=note, new=(r"params/detection_head/",))
+
+
+# Keys: (family of the weights, family of the model). Equal families need an entry only if heads may differ.
+_HEADS = (r"params/heads/",)
+_OTHER_HEADS = Passage(lambda params: params, "heads that differ are newly initialised or left out", _HEADS, _HEADS)
 
 
 PASSAGES = {
