@@ -20,8 +20,10 @@ def language(seed, batch):
     def step_for(beam):
         rows = jnp.repeat(tables, beam, axis=0)
 
-        def step(tokens, position, cache):
+        def step(tokens, position, cache, lineage=None):
             before = cache.get("sum", jnp.zeros(len(tokens), jnp.int32))
+            if cache and lineage is not None:
+                before = before[lineage.parents(position)]
             total = before * 3 + tokens  # order matters
             logits = rows[jnp.arange(len(tokens)), position, total % V]
             return logits, {"sum": total}

@@ -1,5 +1,7 @@
 """Transformer, language model, recurrence, BERT, FNet, CLIP's texts: causality, padding, caches, transforms."""
 
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 from small import SMALL, run, variables_of
 
+from vitax.generate import beam_search
 from vitax.models.clip import end_position
 from vitax.models.dynamic_vit import gumbel_keep, policy_softmax
 from vitax.nn.mixing import fourier
@@ -92,8 +95,38 @@ def test_one_token_at_a_time_gives_the_same_logits(name):
     for i in range(target.shape[1]):
         logits, cache = step(cache, target[:, i : i + 1], jnp.int32(i))
         chex.assert_trees_all_close(logits[:, 0], expected[:, i], rtol=1e-4, atol=1e-5)
-    # Every array of the cache begins with the batch, so that a beam search can reorder it.
-    assert {x.shape[0] for x in jax.tree.leaves(cache)} == {2}
+
+
+@pytest.mark.parametrize("name", SEQ2SEQ)
+def test_beams_are_those_of_a_search_without_a_cache(name):
+    small, beam, length = SMALL[name], 3, 9
+    model, (source, _) = small.model, small.inputs
+    variables = variables_of(model, small.inputs)
+    variables = jax.tree.map(lambda x: x * 3, variables)  # decided, so that beams change places
+    memory = run(model, variables, source, method="encode")
+    decode = partial(run, model, method="decode")
+    crossings = []
+
+    def with_cache(token, position, cache, lineage):
+        options = dict(target_mask=lineage, position=position, cache_length=length, mutable=["cache"])
+        logits, cache = decode({**variables, **cache}, token[:, None], memory, **options)
+        return logits[:, 0], cache
+
+    def without(token, position, cache, lineage):
+        texts = cache.get("texts", jnp.zeros((len(token), length), jnp.int32))
+        if cache:
+            parents = lineage.parents(position)
+            jax.debug.callback(crossings.append, (parents != jnp.arange(len(token))).sum())
+            texts = texts[parents]
+        texts = texts.at[:, position].set(token)
+        logits = decode(variables, texts, memory)
+        return jax.lax.dynamic_index_in_dim(logits, position, axis=1, keepdims=False), {"texts": texts}
+
+    search = partial(beam_search, batch=len(source), beam=beam, begin=1, end=2, pad=0, length=length)
+    found, expected = jax.jit(lambda: search(with_cache))(), jax.jit(lambda: search(without))()
+    assert np.array_equal(found[0], expected[0])
+    chex.assert_trees_all_close(found[1], expected[1], rtol=1e-4, atol=1e-4)
+    assert sum(map(int, crossings)) > 3, "beams changed places"
 
 
 def test_a_language_model_decodes_from_its_cache():

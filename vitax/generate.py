@@ -1,8 +1,9 @@
 """Generation of texts with a model that predicts the next token: greedy and beam search, as pure functions under jit.
 
 ``step`` is ``(tokens [R], position [], cache) -> (logits [R, V], cache)``: it takes the tokens at ``position`` and
-predicts the tokens after them. The first axis of every array of the cache has R rows; in a beam search, what all beams of
-a text share may have a row for each text. At position 0 the cache is {}, and ``step`` creates it.
+predicts the tokens after them. At position 0 the cache is {}, and ``step`` creates it. In a beam search, R is the number
+of examples times the number of beams, and ``step`` gets a fourth argument, a `vitax.masking.Lineage`, which tells it
+which entries of the cache belong to each row.
 """
 
 from collections.abc import Callable
@@ -11,8 +12,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from vitax.masking import Lineage
+
 Cache = Any
-Step = Callable[[jax.Array, jax.Array, Cache], tuple[jax.Array, Cache]]
+Step = Callable[..., tuple[jax.Array, Cache]]
 
 NEVER = -1e9  # log-probability of the impossible; finite, so that differences are numbers
 
@@ -65,7 +68,8 @@ class _Beams(NamedTuple):
         alive_scores: [B, K] log-probabilities of the alive texts.
         ended: [B, K, length] tokens of the best texts that have ended.
         ended_scores: [B, K] log-probabilities of the ended texts, divided by the length penalty.
-        cache: cache of the alive texts.
+        lineage: [B, K, length] the beam that read each token of the alive texts.
+        cache: what the model keeps of the tokens that it has read.
     """
 
     position: jax.Array
@@ -74,6 +78,7 @@ class _Beams(NamedTuple):
     alive_scores: jax.Array
     ended: jax.Array
     ended_scores: jax.Array
+    lineage: jax.Array
     cache: Cache
 
     def where(self, goes_on: jax.Array, before: "_Beams") -> "_Beams":
@@ -116,7 +121,7 @@ def beam_search(
     largest_penalty = length_penalty(limits, alpha)[:, None]
 
     def advance(s: _Beams) -> _Beams:
-        logits, cache = step(s.last.reshape(-1), s.position, s.cache)
+        logits, cache = step(s.last.reshape(-1), s.position, s.cache, Lineage(s.lineage))
         # Twice as many as needed: even if K of them end, K others go on.
         scores, parent, token = _best_words(logits.reshape(batch, k, -1), s.alive_scores, 2 * k)
         texts = _rows(s.alive, parent).at[:, :, s.position].set(token)  # [B, 2K, length]
@@ -128,10 +133,9 @@ def beam_search(
 
         alive_scores, chosen = jax.lax.top_k(jnp.where(ends, NEVER, scores), k)
         origin = _rows(parent, chosen)  # [B, K] index of the beam that each one continues
-        index = (origin + jnp.arange(batch)[:, None] * k).reshape(-1)
-        cache = jax.tree.map(lambda x: x[index] if len(x) == len(index) else x, cache)
-        alive = _rows(texts, chosen)
-        found = _Beams(s.position + 1, _rows(token, chosen), alive, alive_scores, ended, ended_scores, cache)
+        lineage = _rows(s.lineage, origin).at[:, :, s.position + 1].set(jnp.arange(k))  # beam k reads its next token
+        last, alive = _rows(token, chosen), _rows(texts, chosen)
+        found = _Beams(s.position + 1, last, alive, alive_scores, ended, ended_scores, lineage, cache)
         return found.where(s.position < limits, s)
 
     def going(s: _Beams) -> jax.Array:
@@ -157,10 +161,12 @@ def _best_words(logits: jax.Array, before: jax.Array, count: int) -> tuple[jax.A
     Returns:
         Log-probabilities [B, C], numbers of the beams [B, C] and words [B, C] int32, the best first.
     """
-    batch, _, vocab = logits.shape
-    totals = before[:, :, None] + jax.nn.log_softmax(logits.astype(jnp.float32))
-    scores, flat = jax.lax.top_k(totals.reshape(batch, -1), count)
-    return scores, flat // vocab, (flat % vocab).astype(jnp.int32)
+    logits = logits.astype(jnp.float32)
+    # The best words of each beam come first: what is large, all words of all beams, is then read only twice.
+    best, words = jax.lax.top_k(logits, min(count, logits.shape[-1]))  # [B, K, C]
+    totals = before[:, :, None] + best - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+    scores, flat = jax.lax.top_k(totals.reshape(len(logits), -1), count)
+    return scores, flat // words.shape[-1], jnp.take_along_axis(words.reshape(len(logits), -1), flat, axis=1)
 
 
 def _rows(x: jax.Array, index: jax.Array) -> jax.Array:
@@ -179,5 +185,6 @@ def _first_beams(batch: int, beam: int, begin: int, pad: int, length: int) -> _B
         alive_scores=jnp.broadcast_to(only_first, (batch, beam)),
         ended=empty,
         ended_scores=jnp.full((batch, beam), NEVER),
+        lineage=jnp.broadcast_to(jnp.arange(beam)[None, :, None], empty.shape),
         cache={},
     )

@@ -40,6 +40,29 @@ class Documents(NamedTuple):
         return index - jax.lax.cummax(jnp.where(first, index, 0), axis=1)
 
 
+class Lineage(NamedTuple):
+    """The mask of texts in a beam search: where the tokens of each text are kept, so that no cache has to be copied.
+
+    Attributes:
+        beams: [B, K, L] int, the beam, 0..K-1 of the same example, that read the token at each position of a text.
+    """
+
+    beams: jax.Array
+
+    def visible(self, position: jax.Array) -> jax.Array:
+        """[B, K, L * K] bool, the tokens of each text up to ``position``, among those of all beams at each position."""
+        batch, k, length = self.beams.shape
+        read_by = self.beams[:, :, :, None] == jnp.arange(k)[None, None, None]  # [B, K, L, K]
+        so_far = (jnp.arange(length) <= position)[None, None, :, None]
+        return (read_by & so_far).reshape(batch, k, length * k)
+
+    def parents(self, position: jax.Array) -> jax.Array:
+        """[B * K] int, the row that each row continues at ``position``, from 1 on."""
+        batch, k, _ = self.beams.shape
+        beams = jax.lax.dynamic_index_in_dim(self.beams, position - 1, axis=2, keepdims=False)
+        return (jnp.arange(batch)[:, None] * k + beams).reshape(-1)
+
+
 Mask = jax.Array | Lengths | None
 TextMask = Mask | Documents
 

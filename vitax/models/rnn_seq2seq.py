@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 
 from vitax import masking
-from vitax.masking import Mask
+from vitax.masking import Lineage, Mask
 from vitax.mesh import constrain_batch
 from vitax.nn.dense import Dense, word_logits
 from vitax.nn.dropout import Dropout
@@ -132,7 +132,7 @@ class RNNSeq2Seq(nn.Module):
         memory: jax.Array,
         source_mask: Mask = None,
         *,
-        target_mask: Mask = None,
+        target_mask: Mask | Lineage = None,
         position: jax.Array | None = None,
         cache_length: int = 0,
         train: bool = False,
@@ -143,18 +143,22 @@ class RNNSeq2Seq(nn.Module):
             target: [B, N] int.
             memory: [B, M, D or 2D] output of the encoder; or fewer rows, each that of as many neighbouring rows of the target.
             source_mask: [B, M] bool, False = padding, or `Lengths`; with as many rows as the memory.
-            target_mask: not used, because a recurrence does not need it.
+            target_mask: the `Lineage` of a beam search with ``position``; otherwise not used, because a recurrence does
+                not need it.
             position: [] int; if given, the states are read from the collection "cache", once it holds them, and stored
                 there.
             cache_length: not used, because a recurrence does not need it.
             train: True = dropout is active.
         """
-        del target_mask, cache_length
+        del cache_length
         memory_mask = masking.visible(source_mask, memory.shape[1])
         memory_mask = jnp.ones(memory.shape[:2], bool) if memory_mask is None else memory_mask
         memory, memory_mask = (jnp.repeat(x, len(target) // len(x), axis=0) for x in (memory, memory_mask))
         if position is not None and self.has_variable("cache", "carry"):
             carry = self.get_variable("cache", "carry")
+            if isinstance(target_mask, Lineage):
+                parents = target_mask.parents(position)
+                carry = jax.tree.map(lambda state: state[parents], carry)
         else:
             weight = memory_mask.astype(memory.dtype)[:, :, None]
             mean = (memory * weight).sum(axis=1) / jnp.maximum(weight.sum(axis=1), 1)

@@ -12,7 +12,7 @@ import numpy as np
 from flax.typing import Dtype
 
 from vitax import masking
-from vitax.masking import Mask, TextMask
+from vitax.masking import Lineage, Mask, TextMask
 from vitax.mesh import constrain_batch
 from vitax.nn.dense import word_logits
 from vitax.nn.dropout import Dropout
@@ -140,7 +140,7 @@ class Transformer(nn.Module):
         memory: jax.Array,
         source_mask: Mask = None,
         *,
-        target_mask: Mask = None,
+        target_mask: Mask | Lineage = None,
         position: jax.Array | None = None,
         cache_length: int = 0,
         train: bool = False,
@@ -151,7 +151,7 @@ class Transformer(nn.Module):
             target: [B, N] int.
             memory: [B, M, D] output of the encoder; or [B / k, M, D], each row that of k neighbouring rows of the target.
             source_mask: [B, M] bool, False = padding, or `Lengths`; with as many rows as the memory.
-            target_mask: [B, N] bool, False = padding, or `Lengths`.
+            target_mask: [B, N] bool, False = padding, or `Lengths`; with ``position`` None, or the `Lineage` of a beam search.
             position: [] int; if given, N = 1, see `Decoder`; apply the model with ``mutable=["cache"]``.
             cache_length: number of positions in the cache.
             train: True = dropout is active.

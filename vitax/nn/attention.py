@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.typing import Dtype
 
-from vitax.masking import Lengths, Mask
+from vitax.masking import Lengths, Lineage, Mask
 from vitax.mesh import constrain_batch
 from vitax.nn.dense import Dense, Projections, unit_length, wide
 from vitax.nn.dot_product import Softmax, attention_output, dot_product_attention
@@ -129,7 +129,7 @@ class SelfAttention(_Attention):
         train: bool = False,
         *,
         bias: jax.Array | None = None,
-        mask: Mask = None,
+        mask: Mask | Lineage = None,
         causal: bool = False,
         softmax: Softmax | None = None,
         rotation: Rotation | None = None,
@@ -140,7 +140,7 @@ class SelfAttention(_Attention):
 
         Args:
             bias: broadcastable to [..., A, N, N], added to the scaled scores.
-            mask: see `dot_product_attention`; None with ``position``.
+            mask: see `dot_product_attention`; with ``position`` None, or the `Lineage` of a beam search.
             causal: a token attends to itself and the tokens before it only.
             softmax: function from scores to weights; None = `jax.nn.softmax`.
             rotation: turns queries and keys [B, N, A, E] by their positions; None = they have none.
@@ -148,6 +148,10 @@ class SelfAttention(_Attention):
                 tokens before it, whose keys and values are in the collection "cache".
             cache_length: number of positions in the cache.
         """
+        if position is not None:
+            return self.next_token(x, bias, mask, softmax, rotation, position, cache_length, train)
+        if isinstance(mask, Lineage):
+            raise ValueError("the mask of a beam search needs a position")
         length, fused = x.shape[-2], self.is_fused(x, mask, softmax, train)
         if length % 2 and fused:
             # The kernel wants an even number of tokens: a hidden one is added here, where it costs least.
@@ -165,19 +169,44 @@ class SelfAttention(_Attention):
         q, k, v = self.queries_keys_values(x)
         if rotation is not None:
             q, k = rotate(q, rotation), rotate(k, rotation)
-        if position is not None:
-            if x.shape[1] != 1 or cache_length < 1 or mask is not None:
-                raise ValueError(
-                    f"with a position, x must have one token, not {x.shape[1]}, cache_length {cache_length} must be "
-                    "at least 1, and mask must be None"
-                )
-            shape = (x.shape[0], cache_length, *k.shape[2:])
-            past_k = self.variable("cache", "k", jnp.zeros, shape, k.dtype)
-            past_v = self.variable("cache", "v", jnp.zeros, shape, v.dtype)
-            k = past_k.value = jax.lax.dynamic_update_slice(past_k.value, k, (0, position, 0, 0))
-            v = past_v.value = jax.lax.dynamic_update_slice(past_v.value, v, (0, position, 0, 0))
-            mask, causal = (jnp.arange(k.shape[1]) <= position)[None, None, None], False
         return self.attend(q, k, v, bias, mask, causal, softmax, train)[..., :length, :]
+
+    def next_token(
+        self,
+        x: jax.Array,
+        bias: jax.Array | None,
+        mask: Mask | Lineage,
+        softmax: Softmax | None,
+        rotation: Rotation | None,
+        position: jax.Array,
+        cache_length: int,
+        train: bool,
+    ) -> jax.Array:
+        """Maps the token [B, 1, D] at a position to [B, 1, D], and keeps its key and value; the arguments are those of a call."""
+        if x.shape[1] != 1 or cache_length < 1 or not (mask is None or isinstance(mask, Lineage)):
+            raise ValueError(
+                f"with a position, x must have one token, not {x.shape[1]}, cache_length {cache_length} must be at "
+                "least 1, and mask must be None or a Lineage"
+            )
+        q, k, v = self.queries_keys_values(x)
+        if rotation is not None:
+            q, k = rotate(q, rotation), rotate(k, rotation)
+        # The beams of an example are queries of one memory, the tokens that any of them has read.
+        batch, beams = (len(x), 1) if mask is None else mask.beams.shape[:2]
+        q, k, v = (part.reshape(batch, beams, *part.shape[2:]) for part in (q, k, v))  # [B, K, A, E]
+        # The cache has the order in which the products read it, so that it need not be transposed for each token.
+        past_k = self.cached("k", k.transpose(0, 2, 3, 1), position * beams, 3, cache_length)  # [B, A, E, length * K]
+        past_v = self.cached("v", v.transpose(0, 2, 1, 3), position * beams, 2, cache_length)  # [B, A, length * K, E]
+        k, v = past_k.transpose(0, 3, 1, 2), past_v.transpose(0, 2, 1, 3)
+        visible = jnp.arange(cache_length)[None, None] <= position if mask is None else mask.visible(position)
+        return self.attend(q, k, v, bias, visible[:, None], False, softmax, train).reshape(*x.shape[:2], -1)
+
+    def cached(self, name: str, new: jax.Array, start: jax.Array, axis: int, length: int) -> jax.Array:
+        """Puts new entries into the cache, from ``start`` on; it holds ``length`` times as many of them along an axis."""
+        shape = [*new.shape[:axis], new.shape[axis] * length, *new.shape[axis + 1 :]]
+        past = self.variable("cache", name, jnp.zeros, shape, new.dtype)
+        past.value = jax.lax.dynamic_update_slice_in_dim(past.value, new, start, axis)
+        return past.value
 
     def queries_keys_values(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Projects [..., N, D] to queries, keys and values [..., N, A, E], with the norms of queries and keys."""

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 
 from vitax import masking
-from vitax.masking import Mask, TextMask
+from vitax.masking import Lineage, Mask, TextMask
 from vitax.mesh import constrain_batch
 from vitax.nn.attention import CrossAttention, SelfAttention
 from vitax.nn.blocks import Block, LayerNorm
@@ -98,7 +98,7 @@ class DecoderBlock(nn.Module):
         train: bool,
         cache_length: int,
         memory: jax.Array | None,
-        mask: TextMask,
+        mask: TextMask | Lineage,
         memory_mask: Mask,
         position: jax.Array | None,
     ) -> jax.Array:
@@ -114,9 +114,10 @@ class DecoderBlock(nn.Module):
             return x if self.norm_first else norm(x)
 
         attend = SelfAttention(name="attention", **attention)
-        options: dict = dict(mask=masking.of_keys(mask), causal=self.causal)
-        if position is not None:  # the token attends to everything in the cache
-            options |= dict(position=position, cache_length=cache_length)
+        if position is not None or isinstance(mask, Lineage):  # the token attends to everything in the cache
+            options: dict = dict(mask=mask, position=position, cache_length=cache_length)
+        else:
+            options = dict(mask=masking.of_keys(mask), causal=self.causal)
         x = residual(x, "norm1", lambda y: attend(y, train, **options))
         if memory is not None:
             cross_attend = CrossAttention(name="cross_attention", **attention)
@@ -164,7 +165,7 @@ class Decoder(nn.Module):
         x: jax.Array,
         memory: jax.Array | None = None,
         *,
-        mask: TextMask = None,
+        mask: TextMask | Lineage = None,
         memory_mask: Mask = None,
         position: jax.Array | None = None,
         cache_length: int = 0,
@@ -174,7 +175,8 @@ class Decoder(nn.Module):
 
         Args:
             memory: [B, M, D] output of the encoder, or fewer rows, see `CrossAttention`; None = a language model.
-            mask: [B, N] bool, False = padding, to which no token attends, or lengths; None with ``position``.
+            mask: [B, N] bool, False = padding, to which no token attends, or lengths; with ``position`` None, or the
+                `Lineage` of a beam search.
             memory_mask: [B, M] bool, False = padding, to which no token attends, or lengths.
             position: [] int; if given, N = 1 and the token is at this position; the keys and values of the earlier
                 tokens are in the collection "cache".

@@ -71,12 +71,13 @@ def translation(
         mask = masking.lengths(batch["source"], pad)
         memory = model.apply(variables, batch["source"], mask, method="encode")
 
-        def step(tokens, position, cache):
+        def step(tokens, position, cache, lineage=None):
             logits, updated = model.apply(
                 {**variables, **cache},
                 tokens[:, None],
                 memory,
                 mask,
+                target_mask=lineage,
                 position=position,
                 cache_length=spec.length,
                 mutable=["cache"],
