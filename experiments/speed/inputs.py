@@ -48,8 +48,9 @@ def ours(folder: Path, cores: int) -> Callable[[], int]:
     from vitax.data import open_source
     from vitax.data.loader import Loader
     from vitax.data.transforms import train_transform
+    from vitax.specs import RGB
 
-    splits = open_source("folder", path=str(folder), train="train", test="test", test_fraction=0.1, channels=3)
+    splits = open_source("folder", path=str(folder), train="train", test="test", test_fraction=0.1, pixels=RGB)
     transform = train_transform((224, 224), MEAN, STD, interpolation="bilinear")  # as torchvision
     batches = Loader(splits.train, transform, BATCH, threads=cores).train()
     return lambda: len(next(batches)["image"])
@@ -135,7 +136,11 @@ def main() -> None:
             for name in SIDES if number % 2 else SIDES[::-1]:
                 # A new process for each turn: threads that read ahead would otherwise work during other turns.
                 process = subprocess.run(
-                    [*line, f"--side={name}"], input=f"{options.seconds}\n", capture_output=True, text=True, check=True
+                    [*line, f"--side={name}"],
+                    input=f"{options.seconds}\n",
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    check=True,
                 )
                 rates[name].append(float(process.stdout.split()[-1]))
     medians = {name: statistics.median(values) for name, values in rates.items()}
