@@ -174,6 +174,14 @@ def run(model, variables, *inputs, **options):
     return jax.jit(functools.partial(model.apply, **fixed))(variables, *inputs, **arrays)
 
 
+def maps_of(model, variables, images):
+    """The maps of a segmenter's backbone, and the tokens after its last block."""
+    last = f"block{model.depth - 1}"
+    captured = lambda module, method: method == "features" or module.name == last
+    _, state = model.apply(variables, images, capture_intermediates=captured, mutable=["intermediates"])
+    return state["intermediates"]["features"][0], state["intermediates"][last]["__call__"][0]
+
+
 def total(out):
     """One number that depends on everything that a model returns."""
     leaves = [x for x in jax.tree.leaves(out) if jnp.issubdtype(x.dtype, jnp.floating)]

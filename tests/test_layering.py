@@ -25,7 +25,7 @@ ALLOWED = {
     "boxes": ("mesh",),
     "augment": (),
     "metrics": (),
-    "generate": (),
+    "generate": ("masking",),
     "macs": (),
     "specs": (),
     "mesh": LEAVES,

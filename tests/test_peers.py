@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from golden import nchw
+from small import SMALL, maps_of, variables_of
 
 from vitax import pretrained
 from vitax.nn.positions import resize_positions
@@ -440,6 +441,40 @@ def test_resnet(kind, tmp_path):
     x = images(2, 64, 95, 3)
     out = theirs(peer, nchw(x))
     close(jax.jit(model.apply)(variables, x), getattr(out, "logits", out))
+
+
+def test_simple_pyramid_is_made_of_the_layers_of_detectron2():
+    model = SMALL["vit_segmenter"].replaced(simple_pyramid=True)
+    x, draws = images(1, 16, 24, 3), np.random.default_rng(0)
+    variables = variables_of(model, (x,))
+    variables = jax.tree.map(lambda p: p + draws.normal(0, 0.1, p.shape).astype(np.float32), variables)
+    params = jax.tree.map(lambda p: torch.from_numpy(np.array(p)), variables["params"])
+    functional, d = torch.nn.functional, model.width
+
+    def norm(y, name):
+        rows = functional.layer_norm(y.movedim(1, -1), (y.shape[1],), params[name]["scale"], params[name]["bias"], 1e-6)
+        return rows.movedim(-1, 1)
+
+    def twice(y, name):
+        kernel = params[name]["kernel"].reshape(y.shape[1], 2, 2, -1).permute(0, 3, 1, 2)
+        return functional.conv_transpose2d(y, kernel, params[name]["bias"].reshape(4, -1)[0], stride=2)
+
+    for name in (
+        "deconvolution0",
+        "deconvolution1",
+        "deconvolution2",
+    ):  # a convolution has one bias for all four places
+        params[name]["bias"] = params[name]["bias"].reshape(4, -1)[:1].repeat(4, 1).reshape(-1)
+        variables["params"][name]["bias"] = jnp.asarray(params[name]["bias"].numpy())
+    found, tokens = maps_of(model, variables, x)
+    last = torch.from_numpy(np.array(tokens[:, model.prefix :])).reshape(1, 4, 6, d).permute(0, 3, 1, 2)
+    fine = twice(functional.gelu(norm(twice(last, "deconvolution0"), "deconvolution_norm")), "deconvolution1")
+    maps = [fine, twice(last, "deconvolution2"), last, functional.max_pool2d(last, 2, 2)]
+    for i, (y, stride) in enumerate(zip(maps, (1, 2, 4, 8), strict=True)):
+        for k, padding in ((0, 0), (1, 1)):
+            kernel = params[f"pyramid{i}_conv{k}"]["kernel"].permute(3, 2, 0, 1)
+            y = norm(functional.conv2d(y, kernel, padding=padding), f"pyramid{i}_norm{k}")
+        close(found[stride], y.permute(0, 2, 3, 1))
 
 
 @pytest.mark.parametrize("group", ["files", "images", "texts", "clip", "options", "names"])

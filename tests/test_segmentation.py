@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from golden import case, nhwc
 from PIL import Image
-from small import SMALL, variables_of
+from small import SMALL, maps_of, variables_of
 
 from vitax import config_file, losses, pretrained
 from vitax.build import build
@@ -20,7 +20,7 @@ from vitax.data.mask_transforms import PairTransform, eval_pairs, train_pairs
 from vitax.data.masks import mask_files
 from vitax.errors import UserError
 from vitax.evals.segmentation import Inference, Segmentation, _resized, confusion, scores
-from vitax.models import MODELS, variable_shapes
+from vitax.models import MODELS, segmenter, variable_shapes
 from vitax.models.heads.layers import pooled
 from vitax.models.segmenter import Segmented, doubled
 from vitax.pipelines import Reader
@@ -485,7 +485,7 @@ def test_doubling_is_a_transposed_convolution():
     class Doubled(nn.Module):
         @nn.compact
         def __call__(self, x):
-            return doubled(x, jnp.float32, "layer")
+            return doubled(x, 5, jnp.float32, "layer")
 
     x = np.random.default_rng(0).normal(size=(1, 3, 4, 5)).astype(np.float32)
     out, variables = Doubled().init_with_output(jax.random.key(0), x)
@@ -493,6 +493,22 @@ def test_doubling_is_a_transposed_convolution():
     for i in range(6):
         for j in range(8):
             np.testing.assert_allclose(out[0, i, j], x[0, i // 2, j // 2] @ kernel[:, i % 2, j % 2], atol=1e-5)
+
+
+def test_simple_pyramid_comes_from_the_last_block():
+    model = SMALL["vit_segmenter"].replaced(simple_pyramid=True)
+    images = jax.random.normal(jax.random.key(0), (2, 16, 24, 3))
+    variables = variables_of(model, (images,))
+    maps = maps_of(model, variables, images)[0]
+    assert {stride: x.shape for stride, x in maps.items()} == {
+        stride: (2, 16 // stride, 24 // stride, segmenter.SIMPLE_WIDTH) for stride in (1, 2, 4, 8)
+    }
+    params = jax.tree.map(jnp.zeros_like, variables["params"]["block5"])  # a block that changes nothing
+    without = {**variables, "params": variables["params"] | {"block5": params}}
+    other = maps_of(model, without, images)[0]
+    assert all(np.abs(other[stride] - maps[stride]).max() > 1e-3 for stride in maps)
+    with pytest.raises(ValueError, match="simple_pyramid makes all maps of the last block"):
+        jax.eval_shape(lambda: model.clone(head="linear").init(jax.random.key(0), images))
 
 
 @pytest.mark.parametrize("family", ["swin_segmenter", "nat_segmenter", "vit_segmenter"])

@@ -57,7 +57,7 @@ class OutlinedFiles:
         class_names: Sequence[str],
         pixels: Pixels,
     ):
-        self.paths, self.sizes, self.outlines = list(paths), sizes, list(outlines)
+        self.paths, self.shapes, self.outlines = list(paths), sizes, list(outlines)
         self.class_names, self.pixels, self.labels = tuple(class_names), pixels, None
 
     def __len__(self) -> int:
@@ -65,9 +65,9 @@ class OutlinedFiles:
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         image = decode_image(Path(self.paths[i]).read_bytes(), self.pixels)
-        mask = np.zeros(self.sizes[i], np.int16)
+        mask = np.zeros(self.shapes[i], np.int16)
         for outline in sorted(self.outlines[i], key=lambda one: -one.area):
-            mask[inside(outline.shape, *self.sizes[i])] = IGNORED if outline.crowd else outline.label
+            mask[inside(outline.shape, *self.shapes[i])] = IGNORED if outline.crowd else outline.label
         return {"image": image, "mask": fitted(mask, image, self.paths[i], self.pixels)}
 
     def name(self, i: int) -> str:
@@ -76,7 +76,7 @@ class OutlinedFiles:
     def of(self, index: np.ndarray) -> "OutlinedFiles":
         """The images with some numbers."""
         paths, outlines = ([values[i] for i in index] for values in (self.paths, self.outlines))
-        return OutlinedFiles(paths, self.sizes[index], outlines, self.class_names, self.pixels)
+        return OutlinedFiles(paths, self.shapes[index], outlines, self.class_names, self.pixels)
 
 
 def inside(shape: Any, height: int, width: int) -> np.ndarray:

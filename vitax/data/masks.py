@@ -1,8 +1,8 @@
 """Images with masks, in which every pixel is the number of a class: folders of pictures of both."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -14,15 +14,18 @@ from vitax.data.source import Splits
 from vitax.data.textfile import read_text
 from vitax.data.validation import NAMES as VALIDATION
 from vitax.data.validation import drawn
+from vitax.data.voc import listed, voc_root
 from vitax.errors import UserError
 from vitax.specs import Pixels
 
 IMAGES = ("images", "image", "img", "imgs", "jpegimages")
 MASKS = ("masks", "mask", "segmentationclass", "annotations", "labels")
+BESIDE = ("annot", "_masks", "_mask", "_labels")  # a folder of images and one of masks: train and trainannot
 TRAIN, TEST = ("train", "training"), ("test", "testing", *VALIDATION)
 LAYOUT = (
     "expected DIR/train/images/NAME.jpg and DIR/train/masks/NAME.png, and the same in DIR/val; or DIR/images/train and "
-    "DIR/masks/train; or DIR/images and DIR/masks, of which a share is held back; the masks may be in a folder annotations"
+    "DIR/masks/train; or DIR/train and DIR/trainannot; or DIR/images and DIR/masks, of which a share is held back; or VOC's "
+    "DIR/JPEGImages, DIR/SegmentationClass and DIR/ImageSets/Segmentation/train.txt; the masks may be in a folder annotations"
 )
 
 
@@ -82,7 +85,10 @@ def mask_files(
     rules: MaskRules,
     pixels: Pixels,
 ) -> Splits:
-    """Images and masks in folders; see `LAYOUT`. An image and its mask have the same name, but for the ending.
+    """Images and masks in folders; see `LAYOUT`.
+
+    An image and its mask have the same name, but for the ending, and for words that all masks have at the end, as in
+    NAME_mask.png.
 
     Args:
         path: the folder. Its classes.txt, if there is one, names a class in each line.
@@ -100,24 +106,25 @@ def mask_files(
     if not path or not root.is_dir():
         raise UserError(f"data.path={path!r} is not a folder; {LAYOUT}")
     names = class_names(root, num_classes)
+    root = voc_root(root)
     learned, tested, validation = (_split(root, name, usual) for name, usual in _splits(root, train, test))
     named = train.lower() in TRAIN and test.lower() in TEST
-    if learned is None and tested is None and named:
-        learned = _folders(root)
+    if learned is None and tested is None and named and (folders := _folders(root)):
+        learned = Part(*folders)
     if learned is None or (tested is None and not named):
         seen = ", ".join(sorted(entry.name for entry in root.iterdir() if entry.is_dir())[:8]) or "no folders"
-        raise UserError(f"{path} holds {seen}, and not what {train!r} and {test!r} name; {LAYOUT}")
+        raise UserError(f"{root} holds {seen}, and not what {train!r} and {test!r} name; {LAYOUT}")
     make = lambda pairs: MaskedFiles(pairs, names, pixels, rules)
-    pairs = _pairs(*learned)
+    pairs = _pairs(learned)
     _check_numbers([mask for _, mask in pairs], len(names), rules)
     if tested is None:
         if len(pairs) < 2:
-            raise UserError(f"{learned[0]} holds {len(pairs)} images, but at least two are needed; {LAYOUT}")
+            raise UserError(f"{learned} holds {len(pairs)} images, but at least two are needed; {LAYOUT}")
         parts = [make([pairs[i] for i in index]) for index in drawn(len(pairs), test_fraction)]
-        return Splits.of(parts, f"{learned[0]}, {test_fraction:.0%} of the images held back for the test")
-    origin = f"{learned[0]} and {tested[0]}" + (f", the best by {validation[0]}" if validation else "")
-    held_out = make(_pairs(*validation)) if validation else None
-    return Splits(make(pairs), make(_pairs(*tested)), origin, held_out)
+        return Splits.of(parts, f"{learned}, {test_fraction:.0%} of the images held back for the test")
+    origin = f"{learned} and {tested}" + (f", the best by {validation}" if validation else "")
+    held_out = make(_pairs(validation)) if validation else None
+    return Splits(make(pairs), make(_pairs(tested)), origin, held_out)
 
 
 def _check_numbers(files: Sequence[str], count: int, rules: MaskRules) -> None:
@@ -155,6 +162,24 @@ def class_names(root: Path, count: int) -> list[str]:
 Folders = tuple[Path, Path]  # of images, and of their masks
 
 
+class Part(NamedTuple):
+    """The images and masks of a split.
+
+    Attributes:
+        images, masks: their folders.
+        names: names of the images, without their endings; None = all in the folder.
+        list_file: what lists them, for messages.
+    """
+
+    images: Path
+    masks: Path
+    names: Sequence[str] | None = None
+    list_file: str = ""
+
+    def __str__(self) -> str:
+        return self.list_file or str(self.images)
+
+
 def _splits(root: Path, train: str, test: str) -> list[tuple[str, tuple[str, ...]]]:
     """The names of the folders for training, test and validation, each with the usual names that stand for it.
 
@@ -169,25 +194,34 @@ def _splits(root: Path, train: str, test: str) -> list[tuple[str, tuple[str, ...
     ]
 
 
-def _split(root: Path, name: str, usual: tuple[str, ...]) -> Folders | None:
-    """The folders of a split: root/split/images and masks, or root/images/split and root/masks/split."""
+def _split(root: Path, name: str, usual: tuple[str, ...]) -> Part | None:
+    """A split: a list of VOC, root/split/images and masks, root/images/split and root/masks/split, or root/split and root/splitannot."""
     for split in (name, *usual):
         if not split:
             continue
-        inside = _named(root, (split.lower(),))
+        whole, lower = _folders(root), split.lower()
+        if whole and (names := listed(root, "Segmentation", split)) is not None:
+            return Part(*whole, names, f"{root}, {split}")
+        inside = _named(root, (lower,))
         if inside and (found := _folders(inside)):
-            return found
-        if outside := _folders(root):
-            images, masks = (_named(part, (split.lower(),)) for part in outside)
+            return Part(*found)
+        if whole:
+            images, masks = (_named(part, (lower,)) for part in whole)
             if images and masks:
-                return images, masks
+                return Part(images, masks)
+        if inside and (beside := _named(root, tuple(lower + ending for ending in BESIDE))):
+            return Part(inside, beside)
     return None
 
 
 def masks_below(root: Path) -> list[str]:
     """The files of masks in a folder of images and masks; [] = it is another one."""
+    root = voc_root(root)
     parts = [root, *(entry for name in (*TRAIN, *TEST) if (entry := _named(root, (name,))))]
-    return next((find_images(found[1]) for part in parts if (found := _folders(part))), [])
+    if found := next((found for part in parts if (found := _folders(part))), None):
+        return find_images(found[1])
+    beside = next((part for name in (*TRAIN, *TEST) if (part := _split(root, name, ()))), None)
+    return find_images(beside.masks) if beside else []
 
 
 def _folders(root: Path) -> Folders | None:
@@ -202,26 +236,45 @@ def _named(root: Path, names: tuple[str, ...]) -> Path | None:
     return next((found[name] for name in names if name in found), None)
 
 
-def _pairs(images: Path, masks: Path) -> list[tuple[str, str]]:
-    """The images of a folder and their masks, by their names without the ending.
+def _pairs(part: Part) -> list[tuple[str, str]]:
+    """The images of a split and their masks, by their names without the ending.
 
     Raises:
         UserError: there are none, two have the same name, or one has no counterpart.
     """
-    found = []
-    for folder in (images, masks):
-        files = find_images(folder)
-        named = {str(Path(file).relative_to(folder).with_suffix("")): file for file in files}
-        if not files:
-            raise UserError(f"{folder} holds no images; {LAYOUT}")
-        if len(named) < len(files):
-            twice = next(file for file in files if file not in named.values())
-            raise UserError(f"{folder} holds several files of the name of {twice}, with other endings")
-        found.append(named)
-    for one, other, what in ((found[0], found[1], "mask"), (found[1], found[0], "image")):
+    images = _named_files(part.images)
+    masks = _without_common_ending(_named_files(part.masks), images)
+    if part.names is not None:
+        for found, folder in ((images, part.images), (masks, part.masks)):
+            if missing := [name for name in part.names if name not in found]:
+                raise UserError(f"{part} lists {len(missing)} names that are not in {folder}, such as {missing[0]}")
+        return [(images[name], masks[name]) for name in part.names]
+    for one, other, what in ((images, masks, "mask"), (masks, images, "image")):
         if alone := sorted(one.keys() - other.keys()):
             raise UserError(
                 f"{len(alone)} files have no {what}, for example {one[alone[0]]}; names must be equal but for the ending: add "
                 "what is missing, or move them away"
             )
-    return [(found[0][name], found[1][name]) for name in sorted(found[0])]
+    return [(images[name], masks[name]) for name in sorted(images)]
+
+
+def _named_files(folder: Path) -> dict[str, str]:
+    """The image files of a folder: {name without the ending: path}."""
+    files = find_images(folder)
+    named = {str(Path(file).relative_to(folder).with_suffix("")): file for file in files}
+    if not files:
+        raise UserError(f"{folder} holds no images; {LAYOUT}")
+    if len(named) < len(files):
+        twice = next(file for file in files if file not in named.values())
+        raise UserError(f"{folder} holds several files of the name of {twice}, with other endings")
+    return named
+
+
+def _without_common_ending(masks: dict[str, str], images: Iterable[str]) -> dict[str, str]:
+    """The masks by the names of their images: without "_mask", or what else ends the names of all of them and of no image."""
+    first = min(masks)
+    whose = max((name for name in images if first.startswith(name)), key=len, default=first)
+    ending = first[len(whose) :]
+    if not ending or not all(name.endswith(ending) for name in masks):
+        return masks
+    return {name.removesuffix(ending): file for name, file in masks.items()}

@@ -48,6 +48,38 @@ class Objects(NamedTuple):
     area: np.ndarray
 
 
+class Outside:
+    """Boxes that lie outside their images, counted for the log.
+
+    Args:
+        where: what is read, for the message.
+    """
+
+    def __init__(self, where: str):
+        self.where, self.empty, self.cut = where, 0, 0
+
+    def removed(self, objects: Objects, size: Sequence[int]) -> Objects:
+        """The objects of an image of a size, height and width: boxes are cut at its edges, those without a pixel left out."""
+        height, width = size
+        inside = np.clip(objects.boxes, 0, [width, height, width, height])
+        kept = np.flatnonzero((inside[:, 2:] > inside[:, :2]).all(axis=1))
+        # Many boxes exceed their image by parts of a pixel.
+        self.cut += int((np.abs(inside - objects.boxes)[kept] > 1).any(axis=1).sum())
+        self.empty += len(inside) - len(kept)
+        area = objects.area[kept].astype(np.float32)
+        return Objects(inside[kept].astype(np.float32), objects.label[kept], objects.ignored[kept], area)
+
+    def tell(self) -> None:
+        """Logs the counts, if there are any."""
+        if self.empty or self.cut:
+            LOGGER.warning(
+                "%s: %d boxes have no pixel of their image and are left out, %d exceed it and are cut",
+                self.where,
+                self.empty,
+                self.cut,
+            )
+
+
 class ObjectFiles:
     """Image files with the objects in them, which are read on demand.
 
@@ -69,7 +101,7 @@ class ObjectFiles:
         class_names: Sequence[str],
         pixels: Pixels,
     ):
-        self.paths, self.sizes, self.objects = list(paths), sizes, list(objects)
+        self.paths, self.shapes, self.objects = list(paths), sizes, list(objects)
         self.class_names, self.pixels, self.labels = tuple(class_names), pixels, None
 
     def __len__(self) -> int:
@@ -77,7 +109,7 @@ class ObjectFiles:
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         image = decode_image(Path(self.paths[i]).read_bytes(), self.pixels)
-        told, found = self.sizes[i], image.shape[:2]
+        told, found = self.shapes[i], image.shape[:2]
         objects = self.objects[i]
         reduced = told.prod() > self.pixels.max_pixels and abs(told[0] * found[1] - told[1] * found[0]) <= max(told)
         if tuple(told) != found and not reduced:
@@ -98,7 +130,7 @@ class ObjectFiles:
     def of(self, index: np.ndarray) -> "ObjectFiles":
         """The images with some numbers."""
         paths, objects = ([values[i] for i in index] for values in (self.paths, self.objects))
-        return ObjectFiles(paths, self.sizes[index], objects, self.class_names, self.pixels)
+        return ObjectFiles(paths, self.shapes[index], objects, self.class_names, self.pixels)
 
     def most(self) -> int:
         """The greatest number of objects in an image."""
@@ -163,24 +195,12 @@ def read_objects(file: Path, raw_ids: bool, pixels: Pixels) -> ObjectFiles:
     paths = image_paths(file, "instances", known.names, LAYOUT)
     ids = range(max(known.categories) + 1) if raw_ids else sorted(known.categories)
     number = {category: k for k, category in enumerate(ids)}
-    found, empty, cut = [], 0, 0
-    for (height, width), notes in zip(known.sizes, of_images, strict=True):
+    found, outside = [], Outside(str(file))
+    for size, notes in zip(known.sizes, of_images, strict=True):
         boxes = np.array([box for box, *_ in notes], np.float64).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
-        inside = np.clip(boxes, 0, [width, height, width, height])
-        kept = np.flatnonzero((inside[:, 2:] > inside[:, :2]).all(axis=1))
-        cut += int((np.abs(inside - boxes)[kept] > 1).any(axis=1).sum())  # many exceed the image by parts of a pixel
-        empty += len(boxes) - len(kept)
-        found.append(
-            Objects(
-                inside[kept].astype(np.float32),
-                np.array([number[notes[i][1]] for i in kept], np.int32),
-                np.array([notes[i][2] for i in kept], bool),
-                np.array([notes[i][3] for i in kept], np.float32),
-            )
-        )
-    if empty or cut:
-        LOGGER.warning(
-            "%s: %d boxes have no pixel of their image and are left out, %d exceed it and are cut", file, empty, cut
-        )
+        label = np.array([number[category] for _, category, *_ in notes], np.int32)
+        ignored, area = (np.array([note[k] for note in notes], kind) for k, kind in ((2, bool), (3, np.float32)))
+        found.append(outside.removed(Objects(boxes, label, ignored, area), size))
+    outside.tell()
     return ObjectFiles(paths, known.sizes, found, [known.categories.get(i, "-") for i in ids], pixels)

@@ -21,6 +21,7 @@ from vitax.data import (
     targets,
     texts,
     urls,
+    voc,
 )
 from vitax.data.arrays import arrays
 from vitax.data.decode import EXTENSIONS
@@ -103,6 +104,8 @@ def _folder(path: str, root: Path) -> Recognised:
         return with_boxes(path)
     if any(kind_of(file) in (".yaml", ".yml") for file in files if file.parent == root):
         return with_boxes(path, "yolo")
+    if kinds[".xml"] and voc.is_voc(root):
+        return with_boxes(path, "voc")
     if any(file.match("captions_*.json") for file in files):
         return _captions(path, "coco", "COCO's captions", coco.coco_captions)
     on_top = [file for file in files if file.parent == root]

@@ -1,10 +1,11 @@
 """What is recognised: a layout with the flags that open it; and the layouts of images with masks or boxes."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vitax.data import mask_files, masks, objects, yolo
+from vitax.data import mask_files, masks, objects, voc, yolo
 from vitax.data.source import Splits
 from vitax.specs import RGB
 
@@ -42,12 +43,9 @@ def with_masks(path: str, root: Path, found: list[str]) -> Recognised:
 
 
 def with_boxes(path: str, name: str = "coco") -> Recognised:
-    """Files with boxes in COCO's form, or in that of YOLO; all of them are read, and no image."""
-    splits = (
-        yolo.yolo(path=path, **FOR_IMAGES)
-        if name == "yolo"
-        else objects.coco_objects(path=path, raw_ids=False, **FOR_IMAGES)
-    )
+    """Files with boxes in the form of COCO, YOLO or VOC; all of them are read, and no image."""
+    openers: dict[str, Any] = {"coco": partial(objects.coco_objects, raw_ids=False), "yolo": yolo.yolo, "voc": voc.voc}
+    splits: Splits = openers[name](path=path, **FOR_IMAGES)
     parts: list[Any] = list(splits.sources())
     names, counts, most = splits.train.class_names, parts[0].counts(), max(part.most() for part in parts)
     each = (f"{names[k]!r} ({counts[k]:,})" for k in (int(counts.argmin()), int(counts.argmax())))

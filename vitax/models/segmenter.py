@@ -16,12 +16,14 @@ from vitax.models.heads.layers import resized
 from vitax.models.nat import NAT
 from vitax.models.swin import Swin
 from vitax.models.vit import ViT
+from vitax.nn.blocks import LayerNorm
 from vitax.nn.dense import Dense
 from vitax.nn.patches import in_whole_patches
 
 # The sizes with which the papers report on ADE20K.
 SWIN_SIZES = {size: swin.SIZES[size] for size in ("T", "S", "B")}
 NAT_SIZES = {size: nat.SIZES[size] for size in ("Mini", "Tiny", "Small", "Base")}
+SIMPLE_WIDTH = 256  # channels of the simple pyramid
 VIT_SIZES = {"B": vit.SIZES["B"], "L": vit.SIZES["L"] | dict(head_width=1024)}
 
 
@@ -107,6 +109,8 @@ class ViTSegmenter(Segmenter, ViT):
         head_width: number of channels of the head.
         pyramid_blocks: numbers of the blocks, from 0, whose tokens become the maps, the finest first; () = those at a third, a
             half, two thirds and the end.
+        simple_pyramid: all maps come from the last block, with SIMPLE_WIDTH channels, as in ViTDet (Li et al. 2022,
+            arXiv:2203.16527, section 3).
         image_size: (height, width) in pixels for which the position table is made; positions are interpolated for other
             sizes, which are padded with zeros to whole patches.
     """
@@ -114,18 +118,24 @@ class ViTSegmenter(Segmenter, ViT):
     image_size: tuple[int, int] = (512, 512)
     head_width: int = 768
     pyramid_blocks: tuple[int, ...] = ()
+    simple_pyramid: bool = False
 
     def features(self, images: jax.Array, train: bool) -> dict[int, jax.Array]:
-        """The maps of four blocks, {stride in pixels: [B, ceil(H/stride), ceil(W/stride), D]}; they are not normalised.
+        """The maps of four blocks, or of the last one, {stride in pixels: [B, ceil(H/stride), ceil(W/stride), D]}.
 
         With the linear head, the normalised map after the last block, {P: ...}.
         """
+        if self.simple_pyramid and (self.pyramid_blocks or self.head == "linear"):
+            raise ValueError(
+                "simple_pyramid makes all maps of the last block: pyramid_blocks and the linear head are without it"
+            )
         if self.head == "linear":  # DINO's protocol: the features of one scale, as the model gives them
             return self.last_map(images, train)
         p, depth = self.patch_size, self.depth
         images = in_whole_patches(images, p)
         b, grid = images.shape[0], (images.shape[1] // p, images.shape[2] // p)
-        taken = self.pyramid_blocks or (depth // 3 - 1, depth // 2 - 1, 2 * depth // 3 - 1, depth - 1)
+        last = (depth - 1,) * 4 if self.simple_pyramid else ()
+        taken = self.pyramid_blocks or last or (depth // 3 - 1, depth // 2 - 1, 2 * depth // 3 - 1, depth - 1)
         if len(taken) != 4 or not 0 <= min(taken) <= max(taken) < depth or p % 4:
             raise ValueError(
                 f"pyramid_blocks={taken} must be four blocks in 0..{depth - 1}, and patch_size={p} a multiple of four"
@@ -133,18 +143,35 @@ class ViTSegmenter(Segmenter, ViT):
         _, seen = self._blocks(images, train, taken=tuple(sorted(set(taken))))
         by_block = dict(zip(sorted(set(taken)), seen, strict=True))
         maps = [by_block[i][:, self.prefix :].reshape(b, *grid, -1) for i in taken]
-        fine = doubled(maps[0], self.dtype, "deconvolution0")
-        fine = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype, name="deconvolution_norm")(fine)
-        fine = doubled(nn.gelu(fine, approximate=False), self.dtype, "deconvolution1")
+        d = maps[0].shape[-1]
+        widths = (d // 2, d // 4, d // 2) if self.simple_pyramid else (d, d, d)
+        fine = doubled(maps[0], widths[0], self.dtype, "deconvolution0")
+        if self.simple_pyramid:
+            fine = LayerNorm(dtype=self.dtype, name="deconvolution_norm")(fine)
+        else:
+            fine = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype, name="deconvolution_norm")(
+                fine
+            )
+        fine = doubled(nn.gelu(fine, approximate=False), widths[1], self.dtype, "deconvolution1")
         coarse = nn.max_pool(maps[3], (2, 2), (2, 2))
-        return {p // 4: fine, p // 2: doubled(maps[1], self.dtype, "deconvolution2"), p: maps[2], 2 * p: coarse}
+        pyramid = [fine, doubled(maps[1], widths[2], self.dtype, "deconvolution2"), maps[2], coarse]
+        if self.simple_pyramid:
+            pyramid = [self._smoothed(x, f"pyramid{i}") for i, x in enumerate(pyramid)]
+        return dict(zip((p // 4, p // 2, p, 2 * p), pyramid, strict=True))
+
+    def _smoothed(self, x: jax.Array, name: str) -> jax.Array:
+        """A map of the simple pyramid, [B, H, W, D], with SIMPLE_WIDTH channels: two convolutions with a norm after each."""
+        for i, size in enumerate((1, 3)):
+            x = nn.Conv(SIMPLE_WIDTH, (size, size), use_bias=False, dtype=self.dtype, name=f"{name}_conv{i}")(x)
+            x = LayerNorm(dtype=self.dtype, name=f"{name}_norm{i}")(x)
+        return x
 
 
-def doubled(x: jax.Array, dtype: Dtype, name: str) -> jax.Array:
-    """A map [B, H, W, D] at twice its sides: each vector becomes 2x2, as by a transposed convolution with a stride of 2."""
-    b, height, width, d = x.shape
-    x = Dense(4 * d, dtype=dtype, name=name)(x).reshape(b, height, width, 2, 2, d)
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * height, 2 * width, d)
+def doubled(x: jax.Array, width: int, dtype: Dtype, name: str) -> jax.Array:
+    """A map [B, H, W, D] at twice its sides: each vector becomes 2x2 of a width, as by a transposed convolution with a stride of 2."""
+    b, height, columns, _ = x.shape
+    x = Dense(4 * width, dtype=dtype, name=name)(x).reshape(b, height, columns, 2, 2, width)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * height, 2 * columns, width)
 
 
 def gives_maps(model: nn.Module) -> bool:

@@ -28,7 +28,7 @@ def stacked(init: nn.initializers.Initializer, copies: int) -> nn.initializers.I
     return initialize
 
 
-class _Attention(nn.Module):
+class Attention(nn.Module):
     """Base of self- and cross-attention: fields, projections, and the output from q, k and v.
 
     Attributes:
@@ -98,7 +98,7 @@ class _Attention(nn.Module):
         return self.output(constrain_batch(out).reshape(*q.shape[:-2], -1))
 
 
-class SelfAttention(_Attention):
+class SelfAttention(Attention):
     """Multi-head self-attention; q, k and v come from one matrix product.
 
     The weights [..., A, N, N] are stored as ``intermediates/.../weights`` if that collection is mutable.
@@ -237,7 +237,7 @@ class SelfAttention(_Attention):
         return self.output(out.reshape(b, n, w, d)).swapaxes(1, 2)
 
 
-class CrossAttention(_Attention):
+class CrossAttention(Attention):
     """Multi-head attention from one sequence to another; keys and values come from one matrix product.
 
     Attributes:
@@ -281,39 +281,3 @@ class CrossAttention(_Attention):
                 self.put_variable("cache", "memory", (k, v))
         out = self.attend(q, k, v, None, mask, False, None, train)
         return out.reshape(*shape[:-1], out.shape[-1])
-
-
-class PositionedAttention(_Attention):
-    """Multi-head attention whose queries and keys, not its values, have positions added (Carion et al. 2020, arXiv:2005.12872).
-
-    Attributes:
-        num_heads: number of attention heads.
-        qkv_bias: biases in the query, key and value projections.
-        out_bias: bias in the output projection.
-        dropout: dropout rate on the attention weights.
-        out_width: width of the output; 0 = the width of the input.
-        dtype: dtype of the computation; parameters are float32.
-    """
-
-    @nn.compact
-    def __call__(
-        self,
-        x: jax.Array,
-        memory: jax.Array,
-        query_positions: jax.Array,
-        memory_positions: jax.Array,
-        train: bool = False,
-        *,
-        mask: Mask = None,
-    ) -> jax.Array:
-        """Maps queries [B, N, D] and a memory [B, M, D] to [B, N, D].
-
-        Args:
-            query_positions: [B, N, D] positions of the queries.
-            memory_positions: [B, M, D] positions of the memory.
-            mask: see `dot_product_attention`.
-        """
-        (q,) = self.project(x + query_positions, "q", self.qkv_bias)
-        (k,) = self.project(memory + memory_positions, "k", self.qkv_bias)
-        (v,) = self.project(memory, "v", self.qkv_bias)
-        return self.attend(q, k, v, None, mask, False, None, train)

@@ -9,11 +9,14 @@ from vitax.data.objects import coco_objects
 from vitax.data.shapes import boxed_shapes
 from vitax.data.source import Splits
 from vitax.data.validation import share_of, validated, with_named
+from vitax.data.voc import voc
 from vitax.data.yolo import yolo
 from vitax.errors import UserError
 from vitax.pipelines.images import decoded_whole, image_spec
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
 from vitax.specs import BoxSpec, ImageSpec, Pixels
+
+OPENERS: dict[str, Any] = {"coco": coco_objects, "yolo": yolo, "voc": voc}
 
 
 def open_objects(
@@ -33,11 +36,11 @@ def open_objects(
     Args:
         pixels: how images are decoded.
         max_objects: greatest number of objects in an image.
-        name: "coco" for files in COCO's form; "yolo" for the layout of YOLO; "shapes" for patterned patches on scikit-learn's photographs, which are built in.
+        name: "coco" for files in COCO's form; "yolo" for the layout of YOLO; "voc" for the XML files of Pascal VOC; "shapes" for patterned patches on scikit-learn's photographs, which are built in.
         path: the folder, or one .json or .yaml file.
         train, test: names of the splits.
         validation: see `vitax.data.validation.validated`.
-        test_fraction: share of the images that is held back if there is no file for the test.
+        test_fraction: share of the images that is held back if there is no split for the test.
         raw_ids: classes have the numbers of the categories in the file, as the published weights of DETR; numbers without a
             category are called "-". False = their places in the order of the numbers.
 
@@ -51,15 +54,15 @@ def open_objects(
                 "can be a share, such as 10%"
             )
         splits = boxed_shapes(path=path, train=train, test=test, pixels=pixels)
-    elif name in ("coco", "yolo"):
-        if name == "yolo" and raw_ids:
-            raise UserError("config.data.raw_ids=True is for COCO's files; YOLO's numbers are those of the classes")
+    elif name in OPENERS:
+        if name != "coco" and raw_ids:
+            raise UserError(f"config.data.raw_ids=True is for COCO's files, and data.name is {name!r}")
         options: Any = dict(path=path, train=train, test_fraction=test_fraction, pixels=pixels)
         options |= dict(raw_ids=raw_ids) if name == "coco" else {}
-        opener = coco_objects if name == "coco" else yolo
-        splits = with_named(lambda test: opener(test=test, **options), test, validation)
+        splits = with_named(lambda test: OPENERS[name](test=test, **options), test, validation)
     else:
-        raise UserError(f"data.name={name!r} is none of 'coco', 'yolo' and 'shapes', which are the images with boxes")
+        known = ", ".join(map(repr, (*OPENERS, "shapes")))
+        raise UserError(f"data.name={name!r} is none of {known}, which are the images with boxes")
     parts: list[Any] = list(splits.sources())
     if (most := max(part.most() for part in parts)) > max_objects:
         raise UserError(f"{splits.origin} has an image with {most} objects: set config.data.max_objects={most} or more")

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax.typing import Dtype
 
-from vitax.nn.attention import PositionedAttention
+from vitax.masking import Mask
+from vitax.nn.attention import Attention
 from vitax.nn.blocks import LayerNorm
 from vitax.nn.dense import Dense
 from vitax.nn.dropout import Dropout
@@ -41,6 +42,42 @@ def sine_positions(visible: jax.Array, width: int) -> jax.Array:
         waves = jnp.stack([jnp.sin(angles[..., 0::2]), jnp.cos(angles[..., 1::2])], axis=-1)
         parts.append(waves.reshape(*visible.shape, half))
     return jnp.concatenate(parts, axis=-1)
+
+
+class PositionedAttention(Attention):
+    """Multi-head attention whose queries and keys, not its values, have positions added (Carion et al. 2020, arXiv:2005.12872).
+
+    Attributes:
+        num_heads: number of attention heads.
+        qkv_bias: biases in the query, key and value projections.
+        out_bias: bias in the output projection.
+        dropout: dropout rate on the attention weights.
+        out_width: width of the output; 0 = the width of the input.
+        dtype: dtype of the computation; parameters are float32.
+    """
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        memory: jax.Array,
+        query_positions: jax.Array,
+        memory_positions: jax.Array,
+        train: bool = False,
+        *,
+        mask: Mask = None,
+    ) -> jax.Array:
+        """Maps queries [B, N, D] and a memory [B, M, D] to [B, N, D].
+
+        Args:
+            query_positions: [B, N, D] positions of the queries.
+            memory_positions: [B, M, D] positions of the memory.
+            mask: see `dot_product_attention`.
+        """
+        (q,) = self.project(x + query_positions, "q", self.qkv_bias)
+        (k,) = self.project(memory + memory_positions, "k", self.qkv_bias)
+        (v,) = self.project(memory, "v", self.qkv_bias)
+        return self.attend(q, k, v, None, mask, False, None, train)
 
 
 class EncoderLayer(nn.Module):

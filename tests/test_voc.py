@@ -1,0 +1,243 @@
+"""Images with boxes or masks in the folders of Pascal VOC, and every reader of boxes and masks in batches."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vitax.data.coco_masks import coco_masks
+from vitax.data.loader import Loader
+from vitax.data.mask_files import MaskRules
+from vitax.data.masks import mask_files
+from vitax.data.objects import coco_objects
+from vitax.data.recognise import recognise
+from vitax.data.voc import voc
+from vitax.data.yolo import yolo
+from vitax.errors import UserError
+from vitax.specs import RGB
+
+BOX = "<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>"
+PART = "<part><name>head</name>" + BOX.format(9, 9, 9, 9) + "</part>"  # a part is no object
+
+
+def xml(*objects, size=(20, 40), filename=""):
+    """The content of a file: objects are (name, box) or (name, box, difficult)."""
+    text = "<annotation>" + (f"<filename>{filename}</filename>" if filename else "")
+    text += f"<size><width>{size[1]}</width><height>{size[0]}</height><depth>3</depth></size>" if size else ""
+    for name, box, *difficult in objects:
+        text += f"<object><name>{name}</name>" + "".join(f"<difficult>{x}</difficult>" for x in difficult)
+        text += PART + BOX.format(*box) + "</object>"
+    return text + "</annotation>"
+
+
+def image(path, value=0, size=(40, 20)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (value, value, value)).save(path)
+
+
+OBJECTS = (("dog", (1, 1, 40, 20)), ("cat", (11, 6, 20, 10.5), 1))
+
+
+def devkit(folder, **lists):
+    """The folders of VOC; ``lists`` = {split: names}."""
+    for i, name in enumerate(name for names in lists.values() for name in names):
+        image(folder / "JPEGImages" / f"{name}.jpg", 10 * i)
+        (folder / "Annotations").mkdir(exist_ok=True)
+        (folder / "Annotations" / f"{name}.xml").write_text(xml(*OBJECTS))
+    (folder / "ImageSets" / "Main").mkdir(parents=True)
+    for split, names in lists.items():
+        (folder / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(names) + "\n")
+    return folder
+
+
+def split_folders(folder, *splits, content=None):
+    """Images with their files beside them, in a folder for each split."""
+    for split in splits:
+        for i in range(3):
+            image(folder / split / f"{i}.png", 10 * i)
+            (folder / split / f"{i}.xml").write_text(content or xml(*OBJECTS))
+    return folder
+
+
+def opened(path, **options):
+    return voc(**dict(path=str(path), train="train", test="test", test_fraction=0.4, pixels=RGB) | options)
+
+
+def test_the_folders_of_voc(tmp_path):
+    devkit(tmp_path / "VOCdevkit" / "VOC2012", train=["a", "b"], val=["c"])
+    splits = opened(tmp_path / "VOCdevkit")
+    assert (len(splits.train), len(splits.test), splits.validation) == (2, 1, None)
+    assert splits.train.class_names == ("cat", "dog")
+    example = splits.train[0]
+    assert example["boxes"].tolist() == [[0, 0, 40, 20], [10, 5, 20, 10.5]], "from pixel 1, the last one included"
+    assert example["label"].tolist() == [1, 0]
+    assert example["ignored"].tolist() == [False, True], "what is difficult counts nowhere"
+    assert example["area"].tolist() == [800, 55]
+    assert splits.test.name(0).endswith("c.jpg")
+    found = recognise(str(tmp_path / "VOCdevkit"))
+    assert (found.kind, len(found.open().train)) == ("images with boxes", 2)
+    assert "--config.data.name=voc" in found.flags
+    three = opened(devkit(tmp_path / "all", train=["a"], val=["b"], test=["c"]))
+    assert [part.name(0)[-5] for part in three.sources()] == ["a", "c", "b"]
+    assert [part.name(0)[-5] for part in opened(tmp_path / "all", train="val", test="train").sources()] == ["b", "a"]
+
+
+def test_files_beside_the_images(tmp_path, caplog):
+    splits = opened(split_folders(tmp_path / "splits", "train", "valid", "test"))
+    assert [len(part) for part in splits.sources()] == [3, 3, 3]
+    assert recognise(str(tmp_path / "splits")).kind == "images with boxes"
+    alone = opened(split_folders(tmp_path, "one") / "one")
+    assert (len(alone.train), len(alone.test)) == (2, 1)
+    # A name that the file does not have any more, an image that nobody annotated, no size, a first pixel 0.
+    (tmp_path / "one" / "0.xml").write_text(xml(("cat", (0, 2, 9, 9)), size=None))
+    (tmp_path / "one" / "1.xml").rename(tmp_path / "one" / "renamed.xml")
+    (tmp_path / "one" / "renamed.xml").write_text(xml(*OBJECTS, filename="1.png"))
+    image(tmp_path / "one" / "new.png")
+    splits = opened(tmp_path / "one")
+    assert "1 images have no .xml file" in caplog.text
+    boxes = {
+        part.name(i)[-5]: part[i]["boxes"].tolist() for part in (splits.train, splits.test) for i in range(len(part))
+    }
+    assert boxes == {
+        "0": [[0, 2, 9, 9]],
+        "1": [[1, 1, 40, 20], [11, 6, 20, 10.5]],
+        "2": [[1, 1, 40, 20], [11, 6, 20, 10.5]],
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (xml(("", (1, 1, 2, 2))), "an object has no name"),
+        (xml(("dog", (1, 1, "x", 2))), "could not convert string to float: 'x'"),
+        (xml(("dog", (1, 1, "", 2))), r"is not xmin, ymin, xmax and ymax: \[1.0, 1.0, nan, 2.0\]"),
+        (xml(("dog", (1, 1, "inf", 2))), "is not xmin, ymin, xmax and ymax"),
+        (xml(("dog", (1, 1, 2, 2), "yes")), "difficult='yes', which is neither 0 nor 1"),
+        ("<annotation><object><name>dog</name><robndbox/></object></annotation>", "no bndbox, but name, robndbox"),
+        (xml(*OBJECTS, filename="1.png"), "its filename is 1, and both"),
+        ("<annotation>", "no element found|mismatched"),
+        (xml(*OBJECTS, size=("a", "b")), "invalid literal for int"),
+    ],
+)
+def test_what_is_not_in_its_form_is_refused(content, message, tmp_path):
+    folder = split_folders(tmp_path, "train", "test")
+    (folder / "train" / "0.xml").write_text(content)
+    with pytest.raises(UserError, match=message) as caught:
+        opened(folder)
+    assert "0.xml" in str(caught.value)
+
+
+def test_layouts_that_are_refused(tmp_path, caplog):
+    folder = devkit(tmp_path / "a", train=["a", "b"], val=["c"])
+    with pytest.raises(UserError, match="no images of 'minival'"):
+        opened(folder, test="minival")
+    (folder / "Annotations" / "b.xml").unlink()
+    with pytest.raises(UserError, match="1 files are not there, such as .*b.xml: choose splits with boxes"):
+        opened(folder)
+    (folder / "ImageSets" / "Main" / "train.txt").write_text("a\na\n")
+    with pytest.raises(UserError, match="lists 1 names twice, such as a"):
+        opened(folder)
+    (folder / "ImageSets" / "Main" / "train.txt").write_text("a\n")
+    (folder / "Annotations" / "c.xml").write_text(xml(("cow", (1, 1, 2, 2))))
+    with pytest.raises(UserError, match="c.jpg has an object 'cow', which no image of the training has"):
+        opened(folder)
+    (folder / "JPEGImages" / "c.jpg").unlink()
+    with pytest.raises(UserError, match=r"JPEGImages has no image c"):
+        opened(folder)
+    with pytest.raises(UserError, match="holds no .xml files"):
+        opened(tmp_path / "a" / "ImageSets")
+    far = split_folders(tmp_path / "b", "train", "test", content=xml(("dog", (1, 1, 60, 20)), ("dog", (50, 1, 60, 20))))
+    assert opened(far).train[0]["boxes"].tolist() == [[0, 0, 40, 20]]
+    assert "train: 3 boxes have no pixel of their image and are left out, 3 exceed it and are cut" in caplog.text
+    (far / "train" / "0.xml").write_text(xml(*OBJECTS, size=(30, 40)))
+    with pytest.raises(ValueError, match="has 40x20 pixels, and its annotations are for 40x30"):
+        opened(far).train[0]
+
+
+# Masks: two columns of class 1 in images of 40x20.
+MASK = np.zeros((20, 40), np.uint8)
+MASK[:, :2] = 1
+
+
+def masked(folder, images, masks, names=("a", "b"), ending=""):
+    for name in names:
+        image(folder / images / f"{name}.jpg")
+        (folder / masks).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(MASK).save(folder / masks / f"{name}{ending}.png")
+
+
+def with_masks(path, **options):
+    arguments = dict(path=str(path), train="train", test="test", test_fraction=0.5, num_classes=2, pixels=RGB)
+    return mask_files(**arguments | dict(rules=MaskRules()) | options)
+
+
+def test_the_masks_of_voc(tmp_path):
+    masked(tmp_path, "JPEGImages", "SegmentationClass", ("a", "b", "c"))
+    for i in range(3):
+        image(tmp_path / "JPEGImages" / f"{i}.jpg")  # most images have no mask
+    lists = tmp_path / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    for split, names in (("train", "a\nb\n"), ("val", "c\n")):
+        (lists / f"{split}.txt").write_text(names)
+    splits = with_masks(tmp_path)
+    assert [[part.name(i)[-5] for i in range(len(part))] for part in splits.sources()] == [["a", "b"], ["c"]]
+    assert np.array_equal(splits.test[0]["mask"], MASK)
+    assert str(tmp_path) in splits.origin
+    (lists / "val.txt").write_text("d\n")
+    with pytest.raises(UserError, match="val lists 1 names that are not in .*JPEGImages, such as d"):
+        with_masks(tmp_path)
+
+
+@pytest.mark.parametrize(("beside", "ending"), [("annot", ""), ("_masks", "_mask"), ("_labels", "_L")])
+def test_masks_in_a_folder_beside_that_of_the_images(beside, ending, tmp_path):
+    for split in ("train", "val", "test"):
+        masked(tmp_path, split, split + beside, ending=ending)
+    splits = with_masks(tmp_path)
+    assert [len(part) for part in splits.sources()] == [2, 2, 2]
+    assert np.array_equal(splits.validation[1]["mask"], MASK)
+    assert recognise(str(tmp_path)).kind == "images with masks"
+    (tmp_path / f"train{beside}" / f"b{ending}.png").rename(tmp_path / f"train{beside}" / "c.png")
+    with pytest.raises(UserError, match="1 files have no mask|2 files have no mask"):
+        with_masks(tmp_path)
+
+
+def coco(folder):
+    (folder / "annotations").mkdir()
+    for split in ("train", "val"):
+        image(folder / split / "a.png")
+        images = [{"id": 1, "file_name": "a.png", "height": 20, "width": 40}]
+        outline = [[0, 0, 2, 0, 2, 20, 0, 20]]
+        notes = [dict(id=1, image_id=1, category_id=3, bbox=[0, 0, 2, 20], segmentation=outline, iscrowd=0, area=40)]
+        content = {"images": images, "annotations": notes, "categories": [{"id": 3, "name": "dog"}]}
+        (folder / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+
+
+def yolos(folder):
+    for split in ("train", "val"):
+        image(folder / "images" / split / "a.png")
+        (folder / "labels" / split).mkdir(parents=True)
+        (folder / "labels" / split / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (folder / "data.yaml").write_text("names: [dog]\ntrain: images/train\nval: images/val\n")
+
+
+READERS = {
+    "coco": (coco, lambda path: coco_objects(path=path, train="train", test="test", test_fraction=0.5, raw_ids=False, pixels=RGB)),
+    "coco masks": (coco, lambda path: coco_masks(path=path, train="train", test="test", test_fraction=0.5, pixels=RGB)),
+    "yolo": (yolos, lambda path: yolo(path=path, train="train", test="test", test_fraction=0.5, pixels=RGB)),
+    "voc": (lambda folder: devkit(folder, train=["a"], val=["b"]), opened),
+    "masks": (lambda folder: [masked(folder, split, f"{split}annot") for split in ("train", "val")], with_masks),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_every_reader_gives_batches_of_each_split(name, tmp_path):
+    """Those of a test too, which are in an order of their own."""
+    write, read = READERS[name]
+    write(tmp_path)
+    splits = read(str(tmp_path))
+    for part in (splits.train, splits.test):
+        loader = Loader(part, lambda example, _: {"image": example["image"]}, 2)
+        seen = np.concatenate([batch["index"] for batch in loader.once()])
+        assert sorted(seen[seen >= 0]) == list(range(len(part)))
+        assert next(loader.train())["image"].shape == (2, 20, 40, 3)
