@@ -30,7 +30,8 @@ def test_the_map_adds_up_to_the_slope_of_the_score(name, tmp_path, rng):
     run = run._replace(variables={**run.variables, "params": jax.tree.map(noisy, run.variables["params"])})
     image = rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)
     ((_, found),) = explained_dense(run, [image], method=["all"])
-    assert set(found.maps) == {"integrated_gradients", "gradient_x_input"}
+    assert set(found.maps) - {"attention"} == {"integrated_gradients", "gradient_x_input"}
+    assert ("attention" in found.maps) == (name == "detection")
     shape = {"segmentation": (64, 64), "detection": (43, 64)}[name]  # the middle, or all of the picture
     assert found.maps["gradient_x_input"].shape == shape
     spec, values = run.reader.spec.inputs, values_of(run)
@@ -60,6 +61,17 @@ def test_the_map_adds_up_to_the_slope_of_the_score(name, tmp_path, rng):
     ):
         with pytest.raises(UserError, match=message):
             list(explain(run, files, out=str(tmp_path / "out"), **wrong))
+
+
+def test_the_attention_of_a_query_lies_where_it_is_sent(rng):
+    run, _ = opened(*RUNS["detection"])
+    head = run.variables["params"]["detection_head"]
+    head["decoder0"]["cross_attention"] = jax.tree.map(jnp.zeros_like, head["decoder0"]["cross_attention"])
+    ((_, found),) = explained_dense(run, [rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)], method=["attention"])
+    heat = found.maps["attention"]
+    assert heat.shape == (43, 64)
+    # A query that knows nothing looks equally at each place of the picture: 6 of 8 rows of the last map, and nowhere else.
+    np.testing.assert_allclose(heat, 1 / (6 * 8), rtol=1e-4)
 
 
 def test_a_region_has_its_pixels(rng):

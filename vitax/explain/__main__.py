@@ -15,7 +15,7 @@
 The method relevance is that of Chefer et al. 2020; for models with local attention, it is the relevance of the patches.
 lrp is the same down to the pixels or to the embedded words. rollout and attention show what the model looks at,
 whatever the class (an MAE has no other methods). Segmentations and detections have integrated_gradients, which is their
-default, and gradient_x_input. gradcam, gradient_x_input and integrated_gradients use gradients.
+default, and gradient_x_input; detections have attention too: where the object's query looks. gradcam, gradient_x_input and integrated_gradients use gradients.
 Everything is computed in float32, whatever the dtype of the run: relevance is divided by sums that may be near 0.
 """
 

@@ -21,6 +21,7 @@ from vitax.prediction.images import ranked, read_images
 from vitax.prediction.output import output_folder, output_path
 
 METHODS = {"integrated_gradients": integrated_gradients, "gradient_x_input": gradient_x_input}
+ATTENTION = "attention"  # of detectors only
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 Values = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array | None]]
 
@@ -134,7 +135,7 @@ def explained_dense(
     Args:
         run: a trained run of segmentation or detection.
         images: see `vitax.prediction.images.read_images`.
-        method: keys of METHODS, or "all"; () = integrated_gradients.
+        method: keys of METHODS, for a detector also "attention", see `attended`, or "all"; () = integrated_gradients.
         label: name or number of the class to explain; "" = that of most pixels, or of the surest object.
         region: left, top, right and bottom in shares of the picture, with commas between them: of a segmenter, the pixels that
             are explained; of a detector, where the centre of the object lies. "" = everywhere.
@@ -145,7 +146,7 @@ def explained_dense(
     """
     run, spec, place = in_float32(run), image_spec(run), _region(region)
     names, values = run.reader.record["class_names"], values_of(run)
-    outputs, explain = jax.jit(values), _explainers(method, values)
+    outputs, explain = jax.jit(values), _explainers(method, run, values)
     rng = np.random.default_rng(0)  # test transforms draw no random numbers
     for file, example in read_images(images, run):
         if isinstance(example, Exception):
@@ -177,17 +178,41 @@ def explained_dense(
         )
 
 
-def _explainers(method: Sequence[str], values: Values) -> dict[str, Callable[..., jax.Array]]:
+def _explainers(method: Sequence[str], run: TrainedRun, values: Values) -> dict[str, Callable[..., jax.Array]]:
     """The functions (image, size, weights) -> heat map [H, W] of the methods; UserError for one that is unknown."""
-    wanted = list(METHODS) if "all" in method else list(method) or ["integrated_gradients"]
-    if unknown := [name for name in wanted if name not in METHODS]:
-        raise UserError(f"--method={unknown[0]} has no meaning for masks and boxes; choose {' or '.join(METHODS)}")
+    known = [*METHODS, *([ATTENTION] if run.task_name == "detection" else [])]
+    wanted = known if "all" in method else list(method) or ["integrated_gradients"]
+    if unknown := [name for name in wanted if name not in known]:
+        kind = "boxes" if ATTENTION in known else "masks"
+        raise UserError(f"--method={unknown[0]} has no meaning for {kind}; choose {' or '.join(known)}")
     score = lambda size, weights: lambda image: (values(image, size)[0] * weights).sum()
 
     def explainer(name: str) -> Callable[..., jax.Array]:
+        if name == ATTENTION:
+            return jax.jit(lambda image, size, weights: attended(run, image, size, weights.sum(axis=1).argmax()))
         return jax.jit(lambda image, size, weights: METHODS[name](score(size, weights), image)[0].sum(-1))
 
     return {name: explainer(name) for name in wanted}
+
+
+def attended(run: TrainedRun, image: jax.Array, size: jax.Array, query: jax.Array) -> jax.Array:
+    """Where a query looks: its attention to the picture in the last layer of the decoder, [H, W], the mean over the heads.
+
+    The weights add up to 1 at the places of the backbone's last map, and are enlarged linearly (Carion et al. 2020,
+    arXiv:2005.12872, figure 6).
+
+    Args:
+        run: a trained run of detection.
+        image: [1, H, W, C], normalised.
+        size: [1, 2] height and width of the picture in it.
+        query: [] int, number of the query.
+    """
+    captured = lambda module, method: method == "features"
+    _, state = run.model.apply(run.variables, image, size, capture_intermediates=captured, mutable=["intermediates"])
+    (maps,), head = state["intermediates"]["features"], state["intermediates"]["detection_head"]
+    (weights,) = head[f"decoder{run.model.decoder_depth - 1}"]["cross_attention"]["weights"]  # [1, A, Q, h * w]
+    places = weights[0, :, query].mean(axis=0).reshape(maps[max(maps)].shape[1:3])
+    return jax.image.resize(places, image.shape[1:3], "linear")
 
 
 def _region(text: str) -> tuple[float, ...]:
