@@ -8,12 +8,14 @@ import pytest
 import safetensors.numpy
 import tokenizers
 from commands import refused
+from demo_runs import opened
 from flax.traverse_util import unflatten_dict
 from jax import export
 from PIL import Image
 
 from vitax.data.tokens import train_bpe
-from vitax.exports.programs import largest_difference, program_of
+from vitax.exports.onnx import write_onnx
+from vitax.exports.programs import examples, largest_difference, program_of
 from vitax.prediction import load_run
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -150,6 +152,23 @@ def test_onnx_equals_the_model(trained, verb, tmp_path):
     program = program_of(load_run(run))
     expected = jax.jit(program.function)(program.variables, {"image": images})["probabilities"]
     assert np.abs(found - np.asarray(expected)).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("config", "fields"),
+    [
+        ("upernet_swin_t", dict(depths=(1, 1), width=8, window=4, head_width=8, auxiliary_width=0)),
+        ("upernet_vit_b16", dict(width=16, mlp_width=16, head_width=8, auxiliary_width=0)),
+        ("detr_r50", dict(depths=(1,), width=8, head_width=16, head_mlp_width=8, encoder_depth=1, decoder_depth=1)),
+    ],
+)
+def test_onnx_of_masks_and_boxes_equals_the_model(config, fields, tmp_path):
+    pytest.importorskip("onnxruntime", reason="vitax[onnx] is not installed")
+    pytest.importorskip("jax2onnx", reason="vitax[onnx] is not installed")
+    run, _ = opened(config, fields)
+    program = program_of(run)
+    inputs = examples(run, program, [])
+    assert write_onnx(program, tmp_path, {}, inputs).difference < 1e-4  # of numbers that it compares by itself
 
 
 def test_a_missing_extra_is_named(trained, verb, tmp_path, monkeypatch):

@@ -117,7 +117,8 @@ class ResNet(nn.Module):
         options: dict[str, Any] = dict(strides=2, padding=3, use_bias=False, dtype=self.dtype, kernel_init=_he)
         x = nn.Conv(self.width, (7, 7), **options, name="stem")(images.astype(self.dtype))
         x = nn.relu(norm(name="stem_norm")(x))
-        x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        # Nothing is below zero here, so that zeros around the map change no maximum; jax2onnx loses the padding of a pool.
+        x = nn.max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), window_shape=(3, 3), strides=(2, 2))
         maps, reached = {}, 4
         for stage, depth in enumerate(self.depths):
             spread = self.dilated and stage == len(self.depths) - 1

@@ -153,7 +153,7 @@ class ViTSegmenter(Segmenter, ViT):
                 fine
             )
         fine = doubled(nn.gelu(fine, approximate=False), widths[1], self.dtype, "deconvolution1")
-        coarse = nn.max_pool(maps[3], (2, 2), (2, 2))
+        coarse = nn.max_pool(maps[3], window_shape=(2, 2), strides=(2, 2))
         pyramid = [fine, doubled(maps[1], widths[2], self.dtype, "deconvolution2"), maps[2], coarse]
         if self.simple_pyramid:
             pyramid = [self._smoothed(x, f"pyramid{i}") for i, x in enumerate(pyramid)]

@@ -58,8 +58,14 @@ def resized(x: jax.Array, size: Sequence[int]) -> jax.Array:
     """A map [B, h, w, D] resized to [B, H, W, D], bilinear, with the centres of pixels at halves, without antialiasing."""
     if x.shape[1:3] == tuple(size):
         return x
-    shape = (x.shape[0], *size, x.shape[3])
-    return constrain_batch(jax.image.resize(x, shape, "bilinear", antialias=False))
+
+    def weights(old: int, new: int) -> jax.Array:
+        places = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+        return jnp.asarray(np.maximum(0, 1 - np.abs(places[:, None] - np.arange(old))), x.dtype)
+
+    # `jax.image.resize` is the same, but compares the batch, whose size is not known in a program that is exported.
+    rows, columns = (weights(old, new) for old, new in zip(x.shape[1:3], size, strict=True))
+    return constrain_batch(jnp.einsum("ih,bhwd,jw->bijd", rows, x, columns, precision="highest"))
 
 
 def pooled(x: jax.Array, side: int) -> jax.Array:
