@@ -5,12 +5,15 @@ import functools
 import io
 import json
 import tarfile
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from commands import ROOT
 from PIL import Image
 
+from vitax import build, config_file
 from vitax.config import call, complete
 from vitax.data.loader import Loader
 from vitax.data.source import folded, reduced
@@ -19,6 +22,7 @@ from vitax.errors import UserError
 from vitax.models.fnet import FNet
 from vitax.models.transformer import LanguageModel
 from vitax.pipelines import KINDS
+from vitax.resolve import resolve
 from vitax.specs import RGB
 from vitax.tasks import TASKS
 
@@ -332,6 +336,40 @@ def test_folds_test_each_example_once_and_keep_the_shares():
     assert few.test is whole.test
     with pytest.raises(ValueError, match=r"fold=5 must lie in 0..4"):
         folded(whole, fold=5, num_folds=5)
+
+
+def test_ignored_classes_are_left_out_of_every_split(tmp_path):
+    for split, count in (("train", 3), ("test", 2)):
+        for value, name in enumerate(("ant", "unknown", "bee", "cow")):
+            (tmp_path / split / name).mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (8, 8), (10 * value, i, 0)).save(tmp_path / split / name / f"{i}.png")
+
+    def pipeline(**data):
+        config = config_file.load_config(f"{ROOT}/configs/vit_b16.py:demo")
+        config["data"] |= dict(name="folder", path=str(tmp_path), channels=3, mean=(0.5,) * 3, std=(0.5,) * 3) | data
+        return build.open_pipeline(resolve(config))
+
+    found = pipeline(ignored_classes=("unknown",))
+    splits = found.splits
+    assert tuple(splits.train.class_names) == ("ant", "bee", "cow")
+    assert found.reader.fields["num_classes"] == 3
+    assert "5 examples of 1 ignored classes left out" in splits.origin
+    for source, count in ((splits.train, 3), (splits.test, 2)):
+        assert source.labels.tolist() == sorted([0, 1, 2] * count)
+        for i in range(len(source)):
+            example = source[i]
+            assert example["label"] == source.labels[i]
+            assert example["image"][0, 0, 0] == (0, 20, 30)[example["label"]]
+            assert (Path(source.name(i)).parent.name) == splits.train.class_names[example["label"]]
+    for wrong, message in (
+        (("dog",), "'dog' is none of the classes, such as 'ant', 'bee'"),
+        (("ant", "bee", "cow"), "leaves 1 classes"),
+    ):
+        with pytest.raises(UserError, match=message):
+            pipeline(ignored_classes=wrong)
+    with pytest.raises(UserError, match="needs labels"):
+        pipeline(name="images", ignored_classes=("ant",))
 
 
 def test_bpe_is_the_same_each_time_and_gives_back_every_text():

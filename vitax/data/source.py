@@ -184,6 +184,52 @@ class Subset:
         return self.source.name(int(self.index[i]))
 
 
+class Renumbered(Subset):
+    """The examples of some classes, which are numbered anew.
+
+    Args:
+        source: source of {"label", ...}.
+        kept: numbers of the classes, ascending; they become 0, 1, 2, ...
+    """
+
+    def __init__(self, source: Source, kept: Sequence[int]):
+        old: Any = source.labels
+        super().__init__(source, np.flatnonzero(np.isin(old, kept)))
+        self.class_names = tuple(source.class_names[k] for k in kept)
+        self.labels = np.searchsorted(kept, old[self.index]).astype(np.int32)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        assert self.labels is not None
+        return {**super().__getitem__(i), "label": self.labels[i]}
+
+
+def without_classes(splits: Splits, *, ignored_classes: tuple[str, ...] = ()) -> Splits:
+    """Splits without the examples of some classes.
+
+    Args:
+        splits: the splits of a dataset.
+        ignored_classes: names of classes that are no classes, such as "unknown": their examples are left out of every split.
+
+    Raises:
+        ValueError: the data have no labels, or no such class; or fewer than two classes, or no example, would remain.
+    """
+    if not ignored_classes:
+        return splits
+    _labels(splits, "ignored_classes")
+    names = list(splits.train.class_names)
+    if unknown := sorted(set(ignored_classes) - set(names)):
+        raise ValueError(
+            f"ignored_classes: {unknown[0]!r} is none of the classes, such as {', '.join(map(repr, names[:5]))}"
+        )
+    kept = [k for k, name in enumerate(names) if name not in ignored_classes]
+    parts = splits.map(lambda source: Renumbered(source, kept))
+    if len(kept) < 2 or not all(map(len, parts.sources())):
+        raise ValueError(f"ignored_classes={ignored_classes} leaves {len(kept)} classes, or a split without an example")
+    count = sum(map(len, splits.sources())) - sum(map(len, parts.sources()))
+    left = f"{count:,} examples of {len(names) - len(kept)} ignored classes left out"
+    return parts._replace(origin=f"{splits.origin}, {left}")
+
+
 def folded(splits: Splits, *, fold: int = 0, num_folds: int = 0) -> Splits:
     """Splits for cross-validation: it tests on a part of the training split, and leaves the test split unused.
 

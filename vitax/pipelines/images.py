@@ -9,7 +9,7 @@ import numpy as np
 from vitax.data import open_source
 from vitax.data.loader import Transform
 from vitax.data.randaugment import color_jitter, rand_augment
-from vitax.data.source import Splits, class_counts, folded, reduced
+from vitax.data.source import Renumbered, Splits, class_counts, folded, reduced, without_classes
 from vitax.data.target_columns import shares_of
 from vitax.data.targets import OF_IMAGES, SoftLabels, are_soft
 from vitax.data.transforms import eval_transform, train_transform
@@ -150,7 +150,12 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
 def open_images(take: Take) -> Pipeline:
     """Opens images, labelled or not; see `vitax.pipelines.pipeline.Kind`."""
     images = take(image_spec)
-    splits = take(reduced, take(validated, take(folded, take(open_splits, images))))
+    chosen = take(without_classes, take(open_splits, images))
+    if isinstance(chosen.train, Renumbered) and are_soft(chosen.train):
+        raise UserError(
+            "config.data.ignored_classes is for images of one class each, and data.targets are shares of classes"
+        )
+    splits = take(reduced, take(validated, take(folded, chosen)))
     preprocessing = {key: getattr(images, key) for key in ("image_size", "channels", "mean", "std")}
     record = {"class_names": list(splits.train.class_names), "preprocessing": preprocessing}
     record["class_counts"] = class_counts(splits.train)
@@ -166,5 +171,5 @@ def open_images(take: Take) -> Pipeline:
     )
 
 
-FUNCTIONS = (image_spec, open_splits, folded, validated, reduced, train_transform, eval_transform)
+FUNCTIONS = (image_spec, open_splits, without_classes, folded, validated, reduced, train_transform, eval_transform)
 IMAGES = Kind(FUNCTIONS, open_images, read)

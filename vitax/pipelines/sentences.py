@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from vitax.data.sentences import LABELLED
-from vitax.data.source import Source, Splits, class_counts, folded, reduced
+from vitax.data.source import Source, Splits, class_counts, folded, reduced, without_classes
 from vitax.data.tokens import Vocabulary, check_lengths, counted, from_json, vocabulary
 from vitax.data.validation import validated, with_named
 from vitax.errors import UserError
@@ -138,7 +138,7 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
 
 def open_labelled(take: Take) -> Pipeline:
     """Opens labelled texts or pairs of texts; see `vitax.pipelines.pipeline.Kind`."""
-    splits = take(reduced, take(validated, take(folded, take(open_sentences))))
+    splits = take(reduced, take(validated, take(folded, take(without_classes, take(open_sentences)))))
     names = list(splits.train.class_names)
     record = {"class_names": names, "class_counts": class_counts(splits.train)}
     return encoded(take, splits, record, read, f"{len(names)} classes")
@@ -170,5 +170,5 @@ def encoded(
     )
 
 
-FUNCTIONS = (open_sentences, folded, validated, reduced, text_length, vocabulary)
+FUNCTIONS = (open_sentences, without_classes, folded, validated, reduced, text_length, vocabulary)
 SENTENCES = Kind(FUNCTIONS, open_labelled, read)
