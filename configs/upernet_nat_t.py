@@ -40,6 +40,7 @@ def ade20k() -> ConfigDict:
         image_size=(512, 512),
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
+        long_side=2048,
         crop_scale=(0.5, 2.0),
         max_class_share=0.75,
         flip=True,

@@ -338,7 +338,7 @@ def test_a_checkerboard_moves_with_its_mask(flip, scale):
     """Every square of the board has a grey value of its own, which tells where each pixel comes from."""
     board = np.kron(np.arange(35).reshape(5, 7), np.ones((16, 16), int))
     example = {"image": np.repeat(7 * board[..., None], 3, 2).astype(np.uint8), "mask": board.astype(np.int16)}
-    transform = PairTransform((48, 64), 80, (0.0, 0.0, 0.0), random=True, scale=scale, flip=flip)
+    transform = PairTransform((48, 64), 80, 0, (0.0, 0.0, 0.0), random=True, scale=scale, flip=flip)
     rng, mirrored = np.random.default_rng(0), 0
     for _ in range(30):
         out = transform(example, rng)
@@ -353,6 +353,26 @@ def test_a_checkerboard_moves_with_its_mask(flip, scale):
         assert np.array_equal(values[inside], 7 * mask[inside])
         mirrored += bool(np.any(np.diff(mask[0]) < 0))
     assert bool(mirrored) == flip
+
+
+def test_the_longer_side_is_bounded():
+    """As by mmsegmentation's scale (2048, 512), a quarter of it here."""
+    transform = eval_pairs((128, 128), (0.5,) * 3, long_side=512)
+    assert transform.full_size((100, 200)) == (128, 256)
+    assert transform.full_size((100, 1000)) == (51, 512)
+    assert transform.full_size((100, 1000), 0.5) == (26, 256)
+    image = np.zeros((100, 1000, 3), np.uint8)
+    found = Segmentation(
+        PerPixel(),
+        Reader(MaskSpec(ImageSpec((128, 128), 3, (0.5,) * 3, (0.25,) * 3), ("a", "b")), {}, transform, {}, {}),
+        Inference(),
+    )
+    assert found({"w": np.ones((3, 1), np.float32)}, image).shape == (100, 1000)
+    drawn = train_pairs((128, 128), (0.5,) * 3, long_side=512, crop_scale=(1.0, 1.0), flip=False)
+    out = drawn({"image": image, "mask": np.zeros((100, 1000), np.int16)}, np.random.default_rng(0))
+    assert (out["mask"] != IGNORED).sum() == 51 * 128
+    with pytest.raises(ValueError, match="long_side=-1 must not be negative"):
+        eval_pairs((128, 128), (0.5,) * 3, long_side=-1)
 
 
 def test_a_crop_that_is_larger_than_the_image_is_filled_up():

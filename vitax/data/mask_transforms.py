@@ -1,6 +1,7 @@
 """Transforms of an image together with its mask: one box of both, resized, so that pixels and classes stay together."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,18 +60,13 @@ class Window(NamedTuple):
         return min(self.size[0], self.full[0] - self.top), min(self.size[1], self.full[1] - self.left)
 
 
-def scaled_size(size: Size, short_side: float) -> Size:
-    """The size (height, width) at which the shorter side has a length, in whole pixels."""
-    factor = short_side / min(size)
-    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
-
-
 class PairTransform(NamedTuple):
     """Transform of {"image" [H, W, C], "mask" [H, W]}: both are resized and cut to one size.
 
     Attributes:
         size: height and width of the results.
         short_side: length of the shorter side of the resized image, before the random scale.
+        long_side: greatest length of its longer side; 0 = any.
         fill: value of each channel where an image is smaller than the crop.
         random: whether the scale, the place and the rest are drawn; otherwise the scale is 1 and the crop in the middle.
         scale: range of the random scale, which is drawn uniformly.
@@ -81,6 +77,7 @@ class PairTransform(NamedTuple):
 
     size: Size
     short_side: int
+    long_side: int
     fill: tuple[float, ...]
     random: bool = False
     scale: tuple[float, float] = (1.0, 1.0)
@@ -91,11 +88,11 @@ class PairTransform(NamedTuple):
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
         image, mask = np.asarray(example["image"]), example["mask"]
         if not self.random:
-            full = scaled_size(image.shape[:2], self.short_side)  # a picture to predict has a mask of another size
+            full = self.full_size(image.shape[:2])  # a picture to predict has a mask of another size
             top, left = (max(0, (a - b) // 2) for a, b in zip(full, self.size, strict=True))
             window = Window(full, top, left, self.size)
             return {**example, "image": window.image(image, self.fill), "mask": window.mask(mask)}
-        full = scaled_size(mask.shape, self.short_side * rng.uniform(*self.scale))
+        full = self.full_size(mask.shape, rng.uniform(*self.scale))
         window, piece = self._drawn(mask, full, rng)
         image = window.image(image, self.fill)
         if self.flip and rng.random() < 0.5:
@@ -103,6 +100,13 @@ class PairTransform(NamedTuple):
         if self.jitter:
             image = color_jitter(np.ascontiguousarray(image), rng, strength=self.jitter)
         return {**example, "image": np.ascontiguousarray(image), "mask": np.ascontiguousarray(piece)}
+
+    def full_size(self, size: Sequence[int], scale: float = 1.0) -> Size:
+        """The height and width in whole pixels to which an image of a size is resized, times a scale."""
+        factor = self.short_side / min(size)
+        if self.long_side:
+            factor = min(factor, self.long_side / max(size))
+        return max(1, round(size[0] * factor * scale)), max(1, round(size[1] * factor * scale))
 
     def _drawn(self, mask: np.ndarray, full: Size, rng: np.random.Generator) -> tuple[Window, np.ndarray]:
         """A random window in which no class has more than its share, if one is found, and its mask."""
@@ -121,6 +125,7 @@ def train_pairs(
     mean: tuple[float, ...],
     *,
     short_side: int = 0,
+    long_side: int = 0,
     crop_scale: tuple[float, float] = (0.5, 2.0),
     max_class_share: float = 0.75,
     flip: bool = True,
@@ -133,6 +138,7 @@ def train_pairs(
         mean: mean of each channel on the scale 0..1, with which an image is filled up that is smaller than the crop.
         short_side: length to which the shorter side of every image is resized, before the random scale; 0 = the shorter side
             of the crops.
+        long_side: greatest length of the longer side before the random scale, which makes longer images smaller; 0 = any.
         crop_scale: range of the random scale.
         max_class_share: greatest share of one class in a crop, if one of ten has less; 1 = any.
         flip: mirror images at random; switch it off where left and right have a meaning.
@@ -149,22 +155,23 @@ def train_pairs(
             f"max_class_share={max_class_share} must lie in (0, 1], and color_jitter_strength={color_jitter_strength} must not "
             "be negative"
         )
-    return eval_pairs(image_size, mean, short_side=short_side)._replace(
+    return eval_pairs(image_size, mean, short_side=short_side, long_side=long_side)._replace(
         random=True, scale=crop_scale, max_share=max_class_share, flip=flip, jitter=color_jitter_strength
     )
 
 
-def eval_pairs(image_size: Size, mean: tuple[float, ...], *, short_side: int = 0) -> PairTransform:
+def eval_pairs(image_size: Size, mean: tuple[float, ...], *, short_side: int = 0, long_side: int = 0) -> PairTransform:
     """The transform for the means over a test: the middle of every image; whole images are measured by `evals`.
 
     Args:
         image_size: height and width of the results.
         mean: as in `train_pairs`.
         short_side: length to which the shorter side of every image is resized; 0 = the shorter side of ``image_size``.
+        long_side: as in `train_pairs`.
 
     Raises:
-        ValueError: ``short_side`` is negative.
+        ValueError: a side is negative.
     """
-    if short_side < 0:
-        raise ValueError(f"short_side={short_side} must not be negative")
-    return PairTransform(image_size, short_side or min(image_size), tuple(255 * value for value in mean))
+    if short_side < 0 or long_side < 0:
+        raise ValueError(f"short_side={short_side} and long_side={long_side} must not be negative")
+    return PairTransform(image_size, short_side or min(image_size), long_side, tuple(255 * value for value in mean))

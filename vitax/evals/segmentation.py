@@ -9,7 +9,7 @@ import numpy as np
 import scipy.special
 
 from vitax.data.mask_files import IGNORED
-from vitax.data.mask_transforms import Window, scaled_size
+from vitax.data.mask_transforms import Window
 from vitax.evals.evaluation import Evaluation, Given
 from vitax.pipelines import Reader
 from vitax.tasks import Task, Variables
@@ -71,7 +71,7 @@ class Segmentation:
         height, width = image.shape[:2]
         maps = []
         for scale in self.inference.scales:
-            full = scaled_size((height, width), self.transform.short_side * scale)
+            full = self.transform.full_size((height, width), scale)
             maps.append(self._once(variables, image, full))
             if self.inference.flip:
                 maps.append(self._once(variables, image[:, ::-1], full)[:, ::-1])

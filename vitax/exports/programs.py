@@ -163,7 +163,10 @@ def about(run: TrainedRun, program: Program) -> dict[str, Any]:
     spec: Any = inputs_of(run.reader.spec)
     if isinstance(spec, ImageSpec):
         if isinstance(run.reader.spec, MaskSpec):  # a whole image is cut into windows of the size of the program
-            crop: dict[str, Any] = dict(short_side=run.reader.transform.short_side, interpolation="bilinear")
+            pairs: Any = run.reader.transform
+            crop: dict[str, Any] = dict(
+                short_side=pairs.short_side, long_side=pairs.long_side, interpolation="bilinear"
+            )
         elif isinstance(run.reader.spec, BoxSpec):  # a whole picture is resized, and put into the top left of the image
             transform: Any = run.reader.transform
             sides = dict(short_side=transform.short_sides[0], long_side=transform.long_side)
