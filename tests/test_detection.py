@@ -506,7 +506,7 @@ def test_the_boxes_are_drawn(rng):
         ("max_objects", 11, "max_objects=11 objects need as many queries; the model has num_queries=10"),
         ("path", "somewhere", "'shapes', which is built in"),
         ("validation", "val", "no split for validation"),
-        ("name", "folder", "none of 'coco', 'yolo', 'voc', 'shapes'"),
+        ("name", "folder", "none of 'coco', 'yolo', 'voc', 'table', 'shapes'"),
         ("crop_scale", (0.0, 1.0), "crop_scale="),
         ("short_sides", (0,), "short_sides="),
         ("pixel_range", 1.0, "color_jitter_strength=0"),

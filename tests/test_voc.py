@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vitax.data.box_table import box_table
 from vitax.data.coco_masks import coco_masks
 from vitax.data.loader import Loader
 from vitax.data.mask_files import MaskRules
@@ -202,6 +203,65 @@ def test_masks_in_a_folder_beside_that_of_the_images(beside, ending, tmp_path):
         with_masks(tmp_path)
 
 
+TABLE = "filename,width,height,class,xmin,ymin,xmax,ymax\n{0}.png,40,20,dog,0,0,10,20\n{0}.png,40,20,cat,5,5.5,60,10\n"
+
+
+def tables(folder, *splits, text=TABLE, ending=""):
+    for split in splits:
+        image(folder / split / f"{split}.png")
+        image(folder / split / "empty.png")
+        (folder / f"{split}{ending}.csv").write_text(text.format(split) + "empty.png,40,20,,,,,\n")
+    return folder
+
+
+def in_table(path, **options):
+    return box_table(**dict(path=str(path), train="train", test="test", test_fraction=0.5, pixels=RGB) | options)
+
+
+def test_boxes_in_a_table(tmp_path, caplog):
+    splits = in_table(tables(tmp_path / "a", "train", "test"))
+    assert (len(splits.train), len(splits.test), splits.train.class_names) == (2, 2, ("cat", "dog"))
+    first, empty = splits.test[0], splits.test[1]
+    assert first["boxes"].tolist() == [[0, 0, 10, 20], [5, 5.5, 40, 10]]
+    assert first["label"].tolist() == [1, 0]
+    assert empty["boxes"].shape == (0, 4)
+    assert "test.csv: 0 boxes have no pixel of their image and are left out, 1 exceed it and are cut" in caplog.text
+    assert recognise(str(tmp_path / "a")).flags.endswith("--config.data.name=table")
+    # As the tutorials of TensorFlow name them; and one table, whose images beside it tell their size.
+    named = in_table(
+        tables(tmp_path / "b", "train", "test", ending="_labels"), train="train_labels", test="test_labels"
+    )
+    assert [len(part) for part in named.sources()] == [2, 2]
+    image(tmp_path / "c" / "x.png", size=(30, 10))
+    image(tmp_path / "c" / "y.png")
+    rows = [dict(image=f"{name}.png", label=7, x1=1, y1=2, x2=50, y2=5, split=split) for name, split in ("xa", "yb")]
+    table = tmp_path / "c" / "all.jsonl"
+    table.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    found = in_table(table, train="a", test="b")
+    assert found.train[0]["boxes"].tolist() == [[1, 2, 30, 5]]
+    assert found.test[0]["boxes"].tolist() == [[1, 2, 40, 5]]
+    table.write_text(table.read_text().replace('"split"', '"remark"'))
+    assert [len(part) for part in in_table(tmp_path / "c").sources()] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (TABLE.replace("5.5", "high"), "row 2 has 'high' in the column 'ymin', where a number of pixels belongs"),
+        (TABLE.replace("5.5", ""), "row 2 has '' in the column 'ymin'"),
+        (TABLE.replace("cat,", ","), "row 2 has \"\" in the column 'class', where a label belongs"),
+        (TABLE.replace("40,20,cat", "41,20,cat"), "row 2 has another width or height"),
+        (TABLE.replace("{0}.png", "no.png"), "row 1 names no.png, which is not in"),
+        (TABLE.replace("0,0,10,20", "0,0,1,1").replace("5,5.5,60,10", "0.1,0.2,0.5,1"), "shares of their images"),
+        (TABLE.replace("xmin", "left"), "no columns xmin, ymin, xmax and ymax, but filename, width"),
+        (TABLE.replace("class", "kind"), "a column of labels is needed"),
+    ],
+)
+def test_tables_that_are_refused(text, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        in_table(tables(tmp_path, "train", "test", text=text))
+
+
 def coco(folder):
     (folder / "annotations").mkdir()
     for split in ("train", "val"):
@@ -225,6 +285,7 @@ READERS = {
     "coco": (coco, lambda path: coco_objects(path=path, train="train", test="test", test_fraction=0.5, raw_ids=False, pixels=RGB)),
     "coco masks": (coco, lambda path: coco_masks(path=path, train="train", test="test", test_fraction=0.5, pixels=RGB)),
     "yolo": (yolos, lambda path: yolo(path=path, train="train", test="test", test_fraction=0.5, pixels=RGB)),
+    "table": (lambda folder: tables(folder, "train", "test"), in_table),
     "voc": (lambda folder: devkit(folder, train=["a"], val=["b"]), opened),
     "masks": (lambda folder: [masked(folder, split, f"{split}annot") for split in ("train", "val")], with_masks),
 }  # fmt: skip

@@ -24,6 +24,7 @@ from vitax.data import (
     voc,
 )
 from vitax.data.arrays import arrays
+from vitax.data.box_table import sides_in
 from vitax.data.decode import EXTENSIONS
 from vitax.data.folder import SPLIT_NAMES, folder
 from vitax.data.image_files import images
@@ -178,6 +179,8 @@ def _by_columns(
     columns = [str(name).strip().lower() for name in names]
     has = lambda usual: next((name for name in usual if name in columns), "")
     pictures = has(IMAGES if arrow else FILES)
+    if pictures and not arrow and sides_in(columns):
+        return with_boxes(path, "table")
     label, caption = has(tables.LABELS), has(CAPTIONS if arrow else captions.CAPTION_COLUMNS)
     name = "parquet" if arrow else "table"
     what = f"{what} with the columns {', '.join(columns)}"

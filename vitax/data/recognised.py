@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vitax.data import mask_files, masks, objects, voc, yolo
+from vitax.data import box_table, mask_files, masks, objects, voc, yolo
 from vitax.data.source import Splits
 from vitax.specs import RGB
 
@@ -43,14 +43,15 @@ def with_masks(path: str, root: Path, found: list[str]) -> Recognised:
 
 
 def with_boxes(path: str, name: str = "coco") -> Recognised:
-    """Files with boxes in the form of COCO, YOLO or VOC; all of them are read, and no image."""
+    """Files with boxes in the form of COCO, YOLO or VOC, or in a table; all of them are read, and no image."""
     openers: dict[str, Any] = {"coco": partial(objects.coco_objects, raw_ids=False), "yolo": yolo.yolo, "voc": voc.voc}
+    openers["table"] = box_table.box_table
     splits: Splits = openers[name](path=path, **FOR_IMAGES)
     parts: list[Any] = list(splits.sources())
     names, counts, most = splits.train.class_names, parts[0].counts(), max(part.most() for part in parts)
     each = (f"{names[k]!r} ({counts[k]:,})" for k in (int(counts.argmin()), int(counts.argmax())))
     what = (
-        f"images with boxes in the form of {name.upper()}: {counts.sum():,} objects of {len(names):,} classes in the training, from "
+        f"images with boxes {'in a table' if name == 'table' else f'in the form of {name.upper()}'}: {counts.sum():,} objects of {len(names):,} classes in the training, from "
         f"{' to '.join(each)}, at most {most} in an image"
     )
     flags = f'--config=configs/detr_r50.py --config.init_from=WEIGHTS --config.data.path="{path}"'

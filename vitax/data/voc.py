@@ -5,13 +5,12 @@ import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from vitax.data.annotated import Annotated, class_names, source_of
 from vitax.data.decode import find_images
-from vitax.data.objects import ObjectFiles, Objects, Outside
 from vitax.data.source import Splits
 from vitax.data.textfile import read_text
 from vitax.data.validation import NAMES as VALIDATION
@@ -25,24 +24,6 @@ LAYOUT = (
     "expected DIR/Annotations/NAME.xml, DIR/JPEGImages/NAME.jpg, and DIR/ImageSets/Main/train.txt and val.txt with a name in each "
     "line; or DIR/train/NAME.xml beside the images, and the same in DIR/valid; or one folder of both, of which a share is held back"
 )
-
-
-class Annotated(NamedTuple):
-    """An image and what its XML file says.
-
-    Attributes:
-        image: path of the image.
-        size: its height and width in pixels.
-        names: names of the classes of the objects.
-        boxes: [n, 4] xmin, ymin, xmax and ymax as they stand in the file.
-        difficult: [n] bool, True = an object that counts nowhere.
-    """
-
-    image: str
-    size: tuple[int, int]
-    names: list[str]
-    boxes: np.ndarray
-    difficult: np.ndarray
 
 
 def voc(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixels) -> Splits:
@@ -67,14 +48,18 @@ def voc(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixel
     usual = VALIDATION if test == "test" else ()
     found = {name: annotated for name in (train, test, *usual) if (annotated := _split(root, name)) is not None}
     validation = next((name for name in usual if name in found), "")
-    if train not in found and (train, test) == ("train", "test") and not validation:
-        every = _in_folder(root)
-        return held_back(_source(every, "", every, pixels), test_fraction, str(root), LAYOUT)
+    alone = not found and (train, test) == ("train", "test")
+    if alone:
+        found = {train: _in_folder(root)}
     tested = test if test in found else validation
-    for name in (train, tested or test):
+    for name in (train, *([] if alone else [tested or test])):
         if not found.get(name):
             raise UserError(f"{root} has no images of {name!r}; {LAYOUT}")
-    make = lambda name: _source(found[name], name, found[train], pixels)
+    classes = class_names(found[train], LAYOUT)
+    first = 0 if any((each.boxes[:, :2] == 0).any() for part in found.values() for each in part) else 1
+    make = lambda name: source_of(found[name], name, classes, pixels, first)
+    if alone:
+        return held_back(make(train), test_fraction, str(root), LAYOUT)
     held_out = make(validation) if validation and validation != tested else None
     return Splits(make(train), make(tested), f"{root}, {train} and {tested}", held_out)
 
@@ -192,23 +177,3 @@ def _object(entry: ElementTree.Element) -> tuple[str, list[float], bool]:
     if difficult not in ("0", "1"):
         raise ValueError(f"an object {name!r} has difficult={difficult!r}, which is neither 0 nor 1")
     return name, box, difficult == "1"
-
-
-def _source(found: Sequence[Annotated], split: str, training: Sequence[Annotated], pixels: Pixels) -> ObjectFiles:
-    """The images of a split, with the classes of the training."""
-    classes = sorted({name for each in training for name in each.names})
-    if not classes:
-        raise UserError(f"none of {len(training)} images of the training has an object; {LAYOUT}")
-    number = {name: k for k, name in enumerate(classes)}
-    first = 0 if any((each.boxes[:, :2] == 0).any() for each in (*training, *found)) else 1
-    outside, objects = Outside(split or "all images"), []
-    for each in found:
-        if unknown := sorted(set(each.names) - set(classes)):
-            raise UserError(f"{each.image} has an object {unknown[0]!r}, which no image of the training has")
-        boxes = each.boxes - [first, first, 0, 0]
-        area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-        label = np.array([number[name] for name in each.names], np.int32)
-        objects.append(outside.removed(Objects(boxes, label, each.difficult, area), each.size))
-    outside.tell()
-    sizes: Any = np.array([each.size for each in found], int)
-    return ObjectFiles([each.image for each in found], sizes, objects, classes, pixels)

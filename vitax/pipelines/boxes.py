@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from vitax.data.box_table import box_table
 from vitax.data.object_transforms import eval_objects, train_objects
 from vitax.data.objects import coco_objects
 from vitax.data.shapes import boxed_shapes
@@ -16,7 +17,7 @@ from vitax.pipelines.images import decoded_whole, image_spec
 from vitax.pipelines.pipeline import Kind, Pipeline, Reader, Take
 from vitax.specs import BoxSpec, ImageSpec, Pixels
 
-OPENERS: dict[str, Any] = {"coco": coco_objects, "yolo": yolo, "voc": voc}
+OPENERS: dict[str, Any] = {"coco": coco_objects, "yolo": yolo, "voc": voc, "table": box_table}
 
 
 def open_objects(
@@ -36,7 +37,7 @@ def open_objects(
     Args:
         pixels: how images are decoded.
         max_objects: greatest number of objects in an image.
-        name: "coco" for files in COCO's form; "yolo" for the layout of YOLO; "voc" for the XML files of Pascal VOC; "shapes" for patterned patches on scikit-learn's photographs, which are built in.
+        name: "coco" for files in COCO's form; "yolo" for the layout of YOLO; "voc" for the XML files of Pascal VOC; "table" for a table with a row for each object; "shapes" for patterned patches on scikit-learn's photographs, which are built in.
         path: the folder, or one .json or .yaml file.
         train, test: names of the splits.
         validation: see `vitax.data.validation.validated`.

@@ -148,7 +148,11 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
 
 
 def open_images(take: Take) -> Pipeline:
-    """Opens images, labelled or not; see `vitax.pipelines.pipeline.Kind`."""
+    """Opens images, labelled or not; see `vitax.pipelines.pipeline.Kind`.
+
+    Raises:
+        UserError: classes are ignored of images with soft labels.
+    """
     images = take(image_spec)
     chosen = take(without_classes, take(open_splits, images))
     if isinstance(chosen.train, Renumbered) and are_soft(chosen.train):
