@@ -28,6 +28,7 @@ from vitax.pretrained.preprocessing import CLIP_MEAN, CLIP_STD
 from vitax.resolve import resolve
 from vitax.runs.init_from import initial_variables
 from vitax.specs import RGB, ImageSpec, MaskSpec
+from vitax.training.optim import layer_factors
 
 RULES = MaskRules()
 ROOT = Path(__file__).parent.parent
@@ -513,6 +514,28 @@ def test_doubling_is_a_transposed_convolution():
     for i in range(6):
         for j in range(8):
             np.testing.assert_allclose(out[0, i, j], x[0, i // 2, j // 2] @ kernel[:, i % 2, j % 2], atol=1e-5)
+
+
+def test_relative_positions_begin_at_nothing_and_are_learned():
+    plain = SMALL["vit_segmenter"].replaced(positions="sincos_2d", auxiliary_width=0)
+    model = plain.clone(relative_bias=True)
+    images = jax.random.normal(jax.random.key(0), (1, 16, 24, 3))
+    variables = jax.jit(model.init)(jax.random.key(0), images)
+    added = {name for name in variables["params"] if name.startswith("pos_embed")}
+    assert added == {f"pos_embed{i}" for i in range(6)}
+    without = {**variables, "params": {k: x for k, x in variables["params"].items() if k not in added}}
+    apply = jax.jit(lambda model, variables: model.apply(variables, images), static_argnums=0)
+    np.testing.assert_allclose(apply(model, variables), apply(plain, without), atol=1e-6)
+    gradient = jax.jit(jax.grad(lambda v: (model.apply(v, images) ** 2).sum()))(variables)["params"]
+    for i in range(6):
+        table = gradient[f"pos_embed{i}"]["relative_bias"]
+        assert table.shape == (7, 11, 2), "4 x 6 patches, two heads"
+        assert np.abs(table).max() > 0
+    factors = layer_factors(variables["params"], 0.5)
+    for i in range(6):
+        assert factors[f"pos_embed{i}"]["relative_bias"] == factors[f"block{i}"]["norm1"]["scale"]
+    with pytest.raises(ValueError, match="relative_bias is for positions_at='input'"):
+        jax.eval_shape(lambda: model.clone(positions_at="blocks").init(jax.random.key(0), images))
 
 
 def test_simple_pyramid_comes_from_the_last_block():

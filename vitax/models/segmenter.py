@@ -4,6 +4,7 @@ A segmenter has the parameters of its backbone under the backbone's own names, s
 freezing and layer-wise decay work as for the backbone; ``decode_head`` and ``auxiliary_head`` are beside them.
 """
 
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -19,6 +20,7 @@ from vitax.models.vit import ViT
 from vitax.nn.blocks import LayerNorm
 from vitax.nn.dense import Dense
 from vitax.nn.patches import in_whole_patches
+from vitax.nn.positions import PositionScheme, RelativeBias
 
 # The sizes with which the papers report on ADE20K.
 SWIN_SIZES = {size: swin.SIZES[size] for size in ("T", "S", "B")}
@@ -111,6 +113,8 @@ class ViTSegmenter(Segmenter, ViT):
             half, two thirds and the end.
         simple_pyramid: all maps come from the last block, with SIMPLE_WIDTH channels, as in ViTDet (Li et al. 2022,
             arXiv:2203.16527, section 3).
+        relative_bias: each block has a `RelativeBias` beside the positions of the model, which is zero at the start, as where
+            an MAE is fine-tuned (He et al. 2021, arXiv:2111.06377, appendix A.4).
         image_size: (height, width) in pixels for which the position table is made; positions are interpolated for other
             sizes, which are padded with zeros to whole patches.
     """
@@ -119,6 +123,7 @@ class ViTSegmenter(Segmenter, ViT):
     head_width: int = 768
     pyramid_blocks: tuple[int, ...] = ()
     simple_pyramid: bool = False
+    relative_bias: bool = False
 
     def features(self, images: jax.Array, train: bool) -> dict[int, jax.Array]:
         """The maps of four blocks, or of the last one, {stride in pixels: [B, ceil(H/stride), ceil(W/stride), D]}.
@@ -158,6 +163,17 @@ class ViTSegmenter(Segmenter, ViT):
         if self.simple_pyramid:
             pyramid = [self._smoothed(x, f"pyramid{i}") for i, x in enumerate(pyramid)]
         return dict(zip((p // 4, p // 2, p, 2 * p), pyramid, strict=True))
+
+    def scheme(self, grid: tuple[int, int], prefix: int) -> PositionScheme:
+        """The positions of a grid of patches after ``prefix`` tokens, with the relative ones, if there are any."""
+        positions = super().scheme(grid, prefix)
+        if not self.relative_bias:
+            return positions
+        if self.positions_at != "input":
+            raise ValueError(f"relative_bias is for positions_at='input', and not for {self.positions_at!r}")
+        table = (self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size)
+        make = functools.partial(RelativeBias, table, self.num_heads, prefix, nn.initializers.zeros)
+        return positions._replace(biases=[make(name=f"pos_embed{i}")(grid)[None] for i in range(self.depth)])
 
     def _smoothed(self, x: jax.Array, name: str) -> jax.Array:
         """A map of the simple pyramid, [B, H, W, D], with SIMPLE_WIDTH channels: two convolutions with a norm after each."""

@@ -163,18 +163,20 @@ class RelativeBias(nn.Module):
         table: rows h and columns w of the grid for which the table is made; the table is interpolated for other grids.
         num_heads: number A of attention heads.
         prefix: number of tokens before the grid; pairs with one of them have bias 0.
+        init: initializer of the table.
     """
 
     table: tuple[int, int]
     num_heads: int
     prefix: int = 0
+    init: nn.initializers.Initializer = nn.initializers.truncated_normal(0.02)
 
     @nn.compact
     def __call__(self, grid: tuple[int, int] | None = None) -> jax.Array:
         """Maps the size (h, w) of a grid (None = ``table``) to biases [A, prefix + h * w, prefix + h * w] float32."""
         h, w = grid or self.table
         shape = (2 * self.table[0] - 1, 2 * self.table[1] - 1, self.num_heads)
-        table = self.param("relative_bias", nn.initializers.truncated_normal(0.02), shape)
+        table = self.param("relative_bias", self.init, shape)
         table = resize_positions(table, (2 * h - 1, 2 * w - 1))
         return jnp.pad(of_pairs(table, (h, w)), ((0, 0), (self.prefix, 0), (self.prefix, 0)))
 

@@ -43,7 +43,7 @@ def _to_segmenter(*unused: str, tower: str = "") -> Passage:
     def take(params: Params) -> Params:
         return _without_head(params[tower] if tower else params)
 
-    new = (r"(params|batch_stats)/(decode_head|auxiliary_head|deconvolution|pyramid)", r"params/norm\d*/")
+    new = (r"(params|batch_stats)/(decode_head|auxiliary_head|deconvolution|pyramid|pos_embed\d)", r"params/norm\d*/")
     skip = tuple(rf"(params|batch_stats)/{name}/" for name in unused)
     return Passage(take, "the backbone is taken from it, the heads and the norms of the maps are new", new, skip)
 
