@@ -550,7 +550,7 @@ def test_simple_pyramid_comes_from_the_last_block():
     without = {**variables, "params": variables["params"] | {"block5": params}}
     other = maps_of(model, without, images)[0]
     assert all(np.abs(other[stride] - maps[stride]).max() > 1e-3 for stride in maps)
-    with pytest.raises(ValueError, match="simple_pyramid makes all maps of the last block"):
+    with pytest.raises(ValueError, match="simple_pyramid makes all maps from the last block"):
         jax.eval_shape(lambda: model.clone(head="linear").init(jax.random.key(0), images))
 
 

@@ -82,6 +82,21 @@ def test_the_folders_of_voc(tmp_path):
     three = opened(devkit(tmp_path / "all", train=["a"], val=["b"], test=["c"]))
     assert [part.name(0)[-5] for part in three.sources()] == ["a", "c", "b"]
     assert [part.name(0)[-5] for part in opened(tmp_path / "all", train="val", test="train").sources()] == ["b", "a"]
+    # The usual protocol: val is a part of trainval, and no validation.
+    lists = tmp_path / "all" / "ImageSets" / "Main"
+    (lists / "trainval.txt").write_text("a\nb\n")
+    assert [len(part) for part in opened(tmp_path / "all", train="trainval").sources()] == [2, 1]
+    with pytest.raises(UserError, match="trainval and train share 1 images, such as .*a.jpg"):
+        opened(tmp_path / "all", train="trainval", test="train")
+    (lists / "test.txt").unlink()
+    with pytest.raises(UserError, match="no images of 'test', or none that are not those of 'trainval'"):
+        opened(tmp_path / "all", train="trainval")
+    (lists / "test.txt").write_text("\n")
+    with pytest.raises(UserError, match="test.txt lists nothing"):
+        opened(tmp_path / "all")
+    devkit(tmp_path / "VOCdevkit" / "VOC2007", train=["a"], val=["c"])
+    with pytest.raises(UserError, match="holds VOC2007, VOC2012: name one of them"):
+        opened(tmp_path / "VOCdevkit")
 
 
 def test_files_beside_the_images(tmp_path, caplog):
@@ -92,31 +107,55 @@ def test_files_beside_the_images(tmp_path, caplog):
     assert (len(alone.train), len(alone.test)) == (2, 1)
     # A name that the file does not have any more, an image that nobody annotated, no size, a first pixel 0.
     (tmp_path / "one" / "0.xml").write_text(xml(("cat", (0, 2, 9, 9)), size=None))
-    (tmp_path / "one" / "1.xml").rename(tmp_path / "one" / "renamed.xml")
-    (tmp_path / "one" / "renamed.xml").write_text(xml(*OBJECTS, filename="1.png"))
+    (tmp_path / "one" / "1.xml").rename(tmp_path / "one" / "renamed.XML")
+    (tmp_path / "one" / "renamed.XML").write_text(xml(*OBJECTS, filename="1.png"))
     image(tmp_path / "one" / "new.png")
-    splits = opened(tmp_path / "one")
+    with pytest.raises(
+        UserError, match=r"0.xml .* begins at 0, and the first pixel is 1: give config.data.first_pixel=0"
+    ):
+        opened(tmp_path / "one")
+    splits = opened(tmp_path / "one", first_pixel=0)
     assert "1 images have no .xml file" in caplog.text
-    boxes = {
-        part.name(i)[-5]: part[i]["boxes"].tolist() for part in (splits.train, splits.test) for i in range(len(part))
-    }
-    assert boxes == {
-        "0": [[0, 2, 9, 9]],
-        "1": [[1, 1, 40, 20], [11, 6, 20, 10.5]],
-        "2": [[1, 1, 40, 20], [11, 6, 20, 10.5]],
-    }
+    parts = (splits.train, splits.test)
+    boxes = {part.name(i)[-5]: part[i]["boxes"].tolist() for part in parts for i in range(len(part))}
+    both = [[1, 1, 40, 20], [11, 6, 20, 10.5]]
+    assert boxes == {"0": [[0, 2, 9, 9]], "1": both, "2": both}
+    (tmp_path / "one" / "again.xml").write_text(xml(*OBJECTS, filename="1.png"))
+    with pytest.raises(UserError, match=r"two .xml files in .* are about .*1.png"):
+        opened(tmp_path / "one", first_pixel=0)
+    image(tmp_path / "one" / "1.jpg")
+    with pytest.raises(UserError, match="1.jpg and .*1.png have the same name"):
+        opened(tmp_path / "one", first_pixel=0)
+
+
+def test_a_size_that_is_not_told_is_that_of_the_upright_image(tmp_path):
+    split_folders(tmp_path, "train", "test", content=xml(*OBJECTS, size=None))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (20, 40)).save(tmp_path / "train" / "0.png", exif=exif)
+    assert opened(tmp_path).train[0]["image"].shape == (20, 40, 3)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (xml(("", (1, 1, 2, 2))), "an object has no name"),
+        (xml(("", (1, 1, 2, 2))), "1 elements 'name', or an empty one"),
         (xml(("dog", (1, 1, "x", 2))), "could not convert string to float: 'x'"),
-        (xml(("dog", (1, 1, "", 2))), r"is not xmin, ymin, xmax and ymax: \[1.0, 1.0, nan, 2.0\]"),
+        (xml(("dog", (1, 1, "", 2))), "1 elements 'xmax', or an empty one"),
         (xml(("dog", (1, 1, "inf", 2))), "is not xmin, ymin, xmax and ymax"),
         (xml(("dog", (1, 1, 2, 2), "yes")), "difficult='yes', which is neither 0 nor 1"),
-        ("<annotation><object><name>dog</name><robndbox/></object></annotation>", "no bndbox, but name, robndbox"),
+        (
+            "<annotation><object><name>dog</name><robndbox/></object></annotation>",
+            "1 objects on top, 1 in all, and 0 boxes",
+        ),
         (xml(*OBJECTS, filename="1.png"), "its filename is 1, and both"),
+        (xml(("dog", (3, 1, 2, 2))), "is not xmin, ymin, xmax and ymax"),
+        (xml(("dog", (1, 1, 2, 2))).replace("</object>", BOX.format(1, 1, 3, 3) + "</object>"), "and 2 boxes"),
+        (xml(("dog", (1, 1, 2, 2))).replace("object>", "Object>"), "0 objects on top, 1 in all"),
+        ("<annotations><image><box/></image></annotations>", "it begins with annotations"),
+        (xml(*OBJECTS).replace("<annotation>", '<annotation xmlns="http://a">'), "it begins with {http://a}annotation"),
+        ('<?xml version="1.0" encoding="foo"?>' + xml(*OBJECTS), "encoding"),
+        (xml(*OBJECTS, size=(-20, 40)), "its size is 40 x -20|its size is -20 x 40"),
         ("<annotation>", "no element found|mismatched"),
         (xml(*OBJECTS, size=("a", "b")), "invalid literal for int"),
     ],
@@ -134,17 +173,17 @@ def test_layouts_that_are_refused(tmp_path, caplog):
     with pytest.raises(UserError, match="no images of 'minival'"):
         opened(folder, test="minival")
     (folder / "Annotations" / "b.xml").unlink()
-    with pytest.raises(UserError, match="1 files are not there, such as .*b.xml: choose splits with boxes"):
+    with pytest.raises(UserError, match="no .xml file for 1 names in the list of 'train', such as 'b'"):
         opened(folder)
     (folder / "ImageSets" / "Main" / "train.txt").write_text("a\na\n")
-    with pytest.raises(UserError, match="lists 1 names twice, such as a"):
+    with pytest.raises(UserError, match="train.txt lists a several times"):
         opened(folder)
     (folder / "ImageSets" / "Main" / "train.txt").write_text("a\n")
     (folder / "Annotations" / "c.xml").write_text(xml(("cow", (1, 1, 2, 2))))
-    with pytest.raises(UserError, match="c.jpg has an object 'cow', which no image of the training has"):
+    with pytest.raises(UserError, match="c.jpg has an object 'cow', which no training image has"):
         opened(folder)
     (folder / "JPEGImages" / "c.jpg").unlink()
-    with pytest.raises(UserError, match=r"JPEGImages has no image c"):
+    with pytest.raises(UserError, match="there is no image c"):
         opened(folder)
     with pytest.raises(UserError, match="holds no .xml files"):
         opened(tmp_path / "a" / "ImageSets")
@@ -185,6 +224,13 @@ def test_the_masks_of_voc(tmp_path):
     assert [[part.name(i)[-5] for i in range(len(part))] for part in splits.sources()] == [["a", "b"], ["c"]]
     assert np.array_equal(splits.test[0]["mask"], MASK)
     assert str(tmp_path) in splits.origin
+    (lists / "trainval.txt").write_text("a\nb\nc\n")
+    (lists / "test.txt").write_text("0\n")
+    masked(tmp_path, "JPEGImages", "SegmentationClass", ("0",))
+    assert [len(part) for part in with_masks(tmp_path, train="trainval").sources()] == [3, 1], "val is a part of it"
+    with pytest.raises(UserError, match="trainval and .*train share 2 images"):
+        with_masks(tmp_path, train="trainval", test="train")
+    (lists / "test.txt").unlink()
     (lists / "val.txt").write_text("d\n")
     with pytest.raises(UserError, match="val lists 1 names that are not in .*JPEGImages, such as d"):
         with_masks(tmp_path)
@@ -242,6 +288,15 @@ def test_boxes_in_a_table(tmp_path, caplog):
     assert found.test[0]["boxes"].tolist() == [[1, 2, 40, 5]]
     table.write_text(table.read_text().replace('"split"', '"remark"'))
     assert [len(part) for part in in_table(tmp_path / "c").sources()] == [1, 1]
+    rows = [row | {"ignore": i, "split": ""} for i, row in enumerate(rows)]
+    table.write_text("".join(f"{json.dumps({k: x for k, x in row.items() if k != 'split'})}\n" for row in rows))
+    splits = in_table(tmp_path / "c")
+    ignored = {part.name(0)[-5]: part[0]["ignored"].tolist() for part in splits.sources()}
+    assert ignored == {"x": [False], "y": [True]}
+    rows = [dict(image="x.png", label=7, x1=1, y1=2, x2=50, y2=5, split=split) for split in ("train", "test")]
+    table.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    with pytest.raises(UserError, match="training and test, share 1 images, such as .*x.png"):
+        in_table(tmp_path / "c")
 
 
 @pytest.mark.parametrize(
@@ -251,15 +306,32 @@ def test_boxes_in_a_table(tmp_path, caplog):
         (TABLE.replace("5.5", ""), "row 2 has '' in the column 'ymin'"),
         (TABLE.replace("cat,", ","), "row 2 has \"\" in the column 'class', where a label belongs"),
         (TABLE.replace("40,20,cat", "41,20,cat"), "row 2 has another width or height"),
+        (TABLE.replace("40,20,cat", "40.5,20,cat"), "row 2 has a width and height of 40.5 x 20 pixels"),
+        (TABLE.replace("5,5.5,60,10", "60,5.5,5,10"), "has a box whose right or bottom side lies before its left"),
+        (
+            TABLE.replace("ymax\n", "ymax,difficult\n").replace("20\n", "20,0\n").replace("10\n", "10,yes\n"),
+            "'yes' in the column 'difficult'",
+        ),
+        (
+            TABLE.replace("ymax\n", "ymax,x1,y1,x2,y2\n")
+            .replace("20\n", "20,1,1,2,2\n")
+            .replace("10\n", "10,1,1,2,2\n"),
+            "which of them holds the boxes is not known",
+        ),
         (TABLE.replace("{0}.png", "no.png"), "row 1 names no.png, which is not in"),
-        (TABLE.replace("0,0,10,20", "0,0,1,1").replace("5,5.5,60,10", "0.1,0.2,0.5,1"), "shares of their images"),
+        (TABLE.replace("0,0,10,20", "0,0,1,1").replace("5,5.5,60,10", "0.1,0.2,0.5,1.0001"), "shares of their images"),
         (TABLE.replace("xmin", "left"), "no columns xmin, ymin, xmax and ymax, but filename, width"),
         (TABLE.replace("class", "kind"), "a column of labels is needed"),
     ],
 )
 def test_tables_that_are_refused(text, message, tmp_path):
+    commas = text.splitlines()[0].count(",")
+    folder = tables(tmp_path, "train", "test", text=text)
+    for split in ("train", "test"):  # the last row of an image without objects has as many fields
+        file = folder / f"{split}.csv"
+        file.write_text(file.read_text().replace("empty.png,40,20,,,,,", "empty.png,40,20" + "," * (commas - 2)))
     with pytest.raises(UserError, match=message):
-        in_table(tables(tmp_path, "train", "test", text=text))
+        in_table(folder)
 
 
 def coco(folder):

@@ -1,10 +1,12 @@
-"""Images and the objects in them, as files of people tell them: names of classes and boxes in pixels."""
+"""Images and the objects in them, as annotation files give them: names of classes and boxes in pixels."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
+from vitax.data.decode import orientation
 from vitax.data.objects import ObjectFiles, Objects, Outside
 from vitax.errors import UserError
 from vitax.specs import Pixels
@@ -17,8 +19,8 @@ class Annotated(NamedTuple):
         image: path of the image.
         size: its height and width in pixels.
         names: names of the classes of the objects.
-        boxes: [n, 4] left, top, right and bottom as they were told.
-        difficult: [n] bool, True = an object that counts nowhere.
+        boxes: [n, 4] left, top, right and bottom as given in the file.
+        difficult: [n] bool, True = an object that is not evaluated.
     """
 
     image: str
@@ -40,10 +42,31 @@ def class_names(training: Sequence[Annotated], layout: str) -> list[str]:
     return classes
 
 
+def check_apart(one: Sequence[Annotated], other: Sequence[Annotated], where: str) -> None:
+    """Checks two splits, which ``where`` names.
+
+    Raises:
+        UserError: they share an image.
+    """
+    if shared := sorted({each.image for each in one} & {each.image for each in other}):
+        raise UserError(f"{where} share {len(shared)} images, such as {shared[0]}")
+
+
+def image_size(path: str) -> tuple[int, int]:
+    """The height and width of an upright image, from its header.
+
+    Raises:
+        OSError, ValueError: it cannot be opened.
+    """
+    with Image.open(path) as picture:
+        turned = orientation(picture) >= 5
+        return (picture.width, picture.height) if turned else (picture.height, picture.width)
+
+
 def source_of(
     found: Sequence[Annotated], where: str, classes: Sequence[str], pixels: Pixels, first: int = 0
 ) -> ObjectFiles:
-    """The images of a split. Boxes are cut at the edges of their images; boxes without a pixel are left out, and told.
+    """The images of a split. Boxes are cut at the edges of their images; boxes without a pixel are left out, and logged.
 
     Args:
         found: the images.
@@ -53,13 +76,15 @@ def source_of(
         first: number of the first pixel; with 1, the last pixel of a box belongs to it.
 
     Raises:
-        UserError: an object has another class.
+        UserError: an object has another class, or the sides of a box are swapped.
     """
     number = {name: k for k, name in enumerate(classes)}
     outside, objects = Outside(where), []
     for each in found:
         if unknown := sorted(set(each.names) - set(classes)):
-            raise UserError(f"{each.image} has an object {unknown[0]!r}, which no image of the training has")
+            raise UserError(f"{each.image} has an object {unknown[0]!r}, which no training image has")
+        if (each.boxes[:, 2:] < each.boxes[:, :2]).any():
+            raise UserError(f"{each.image} has a box whose right or bottom side lies before its left or top side")
         boxes = each.boxes - [first, first, 0, 0]
         area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
         label = np.array([number[name] for name in each.names], np.int32)

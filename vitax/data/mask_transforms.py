@@ -167,7 +167,7 @@ def eval_pairs(image_size: Size, mean: tuple[float, ...], *, short_side: int = 0
         image_size: height and width of the results.
         mean: as in `train_pairs`.
         short_side: length to which the shorter side of every image is resized; 0 = the shorter side of ``image_size``.
-        long_side: as in `train_pairs`.
+        long_side: greatest length of the longer side, which makes longer images smaller; 0 = any.
 
     Raises:
         ValueError: a side is negative.

@@ -14,7 +14,7 @@ from vitax.data.source import Splits
 from vitax.data.textfile import read_text
 from vitax.data.validation import NAMES as VALIDATION
 from vitax.data.validation import drawn
-from vitax.data.voc import listed, voc_root
+from vitax.data.voc import LISTS, listed, voc_root
 from vitax.errors import UserError
 from vitax.specs import Pixels
 
@@ -106,7 +106,7 @@ def mask_files(
     if not path or not root.is_dir():
         raise UserError(f"data.path={path!r} is not a folder; {LAYOUT}")
     names = class_names(root, num_classes)
-    root = voc_root(root)
+    root = root if _holds_masks(root, train, test) else voc_root(root)
     learned, tested, validation = (_split(root, name, usual) for name, usual in _splits(root, train, test))
     named = train.lower() in TRAIN and test.lower() in TEST
     if learned is None and tested is None and named and (folders := _folders(root)):
@@ -114,6 +114,10 @@ def mask_files(
     if learned is None or (tested is None and not named):
         seen = ", ".join(sorted(entry.name for entry in root.iterdir() if entry.is_dir())[:8]) or "no folders"
         raise UserError(f"{root} holds {seen}, and not what {train!r} and {test!r} name; {LAYOUT}")
+    if tested is None and (root / LISTS).is_dir():
+        raise UserError(
+            f"{root / LISTS} has no Segmentation/{train}.txt and Segmentation/{test}.txt, the lists of images with masks"
+        )
     make = lambda pairs: MaskedFiles(pairs, names, pixels, rules)
     pairs = _pairs(learned)
     _check_numbers([mask for _, mask in pairs], len(names), rules)
@@ -122,9 +126,13 @@ def mask_files(
             raise UserError(f"{learned} holds {len(pairs)} images, but at least two are needed; {LAYOUT}")
         parts = [make([pairs[i] for i in index]) for index in drawn(len(pairs), test_fraction)]
         return Splits.of(parts, f"{learned}, {test_fraction:.0%} of the images held back for the test")
-    origin = f"{learned} and {tested}" + (f", the best by {validation}" if validation else "")
-    held_out = make(_pairs(validation)) if validation else None
-    return Splits(make(pairs), make(_pairs(tested)), origin, held_out)
+    tests, held_out = _pairs(tested), _pairs(validation) if validation else []
+    if shared := sorted(set(pairs) & set(tests)):
+        raise UserError(f"{learned} and {tested} share {len(shared)} images, such as {shared[0][0]}")
+    if set(pairs) & set(held_out):  # as VOC's trainval, whose parts are train and val
+        held_out = []
+    origin = f"{learned} and {tested}" + (f", the best by {validation}" if held_out else "")
+    return Splits(make(pairs), make(tests), origin, make(held_out) if held_out else None)
 
 
 def _check_numbers(files: Sequence[str], count: int, rules: MaskRules) -> None:
@@ -214,9 +222,14 @@ def _split(root: Path, name: str, usual: tuple[str, ...]) -> Part | None:
     return None
 
 
+def _holds_masks(root: Path, *names: str) -> bool:
+    """Whether a folder itself holds images with masks, whole or in splits."""
+    return bool(_folders(root)) or any(_split(root, name, ()) for name in (*names, *TRAIN, *TEST))
+
+
 def masks_below(root: Path) -> list[str]:
     """The files of masks in a folder of images and masks; [] = it is another one."""
-    root = voc_root(root)
+    root = root if _holds_masks(root) else voc_root(root)
     parts = [root, *(entry for name in (*TRAIN, *TEST) if (entry := _named(root, (name,))))]
     if found := next((found for part in parts if (found := _folders(part))), None):
         return find_images(found[1])
@@ -275,6 +288,7 @@ def _without_common_ending(masks: dict[str, str], images: Iterable[str]) -> dict
     first = min(masks)
     whose = max((name for name in images if first.startswith(name)), key=len, default=first)
     ending = first[len(whose) :]
-    if not ending or not all(name.endswith(ending) for name in masks):
+    common = ending and not ending[0].isdigit() and all(name.endswith(ending) for name in masks)
+    if not common or any(name.endswith(ending) for name in images):
         return masks
     return {name.removesuffix(ending): file for name, file in masks.items()}

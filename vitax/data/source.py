@@ -208,7 +208,7 @@ def without_classes(splits: Splits, *, ignored_classes: tuple[str, ...] = ()) ->
 
     Args:
         splits: the splits of a dataset.
-        ignored_classes: names of classes that are no classes, such as "unknown": their examples are left out of every split.
+        ignored_classes: names of the classes to leave out, such as "unknown"; their examples are dropped from every split.
 
     Raises:
         ValueError: the data have no labels, or no such class; or fewer than two classes, or no example, would remain.

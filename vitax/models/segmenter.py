@@ -5,6 +5,7 @@ freezing and layer-wise decay work as for the backbone; ``decode_head`` and ``au
 """
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -128,11 +129,11 @@ class ViTSegmenter(Segmenter, ViT):
     def features(self, images: jax.Array, train: bool) -> dict[int, jax.Array]:
         """The maps of four blocks, or of the last one, {stride in pixels: [B, ceil(H/stride), ceil(W/stride), D]}.
 
-        With the linear head, the normalised map after the last block, {P: ...}.
+        The coarsest one leaves out a last odd row or column of patches. With the linear head, the normalised map after the last block, {P: ...}.
         """
         if self.simple_pyramid and (self.pyramid_blocks or self.head == "linear"):
             raise ValueError(
-                "simple_pyramid makes all maps of the last block: pyramid_blocks and the linear head are without it"
+                "simple_pyramid makes all maps from the last block: it cannot be combined with pyramid_blocks or the linear head"
             )
         if self.head == "linear":  # DINO's protocol: the features of one scale, as the model gives them
             return self.last_map(images, train)
@@ -148,21 +149,28 @@ class ViTSegmenter(Segmenter, ViT):
         _, seen = self._blocks(images, train, taken=tuple(sorted(set(taken))))
         by_block = dict(zip(sorted(set(taken)), seen, strict=True))
         maps = [by_block[i][:, self.prefix :].reshape(b, *grid, -1) for i in taken]
-        d = maps[0].shape[-1]
-        widths = (d // 2, d // 4, d // 2) if self.simple_pyramid else (d, d, d)
-        fine = doubled(maps[0], widths[0], self.dtype, "deconvolution0")
-        if self.simple_pyramid:
-            fine = LayerNorm(dtype=self.dtype, name="deconvolution_norm")(fine)
-        else:
-            fine = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype, name="deconvolution_norm")(
-                fine
-            )
-        fine = doubled(nn.gelu(fine, approximate=False), widths[1], self.dtype, "deconvolution1")
-        coarse = nn.max_pool(maps[3], window_shape=(2, 2), strides=(2, 2))
-        pyramid = [fine, doubled(maps[1], widths[2], self.dtype, "deconvolution2"), maps[2], coarse]
-        if self.simple_pyramid:
-            pyramid = [self._smoothed(x, f"pyramid{i}") for i, x in enumerate(pyramid)]
+        pyramid = self._simple(maps[-1]) if self.simple_pyramid else self._deconvolved(maps, train)
         return dict(zip((p // 4, p // 2, p, 2 * p), pyramid, strict=True))
+
+    def _deconvolved(self, maps: Sequence[jax.Array], train: bool) -> list[jax.Array]:
+        """Four maps [B, h, w, D], enlarged four and two times, as it is, and reduced by two."""
+        d = maps[0].shape[-1]
+        fine = doubled(maps[0], d, self.dtype, "deconvolution0")
+        fine = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype, name="deconvolution_norm")(fine)
+        fine = doubled(nn.gelu(fine, approximate=False), d, self.dtype, "deconvolution1")
+        return [fine, doubled(maps[1], d, self.dtype, "deconvolution2"), maps[2], halved(maps[3])]
+
+    def _simple(self, x: jax.Array) -> list[jax.Array]:
+        """The same of one map, with fewer channels, and with two convolutions with a norm after each."""
+        d = x.shape[-1]
+        fine = LayerNorm(dtype=self.dtype, name="deconvolution_norm")(doubled(x, d // 2, self.dtype, "deconvolution0"))
+        fine = doubled(nn.gelu(fine, approximate=False), d // 4, self.dtype, "deconvolution1")
+        maps = [fine, doubled(x, d // 2, self.dtype, "deconvolution2"), x, halved(x)]
+        for k, side in enumerate((1, 3)):
+            for i, y in enumerate(maps):
+                conv = nn.Conv(SIMPLE_WIDTH, (side, side), use_bias=False, dtype=self.dtype, name=f"pyramid{i}_conv{k}")
+                maps[i] = LayerNorm(dtype=self.dtype, name=f"pyramid{i}_norm{k}")(conv(y))
+        return maps
 
     def scheme(self, grid: tuple[int, int], prefix: int) -> PositionScheme:
         """The positions of a grid of patches after ``prefix`` tokens, with the relative ones, if there are any."""
@@ -175,19 +183,17 @@ class ViTSegmenter(Segmenter, ViT):
         make = functools.partial(RelativeBias, table, self.num_heads, prefix, nn.initializers.zeros)
         return positions._replace(biases=[make(name=f"pos_embed{i}")(grid)[None] for i in range(self.depth)])
 
-    def _smoothed(self, x: jax.Array, name: str) -> jax.Array:
-        """A map of the simple pyramid, [B, H, W, D], with SIMPLE_WIDTH channels: two convolutions with a norm after each."""
-        for i, size in enumerate((1, 3)):
-            x = nn.Conv(SIMPLE_WIDTH, (size, size), use_bias=False, dtype=self.dtype, name=f"{name}_conv{i}")(x)
-            x = LayerNorm(dtype=self.dtype, name=f"{name}_norm{i}")(x)
-        return x
-
 
 def doubled(x: jax.Array, width: int, dtype: Dtype, name: str) -> jax.Array:
     """A map [B, H, W, D] at twice its sides: each vector becomes 2x2 of a width, as by a transposed convolution with a stride of 2."""
     b, height, columns, _ = x.shape
     x = Dense(4 * width, dtype=dtype, name=name)(x).reshape(b, height, columns, 2, 2, width)
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * height, 2 * columns, width)
+
+
+def halved(x: jax.Array) -> jax.Array:
+    """The maxima of 2x2 vectors of a map: [B, H, W, D] to [B, H // 2, W // 2, D]."""
+    return nn.max_pool(x, window_shape=(2, 2), strides=(2, 2))
 
 
 def gives_maps(model: nn.Module) -> bool:

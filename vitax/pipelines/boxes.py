@@ -31,6 +31,7 @@ def open_objects(
     validation: str = "",
     test_fraction: float = 0.2,
     raw_ids: bool = False,
+    first_pixel: int = 1,
 ) -> Splits:
     """Opens the images and their boxes; see `vitax.data.objects`.
 
@@ -44,10 +45,15 @@ def open_objects(
         test_fraction: share of the images that is held back if there is no split for the test.
         raw_ids: classes have the numbers of the categories in the file, as the published weights of DETR; numbers without a
             category are called "-". False = their places in the order of the numbers.
+        first_pixel: of the files of Pascal VOC, see `vitax.data.voc`: 1, or 0 for files that count from 0.
 
     Raises:
         UserError: the name is unknown, a value has no meaning for it, or an image has too many objects.
     """
+    if first_pixel != 1 and name != "voc":
+        raise UserError(
+            f"config.data.first_pixel={first_pixel} is for the files of Pascal VOC, and data.name is {name!r}"
+        )
     if name == "shapes":
         if raw_ids or (validation and share_of(validation) is None):
             raise UserError(
@@ -59,7 +65,7 @@ def open_objects(
         if name != "coco" and raw_ids:
             raise UserError(f"config.data.raw_ids=True is for COCO's files, and data.name is {name!r}")
         options: Any = dict(path=path, train=train, test_fraction=test_fraction, pixels=pixels)
-        options |= dict(raw_ids=raw_ids) if name == "coco" else {}
+        options |= {"coco": dict(raw_ids=raw_ids), "voc": dict(first_pixel=first_pixel)}.get(name, {})
         splits = with_named(lambda test: OPENERS[name](test=test, **options), test, validation)
     else:
         known = ", ".join(map(repr, (*OPENERS, "shapes")))
