@@ -89,7 +89,7 @@ def test_the_folders_of_voc(tmp_path):
     with pytest.raises(UserError, match="trainval and train share 1 images, such as .*a.jpg"):
         opened(tmp_path / "all", train="trainval", test="train")
     (lists / "test.txt").unlink()
-    with pytest.raises(UserError, match="no images of 'test', or none that are not those of 'trainval'"):
+    with pytest.raises(UserError, match="no images of 'test', or only images that are in 'trainval' too"):
         opened(tmp_path / "all", train="trainval")
     (lists / "test.txt").write_text("\n")
     with pytest.raises(UserError, match="test.txt lists nothing"):

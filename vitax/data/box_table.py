@@ -1,6 +1,7 @@
 """Images with boxes in a table, which has a row for each object."""
 
 import math
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def box_table(*, path: str, train: str, test: str, test_fraction: float, pixels:
     return Splits(sources[0], sources[1], origin, *sources[2:])
 
 
-def sides_in(columns: Any) -> list[tuple[str, ...]]:
+def sides_in(columns: Container[str]) -> list[tuple[str, ...]]:
     """The columns of the sides among some columns, with each of the usual names."""
     return [names for names in SIDES if all(name in columns for name in names)]
 

@@ -44,8 +44,12 @@ def with_masks(path: str, root: Path, found: list[str]) -> Recognised:
 
 def with_boxes(path: str, name: str = "coco") -> Recognised:
     """Files with boxes in the form of COCO, YOLO or VOC, or in a table; all of them are read, and no image."""
-    openers: dict[str, Any] = {"coco": partial(objects.coco_objects, raw_ids=False), "yolo": yolo.yolo, "voc": voc.voc}
-    openers["table"] = box_table.box_table
+    openers: dict[str, Any] = {
+        "coco": partial(objects.coco_objects, raw_ids=False),
+        "yolo": yolo.yolo,
+        "voc": voc.voc,
+        "table": box_table.box_table,
+    }
     splits: Splits = openers[name](path=path, **FOR_IMAGES)
     parts: list[Any] = list(splits.sources())
     names, counts, most = splits.train.class_names, parts[0].counts(), max(part.most() for part in parts)

@@ -56,7 +56,7 @@ def voc(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixel
     tested = test if test in found else validation
     for name in (train, *([] if alone else [tested or test])):
         if not found.get(name):
-            raise UserError(f"{root} has no images of {name!r}, or none that are not those of {train!r}; {LAYOUT}")
+            raise UserError(f"{root} has no images of {name!r}, or only images that are in {train!r} too; {LAYOUT}")
     classes = class_names(found[train], LAYOUT)
     make = lambda name: source_of(found[name], name, classes, pixels, first_pixel)
     if alone:
@@ -165,10 +165,10 @@ def _annotated(folder: Path, files: Iterable[Path], first_pixel: int) -> list[An
     for file in files:
         try:
             told = read_xml(file)
-            if len(told.boxes) and told.boxes.min() < first_pixel:
+            if first_pixel and len(told.boxes) and told.boxes.min() < 1:
                 raise ValueError(
-                    f"a box begins at {told.boxes.min():g}, and the first pixel is {first_pixel}: give config.data.first_pixel=0 if "
-                    "these files count from 0"
+                    f"a box begins at {told.boxes.min():g}, and the first pixel is 1: give config.data.first_pixel=0 if these "
+                    "files count from 0"
                 )
             image = _image_of(str(file.relative_to(top).with_suffix("")), told.image, images)
             found.append(Annotated(image, told.size or image_size(image), told.names, told.boxes, told.difficult))
@@ -183,7 +183,7 @@ def _annotated(folder: Path, files: Iterable[Path], first_pixel: int) -> list[An
 
 
 def _image_of(name: str, told: str, images: dict[str, str]) -> str:
-    """The image of a file, by its own name or by the one that it tells; ValueError if there is none, or two."""
+    """The image of a file, by its own name or by the filename in it; ValueError if there is none, or two."""
     if told in images and name in images and told != Path(name).name and images[told] != images[name]:
         raise ValueError(f"its filename is {told}, and both {images[told]} and {images[name]} are there")
     found = images.get(name) or images.get(told)

@@ -31,7 +31,7 @@ class Told(NamedTuple):
 
 
 def read_xml(file: Path) -> Told:
-    """Reads a file; objects of parts, such as the head of a person, are no objects of the image.
+    """Reads a file; the boxes of parts of an object, such as the head of a person, are left out.
 
     Raises:
         ValueError: it is not in the form of Pascal VOC, or holds boxes or objects where VOC has none.

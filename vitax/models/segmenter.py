@@ -153,7 +153,7 @@ class ViTSegmenter(Segmenter, ViT):
         return dict(zip((p // 4, p // 2, p, 2 * p), pyramid, strict=True))
 
     def _deconvolved(self, maps: Sequence[jax.Array], train: bool) -> list[jax.Array]:
-        """Four maps [B, h, w, D], enlarged four and two times, as it is, and reduced by two."""
+        """Four maps [B, h, w, D]: the first four times as large, the second twice, the third unchanged, the last halved."""
         d = maps[0].shape[-1]
         fine = doubled(maps[0], d, self.dtype, "deconvolution0")
         fine = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype, name="deconvolution_norm")(fine)
@@ -161,7 +161,7 @@ class ViTSegmenter(Segmenter, ViT):
         return [fine, doubled(maps[1], d, self.dtype, "deconvolution2"), maps[2], halved(maps[3])]
 
     def _simple(self, x: jax.Array) -> list[jax.Array]:
-        """The same of one map, with fewer channels, and with two convolutions with a norm after each."""
+        """The same four sizes from one map [B, h, w, D], each with two convolutions and norms, to SIMPLE_WIDTH channels."""
         d = x.shape[-1]
         fine = LayerNorm(dtype=self.dtype, name="deconvolution_norm")(doubled(x, d // 2, self.dtype, "deconvolution0"))
         fine = doubled(nn.gelu(fine, approximate=False), d // 4, self.dtype, "deconvolution1")
