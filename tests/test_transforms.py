@@ -1,13 +1,18 @@
 import io
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_sample_images
 
-from vitax.data import randaugment, transforms
+from vitax import augment
+from vitax.data import crops, decode, randaugment, transforms
 from vitax.data.decode import Jpeg, decode_image
+from vitax.data.device_crops import sent
 from vitax.data.loader import Loader
 from vitax.data.source import OVERHEAD, Cached
+from vitax.data.turbo import decode_jpeg
 from vitax.specs import Pixels
 
 
@@ -24,50 +29,41 @@ def test_resize_is_antialiased():
     # One-pixel stripes shrunk by eight must become grey; without antialiasing they stay black or white.
     stripes = np.zeros((64, 64, 1), np.uint8)
     stripes[:, ::2] = 255
-    small = transforms.resize(stripes, (8, 8))
+    small = crops.resize(stripes, (8, 8))
     assert abs(small.astype(float) - 127.5).max() < 15
 
 
 def test_resize_keeps_what_has_the_size_already(image):
-    assert transforms.resize(image, (40, 60)) is image
-    assert transforms.resize(image[..., :1], (20, 30)).shape == (20, 30, 1)
+    assert crops.resize(image, (40, 60)) is image
+    assert crops.resize(image[..., :1], (20, 30)).shape == (20, 30, 1)
 
 
 def test_center_crop_equals_resize_then_crop():
     # A horizontal ramp: position is readable from the value.
     ramp = np.tile(np.linspace(0, 255, 200), (100, 1)).astype(np.uint8)[..., None]
-    out = transforms.center_crop(ramp, size=(50, 50), fraction=0.5, interpolation="bilinear")
+    out = crops.center_crop(ramp, size=(50, 50), fraction=0.5, interpolation="bilinear")
     # short side 100 -> 50 / 0.5 = 100: no zoom; the centre 50 columns are 75 .. 125
     np.testing.assert_allclose(out[0, :, 0], ramp[0, 75:125, 0], atol=1)
 
 
 def test_random_resized_crop_draws_from_its_range(image):
-    areas = []
-    original = transforms.resize
-
-    def spy(picture, size, *, interpolation, box):
-        left, top, right, bottom = box
+    areas, rng = [], generator()
+    for _ in range(300):
+        left, top, right, bottom = crops.random_box(image.shape, rng, scale=(0.1, 0.5))
         assert 0 <= left < right <= 60
         assert 0 <= top < bottom <= 40
         areas.append((right - left) * (bottom - top) / 2400)
         assert 0.7 < (right - left) / (bottom - top) < 1.4
-        return original(picture, size, interpolation=interpolation, box=box)
-
-    transforms.resize, saved = spy, transforms.resize
-    try:
-        rng = generator()
-        for _ in range(300):
-            out = transforms.random_resized_crop(image, rng, size=(16, 16), scale=(0.1, 0.5))
-            assert out.shape == (16, 16, 3)
-    finally:
-        transforms.resize = saved
     assert 0.08 < min(areas) < 0.15
     assert 0.45 < max(areas) < 0.53
+    out = crops.random_resized_crop(image, generator(), size=(16, 16), scale=(0.1, 0.5))
+    left, top, right, bottom = crops.random_box(image.shape, generator(), scale=(0.1, 0.5))
+    assert np.array_equal(out, crops.resize(image[top:bottom, left:right], (16, 16)))
 
 
 def test_random_resized_crop_of_a_sliver_falls_back_to_the_centre():
     sliver = np.zeros((2, 400, 3), np.uint8)
-    out = transforms.random_resized_crop(sliver, generator(), size=(8, 8), scale=(0.9, 1.0))
+    out = crops.random_resized_crop(sliver, generator(), size=(8, 8), scale=(0.9, 1.0))
     assert out.shape == (8, 8, 3)
 
 
@@ -77,14 +73,14 @@ def test_pad_crop_shifts_by_at_most_the_padding():
     places = set()
     rng = generator()
     for _ in range(200):
-        out = transforms.pad_crop(image, rng, size=(8, 8), padding=2)
+        out = crops.pad_crop(image, rng, size=(8, 8), padding=2)
         places.add(tuple(np.argwhere(out[..., 0] == 255)[0]))
     assert places == {(y, x) for y in range(2, 7) for x in range(2, 7)}
 
 
 def test_flip_is_fair_and_mirrors(image):
     rng = generator()
-    outs = [transforms.random_flip(image, rng) for _ in range(200)]
+    outs = [crops.random_flip(image, rng) for _ in range(200)]
     flipped = [np.array_equal(out, image[:, ::-1]) for out in outs]
     assert 70 < sum(flipped) < 130
     assert all(f or np.array_equal(o, image) for f, o in zip(flipped, outs, strict=True))
@@ -202,7 +198,7 @@ def test_no_box_is_decoded_below_twice_its_size(rng):
         if box:
             assert min(scaled[2] - scaled[0], scaled[3] - scaled[1]) >= 2 * min(size)
     wide = decode_image(photograph(403), Pixels(draft=True))  # sides are no multiples of 8
-    assert transforms.resize(wide, (20, 20)).shape == (20, 20, 3)
+    assert crops.resize(wide, (20, 20)).shape == (20, 20, 3)
 
 
 def test_in_memory_a_jpeg_that_waits_is_its_bytes():
@@ -252,3 +248,102 @@ def test_a_damaged_jpeg_that_waits_is_one_broken_example(caplog):
     assert batch["valid"].tolist() == [True, False, True, True]
     assert "skipped 1.jpg: " in caplog.text
     assert "can be read now" not in caplog.text
+
+
+def photos(count):
+    """Parts of a photograph, [H, W, 3] uint8, of different sizes."""
+    (photo, _), rng = load_sample_images().images, generator()
+    return [np.ascontiguousarray(photo[:height, :width]) for height, width in rng.integers(80, 400, (count, 2))]
+
+
+def resized(batch, size, interpolation):
+    resize = jax.jit(augment.resize_crops, static_argnums=(3, 4))
+    return resize(batch["image"], batch["crop_size"], batch["mirrored"], size, interpolation)
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_the_device_resizes_as_pillow(interpolation):
+    size, found, wanted = (48, 64), [], []
+    for i, photo in enumerate(photos(8)):
+        crop = photo[: 10 * i + 20, : 10 * i + 10]
+        found.append(sent(crop, 100, i % 2 == 1))
+        wide = Image.fromarray(crop).resize((size[1], crop.shape[0]), crops.INTERPOLATIONS[interpolation])
+        both = np.asarray(wide.resize(size[::-1], crops.INTERPOLATIONS[interpolation]))
+        wanted.append(both[:, ::-1] if i % 2 else both)
+    batch = {name: np.stack([example[name] for example in found]) for name in found[0]}
+    for image, (height, width) in zip(batch["image"], batch["crop_size"], strict=True):
+        image[height:], image[:, width:] = 99, 99  # what surrounds a crop has no weight
+    out = np.asarray(resized(batch, size, interpolation))
+    difference = np.abs(out.astype(int) - np.stack(wanted))
+    assert difference.max() <= 2
+    assert (difference > 0).mean() < 0.05
+
+
+def test_crops_of_the_device_are_those_of_the_host():
+    data = ((16, 16), (0.5,) * 3, (0.25,) * 3)
+    host = transforms.train_transform(*data, interpolation="bilinear")
+    device = transforms.train_transform(*data, interpolation="bilinear", resize_on_device=200)
+    cut, whole = [], []
+    for seed, photo in enumerate(photos(24)):
+        example = {"image": photo, "label": np.int32(seed)}
+        whole.append(host(example, generator(seed))["image"])
+        cut.append(device(example, generator(seed)))
+    assert {x["image"].shape for x in cut} == {(200, 200, 3)}
+    assert [x["label"] for x in cut] == list(range(24))
+    assert {bool(x["mirrored"]) for x in cut} == {False, True}
+    sizes = {tuple(x["crop_size"].tolist()) for x in cut}
+    assert (16, 16) in sizes, "larger crops are resized by the host"
+    assert len(sizes) > 10
+    batch = {name: np.stack([x[name] for x in cut]) for name in cut[0]}
+    out = np.asarray(resized(batch, (16, 16), "bilinear"))
+    assert np.abs(out.astype(int) - np.stack(whole)).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"color_jitter_strength": 0.4}, "change resized images on the host"),
+        ({"randaugment_layers": 2}, "change resized images on the host"),
+        ({"erasing": 0.1}, "change resized images on the host"),
+        ({"crop": "pad"}, "is for crop='random_resized'"),
+        ({"interpolation": "nearest"}, "'bicubic' or 'bilinear'"),
+    ],
+)
+def test_what_the_host_changes_later_cannot_be_resized_on_the_device(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        transforms.train_transform((16, 16), (0.5,), (0.25,), resize_on_device=64, **wrong)
+
+
+def test_a_faster_decoder_of_jpeg_gives_the_same_bytes_and_refuses_the_same_files(rng, monkeypatch):
+    pytest.importorskip("simplejpeg", reason="vitax[jpeg] is not installed")
+    decoded = []
+
+    def counted(data, image, mode):
+        decoded.append(decode_jpeg(data, image, mode))
+        return decoded[-1]
+
+    def outcome(data, channels):
+        try:
+            return decode_image(data, Pixels(channels)).tobytes()
+        except (ValueError, OSError):
+            return None
+
+    whole = [photograph(61, mode, progressive=progressive) for mode in ("RGB", "L") for progressive in (False, True)]
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    files = [*whole, photograph(40, exif=turned), photograph(40, "CMYK")]
+    for i in range(400):
+        data = bytearray(whole[i % 4])
+        if i % 3 == 0:
+            data = data[: rng.integers(2, len(data))]
+        elif i % 3 == 1:
+            data[rng.integers(2, len(data))] = rng.integers(256)
+        else:
+            data += b"more"
+        files.append(bytes(data))
+    monkeypatch.setattr(decode, "decode_jpeg", counted)
+    fast = [outcome(data, channels) for data in files for channels in (1, 3)]
+    monkeypatch.setattr(decode, "decode_jpeg", lambda *_: None)
+    assert fast == [outcome(data, channels) for data in files for channels in (1, 3)]
+    assert sum(pixels is not None for pixels in decoded) > 200
+    assert None in fast

@@ -8,8 +8,8 @@ import pytest
 from commands import ROOT, run
 from PIL import Image
 
+from vitax.data.crops import resize
 from vitax.data.decode import decode_image, viewable
-from vitax.data.transforms import resize
 from vitax.errors import UserError
 from vitax.specs import Pixels
 

@@ -1,13 +1,65 @@
-"""Operations on batches of images inside the jitted step, as pure functions: normalisation, mixup and CutMix.
+"""Operations on batches of images inside the jitted step, as pure functions: resizing, normalisation, mixup and CutMix.
 
 Mixup and CutMix mix each image with its neighbour in the batch. Batches are shuffled, so the neighbour is a random
 other image, and only one row per device has to be sent to another device.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+
+# Kernels of Pillow's resizing: distance in output pixels, or in input pixels if the image grows, -> weight before scaling.
+KERNELS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "bilinear": lambda x: jnp.maximum(1 - x, 0),
+    "bicubic": lambda x: jnp.where(
+        x < 1, (1.5 * x - 2.5) * x * x + 1, jnp.where(x < 2, ((-0.5 * x + 2.5) * x - 4) * x + 2, 0)
+    ),
+}
+
+
+def resize_crops(
+    images: jax.Array, crop_size: jax.Array, mirrored: jax.Array, size: tuple[int, int], interpolation: str
+) -> jax.Array:
+    """Resizes crops of different sizes to one size with antialiasing, as Pillow does, by two products of matrices.
+
+    The width is resized first, and values are rounded after each product. Pillow does the same, but for its weights, which
+    are rounded too, and for its order: from version 13 on, it resizes the height of some crops first.
+
+    Args:
+        images: [B, H, W, C] uint8, with each crop at the top left.
+        crop_size: [B, 2] int, the height and width of each crop in pixels; (0, 0) = no crop, which becomes black.
+        mirrored: [B] bool, whether a crop is mirrored left to right.
+        size: height and width (h, w) of the results.
+        interpolation: a key of KERNELS.
+
+    Returns:
+        [B, h, w, C] uint8.
+
+    Raises:
+        ValueError: ``interpolation`` is unknown.
+    """
+    if interpolation not in KERNELS:
+        raise ValueError(
+            f"interpolation={interpolation!r} cannot be done on the device; choose one of {', '.join(KERNELS)}"
+        )
+    kernel = KERNELS[interpolation]
+    rows = _resizing(crop_size[:, 0], size[0], images.shape[1], kernel)
+    columns = _resizing(crop_size[:, 1], size[1], images.shape[2], kernel)
+    columns = jnp.where(mirrored[:, None, None], columns[:, ::-1], columns)
+    product = lambda spec, *of: jnp.round(jnp.einsum(spec, *of, precision=jax.lax.Precision.HIGH)).clip(0, 255)
+    wide = product("bwx,byxc->bywc", columns, images.astype(jnp.float32))
+    return product("bhy,bywc->bhwc", rows, wide).astype(jnp.uint8)
+
+
+def _resizing(length: jax.Array, outputs: int, inputs: int, kernel: Callable[[jax.Array], jax.Array]) -> jax.Array:
+    """The matrices [B, outputs, inputs] that resize the first ``length`` [B] values of rows; the others have no weight."""
+    length = length[:, None, None]
+    scale = length / outputs
+    centre = (jnp.arange(outputs)[None, :, None] + 0.5) * scale  # [B, outputs, 1]
+    places = jnp.arange(inputs)[None, None, :] + 0.5
+    weights = kernel(jnp.abs(places - centre) / jnp.maximum(scale, 1)) * (places < length)
+    return weights / jnp.maximum(weights.sum(-1, keepdims=True), 1e-9)
 
 
 def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:

@@ -27,7 +27,7 @@ from vitax.pipelines import KINDS, Kind, Pipeline, Reader
 from vitax.rundir import TOKENIZER
 from vitax.schema import Config
 from vitax.sections import Average, Evals, Logging, Saving, Top
-from vitax.tasks import TASKS, Task
+from vitax.tasks import TASKS, Task, resized_first
 from vitax.training.evaluate import Evaluator, mean_metrics
 from vitax.training.optim import frozen_mask, make_optimizer
 from vitax.training.schedule import Schedule
@@ -181,8 +181,8 @@ def build_model(config: Config, reader: Reader) -> nn.Module:
 
 def build_task(config: Config, model: nn.Module, reader: Reader) -> Task:
     """The objective that config.task describes, for the model."""
-    factory = TASKS[config["task"]["name"]].factory
-    return call(factory, "task", config["task"], model, reader.spec)
+    task = call(TASKS[config["task"]["name"]].factory, "task", config["task"], model, reader.spec)
+    return call_data(config, resized_first, task, reader.spec) if config["data"].get("resize_on_device") else task
 
 
 def build_loader(config: Config, source: Source, transform: Transform, *batch: int) -> Loader:

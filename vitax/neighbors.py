@@ -107,8 +107,8 @@ def nearest(
 def _page(found: list[dict[str, Any]]) -> str:
     """The neighbours as thumbnails; of a file that is no image, its name."""
     from vitax import page
+    from vitax.data.crops import resize
     from vitax.data.decode import decode_image
-    from vitax.data.transforms import resize
 
     def shown(file: str, caption: str) -> str:
         try:

@@ -95,6 +95,11 @@ def has_targets(config: Config) -> bool:
     return build.kind_of(config) in [KINDS[name] for name in ("labels", "values", "text_labels", "text_values")]
 
 
+def side_on_device(config: Config) -> int:
+    """The side in pixels of the crops that a device resizes; 0 = the host resizes all, or there are none."""
+    return config["data"].get("resize_on_device", 0)
+
+
 def has_texts(config: Config) -> bool:
     """True if the examples of a run have texts, which need a tokenizer."""
     return "tokenizer" in config["data"]

@@ -1,7 +1,8 @@
 """Images a second from JPEG files to batches.
 
 Files of 500x375 pixels, the average size in ImageNet, become random crops of 224x224, flipped at random. vitax (bytes,
-which the device normalises) is compared with torch's DataLoader with torchvision's transforms (Pillow; floats,
+which the device normalises), and vitax with `data.resize_on_device=512` (crops, which the device resizes too: that time is
+not in these figures), are compared with torch's DataLoader with torchvision's transforms (Pillow; floats,
 normalised on the host), and with decoding alone (libjpeg-turbo through simplejpeg), which is a lower bound of the time.
 
     python experiments/speed/inputs.py --cores=1
@@ -11,6 +12,7 @@ Needs torch, torchvision and simplejpeg besides vitax. The programs take turns, 
 """
 
 import argparse
+import functools
 import json
 import os
 import statistics
@@ -24,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).parent
-SIDES = ("ours", "dataloader", "decode")
+SIDES = ("ours", "on_device", "dataloader", "decode")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BATCH = 32
 
@@ -44,14 +46,15 @@ def make_files(folder: Path, count: int) -> None:
         photo.crop((left, top, left + 500, top + 375)).save(place / f"{i:05}.jpg", quality=90)
 
 
-def ours(folder: Path, cores: int) -> Callable[[], int]:
+def ours(folder: Path, cores: int, resize_on_device: int = 0) -> Callable[[], int]:
     from vitax.data import open_source
     from vitax.data.loader import Loader
     from vitax.data.transforms import train_transform
     from vitax.specs import RGB
 
     splits = open_source("folder", path=str(folder), train="train", test="test", test_fraction=0.1, pixels=RGB)
-    transform = train_transform((224, 224), MEAN, STD, interpolation="bilinear")  # as torchvision
+    # bilinear, as torchvision
+    transform = train_transform((224, 224), MEAN, STD, interpolation="bilinear", resize_on_device=resize_on_device)
     batches = Loader(splits.train, transform, BATCH, threads=cores).train()
     return lambda: len(next(batches)["image"])
 
@@ -104,7 +107,8 @@ def decode(folder: Path, cores: int) -> Callable[[], int]:
 def side(name: str, folder: Path, cores: int) -> None:
     """For each line on stdin, a number of seconds, reads images for that long and prints the images per second."""
     os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:cores])
-    batch = {"ours": ours, "dataloader": dataloader, "decode": decode}[name](folder, cores)
+    on_device = functools.partial(ours, resize_on_device=512)
+    batch = dict(ours=ours, on_device=on_device, dataloader=dataloader, decode=decode)[name](folder, cores)
     for _ in range(3):
         batch()
     print("ready", flush=True)
@@ -149,8 +153,7 @@ def main() -> None:
             {
                 "cores": options.cores,
                 **medians,
-                "over_dataloader": medians["ours"] / medians["dataloader"],
-                "of_decoding": medians["ours"] / medians["decode"],
+                **{f"{name}_over_{other}": medians[name] / medians[other] for name in SIDES[:2] for other in SIDES[2:]},
             }
         )
     )

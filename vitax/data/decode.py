@@ -11,6 +11,7 @@ from typing import IO
 import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
+from vitax.data.turbo import decode_jpeg
 from vitax.data.values import decode_values
 from vitax.sniff import seems
 from vitax.specs import RGB, Pixels
@@ -72,7 +73,7 @@ def decode_image(data: bytes, pixels: Pixels = RGB) -> np.ndarray:
         with Image.open(io.BytesIO(data)) as image:
             if pixels.draft and _waits(image, pixels):
                 return Jpeg(data, pixels, image.size)  # type: ignore[return-value]
-            return to_array(image, pixels)
+            return to_array(image, pixels, data)
     except UnidentifiedImageError as error:
         kind = seems(data[:256])
         raise ValueError(f"not an image{kind}" if kind else "not an image, or damaged at its beginning") from error
@@ -89,8 +90,13 @@ def _waits(image: Image.Image, pixels: Pixels) -> bool:
     return image.format == "JPEG" and image.mode in ("L", "RGB") and small and orientation(image) == 1
 
 
-def to_array(image: Image.Image, pixels: Pixels) -> np.ndarray:
+def to_array(image: Image.Image, pixels: Pixels, data: bytes = b"") -> np.ndarray:
     """An opened image as [H, W, channels] uint8, converted as `decode_image` does.
+
+    Args:
+        image: an image of which nothing is decoded yet.
+        pixels: as in `decode_image`.
+        data: content of its file, if it is at hand: a usual JPEG is then decoded sooner.
 
     Raises:
         ValueError: more than ``pixels.max_pixels`` pixels, or values without a known range.
@@ -100,18 +106,21 @@ def to_array(image: Image.Image, pixels: Pixels) -> np.ndarray:
         width, height = image.size
         scale = next((s for s in (2, 4, 8) if width * height <= pixels.max_pixels * s * s), 8)
         image.draft(None, (max(1, width // scale), max(1, height // scale)))
+        data = b""
     if image.width * image.height > pixels.max_pixels:
         raise ValueError(
             f"{image.width}x{image.height} is above {pixels.max_pixels:,} pixels; make it smaller, or raise data.max_pixels"
         )
+    mode = "RGB" if pixels.channels == 3 else "L"
     method = UPRIGHT.get(orientation(image))
+    if data and method is None and (found := decode_jpeg(data, image, mode)) is not None:
+        return found
     if method is not None:
         image = image.transpose(method)
     if image.mode.startswith("I") or image.mode == "F":
         image = Image.fromarray(_to_uint8(np.asarray(image)))
     elif image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
-    mode = "RGB" if pixels.channels == 3 else "L"
     if image.mode != mode:  # convert() copies even without a change
         image = image.convert(mode)
     return np.asarray(image).reshape(image.height, image.width, pixels.channels)
@@ -153,7 +162,7 @@ class Jpeg:
             with Image.open(io.BytesIO(self.data)) as image:
                 if scale > 1:
                     image.draft(None, (width // scale, height // scale))
-                return to_array(image, self.pixels)
+                return to_array(image, self.pixels, b"" if scale > 1 else self.data)
         except Exception as error:  # decoders raise nearly anything
             raise Undecodable(f"{type(error).__name__}: {error}") from error
 

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from vitax.data.transforms import resize
+from vitax.data.crops import resize
 
 DEGRADATIONS = ("bicubic", "noise", "jpeg")
 

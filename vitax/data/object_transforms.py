@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vitax.data.crops import resize
 from vitax.data.randaugment import color_jitter
-from vitax.data.transforms import resize
 
 Example = dict[str, Any]
 Size = tuple[int, int]

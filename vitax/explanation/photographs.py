@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from vitax.data.transforms import center_box, center_crop, resize
+from vitax.data.crops import center_box, center_crop, resize
 
 
 def at_own_resolution(transform: Any, image: np.ndarray) -> np.ndarray | None:

@@ -82,7 +82,7 @@ class Captioner:
     """A transform that transforms the image and, for labelled images, adds a caption from the templates.
 
     Args:
-        image: transform of the image, a `vitax.data.transforms.Chain`.
+        image: transform of the image, such as a `vitax.data.transforms.Chain`.
         tokens: [templates, classes, L] token ids of captions for labelled images; None = examples have captions.
     """
 
@@ -94,7 +94,7 @@ class Captioner:
         example = self.image(example, rng)
         if self.tokens is not None:
             count = len(self.tokens)
-            template = int(rng.integers(count)) if self.image.random and count > 1 else 0
+            template = int(rng.integers(count)) if self.image.draws and count > 1 else 0
             example = {**example, "tokens": self.tokens[template, example["label"]]}
         return example
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from vitax.data import open_source
+from vitax.data.device_crops import DeviceCrop
 from vitax.data.loader import Transform
 from vitax.data.randaugment import color_jitter, rand_augment
 from vitax.data.source import Renumbered, Splits, class_counts, folded, reduced, without_classes
@@ -84,10 +85,16 @@ def augmentation(take: Take, images: ImageSpec) -> Transform:
     """The transform of the training; colours are changed only where values are colours.
 
     Raises:
-        UserError: the values are not converted to bytes, and RandAugment or colour jitter is on.
+        UserError: the values are not converted to bytes, and RandAugment, colour jitter or resizing on the device is on.
     """
     transform: Any = take(train_transform, images.image_size, images.mean, images.std)
-    colours = {rand_augment, color_jitter} & {getattr(step, "func", step) for step in transform.random}
+    on_device = isinstance(transform, DeviceCrop)
+    if images.pixel_range and on_device:
+        raise UserError(
+            "config.data.resize_on_device is for 8-bit values, and data.pixel_range keeps those of the files"
+        )
+    steps = () if on_device else transform.random
+    colours = {rand_augment, color_jitter} & {getattr(step, "func", step) for step in steps}
     if images.pixel_range and colours:
         raise UserError(
             "config.data.pixel_range: RandAugment and colour jitter change 8-bit colours; set randaugment_layers=0 and "

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 
 from vitax import build
+from vitax.data.device_crops import blank_crop
 from vitax.data.source import Splits
 from vitax.data.tokens import Vocabulary, load_vocabulary, placeholder_vocabulary
 from vitax.errors import UserError
 from vitax.pipelines import Pipeline
-from vitax.reading import has_classes, has_targets, has_texts
+from vitax.reading import has_classes, has_targets, has_texts, side_on_device
 from vitax.schema import Config
 
 
@@ -80,7 +81,8 @@ def placeholder_pipeline(config: Config, examples: int, classes: int) -> Pipelin
     if has_texts(config):
         record["tokenizer"] = build.call_data(config, stand_in).to_json()
     reader = build.read_pipeline(config, record)
-    source = Blank(reader.blank, examples, names)
+    side = side_on_device(config)
+    source = Blank(blank_crop(reader.blank, side) if side else reader.blank, examples, names)
     reader = reader._replace(transform=Unchanged(reader.transform))
     test = Blank(reader.blank, min(examples, 10_000), names)  # evaluations prepare their test, and are not planned
     splits = Splits(source, test, f"{examples:,} placeholder examples")

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from vitax.tasks.classification import classification
 from vitax.tasks.contrastive import contrastive
+from vitax.tasks.crops import resized_first
 from vitax.tasks.detection import detection
 from vitax.tasks.language import language
 from vitax.tasks.masked_image import masked_image
@@ -49,4 +50,4 @@ TASKS = {
     "restoration": Objective(restoration, "restoration"),
 }
 
-__all__ = ["TASKS", "Aux", "Batch", "Objective", "Task", "Variables"]
+__all__ = ["TASKS", "Aux", "Batch", "Objective", "Task", "Variables", "resized_first"]

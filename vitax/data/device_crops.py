@@ -1,0 +1,62 @@
+"""Random crops that are cut on the host and resized on the device.
+
+To resize a crop takes the host as long as to decode its file. An accelerator does it in passing: `vitax.augment.resize_crops`.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vitax.data.crops import Example, Size, random_box, resize
+from vitax.data.decode import Jpeg
+
+
+class DeviceCrop(NamedTuple):
+    """A transform that draws the crop and the mirroring of `train_transform`, and leaves the resizing to the device.
+
+    A crop that is larger than ``side`` is resized on the host, and the device leaves it as it is.
+
+    Attributes:
+        size: height and width after resizing.
+        scale: range of the crop's share of the area.
+        interpolation: a key of `vitax.data.crops.INTERPOLATIONS`, for the crops that are resized on the host.
+        flip: whether images are mirrored at random.
+        side: height and width in pixels of the array that a crop is sent in.
+    """
+
+    size: Size
+    scale: tuple[float, float]
+    interpolation: str
+    flip: bool
+    side: int
+
+    @property
+    def draws(self) -> bool:
+        """Whether results depend on the random numbers: they do."""
+        return True
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> Example:
+        """The example with "image" [side, side, C] uint8, whose crop is at the top left, "crop_size" [2] int32 and "mirrored"."""
+        image = example["image"]
+        box: Any = random_box(image.shape, rng, scale=self.scale)
+        mirrored = self.flip and rng.random() < 0.5
+        if isinstance(image, Jpeg):
+            image, box = image.for_box(box, self.size)
+        left, top, right, bottom = box
+        if max(right - left, bottom - top) > self.side or any(at != int(at) for at in box):
+            crop = resize(image, self.size, interpolation=self.interpolation, box=box)
+        else:
+            crop = image[int(top) : int(bottom), int(left) : int(right)]
+        return {**example, **sent(crop, self.side, mirrored)}
+
+
+def sent(crop: np.ndarray, side: int, mirrored: bool) -> Example:
+    """A crop [h, w, C] uint8 as a part of an example; see `DeviceCrop`."""
+    image = np.zeros((side, side, crop.shape[2]), np.uint8)
+    image[: crop.shape[0], : crop.shape[1]] = crop
+    return {"image": image, "crop_size": np.array(crop.shape[:2], np.int32), "mirrored": np.bool_(mirrored)}
+
+
+def blank_crop(example: Example, side: int) -> Example:
+    """A blank example of a test with the shapes of one of the training."""
+    return {**example, **sent(example["image"][:0, :0], side, False)}
