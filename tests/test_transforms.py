@@ -9,11 +9,12 @@ from sklearn.datasets import load_sample_images
 from vitax import augment
 from vitax.data import crops, decode, randaugment, transforms
 from vitax.data.decode import Jpeg, decode_image
-from vitax.data.device_crops import sent
+from vitax.data.device_crops import blank_crop, sent
 from vitax.data.loader import Loader
 from vitax.data.source import OVERHEAD, Cached
 from vitax.data.turbo import decode_jpeg
-from vitax.specs import Pixels
+from vitax.specs import ImageSpec, Pixels
+from vitax.tasks import Task, resized_first
 
 
 @pytest.fixture
@@ -347,3 +348,23 @@ def test_a_faster_decoder_of_jpeg_gives_the_same_bytes_and_refuses_the_same_file
     assert fast == [outcome(data, channels) for data in files for channels in (1, 3)]
     assert sum(pixels is not None for pixels in decoded) > 200
     assert None in fast
+
+
+def test_an_objective_sees_what_the_device_resized():
+    spec = ImageSpec((16, 16), 3, (0.5,) * 3, (0.25,) * 3)
+    seen = lambda variables, batch: batch
+    task = Task(lambda key, batch: batch, lambda variables, batch, key, train: (batch, None), seen)
+    resizing = resized_first(task, spec, interpolation="bilinear")
+    device = transforms.train_transform((16, 16), spec.mean, spec.std, interpolation="bilinear", resize_on_device=200)
+    drawn = [device({"image": photo, "label": np.int32(i)}, generator(i)) for i, photo in enumerate(photos(4))]
+    batch = {name: np.stack([x[name] for x in drawn]) for name in drawn[0]}
+    wanted = np.asarray(resized(batch, (16, 16), "bilinear"))
+    key = jax.random.key(0)
+    for found in (resizing.init(key, batch), resizing.loss({}, batch, key, True)[0], resizing.predict({}, batch)):
+        assert found.keys() == {"image", "label"}
+        assert np.abs(np.asarray(found["image"]).astype(int) - wanted).max() <= 1
+    tested = {"image": wanted, "label": batch["label"]}
+    assert resizing.predict({}, tested)["image"] is wanted, "a test is cropped and resized by the host"
+    assert {name: x.shape for name, x in blank_crop({"image": wanted[0], "label": np.int32(0)}, 200).items()} == {
+        name: x.shape for name, x in drawn[0].items()
+    }
