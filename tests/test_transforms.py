@@ -308,11 +308,12 @@ def test_crops_of_the_device_are_those_of_the_host():
         ({"erasing": 0.1}, "change resized images on the host"),
         ({"crop": "pad"}, "is for crop='random_resized'"),
         ({"interpolation": "nearest"}, "'bicubic' or 'bilinear'"),
+        ({"resize_on_device": 15}, "must be at least 16"),
     ],
 )
 def test_what_the_host_changes_later_cannot_be_resized_on_the_device(wrong, said):
     with pytest.raises(ValueError, match=said):
-        transforms.train_transform((16, 16), (0.5,), (0.25,), resize_on_device=64, **wrong)
+        transforms.train_transform((16, 16), (0.5,), (0.25,), **{"resize_on_device": 64, **wrong})
 
 
 def test_a_faster_decoder_of_jpeg_gives_the_same_bytes_and_refuses_the_same_files(rng, monkeypatch):

@@ -24,7 +24,8 @@ def resize_crops(
     """Resizes crops of different sizes to one size with antialiasing, as Pillow does, by two products of matrices.
 
     The width is resized first, and values are rounded after each product. Pillow does the same, but for its weights, which
-    are rounded too, and for its order: from version 13 on, it resizes the height of some crops first.
+    are rounded too, and for its order: from version 13 on, it resizes the height of some crops first, which moves values at sharp
+    edges.
 
     Args:
         images: [B, H, W, C] uint8, with each crop at the top left.

@@ -1,6 +1,6 @@
 """Random crops that are cut on the host and resized on the device.
 
-To resize a crop takes the host as long as to decode its file. An accelerator does it in passing: `vitax.augment.resize_crops`.
+Resizing a crop takes the host about as long as decoding its file; on the device, `vitax.augment.resize_crops` does it.
 """
 
 from typing import Any, NamedTuple
@@ -32,7 +32,7 @@ class DeviceCrop(NamedTuple):
 
     @property
     def draws(self) -> bool:
-        """Whether results depend on the random numbers: they do."""
+        """Whether results depend on the random numbers; here always."""
         return True
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:

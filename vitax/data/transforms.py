@@ -88,7 +88,7 @@ def train_transform(
         erasing: probability of random erasing.
         resize_on_device: side in pixels up to which random crops are sent to the device as they are, and resized there;
             0 = the host resizes all. 512 suits photographs of 500x375 pixels. It helps if an accelerator waits for data, and
-            multiplies the traffic to it; a CPU takes longer than it saves. A value may differ from the host's by rounding.
+            multiplies the traffic to it; a CPU takes longer than it saves. Values differ a little, see `vitax.augment.resize_crops`.
 
     Raises:
         ValueError: a value is out of its range, a name is unknown, or images that the device resizes are changed after it.
@@ -98,7 +98,7 @@ def train_transform(
     _check_ranges(crop_scale, **ranges, resize_on_device=resize_on_device)
     _check_interpolation(interpolation)
     if resize_on_device:
-        _check_device(crop, interpolation, later)
+        _check_device(image_size, resize_on_device, crop, interpolation, later)
         return DeviceCrop(image_size, crop_scale, interpolation, flip, resize_on_device)
     cropping = _cropping(crop, crop_scale, crop_padding, dict(size=image_size, interpolation=interpolation))
     steps = [*cropping.random, random_flip] if flip else list(cropping.random)
@@ -154,8 +154,12 @@ def _check_ranges(crop_scale: tuple[float, float], **values: float) -> None:
             raise ValueError(f"{name}={value} must lie in 0..{top}")
 
 
-def _check_device(crop: str, interpolation: str, later: dict[str, float]) -> None:
+def _check_device(image_size: Size, side: int, crop: str, interpolation: str, later: dict[str, float]) -> None:
     """Raises an error if a crop cannot be resized on the device; ``later`` = strengths of the changes after resizing."""
+    if side < max(image_size):  # larger crops are sent at this size
+        raise ValueError(
+            f"resize_on_device={side} must be at least {max(image_size)}, the larger side of image_size={image_size}"
+        )
     if any(later.values()):
         raise ValueError(f"resize_on_device: {', '.join(later)} change resized images on the host; set them to 0")
     if crop != "random_resized" or interpolation == "nearest":

@@ -1,6 +1,6 @@
 """Decoding of usual JPEG files by libjpeg-turbo itself, if ``vitax[jpeg]`` is installed: the same bytes as Pillow's, sooner.
 
-Pillow uses the same library, but stores four bytes for each pixel and copies them twice.
+Pillow uses the same library, but stores four bytes for each pixel, from which an array is made afterwards.
 """
 
 from typing import Any
