@@ -9,7 +9,7 @@ from sklearn.datasets import load_sample_images
 from vitax import augment
 from vitax.data import crops, decode, randaugment, transforms
 from vitax.data.decode import Jpeg, decode_image
-from vitax.data.device_crops import blank_crop, sent
+from vitax.data.device_crops import DeviceCrop, blank_crop
 from vitax.data.loader import Loader
 from vitax.data.source import OVERHEAD, Cached
 from vitax.data.turbo import decode_jpeg
@@ -267,11 +267,11 @@ def test_the_device_resizes_as_pillow(interpolation):
     size, found, wanted = (48, 64), [], []
     for i, photo in enumerate(photos(8)):
         crop = photo[: 10 * i + 20, : 10 * i + 10]
-        found.append(sent(crop, 100, i % 2 == 1))
+        found.append({"image": crop, "crop_size": np.array(crop.shape[:2]), "mirrored": np.bool_(i % 2)})
         wide = Image.fromarray(crop).resize((size[1], crop.shape[0]), crops.INTERPOLATIONS[interpolation])
         both = np.asarray(wide.resize(size[::-1], crops.INTERPOLATIONS[interpolation]))
         wanted.append(both[:, ::-1] if i % 2 else both)
-    batch = {name: np.stack([example[name] for example in found]) for name in found[0]}
+    batch = DeviceCrop(size, (1.0, 1.0), interpolation, True, 100).stack(found)
     for image, (height, width) in zip(batch["image"], batch["crop_size"], strict=True):
         image[height:], image[:, width:] = 99, 99  # what surrounds a crop has no weight
     out = np.asarray(resized(batch, size, interpolation))
@@ -289,13 +289,17 @@ def test_crops_of_the_device_are_those_of_the_host():
         example = {"image": photo, "label": np.int32(seed)}
         whole.append(host(example, generator(seed))["image"])
         cut.append(device(example, generator(seed)))
-    assert {x["image"].shape for x in cut} == {(200, 200, 3)}
-    assert [x["label"] for x in cut] == list(range(24))
-    assert {bool(x["mirrored"]) for x in cut} == {False, True}
-    sizes = {tuple(x["crop_size"].tolist()) for x in cut}
+    batch = device.stack(cut)
+    assert batch["image"].shape == (24, 200, 200, 3)
+    assert batch["label"].tolist() == list(range(24))
+    assert set(batch["mirrored"].tolist()) == {False, True}
+    for image, example, (height, width) in zip(batch["image"], cut, batch["crop_size"], strict=True):
+        np.testing.assert_array_equal(image[:height, :width], example["image"])
+        assert not image[height:].any()
+        assert not image[:, width:].any()
+    sizes = {tuple(size) for size in batch["crop_size"].tolist()}
     assert (16, 16) in sizes, "larger crops are resized by the host"
     assert len(sizes) > 10
-    batch = {name: np.stack([x[name] for x in cut]) for name in cut[0]}
     out = np.asarray(resized(batch, (16, 16), "bilinear"))
     assert np.abs(out.astype(int) - np.stack(whole)).max() <= 2
 
@@ -358,7 +362,7 @@ def test_an_objective_sees_what_the_device_resized():
     resizing = resized_first(task, spec, interpolation="bilinear")
     device = transforms.train_transform((16, 16), spec.mean, spec.std, interpolation="bilinear", resize_on_device=200)
     drawn = [device({"image": photo, "label": np.int32(i)}, generator(i)) for i, photo in enumerate(photos(4))]
-    batch = {name: np.stack([x[name] for x in drawn]) for name in drawn[0]}
+    batch = device.stack(drawn)
     wanted = np.asarray(resized(batch, (16, 16), "bilinear"))
     key = jax.random.key(0)
     for found in (resizing.init(key, batch), resizing.loss({}, batch, key, True)[0], resizing.predict({}, batch)):
@@ -367,5 +371,5 @@ def test_an_objective_sees_what_the_device_resized():
     tested = {"image": wanted, "label": batch["label"]}
     assert resizing.predict({}, tested)["image"] is wanted, "a test is cropped and resized by the host"
     assert {name: x.shape for name, x in blank_crop({"image": wanted[0], "label": np.int32(0)}, 200).items()} == {
-        name: x.shape for name, x in drawn[0].items()
+        name: x.shape[1:] for name, x in batch.items()
     }

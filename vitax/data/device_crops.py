@@ -3,6 +3,7 @@
 Resizing a crop takes the host about as long as decoding its file; on the device, `vitax.augment.resize_crops` does it.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ class DeviceCrop(NamedTuple):
         scale: range of the crop's share of the area.
         interpolation: a key of `vitax.data.crops.INTERPOLATIONS`, for the crops that are resized on the host.
         flip: whether images are mirrored at random.
-        side: height and width in pixels of the array that a crop is sent in.
+        side: height and width in pixels of the arrays that crops are sent in.
     """
 
     size: Size
@@ -36,7 +37,7 @@ class DeviceCrop(NamedTuple):
         return True
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
-        """The example with "image" [side, side, C] uint8, whose crop is at the top left, "crop_size" [2] int32 and "mirrored"."""
+        """The example with the crop as "image" [h, w, C] uint8, its "crop_size" [2] int32 (h, w), and "mirrored"."""
         image = example["image"]
         box: Any = random_box(image.shape, rng, scale=self.scale)
         mirrored = self.flip and rng.random() < 0.5
@@ -47,16 +48,21 @@ class DeviceCrop(NamedTuple):
             crop = resize(image, self.size, interpolation=self.interpolation, box=box)
         else:
             crop = image[int(top) : int(bottom), int(left) : int(right)]
-        return {**example, **sent(crop, self.side, mirrored)}
+        size = np.array(crop.shape[:2], np.int32)
+        return {**example, "image": crop, "crop_size": size, "mirrored": np.bool_(mirrored)}
 
-
-def sent(crop: np.ndarray, side: int, mirrored: bool) -> Example:
-    """A crop [h, w, C] uint8 as a part of an example; see `DeviceCrop`."""
-    image = np.zeros((side, side, crop.shape[2]), np.uint8)
-    image[: crop.shape[0], : crop.shape[1]] = crop
-    return {"image": image, "crop_size": np.array(crop.shape[:2], np.int32), "mirrored": np.bool_(mirrored)}
+    def stack(self, examples: Sequence[Example]) -> Example:
+        """A batch of transformed examples: "image" is [B, side, side, C], with each crop at the top left and zeros elsewhere."""
+        batch = {name: np.stack([x[name] for x in examples]) for name in examples[0] if name != "image"}
+        # A large array of np.zeros takes memory, and the time to clear it, only where a crop is written to it.
+        images = np.zeros((len(examples), self.side, self.side, examples[0]["image"].shape[2]), np.uint8)
+        for row, example in zip(images, examples, strict=True):
+            h, w, _ = example["image"].shape
+            row[:h, :w] = example["image"]
+        return {**batch, "image": images}
 
 
 def blank_crop(example: Example, side: int) -> Example:
-    """A blank example of a test with the shapes of one of the training."""
-    return {**example, **sent(example["image"][:0, :0], side, False)}
+    """A blank example of a test with the shapes of one in a batch of the training."""
+    image = np.zeros((side, side, example["image"].shape[2]), np.uint8)
+    return {**example, "image": image, "crop_size": np.zeros(2, np.int32), "mirrored": np.bool_(False)}

@@ -40,7 +40,7 @@ class Loader:
 
     Args:
         source: examples by index.
-        transform: ``(example, rng) -> example``; all results must have the same shapes.
+        transform: ``(example, rng) -> example``; all results have the same shapes, or it has a method ``stack`` for batches.
         batch_size: examples per batch over all hosts; must be a multiple of ``hosts``.
         seed: seed of the order and of the augmentation.
         host: number of this process, 0..hosts-1.
@@ -240,7 +240,7 @@ class Loader:
     def _parts(self, examples: grain.MapDataset) -> grain.MapDataset:
         # Examples are first batched and then split: host h holds rows h*local .. (h+1)*local of each global batch,
         # so that the global batch is the same array on any number of hosts.
-        return examples.batch(self.batch_size // self.hosts)
+        return examples.batch(self.batch_size // self.hosts, batch_fn=getattr(self.transform, "stack", None))
 
     def _iterate(self, batches_from: Callable[[int], grain.MapDataset], start: int) -> Generator[Example]:
         """Batches from ``start`` on; a worker process that dies is replaced, up to RESTARTS times for one batch."""
