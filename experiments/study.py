@@ -7,6 +7,7 @@ each seed. Options of every experiment:
     --parallel=1         number of seeds that run at a time
     --out=runs/studies   folder of the runs; a finished run is not repeated
     --redraw             only make the table and the plot from the CSV, without running anything
+    --data=DIR           data of an experiment that needs some; its docstring says which. Anything that data.path takes
     --config.KEY=VALUE   override for all variants, applied last, for example --config.data.name=folder
                          --config.data.path=DIR, or a longer duration
 
@@ -61,6 +62,7 @@ class Study(NamedTuple):
         seeds: number of runs of each variant.
         x: meaning of the numbers in the names of variants.
         claims: what the hypothesis says of pairs of variants; each is tested, see `tested`.
+        needs_data: the experiment wants --data.
     """
 
     variants: Mapping[Any, Mapping[str, Any]]
@@ -72,6 +74,7 @@ class Study(NamedTuple):
     seeds: int = 3
     x: str = ""
     claims: Sequence[Claim] = ()
+    needs_data: bool = False
 
 
 class RunOf(NamedTuple):
@@ -95,9 +98,15 @@ def conduct(file: str, question: str, study: Study) -> None:
     parser.add_argument("--parallel", type=int, default=1)
     parser.add_argument("--out", type=Path, default=HERE.parent / "runs" / "studies")
     parser.add_argument("--redraw", action="store_true")
+    if study.needs_data:
+        parser.add_argument("--data")
     options, overrides = parser.parse_known_args()
     if unknown := [word for word in overrides if not word.startswith("--config.")]:
         parser.error(f"{' '.join(unknown)} is unknown; overrides begin with --config.")
+    if study.needs_data and not options.redraw:
+        if not options.data:
+            parser.error("this experiment needs --data; its first lines say which data it is")
+        study = study._replace(shared={**study.shared, "data.path": options.data})
     name = Path(file).stem
     folder = options.out.absolute() / name
     unchanged = not overrides and options.seeds >= study.seeds

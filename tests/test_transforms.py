@@ -355,6 +355,33 @@ def test_a_faster_decoder_of_jpeg_gives_the_same_bytes_and_refuses_the_same_file
     assert None in fast
 
 
+def test_a_loader_fills_batches_with_crops_for_the_device(caplog):
+    class Photos:
+        class_names, labels, pixels = (), None, photos(8)
+
+        def __len__(self):
+            return 8
+
+        def __getitem__(self, i):
+            if i == 0:
+                raise ValueError("damaged")
+            return {"image": self.pixels[i]}
+
+        def name(self, i):
+            return f"{i}.jpg"
+
+    device = transforms.train_transform((16, 16), (0.5,) * 3, (0.25,) * 3, resize_on_device=200)
+    loader = Loader(Photos(), device, 4, max_corrupt=0.5)
+    batches = [batch for batch, _ in zip(loader.train(), range(2), strict=False)]
+    for batch in batches:
+        shapes = {name: rows.shape[1:] for name, rows in batch.items() if name not in ("valid", "index")}
+        assert shapes == {name: value.shape for name, value in loader.blank.items()}
+        assert (batch["crop_size"].max(axis=1) > 0).tolist() == batch["valid"].tolist()
+        assert not batch["image"][~batch["valid"]].any()
+    assert sum(int(batch["valid"].sum()) for batch in batches) == 7
+    assert loader.blank["image"].shape == (200, 200, 3)
+
+
 def test_an_objective_sees_what_the_device_resized():
     spec = ImageSpec((16, 16), 3, (0.5,) * 3, (0.25,) * 3)
     seen = lambda variables, batch: batch

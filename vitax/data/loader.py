@@ -85,15 +85,14 @@ class Loader:
             )
         if min(threads, workers, shuffle_window) < 0 or not 0 <= max_corrupt <= 1:
             raise UserError(
-                f"data.threads={threads}, data.workers={workers} and data.shuffle_window={shuffle_window} must not "
-                "be negative, and "
-                f"data.max_corrupt={max_corrupt} must lie in 0..1"
+                f"data.threads={threads}, data.workers={workers} and data.shuffle_window={shuffle_window} must not be "
+                f"negative, and data.max_corrupt={max_corrupt} must lie in 0..1"
             )
         self.source, self.transform, self.batch_size = source, transform, batch_size
+        self.stack = getattr(transform, "stack", None)
         self.seed, self.host, self.hosts = seed, host, hosts
         self.threads = threads or max(1, min(16, os.cpu_count() or 1) // max(1, workers))
-        self.workers, self.max_corrupt = workers, max_corrupt
-        self.shuffle_window = shuffle_window
+        self.workers, self.max_corrupt, self.shuffle_window = workers, max_corrupt, shuffle_window
         if balanced and (source.labels is None or not len(source.class_names)):
             raise UserError("data.balanced=True needs data that list the classes of all examples")
         if balanced and shuffle_window:
@@ -108,7 +107,7 @@ class Loader:
         self.blank = self._blank()
 
     def _blank(self) -> Example:
-        """An example of zeros, shaped like the first transformed one; unreadable examples before it are skipped."""
+        """An example of zeros with the shapes of a batch's; the first readable example tells them."""
         reasons = []
         for i in range(min(len(self.source), 100)):
             try:
@@ -121,6 +120,8 @@ class Loader:
             except Undecodable as error:
                 reasons.append(f"{self.source.name(i)}: {error}")
                 continue
+            if self.stack is not None:  # a batch may have other shapes than its examples
+                example = {name: rows[0] for name, rows in self.stack([example]).items()}
             return {name: np.zeros_like(value) for name, value in example.items()}
         raise UserError(f"none of the first {len(reasons)} examples can be read; {reasons[0]}")
 
@@ -238,9 +239,8 @@ class Loader:
         return grain.MapDataset.range(2**31)[start:].map(batch)
 
     def _parts(self, examples: grain.MapDataset) -> grain.MapDataset:
-        # Examples are first batched and then split: host h holds rows h*local .. (h+1)*local of each global batch,
-        # so that the global batch is the same array on any number of hosts.
-        return examples.batch(self.batch_size // self.hosts, batch_fn=getattr(self.transform, "stack", None))
+        # Host h holds rows h*local .. (h+1)*local of each global batch, which is the same array on any number of hosts.
+        return examples.batch(self.batch_size // self.hosts, batch_fn=self.stack)
 
     def _iterate(self, batches_from: Callable[[int], grain.MapDataset], start: int) -> Generator[Example]:
         """Batches from ``start`` on; a worker process that dies is replaced, up to RESTARTS times for one batch."""
