@@ -71,6 +71,8 @@ SMALL = {
     "vit-relative": Small(
         "vit", _VIT | dict(positions="relative", positions_at="blocks", pooling="mean", class_token=False), (_images(),)
     ),
+    "vit-relative-1d": Small("vit", _VIT | dict(positions="relative_1d", positions_at="blocks_shared"), (_images(),)),
+    "vit-concatenated": Small("vit", _VIT | dict(positions_at="concatenated"), (_images(),)),
     "vit-distilled": Small("vit", _VIT | dict(distillation_token=True), (_images(),)),
     "mae": Small(
         "mae",
@@ -114,6 +116,11 @@ SMALL = {
     "mlp_mixer": Small(
         "mlp_mixer",
         dict(num_classes=3, image_size=(16, 24), patch_size=4, width=32, depth=2, token_mlp_width=20, mlp_width=48),
+        (_images(),),
+    ),
+    "mlp_mixer-positions": Small(
+        "mlp_mixer",
+        dict(num_classes=3, image_size=(16, 24), patch_size=4, width=32, depth=2, positions="learned_1d"),
         (_images(),),
     ),
     "fnet": Small("fnet", _BERT, (_tokens(12),)),

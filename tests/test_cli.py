@@ -5,7 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from vitax import cli, predict
+import pytest
+
+from vitax import cli, main, predict
+from vitax.errors import UserError
+
+CONFIGS = Path(__file__).parent.parent / "configs"
 
 
 def test_the_home_folder_is_known_in_every_flag_that_is_a_path():
@@ -14,6 +19,21 @@ def test_the_home_folder_is_known_in_every_flag_that_is_a_path():
     assert arguments.flags["workdir"] == f"{home}/runs/a"
     assert arguments.flags["out"] == f"{home}/b"
     assert arguments.positional == [f"{home}/c.png", "./~d.png"]
+
+
+def test_a_dictionary_can_be_given_on_the_command_line():
+    def factors(*words):
+        typed = ["main", f"--config={CONFIGS}/dynamic_vit_s.py:demo", "--workdir=a", *words]
+        return main.COMMAND.parse(typed).config["optim"]["lr_factors"]
+
+    assert factors() == {r"^(?!predictor)": 0.2}
+    assert factors("--config.optim.lr_factors={'head': 0.1, 'block.*bias': 2.0}") == {"head": 0.1, "block.*bias": 2.0}
+    assert factors("--config.optim.lr_factors", "{'head': 0.1}", "--config.optim.b2=0.9") == {"head": 0.1}
+    assert factors("--config.optim.lr_factors=") == {}
+    with pytest.raises(UserError, match=r"lr_factors=0.1 is not a dictionary; write \{'NAME': VALUE\}"):
+        factors("--config.optim.lr_factors=0.1")
+    with pytest.raises(UserError, match="no key 'optim.lr_factor'"):
+        factors("--config.optim.lr_factor={'head': 0.1}")
 
 
 def test_a_path_that_is_too_long_is_a_sentence(capsys):

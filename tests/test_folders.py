@@ -128,6 +128,11 @@ def test_what_no_config_can_say_is_refused_and_nothing_is_written(tmp_path):
 
     fails("vit", dict(pooling="mean"), "Hugging Face ViT", "no way to say pooling='mean' .read back: 'token'")
     fails("vit", dict(pre_logits=32), "Hugging Face ViT", "no vit with classes and pre_logits=32")
+    for format in ("Hugging Face ViT", "timm ViT"):
+        fails("vit-concatenated", {}, format, "positions")
+        fails("vit-relative-1d", {}, format, "positions")
+    fails("mlp_mixer-positions", {}, "timm Mixer", "pos_embed")
+    fails("mlp_mixer-positions", {}, "Google Mixer", "pos_embed")
     fails("vit", {}, "Hugging Face ViT", "crop_size .* is no square", images=IMAGES)
     fails("mae", {}, "Hugging Face ViTMAE", "square images only")
     fails("mlp_mixer", {}, "timm Mixer", "published sizes only, and this one has width=32")

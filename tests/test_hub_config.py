@@ -9,7 +9,7 @@ from golden import case
 
 from vitax import pretrained
 from vitax.errors import UserError
-from vitax.nn.positions import resize_positions
+from vitax.nn.interpolation import resize_positions
 from vitax.pretrained import files
 from vitax.pretrained.hub_config import config_fields
 

@@ -15,7 +15,7 @@ from golden import nchw
 from small import SMALL, maps_of, variables_of
 
 from vitax import pretrained
-from vitax.nn.positions import resize_positions
+from vitax.nn.interpolation import resize_positions
 from vitax.nn.stacks import Decoder, Encoder
 from vitax.pretrained.transformer import torch_rules
 

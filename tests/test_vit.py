@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from small import run, variables_of
 
-from vitax.models.vit import POSITIONS, ViT
+from vitax.models.vit import POSITIONS, POSITIONS_AT, ViT
+from vitax.nn.dropout import Dropout
+from vitax.nn.positions import FIXED, LEARNED, RELATIVE
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -13,8 +15,10 @@ IMAGES = np.random.default_rng(0).normal(size=(3, 8, 16, 3)).astype(np.float32)
 ABLATION = [
     (positions, at)
     for positions in POSITIONS
-    for at in ("input", "blocks", "blocks_shared")
-    if (positions, at) != ("relative", "input") and (positions != "none" or at == "input")
+    for at in POSITIONS_AT
+    if (positions not in RELATIVE or at.startswith("blocks"))
+    and (positions != "none" or at == "input")
+    and (positions in LEARNED + FIXED or at != "concatenated")
 ]
 
 
@@ -34,13 +38,55 @@ def test_every_position_encoding_tells_places_apart_on_any_grid(positions, at):
     swapped[:, :4, :4], swapped[:, 4:, 8:12] = IMAGES[:, 4:, 8:12], IMAGES[:, :4, :4]
     difference = np.abs(apply(variables, swapped) - out).max()
     assert difference < 1e-5 if positions == "none" else difference > 1e-4
+    if positions == "relative_1d":
+        with pytest.raises(ValueError, match="made for 2x4 patches, not 4x2; 'relative' can be interpolated"):
+            model.apply(variables, jnp.ones((1, 16, 8, 3)))
+        return
     for height, width in ((16, 8), (12, 20), (4, 4)):
         out = run(model, variables, jnp.ones((1, height, width, 3)))
         assert np.isfinite(out).all()
         assert out.shape == (1, 3)
 
 
-@pytest.mark.parametrize("positions", ["learned_1d", "relative"])
+def test_the_query_is_multiplied_by_a_key_of_each_offset_in_raster_order(key):
+    model = small(positions="relative_1d", positions_at="blocks", depth=1)
+    variables = variables_of(model, (IMAGES,))
+    attention = model.bind(variables)
+    (kernel, bias), offsets = jax.tree.leaves(variables["params"]["block0"]["attention"]["qkv"]), []
+    keys = np.asarray(variables["params"]["pos_embed0"]["keys"])  # [2N-1, E]
+    assert keys.shape == (15, 16)
+    _, seen = attention.apply(
+        variables, IMAGES, mutable="intermediates", capture_intermediates=lambda m, _: m.name in ("norm1", "attention")
+    )
+    (normed,) = seen["intermediates"]["block0"]["norm1"]["__call__"]
+    (weights,) = seen["intermediates"]["block0"]["attention"]["weights"]
+    kernel, bias = (kernel, bias) if kernel.ndim == 2 else (bias, kernel)
+    q, k, _ = np.split(np.asarray(normed) @ np.asarray(kernel) + np.asarray(bias), 3, axis=-1)
+    q, k = (part.reshape(3, 9, 2, 16) for part in (q, k))
+    scores = np.einsum("bnae,bmae->banm", q, k)
+    for i in range(8):
+        for j in range(8):
+            offsets.append(i - j)
+            scores[:, :, i + 1, j + 1] += q[:, i + 1] @ keys[i - j + 7]
+    assert set(offsets) == set(range(-7, 8))
+    np.testing.assert_allclose(weights, jax.nn.softmax(scores / 4, axis=-1), atol=1e-6)
+
+
+@pytest.mark.parametrize("positions", ["learned_1d", "sincos_2d"])
+def test_concatenated_positions_are_the_last_quarter_of_the_channels(positions):
+    model = small(positions=positions, positions_at="concatenated", depth=1)
+    variables = variables_of(model, (IMAGES,))
+    shown = lambda m, _: m.name in ("patch_embed", "pos_embed") or isinstance(m, Dropout)
+    _, seen = model.apply(variables, IMAGES, mutable="intermediates", capture_intermediates=shown)
+    (entered,), (patches,), (vectors,) = (
+        seen["intermediates"][name]["__call__"] for name in ("Dropout_0", "patch_embed", "pos_embed")
+    )
+    assert patches.shape == (3, 2, 4, 24)
+    np.testing.assert_array_equal(entered[:, 1:, :24], patches.reshape(3, 8, 24))
+    np.testing.assert_array_equal(entered[:, :, 24:], np.broadcast_to(vectors, (3, 9, 8)))
+
+
+@pytest.mark.parametrize("positions", ["learned_1d", "relative", "relative_1d"])
 def test_positions_in_blocks_are_own_or_shared(positions):
     def tables(at):
         params = variables_of(small(positions=positions, positions_at=at), (IMAGES,))["params"]
@@ -114,7 +160,9 @@ def test_bfloat16_computes_in_bfloat16_and_ends_in_float32():
     [
         (dict(pooling="max"), "pooling 'max' is unknown; choose one of token, mean, map, none"),
         (dict(positions="turned"), "positions 'turned' is unknown; choose one of learned_1d"),
-        (dict(positions="relative"), "relative positions act on attention scores"),
+        (dict(positions="relative"), "relative positions act on scores"),
+        (dict(positions="relative_1d", positions_at="concatenated"), "relative positions act on scores"),
+        (dict(positions="rotary", positions_at="concatenated"), "'rotary' cannot be concatenated"),
         (dict(class_token=False), "pooling 'token' needs class_token"),
         (dict(patch_size=3), "image 8x16 is not divisible by patch_size 3"),
         (dict(width=33), "width 33 is not divisible by num_heads 2"),

@@ -9,7 +9,7 @@ from vitax.models.swin import Swin
 from vitax.models.swinir import SIZES, SwinIR, pixel_shuffle, restore_tiled
 from vitax.nn import windows
 from vitax.nn.dot_product import dot_product_attention
-from vitax.nn.positions import RelativeBias
+from vitax.nn.relative import RelativeBias
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

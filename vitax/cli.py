@@ -15,7 +15,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from vitax.adopt import adopted
-from vitax.config import did_you_mean, flatten, literal
+from vitax.config import changed, did_you_mean, flatten, literal
 from vitax.config_file import load_config
 from vitax.config_help import key_meanings
 from vitax.errors import Interrupted, TrainingError, UserError
@@ -130,12 +130,12 @@ class Command(NamedTuple):
         positional = _parse_flags(values, config, rest)
         if positional and not self.positional:
             raise UserError(f"{' '.join(positional)!r} is not understood; options begin with --")
-        changed = renamed(values.config.to_dict()) if config is not None else {}
+        final = renamed(values.config.to_dict()) if config is not None else {}
         flag_values = {flag.name: values[flag.name].value for flag in (*self.flags, DEBUG)}
         for name in PATHS & flag_values.keys():
             flag_values[name] = os.path.expanduser(str(flag_values[name]))
         positional = [os.path.expanduser(argument) if argument[:1] == "~" else argument for argument in positional]
-        return Arguments(flag_values, changed, spec, positional, typed)
+        return Arguments(flag_values, final, spec, positional, typed)
 
     def _config(self, argv: list[str], spec: str, helping: bool) -> tuple[dict[str, Any] | None, list[str]]:
         """The resolved config before ``--config.key=value`` changes it, and the arguments that remain to be parsed."""
@@ -154,9 +154,21 @@ class Command(NamedTuple):
         rest = without_flag(argv, "config")
         emptied = [matched[1] for argument in rest if (matched := re.fullmatch(r"--?config\.([\w.]+)=", argument))]
         resolved = resolve(config, chosen, emptied)
+        resolved, rest = _with_dictionaries(resolved, rest)
         texts = {key for key, value in flatten(resolved).items() if isinstance(value, str)}
         dropped = {f"--config.{key}=" for key in emptied if key not in texts}
         return resolved, [argument for argument in rest if argument not in dropped]
+
+
+def _with_dictionaries(config: dict[str, Any], argv: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """The config with the dictionaries of the command line, as --config.optim.lr_factors="{'head': 0.1}", and the rest of it."""
+    sections = {key: value for key, value in config.items() if isinstance(value, dict)}
+    for key in [f"{section}.{name}" for section, s in sections.items() for name in s if isinstance(s[name], dict)]:
+        if text := value_of(argv, f"config.{key}"):
+            if not isinstance(given := literal(text), dict):
+                raise UserError(f"config.{key}={text} is not a dictionary; write {{'NAME': VALUE}}, in quotes")
+            config, argv = changed(config, {key: given}), without_flag(argv, f"config.{key}")
+    return config, argv
 
 
 def _parse_flags(values: flags.FlagValues, config: dict[str, Any] | None, argv: list[str]) -> list[str]:
@@ -165,7 +177,7 @@ def _parse_flags(values: flags.FlagValues, config: dict[str, Any] | None, argv: 
         _check_keys(config, argv)
     try:
         if config is not None:
-            complete = ConfigDict(config).lock()
+            complete = ConfigDict(config, allow_dotted_keys=True).lock()  # patterns have dots
             config_flags.DEFINE_config_dict("config", complete, flag_values=values, sys_argv=argv)
         return values(argv)[1:]
     except (flags.Error, TypeError, ValueError, IndexError, AttributeError, KeyError) as error:

@@ -4,6 +4,7 @@ Deliberate differences from the official code:
 
 - GELU is exact, as in timm; the official JAX code uses ``gelu_tanh``;
 - drop path divides a kept branch by 1 - rate, as everywhere else in vitax (the official code does not rescale it);
+- positions can be added to the tokens, which the paper has no need of (section 2);
 - initialisation is Xavier for every matrix, with zero biases and a zero head.
 """
 
@@ -19,6 +20,7 @@ from vitax.nn.blocks import DropPath, LayerNorm, drop_path_rates
 from vitax.nn.dense import Dense
 from vitax.nn.mlp import MLP
 from vitax.nn.patches import PatchEmbed
+from vitax.nn.positions import Positions
 
 # Table 1 of the paper; each letter is combined with a patch_size of 32, 16 or 14.
 SIZES = {
@@ -75,6 +77,7 @@ class MlpMixer(nn.Module):
         depth: number of blocks.
         token_mlp_width: hidden width D_S of the MLPs over tokens.
         mlp_width: hidden width D_C of the MLPs over channels.
+        positions: added to the tokens: "learned_1d", "learned_2d", "sincos_1d", "sincos_2d" or "none".
         activation: activation of the MLPs, a key of `vitax.nn.mlp.ACTIVATIONS`.
         norm_epsilon: epsilon of the layer norms.
         dropout: dropout rate after the activations of the MLPs.
@@ -90,6 +93,7 @@ class MlpMixer(nn.Module):
     depth: int = 12
     token_mlp_width: int = 384
     mlp_width: int = 3072
+    positions: str = "none"
     activation: str = "gelu"
     norm_epsilon: float = 1e-6
     dropout: float = 0.0
@@ -111,7 +115,11 @@ class MlpMixer(nn.Module):
                 f"{height}x{width}; resize the images, or build the model with their size as image_size"
             )
         x = PatchEmbed(self.patch_size, self.width, dtype=self.dtype, name="patch_embed")(images)
-        x = constrain_batch(x.reshape(x.shape[0], -1, self.width))  # [B, N, D]
+        grid = x.shape[1:3]
+        x = x.reshape(x.shape[0], -1, self.width)  # [B, N, D]
+        if self.positions != "none":
+            x = x + Positions(self.positions, grid, self.width, name="pos_embed")(grid).astype(x.dtype)[None]
+        x = constrain_batch(x)
         block = nn.remat(MixerBlock, static_argnums=(2,)) if self.remat else MixerBlock
         for i, drop_path in enumerate(drop_path_rates(self.drop_path, self.depth)):
             x = block(

@@ -21,7 +21,8 @@ from vitax.models.vit import ViT
 from vitax.nn.blocks import LayerNorm
 from vitax.nn.dense import Dense
 from vitax.nn.patches import in_whole_patches
-from vitax.nn.positions import PositionScheme, RelativeBias
+from vitax.nn.positions import PositionScheme
+from vitax.nn.relative import RelativeBias
 
 # The sizes with which the papers report on ADE20K.
 SWIN_SIZES = {size: swin.SIZES[size] for size in ("T", "S", "B")}

@@ -29,7 +29,7 @@ from vitax.nn.blocks import DropPath, LayerNorm
 from vitax.nn.dense import Dense
 from vitax.nn.dropout import Dropout
 from vitax.nn.mlp import MLP
-from vitax.nn.positions import of_pairs
+from vitax.nn.relative import of_pairs
 from vitax.nn.windows import Pair, in_windows
 
 # Section 3.5 of the paper and the official configuration files.

@@ -8,8 +8,7 @@ Deliberate differences from the paper:
 - GELU is exact, as in timm, DeiT and MAE; the official JAX code uses ``gelu_tanh``;
 - images of other sizes than ``image_size``, rectangles included, are accepted: positions are interpolated on the fly,
   bicubic with antialiasing, as in timm (the official code: linear);
-- relative positions are a learned number per head and 2-D offset; appendix D.4 of the paper has 1-D offsets and
-  multiplies the query by their embeddings;
+- positions "relative" are a number for each head and 2-D offset, as in Swin; "relative_1d" is the paper's appendix D.4;
 - initialisation follows MAE: Xavier for every matrix, patches included, and zero biases; truncated normal positions.
 """
 
@@ -27,7 +26,7 @@ from vitax.nn.dense import Dense, wide
 from vitax.nn.dropout import Dropout
 from vitax.nn.mlp import MLP
 from vitax.nn.patches import PatchEmbed, in_whole_patches
-from vitax.nn.positions import FIXED, LEARNED, PositionScheme, position_scheme
+from vitax.nn.positions import CONCATENATED, FIXED, LEARNED, RELATIVE, PositionScheme, position_scheme
 
 # Table 1 of the paper; Ti and S: Touvron et al. 2020 (arXiv:2012.12877), table 1.
 SIZES = {
@@ -37,7 +36,8 @@ SIZES = {
     "L": dict(width=1024, depth=24, num_heads=16, mlp_width=4096),
     "H": dict(width=1280, depth=32, num_heads=16, mlp_width=5120),
 }
-POSITIONS = (*LEARNED, *FIXED, "relative", "rotary", "learned_rotary", "none")
+POSITIONS = (*LEARNED, *FIXED, *RELATIVE, "rotary", "learned_rotary", "none")
+POSITIONS_AT = ("input", "concatenated", "blocks", "blocks_shared")
 
 
 class ViT(nn.Module):
@@ -57,10 +57,11 @@ class ViT(nn.Module):
         distillation_token: a second learned token before the patches, with a head of its own; the logits of the two
             heads are averaged.
         register_tokens: number of learned tokens between those and the patches (Darcet et al. 2023, arXiv:2309.16588).
-        positions: "learned_1d" (the paper), "learned_2d", "sincos_1d", "sincos_2d", "relative", "rotary" (DINOv3),
-            "learned_rotary" (EVA-02) or "none", see `vitax.nn.positions.position_scheme`.
-        positions_at: "input"; "blocks", which adds separate positions before each block; or "blocks_shared", which adds
-            the same positions before each block (appendix D.4, table 8).
+        positions: "learned_1d" (the paper), "learned_2d", "sincos_1d", "sincos_2d", "relative", "relative_1d", "rotary"
+            (DINOv3), "learned_rotary" (EVA-02) or "none", see `vitax.nn.positions.position_scheme`.
+        positions_at: "input", which adds them to the patches; "concatenated", where the embedded patches have three
+            quarters of the width, and the positions the last quarter; "blocks", which adds separate positions before each
+            block; or "blocks_shared", which adds the same positions before each block (appendix D.4, table 8).
         antialias: learned positions are interpolated with antialiasing, as in timm; False = as in Hugging Face.
         norm_first_tokens: a norm before the first block, as in CLIP.
         pooling: "token" (the class token), "mean" (of the patch tokens), "map" (attention pooling of them), or "none".
@@ -148,8 +149,9 @@ class ViT(nn.Module):
     ) -> tuple[jax.Array, list[jax.Array]]:
         """The tokens [B, T+N, D] after all blocks, and those after the blocks whose numbers are ``taken``."""
         self._check()
-        x = PatchEmbed(self.patch_size, self.width, self.patch_bias, self.dtype, name="patch_embed")(images)
-        b, *grid, d = x.shape  # [B, H/P, W/P, D]
+        width = self.width - (self.width // CONCATENATED) * (self.positions_at == "concatenated")
+        x = PatchEmbed(self.patch_size, width, self.patch_bias, self.dtype, name="patch_embed")(images)
+        b, *grid, d = x.shape  # [B, H/P, W/P, D]; D is the width, unless positions are concatenated later
         before = self.prefix
         x = jnp.concatenate([*self._prefix_tokens(b, d, x.dtype), x.reshape(b, -1, d)], axis=1)  # [B, T+N, D]
 
@@ -200,9 +202,8 @@ class ViT(nn.Module):
         if not self.num_classes:
             return x
         if self.head_norm:
-            x = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-6, use_scale=False, use_bias=False, name="head_norm")(
-                x
-            )
+            norm = dict(momentum=0.9, epsilon=1e-6, use_scale=False, use_bias=False, name="head_norm")
+            x = nn.BatchNorm(not train, **norm)(x)
         # Zeros, as in the official code, so that an untrained head gives every class the same probability.
         head = functools.partial(Dense, self.num_classes, kernel_init=nn.initializers.zeros)
         if self.distillation_token:
@@ -251,7 +252,7 @@ class ViT(nn.Module):
         for name, known in (
             ("pooling", ("token", "mean", "map", "none")),
             ("positions", POSITIONS),
-            ("positions_at", ("input", "blocks", "blocks_shared")),
+            ("positions_at", POSITIONS_AT),
         ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(known)}")
@@ -261,10 +262,10 @@ class ViT(nn.Module):
         for name in ("dropout", "drop_path"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)} must lie in [0, 1)")
-        if self.positions == "relative" and self.positions_at == "input":
-            raise ValueError(
-                "relative positions act on attention scores; choose positions_at 'blocks' or 'blocks_shared'"
-            )
+        if self.positions in RELATIVE and not self.positions_at.startswith("blocks"):
+            raise ValueError("relative positions act on scores; choose positions_at 'blocks' or 'blocks_shared'")
+        if self.positions_at == "concatenated" and self.positions not in LEARNED + FIXED:
+            raise ValueError(f"positions {self.positions!r} cannot be concatenated; choose one of {LEARNED + FIXED}")
         if self.pooling == "token" and not self.class_token:
             raise ValueError("pooling 'token' needs class_token=True; otherwise choose pooling 'mean'")
         if self.distillation_token and self.pooling != "token":

@@ -14,6 +14,7 @@ from vitax.nn.dense import Dense, Projections, unit_length, wide
 from vitax.nn.dot_product import Softmax, attention_output, dot_product_attention
 from vitax.nn.dropout import Dropout
 from vitax.nn.fused import bias_of_windows, cudnn_attention, cudnn_fits, with_hidden_token
+from vitax.nn.relative import OffsetKeys
 from vitax.nn.rotary import Rotation, rotate
 
 
@@ -128,7 +129,7 @@ class SelfAttention(Attention):
         x: jax.Array,
         train: bool = False,
         *,
-        bias: jax.Array | None = None,
+        bias: jax.Array | OffsetKeys | None = None,
         mask: Mask | Lineage = None,
         causal: bool = False,
         softmax: Softmax | None = None,
@@ -139,7 +140,8 @@ class SelfAttention(Attention):
         """Maps [..., N, D] to [..., N, D].
 
         Args:
-            bias: broadcastable to [..., A, N, N], added to the scaled scores.
+            bias: broadcastable to [..., A, N, N], added to the scaled scores; or keys of offsets, whose products with the
+                queries are added.
             mask: see `dot_product_attention`; with ``position`` None, or the `Lineage` of a beam search.
             causal: a token attends to itself and the tokens before it only.
             softmax: function from scores to weights; None = `jax.nn.softmax`.
@@ -148,11 +150,15 @@ class SelfAttention(Attention):
                 tokens before it, whose keys and values are in the collection "cache".
             cache_length: number of positions in the cache.
         """
+        offset_keys, bias = (bias, None) if isinstance(bias, OffsetKeys) else (None, bias)
         if position is not None:
+            if offset_keys is not None:
+                raise ValueError("keys of offsets are for all tokens at once, not for one at a position")
             return self.next_token(x, bias, mask, softmax, rotation, position, cache_length, train)
         if isinstance(mask, Lineage):
             raise ValueError("the mask of a beam search needs a position")
-        length, fused = x.shape[-2], self.is_fused(x, mask, softmax, train)
+        length = x.shape[-2]
+        fused = offset_keys is None and self.is_fused(x, mask, softmax, train)
         if length % 2 and fused:
             # The kernel wants an even number of tokens: a hidden one is added here, where it costs least.
             x = jnp.pad(x, [(0, int(axis == x.ndim - 2)) for axis in range(x.ndim)])
@@ -169,6 +175,7 @@ class SelfAttention(Attention):
         q, k, v = self.queries_keys_values(x)
         if rotation is not None:
             q, k = rotate(q, rotation), rotate(k, rotation)
+        bias = bias if offset_keys is None else offset_keys.biases(q)
         return self.attend(q, k, v, bias, mask, causal, softmax, train)[..., :length, :]
 
     def next_token(

@@ -14,6 +14,7 @@ from vitax.nn.dense import wide
 from vitax.nn.dot_product import Softmax
 from vitax.nn.dropout import Dropout
 from vitax.nn.mlp import MLP
+from vitax.nn.relative import OffsetKeys
 from vitax.nn.rotary import Rotation
 
 
@@ -179,7 +180,7 @@ class Block(nn.Module):
         x: jax.Array,
         train: bool = False,
         *,
-        bias: jax.Array | None = None,
+        bias: jax.Array | OffsetKeys | None = None,
         mask: Mask = None,
         softmax: Softmax | None = None,
         rotation: Rotation | None = None,
@@ -187,7 +188,7 @@ class Block(nn.Module):
         """Maps [B, N, D] to [B, N, D].
 
         Args:
-            bias: broadcastable to [B, A, N, N], added to the scaled scores.
+            bias: broadcastable to [B, A, N, N], added to the scaled scores; or keys of offsets, see `SelfAttention`.
             mask: see `vitax.nn.dot_product.dot_product_attention`.
             softmax: function from scores to weights; None = `jax.nn.softmax`.
             rotation: of queries and keys, see `vitax.nn.rotary.Rotation`.

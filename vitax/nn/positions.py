@@ -1,52 +1,21 @@
 """Position encodings of sequences and grids: fixed, learned, relative; rotations are in `vitax.nn.rotary`."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vitax.nn.interpolation import resize_positions
+from vitax.nn.relative import OffsetKeys, RelativeBias, RelativeKeys
 from vitax.nn.rotary import Rotation, centred_rotation, counted_rotation
 
 LEARNED = ("learned_1d", "learned_2d")
 FIXED = ("sincos_1d", "sincos_2d")
-
-
-def resize_positions(table: jax.Array, grid: tuple[int, int], antialias: bool = True) -> jax.Array:
-    """Positions for another grid: bicubic interpolation in both directions.
-
-    Dosovitskiy et al. 2020 (arXiv:2010.11929), section 3.2.
-
-    Args:
-        table: [h, w, D].
-        grid: rows and columns of the result.
-        antialias: True = as in timm; False = as in Hugging Face's ViT and CLIP: PyTorch's kernel without antialiasing.
-
-    Returns:
-        [*grid, D]; the table itself if it has this grid.
-    """
-    if table.shape[:2] == tuple(grid):
-        return table
-    if antialias:
-        return jax.image.resize(table, (*grid, table.shape[-1]), "bicubic", antialias=True)
-    rows, columns = (_cubic(old, new) for old, new in zip(table.shape[:2], grid, strict=True))
-    return jnp.einsum("ab,cd,bde->ace", rows, columns, table, precision=jax.lax.Precision.HIGHEST)
-
-
-def _cubic(old: int, new: int) -> np.ndarray:
-    """The matrix [new, old] of cubic interpolation: Keys 1981, with a = -3/4 and the values at the edges repeated."""
-    a = -0.75
-    places = (np.arange(new) + 0.5) * old / new - 0.5
-    first = np.floor(places).astype(int)
-    matrix = np.zeros((new, old))
-    for offset in (-1, 0, 1, 2):
-        d = np.abs(places - first - offset)
-        near = ((a + 2) * d - (a + 3)) * d * d + 1
-        far = a * (((d - 5) * d + 8) * d - 4)
-        np.add.at(matrix, (np.arange(new), np.clip(first + offset, 0, old - 1)), np.where(d <= 1, near, far))
-    return matrix.astype(np.float32)
+RELATIVE = ("relative", "relative_1d")
+CONCATENATED = 4  # one of so many channels holds concatenated positions
 
 
 def sincos(places: np.ndarray, width: int, *, interleaved: bool = False) -> np.ndarray:
@@ -139,68 +108,31 @@ class Positions(nn.Module):
         return jnp.concatenate([prefix, places])
 
 
-def of_pairs(table: jax.Array, grid: tuple[int, int]) -> jax.Array:
-    """Numbers of all pairs of places on a grid, from those of their offsets (query - key).
-
-    Args:
-        table: [2h-1, 2w-1, A], numbers of the offsets -(h-1)..h-1 and -(w-1)..w-1.
-        grid: rows h and columns w.
-
-    Returns:
-        [A, h * w, h * w].
-    """
-    rows, columns = (np.arange(n)[:, None] - np.arange(n)[None] + n - 1 for n in grid)
-    numbers = table[rows[:, None, :, None], columns[None, :, None, :]]  # [h, w, h, w, A]
-    return numbers.reshape(*(grid[0] * grid[1],) * 2, -1).transpose(2, 0, 1)
-
-
-class RelativeBias(nn.Module):
-    """A learned number for each head and each offset (query - key) on a grid, added to the attention scores.
-
-    Liu et al. 2021 (arXiv:2103.14030), equation 4. The table is [2h-1, 2w-1, A].
-
-    Attributes:
-        table: rows h and columns w of the grid for which the table is made; the table is interpolated for other grids.
-        num_heads: number A of attention heads.
-        prefix: number of tokens before the grid; pairs with one of them have bias 0.
-        init: initializer of the table.
-    """
-
-    table: tuple[int, int]
-    num_heads: int
-    prefix: int = 0
-    init: nn.initializers.Initializer = nn.initializers.truncated_normal(0.02)
-
-    @nn.compact
-    def __call__(self, grid: tuple[int, int] | None = None) -> jax.Array:
-        """Maps the size (h, w) of a grid (None = ``table``) to biases [A, prefix + h * w, prefix + h * w] float32."""
-        h, w = grid or self.table
-        shape = (2 * self.table[0] - 1, 2 * self.table[1] - 1, self.num_heads)
-        table = self.param("relative_bias", self.init, shape)
-        table = resize_positions(table, (2 * h - 1, 2 * w - 1))
-        return jnp.pad(of_pairs(table, (h, w)), ((0, 0), (self.prefix, 0), (self.prefix, 0)))
-
-
 class PositionScheme(NamedTuple):
     """Positions of the tokens of a stack of blocks: vectors at the input, vectors before each block, biases of the scores of
     each block, or a rotation of queries and keys.
 
     Attributes:
         at_input: [1, N, D] vectors that are added to the tokens once; None = none.
+        joined: [1, N, P] vectors that are concatenated to the tokens once; None = none.
         before: [1, N, D] vectors that are added before each block; () = none.
-        biases: [1, A, N, N] biases of the scores of each block; () = none.
+        biases: [1, A, N, N] biases of the scores of each block, or keys of offsets that make them; () = none.
         turned: rotation in all blocks; None = none.
         index: [B, n] indices of the tokens that are present; None = all tokens.
     """
 
     at_input: jax.Array | None = None
+    joined: jax.Array | None = None
     before: Sequence[jax.Array] = ()
-    biases: Sequence[jax.Array] = ()
+    biases: Sequence[jax.Array | OffsetKeys] = ()
     turned: Rotation | None = None
     index: jax.Array | None = None
 
     def enter(self, x: jax.Array) -> jax.Array:
-        """Adds the vectors of the input to all tokens [B, N, D]."""
+        """Adds the vectors of the input to all tokens [B, N, D], or concatenates them to tokens [B, N, D - P]."""
+        if self.joined is not None:
+            joined = jnp.broadcast_to(self.joined.astype(x.dtype), (len(x), *self.joined.shape[1:]))
+            return jnp.concatenate([x, joined], axis=-1)
         return x if self.at_input is None else x + self.at_input.astype(x.dtype)
 
     def before_block(self, i: int, x: jax.Array) -> jax.Array:
@@ -216,13 +148,20 @@ class PositionScheme(NamedTuple):
             return self.turned
         return Rotation(*(part[self.index] for part in self.turned))
 
-    def bias(self, i: int) -> jax.Array | None:
-        """The biases of block i between the tokens that are present: [B or 1, A, n, n]."""
+    def bias(self, i: int) -> jax.Array | OffsetKeys | None:
+        """The biases of block i between the tokens that are present: [B or 1, A, n, n].
+
+        Raises:
+            ValueError: only some tokens are present, and the biases are made by keys of offsets.
+        """
         if not self.biases:
             return None
+        biases = self.biases[i]
         if self.index is None:
-            return self.biases[i]
-        pairs = self.biases[i][0][:, self.index[:, :, None], self.index[:, None, :]]  # [A, B, n, n]
+            return biases
+        if isinstance(biases, OffsetKeys):
+            raise ValueError("relative_1d positions need all patches; choose other positions")
+        pairs = biases[0][:, self.index[:, :, None], self.index[:, None, :]]  # [A, B, n, n]
         return jnp.moveaxis(pairs, 1, 0)
 
 
@@ -241,9 +180,10 @@ def position_scheme(
     """The positions of a ViT. Its parameters belong to the module that calls it.
 
     Args:
-        kind: a kind of `Positions`, "relative" (`RelativeBias`), "rotary" (`centred_rotation`), "learned_rotary", vectors
-            "learned_1d" at the input and `counted_rotation`, or "none".
-        at: "input"; "blocks", with parameters for each block; or "blocks_shared", with the same ones for all blocks.
+        kind: a kind of `Positions`, "relative" (`RelativeBias`), "relative_1d" (`RelativeKeys`), "rotary"
+            (`centred_rotation`), "learned_rotary", vectors "learned_1d" at the input and `counted_rotation`, or "none".
+        at: "input"; "concatenated", with vectors that are the last quarter of the channels; "blocks", with parameters for
+            each block; or "blocks_shared", with the same ones for all blocks.
         grid: rows and columns of the patches.
         table: rows and columns that the parameters are made for.
         width: width D of the tokens.
@@ -260,12 +200,16 @@ def position_scheme(
         vectors = Positions("learned_1d", table, width, prefix, antialias, name="pos_embed")(grid)[None]
         return PositionScheme(at_input=vectors, turned=counted_rotation(grid, width // num_heads, prefix))
 
-    def make(name: str) -> jax.Array:
+    def make(name: str, width: int = width) -> Any:
         if kind == "relative":
             return RelativeBias(table, num_heads, prefix, name=name)(grid)[None]
+        if kind == "relative_1d":
+            return RelativeKeys(table, width // num_heads, prefix, name=name)(grid)
         return Positions(kind, table, width, prefix, antialias, name=name)(grid)[None]
 
+    if at == "concatenated":
+        return PositionScheme(joined=make("pos_embed", width // CONCATENATED))
     if at == "input":
         return PositionScheme(at_input=make("pos_embed"))
     each = [make(f"pos_embed{i}") for i in range(depth)] if at == "blocks" else [make("pos_embed")] * depth
-    return PositionScheme(biases=each) if kind == "relative" else PositionScheme(before=each)
+    return PositionScheme(biases=each) if kind in RELATIVE else PositionScheme(before=each)

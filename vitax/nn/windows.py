@@ -14,7 +14,7 @@ from vitax.nn.attention import SelfAttention
 from vitax.nn.blocks import DropPath, LayerNorm
 from vitax.nn.dropout import Dropout
 from vitax.nn.mlp import MLP
-from vitax.nn.positions import RelativeBias
+from vitax.nn.relative import RelativeBias
 
 Pair = tuple[int, int]
 

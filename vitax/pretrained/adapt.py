@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from vitax.errors import UserError
 from vitax.models import MODELS, variable_shapes
-from vitax.nn.positions import resize_positions
+from vitax.nn.interpolation import resize_positions
 from vitax.pretrained.report import Report
 
 Variables = dict[str, Any]

@@ -88,14 +88,23 @@ def timm_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
     )
 
 
+def check_positions(model: ViT, library: str, known: tuple[str, ...] = ("learned_1d",)) -> None:
+    """Checks that a library has names for the positions of a model.
+
+    Raises:
+        UserError: it has none.
+    """
+    if model.positions not in known or model.positions_at != "input":
+        raise UserError(f"{library} has no names for positions {model.positions!r} at {model.positions_at!r}")
+
+
 def timm_rules(model: ViT) -> Rules:
     """Rules for timm's tensors.
 
     Raises:
         UserError: timm has no names for the positions of the model.
     """
-    if (model.positions, model.positions_at) not in (("learned_1d", "input"), ("none", "input")):
-        raise UserError(f"timm has no names for positions {model.positions!r} at {model.positions_at!r}")
+    check_positions(model, "timm", ("learned_1d", "none"))
     rules = r.patches("patch_embed.proj", "patch_embed", model.patch_size, model.patch_bias)
     if model.class_token:
         rules += r.vector("cls_token", "cls_token")

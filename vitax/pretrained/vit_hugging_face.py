@@ -6,7 +6,7 @@ from vitax.models.vit import ViT
 from vitax.pretrained import rules as r
 from vitax.pretrained.format import HUGGING_FACE_5, Fields, Format, Tensors, count, has, heads, image_size, renaming
 from vitax.pretrained.rules import Rules
-from vitax.pretrained.vit import HEADS, grid
+from vitax.pretrained.vit import HEADS, check_positions, grid
 
 
 def hugging_face_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
@@ -49,12 +49,20 @@ def _hugging_face_fields(tensors: Tensors, given: Fields, root: str, prefix: int
 
 
 def hugging_face_rules(model: ViT) -> Rules:
-    """Rules for the tensors of Hugging Face's ViT."""
+    """Rules for the tensors of Hugging Face's ViT.
+
+    Raises:
+        UserError: it has no names for the positions of the model.
+    """
     return _hugging_face_rules(model, "vit") + (r.linear("classifier", "head") if model.num_classes else [])
 
 
 def hugging_face_deit_rules(model: ViT) -> Rules:
-    """Rules for the tensors of Hugging Face's DeiT."""
+    """Rules for the tensors of Hugging Face's DeiT.
+
+    Raises:
+        UserError: it has no names for the positions of the model.
+    """
     token = "deit.embeddings.distillation_token"
     rules = _hugging_face_rules(model, "deit")
     if not model.distillation_token:
@@ -65,6 +73,7 @@ def hugging_face_deit_rules(model: ViT) -> Rules:
 
 
 def _hugging_face_rules(model: ViT, root: str) -> Rules:
+    check_positions(model, "Hugging Face")
     embed = f"{root}.embeddings"
     rules = r.vector(f"{embed}.cls_token", "cls_token")
     rules += r.positions(f"{embed}.position_embeddings", "pos_embed", grid(model), model.prefix)
