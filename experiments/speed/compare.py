@@ -108,9 +108,17 @@ def has_peer(case: str) -> bool:
 
 
 def start(arguments: list[str]) -> tuple[subprocess.Popen, dict[str, Any]]:
+    """Starts a program, and returns it with its report.
+
+    Raises:
+        SystemExit: a package that it needs is not installed.
+    """
     line = [sys.executable, str(HERE / "side.py"), *arguments]
     process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    return process, json.loads(read(process))
+    report = json.loads(read(process))
+    if "missing" in report:
+        raise SystemExit(f"{arguments[1]} cannot be compared: the package {report['missing']!r} is not installed")
+    return process, report
 
 
 def stop(started: tuple[subprocess.Popen, Any] | None) -> None:

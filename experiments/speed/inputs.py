@@ -8,11 +8,12 @@ normalised on the host), and with decoding alone (libjpeg-turbo through simplejp
     python experiments/speed/inputs.py --cores=1
     python experiments/speed/inputs.py --cores=2 --folder=DIR      # your own files, in folders of classes
 
-Needs torch, torchvision and simplejpeg besides vitax. The programs take turns, each on the same cores.
+The others need torch and torchvision, and simplejpeg. The programs take turns, each on the same cores.
 """
 
 import argparse
 import functools
+import importlib.util
 import json
 import os
 import statistics
@@ -27,6 +28,7 @@ import numpy as np
 
 HERE = Path(__file__).parent
 SIDES = ("ours", "on_device", "dataloader", "decode")
+NEEDS = {"dataloader": ("torch", "torchvision"), "decode": ("simplejpeg",)}  # packages of the others
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BATCH = 32
 
@@ -130,14 +132,18 @@ def main() -> None:
     if options.side:
         side(options.side, options.folder, options.cores)
         return
+    missing = {name: [x for x in NEEDS.get(name, ()) if not importlib.util.find_spec(x)] for name in SIDES}
+    for name in (name for name in SIDES if missing[name]):
+        print(f"{name} is left out: pip install {' '.join(missing[name])}", file=sys.stderr)
+    sides = [name for name in SIDES if not missing[name]]
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         if not options.folder:
             make_files(folder, 400)
         line = [sys.executable, __file__, f"--cores={options.cores}", f"--folder={folder}"]
-        rates: dict[str, list[float]] = {name: [] for name in SIDES}
+        rates: dict[str, list[float]] = {name: [] for name in sides}
         for number in range(options.rounds):
-            for name in SIDES if number % 2 else SIDES[::-1]:
+            for name in sides if number % 2 else sides[::-1]:
                 # A new process for each turn: threads that read ahead would otherwise work during other turns.
                 process = subprocess.run(
                     [*line, f"--side={name}"],
@@ -148,15 +154,8 @@ def main() -> None:
                 )
                 rates[name].append(float(process.stdout.split()[-1]))
     medians = {name: statistics.median(values) for name, values in rates.items()}
-    print(
-        json.dumps(
-            {
-                "cores": options.cores,
-                **medians,
-                **{f"{name}_over_{other}": medians[name] / medians[other] for name in SIDES[:2] for other in SIDES[2:]},
-            }
-        )
-    )
+    ratios = {f"{name}_over_{x}": medians[name] / medians[x] for name in SIDES[:2] for x in NEEDS if x in medians}
+    print(json.dumps({"cores": options.cores, **medians, **ratios}))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """One of the programs that `compare.py` runs in turns; it is not meant to be started by hand.
 
-It builds its model and prints a JSON object (for ours: multiply-accumulates and difference of the outputs). For each
-line on stdin, a number of steps, it runs that many steps and prints their seconds.
+It builds its model and prints a JSON object (for ours: multiply-accumulates and difference of the outputs; of a package that
+is not installed, its name as "missing"). For each line on stdin, a number of steps, it runs that many steps and prints their seconds.
 """
 
 import argparse
@@ -202,7 +202,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     given = parser.parse_args()
     side = ours if given.side in ("ours", "flax") else theirs
-    steps, report = side(given, CASES[given.case])
+    try:
+        steps, report = side(given, CASES[given.case])
+    except ModuleNotFoundError as error:
+        print(json.dumps({"missing": error.name}), flush=True)
+        raise SystemExit(1) from error
     steps(1)
     print(json.dumps(report), flush=True)
     for line in sys.stdin:
