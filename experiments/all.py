@@ -3,9 +3,9 @@
     python experiments/all.py --budget=60
     python experiments/all.py --budget=60 --data dynamic_vit_photos=DIR --data pretraining=DIR
 
-Runs that are finished are not repeated, and the one at which the time was up goes on where it was: the same command again
-continues. An experiment whose last run has ended writes its results and its table in README.md. Experiments that need data
-are left out without them. How long an experiment takes is what its published runs took.
+Runs that are finished are not repeated. A run that was stopped when the time was up continues from its checkpoint if you give
+the same command again. An experiment whose last run has ended writes its results and its table in README.md. Experiments
+that need data are left out without them. The length of an experiment is that of its published runs.
 """
 
 import argparse
@@ -51,9 +51,11 @@ def conducted(name: str, options: list[str], seconds: float) -> bool:
             code = process.wait(max(0, seconds))
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)  # its run saves a checkpoint
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(PATIENCE)
+                os.killpg(process.pid, signal.SIGTERM)  # its run saves a checkpoint, and the experiment waits for it
+                try:
+                    process.wait(PATIENCE)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
             return False
     if code:
         raise SystemExit(f"{name} failed")
@@ -65,6 +67,8 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=60, help="minutes")
     parser.add_argument("--data", action="append", default=[], metavar="NAME=DIR")
     options, rest = parser.parse_known_args()
+    if any("=" not in each for each in options.data):
+        parser.error("--data is for one experiment: --data NAME=DIR")
     data = dict(each.split("=", 1) for each in options.data)
     names = experiments()
     if unknown := sorted(data.keys() - set(names)):
@@ -79,7 +83,8 @@ def main() -> None:
         else:
             print(f"== {name}", flush=True)
             ended = conducted(name, [*given, *rest], end - time.monotonic())
-            states[name] = "done" if ended else "stopped; the same command goes on"
+            states[name] = "done" if ended else "stopped; give the same command again to continue"
+            end = end if ended else 0.0
     width = max(map(len, names))
     print("\n" + "\n".join(f"{name:{width}}  {state}" for name, state in states.items()))
 

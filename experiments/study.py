@@ -16,8 +16,10 @@ With overrides, or with fewer seeds, the CSV and the plot go to --out, and resul
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,6 +32,7 @@ from vitax.sweep.table import draw, read, write
 from vitax.sweep.table import markdown as table_of
 
 HERE = Path(__file__).parent
+STOPPED = threading.Event()  # set by SIGTERM, which the run gets too: it saves a checkpoint and ends
 RESULTS = HERE / "results"
 Row = dict[str, Any]
 
@@ -61,8 +64,9 @@ class Study(NamedTuple):
         measure: folder of a run -> rows of more metrics; several rows, each with its own "x", make a curve.
         seeds: number of runs of each variant.
         x: meaning of the numbers in the names of variants.
-        claims: what the hypothesis says of pairs of variants; each is tested, see `tested`.
-        needs_data: the experiment wants --data.
+        claims: pairs of variants that are compared, see `tested`; where the hypothesis sees no difference, "undecided" is what
+            it expects.
+        needs_data: the experiment wants --data=DIR, which replaces "{data}" in the values of overrides too.
     """
 
     variants: Mapping[Any, Mapping[str, Any]]
@@ -106,12 +110,13 @@ def conduct(file: str, question: str, study: Study) -> None:
     if study.needs_data and not options.redraw:
         if not options.data:
             parser.error("this experiment needs --data; its first lines say which data it is")
-        study = study._replace(shared={**study.shared, "data.path": options.data})
+        study = _with_data(study, options.data)
     name = Path(file).stem
     folder = options.out.absolute() / name
     unchanged = not overrides and options.seeds >= study.seeds
     results = RESULTS if unchanged else folder
     table = results / f"{name}.csv"
+    signal.signal(signal.SIGTERM, lambda *_: STOPPED.set())
     if not options.redraw:
         with ThreadPoolExecutor(options.parallel) as pool:
             rows_by_seed = list(pool.map(lambda seed: _one_seed(study, folder, seed, overrides), range(options.seeds)))
@@ -123,6 +128,15 @@ def conduct(file: str, question: str, study: Study) -> None:
     draw(rows, study.metrics, results / f"{name}.png", study.x)
 
 
+def _with_data(study: Study, data: str) -> Study:
+    """The study with its data; runs start in the folder of the project, so that a path becomes absolute."""
+    path = Path(data).expanduser()
+    data = str(path.absolute()) if path.exists() else data
+    put = lambda keys: {k: v.replace("{data}", data) if isinstance(v, str) else v for k, v in keys.items()}
+    variants = {name: put(keys) for name, keys in study.variants.items()}
+    return study._replace(variants=variants, shared={**put(study.shared), "data.path": data})
+
+
 def label(variant: Any) -> str:
     """Name of a variant: ``series x``, or the name itself."""
     return " ".join(map(str, variant)) if isinstance(variant, tuple) else str(variant)
@@ -132,6 +146,8 @@ def _one_seed(study: Study, folder: Path, seed: int, more: Sequence[str]) -> lis
     """Rows of all variants for one seed; the row of a variant that has none of the metrics is empty."""
     rows = []
     for variant, overrides in study.variants.items():
+        if STOPPED.is_set():
+            raise SystemExit("stopped")
         path = _folder(folder, variant, seed)
         keys = {**study.shared, **study.of_seed(seed), **overrides}
         config, program = keys.pop("config", study.config), keys.pop("program", "")
@@ -165,7 +181,7 @@ def _folder(folder: Path, variant: Any, seed: int) -> Path:
 
 
 def _run(program: Sequence[str], config: str, path: Path, flags: Sequence[str]) -> None:
-    """Starts one run and waits for it, unless it is finished already.
+    """Starts one run and waits for it, unless it is finished already; what it says goes to a file beside its folder.
 
     Raises:
         SystemExit: the run failed, or the folder belongs to a run with other flags.
@@ -177,9 +193,12 @@ def _run(program: Sequence[str], config: str, path: Path, flags: Sequence[str]) 
         if (path / "summary.json").is_file():
             return
     command = [sys.executable, *arguments, f"--workdir={path}", "--config.log.report=0"]
-    completed = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=False)
+    said = path.with_name(f"{path.name}.txt")  # not a pipe: a run that is stopped may live longer than this program
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with said.open("w") as file:
+        completed = subprocess.run(command, cwd=HERE.parent, stdout=file, stderr=subprocess.STDOUT, check=False)
     if completed.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{completed.stdout[-2000:]}\n{completed.stderr[-4000:]}")
+        raise SystemExit("stopped" if STOPPED.is_set() else f"{' '.join(command)}\n{said.read_text()[-6000:]}")
     record.write_text(json.dumps(arguments) + "\n")
 
 

@@ -30,6 +30,7 @@ def test_a_dictionary_can_be_given_on_the_command_line():
     assert factors("--config.optim.lr_factors={'head': 0.1, 'block.*bias': 2.0}") == {"head": 0.1, "block.*bias": 2.0}
     assert factors("--config.optim.lr_factors", "{'head': 0.1}", "--config.optim.b2=0.9") == {"head": 0.1}
     assert factors("--config.optim.lr_factors=") == {}
+    assert factors("--config.optim.lr_factors={'head': 0.1}", "--config.optim.lr_factors=") == {}
     with pytest.raises(UserError, match=r"lr_factors=0.1 is not a dictionary; write \{'NAME': VALUE\}"):
         factors("--config.optim.lr_factors=0.1")
     with pytest.raises(UserError, match="no key 'optim.lr_factor'"):

@@ -128,11 +128,20 @@ def test_what_no_config_can_say_is_refused_and_nothing_is_written(tmp_path):
 
     fails("vit", dict(pooling="mean"), "Hugging Face ViT", "no way to say pooling='mean' .read back: 'token'")
     fails("vit", dict(pre_logits=32), "Hugging Face ViT", "no vit with classes and pre_logits=32")
-    for format in ("Hugging Face ViT", "timm ViT"):
-        fails("vit-concatenated", {}, format, "positions")
-        fails("vit-relative-1d", {}, format, "positions")
-    fails("mlp_mixer-positions", {}, "timm Mixer", "pos_embed")
-    fails("mlp_mixer-positions", {}, "Google Mixer", "pos_embed")
+    for format in (
+        "Hugging Face ViT",
+        "timm ViT",
+        "Google ViT",
+        "timm EVA",
+        "Hugging Face DINOv2",
+        "Hugging Face DINOv3",
+    ):
+        fails("vit-concatenated", {}, format, "no names for positions at 'concatenated'")
+        fails("vit-concatenated", dict(positions="sincos_2d"), format, "no names for positions at 'concatenated'")
+        fails("vit-relative-1d", {}, format, "no names for positions at 'blocks_shared'")
+    for format in ("timm Mixer", "Google Mixer"):
+        fails("mlp_mixer-positions", {}, format, "without positions only, and this one has 'learned_1d'")
+        fails("mlp_mixer-positions", dict(positions="sincos_2d"), format, "this one has 'sincos_2d'")
     fails("vit", {}, "Hugging Face ViT", "crop_size .* is no square", images=IMAGES)
     fails("mae", {}, "Hugging Face ViTMAE", "square images only")
     fails("mlp_mixer", {}, "timm Mixer", "published sizes only, and this one has width=32")

@@ -9,7 +9,7 @@ import pytest
 
 from vitax import masking, mesh
 from vitax.mesh import platform
-from vitax.nn import attention, blocks, dense, dot_product, dropout, fused, mlp, patches, positions
+from vitax.nn import attention, blocks, dense, dot_product, dropout, fused, interpolation, mlp, patches, relative
 from vitax.nn.mixing import fourier
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -84,8 +84,8 @@ def test_patch_embed_equals_the_strided_convolution(key, rng):
 def test_positions_are_resized_along_the_right_axes():
     rows, columns = jnp.meshgrid(jnp.arange(4.0), jnp.arange(6.0), indexing="ij")
     table = jnp.stack([rows, columns], -1)  # [4, 6, 2]
-    assert positions.resize_positions(table, (4, 6)) is table
-    larger = positions.resize_positions(table, (8, 6))
+    assert interpolation.resize_positions(table, (4, 6)) is table
+    larger = interpolation.resize_positions(table, (8, 6))
     chex.assert_trees_all_close(larger[..., 1], jnp.broadcast_to(columns[:1], (8, 6)), atol=1e-5)
     assert (np.diff(np.asarray(larger[..., 0]), axis=0) > 0).all()
 
@@ -365,6 +365,9 @@ def test_a_mask_of_each_example_is_left_to_the_plain_form(monkeypatch, rng, key)
     own = jnp.asarray(rng.random((3, 1, 1, 6)) < 0.7).at[..., 0].set(True)
     variables = layer.init(key, x, mask=own)  # would fail, because there is no cuDNN here
     layer.apply(variables, x, mask=own)
+    layer.apply(variables, x, bias=jnp.asarray(rng.normal(size=(3, 2, 6, 6)), jnp.bfloat16))
+    keys = relative.OffsetKeys(jnp.ones((11, 8)), jnp.asarray(np.arange(6)[:, None] - np.arange(6)[None] + 5))
+    layer.apply(variables, x, bias=keys)
     assert fused.cudnn_fits((3, 6, 2, 8), jnp.bfloat16, own[:1])
     assert fused.cudnn_fits((3, 6, 2, 8), jnp.bfloat16, masking.Lengths(jnp.ones(3)))
     assert not fused.cudnn_fits((3, 6, 2, 8), jnp.bfloat16, own)

@@ -161,13 +161,18 @@ class Command(NamedTuple):
 
 
 def _with_dictionaries(config: dict[str, Any], argv: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """The config with the dictionaries of the command line, as --config.optim.lr_factors="{'head': 0.1}", and the rest of it."""
+    """Puts dictionaries, as in --config.optim.lr_factors="{'head': 0.1}", into the config; returns it and the other arguments.
+
+    Raises:
+        UserError: the value is not a dictionary.
+    """
     sections = {key: value for key, value in config.items() if isinstance(value, dict)}
     for key in [f"{section}.{name}" for section, s in sections.items() for name in s if isinstance(s[name], dict)]:
         if text := value_of(argv, f"config.{key}"):
             if not isinstance(given := literal(text), dict):
                 raise UserError(f"config.{key}={text} is not a dictionary; write {{'NAME': VALUE}}, in quotes")
-            config, argv = changed(config, {key: given}), without_flag(argv, f"config.{key}")
+            config = changed(config, {key: given})
+        argv = without_flag(argv, f"config.{key}")
     return config, argv
 
 

@@ -40,6 +40,8 @@ TARGETS = {
     "nn/windows.py": "test_windows.py test_sites.py test_parity.py",
     "nn/patches.py": "test_nn.py test_vit.py",
     "nn/positions.py": "test_nn.py test_vit.py test_hub_config.py test_parity.py",
+    "nn/relative.py": "test_vit.py test_windows.py test_parity.py",
+    "nn/interpolation.py": "test_nn.py test_vit.py test_hub_config.py",
     "nn/neighborhood.py": "test_neighborhood.py",
 }
 SWAPS: dict[type, type] = {

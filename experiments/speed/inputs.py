@@ -8,7 +8,7 @@ normalised on the host), and with decoding alone (libjpeg-turbo through simplejp
     python experiments/speed/inputs.py --cores=1
     python experiments/speed/inputs.py --cores=2 --folder=DIR      # your own files, in folders of classes
 
-The others need torch and torchvision, and simplejpeg. The programs take turns, each on the same cores.
+The DataLoader needs torch and torchvision; decoding alone needs simplejpeg. The programs take turns, each on the same cores.
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """One of the programs that `compare.py` runs in turns; it is not meant to be started by hand.
 
-It builds its model and prints a JSON object (for ours: multiply-accumulates and difference of the outputs; of a package that
-is not installed, its name as "missing"). For each line on stdin, a number of steps, it runs that many steps and prints their seconds.
+It builds its model and prints a JSON object (for ours: multiply-accumulates and difference of the outputs). If a package is
+not installed, it prints {"missing": its name}. For each line on stdin, a number of steps, it runs that many steps and prints
+their seconds.
 """
 
 import argparse

@@ -63,7 +63,8 @@ def attention_output(
     q: jax.Array, k: jax.Array, v: jax.Array, *, bias: jax.Array | None = None, mask: Mask = None, causal: bool = False
 ) -> jax.Array:
     """The output of `dot_product_attention`, [..., N, A, E], by a form that does not keep the weights if one fits."""
-    if cudnn_fits(q.shape, q.dtype, mask):
+    of_examples = bias is not None and bias.ndim > 3 and len(bias) > 1  # the kernel has no gradient of such a bias
+    if cudnn_fits(q.shape, q.dtype, mask) and not of_examples:
         return cudnn_attention(q, k, v, bias=bias, mask=mask, causal=causal)
     if q.shape[-3] < LONG:
         return dot_product_attention(q, k, v, bias=bias, mask=mask, causal=causal)[0]

@@ -191,6 +191,10 @@ def position_scheme(
         num_heads: attention heads of a block.
         prefix: number of tokens before the patches.
         antialias: how vectors are interpolated for another grid, see `resize_positions`.
+
+    Raises:
+        ValueError: the kind is unknown, its vectors do not fit the width, or it is "relative_1d" and the grid not that of
+            the table.
     """
     if kind == "none":
         return PositionScheme()

@@ -86,7 +86,7 @@ class RelativeKeys(nn.Module):
 
     @nn.compact
     def __call__(self, grid: tuple[int, int]) -> OffsetKeys:
-        """The keys of a grid (h, w), whose last one is zero.
+        """The keys for a grid (h, w); the last key is zero, for pairs with a token before the grid.
 
         Raises:
             ValueError: the grid is not that of the table.

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from vitax.errors import UserError
 from vitax.models.mlp_mixer import MlpMixer
 from vitax.pretrained import rules as r
 from vitax.pretrained.format import Fields, Format, Tensors, count, has, image_size, renaming
@@ -26,8 +27,23 @@ def google_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
     )
 
 
+def check_positions(model: MlpMixer) -> None:
+    """Checks that the model has no positions: those of other projects have none.
+
+    Raises:
+        UserError: it has positions.
+    """
+    if model.positions != "none":
+        raise UserError(f"other projects have Mixers without positions only, and this one has {model.positions!r}")
+
+
 def google_rules(model: MlpMixer) -> Rules:
-    """Rules for Google's tensors."""
+    """Rules for Google's tensors.
+
+    Raises:
+        UserError: the model has positions.
+    """
+    check_positions(model)
     p, d = model.patch_size, model.width
     rules = r.shaped("stem/kernel", "patch_embed/projection/kernel", (p, p, -1, d), (-1, d))
     rules += r.one("stem/bias", "patch_embed/projection/bias")
@@ -58,7 +74,12 @@ def timm_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
 
 
 def timm_rules(model: MlpMixer) -> Rules:
-    """Rules for timm's tensors."""
+    """Rules for timm's tensors.
+
+    Raises:
+        UserError: the model has positions.
+    """
+    check_positions(model)
     rules = r.patches("stem.proj", "patch_embed", model.patch_size)
     for i in range(model.depth):
         theirs, ours = f"blocks.{i}", f"block{i}"

@@ -53,6 +53,8 @@ def to_tensors(model: nn.Module, variables: Variables, format: str) -> dict[str,
         raise UserError(f"{kind.name} has no names for a {type(model).__name__}")
     if not getattr(model, "key_bias", True) and not re.search("DINOv3|EVA", kind.name):
         raise UserError(f"{kind.name} has biases of keys, and this model has none")
+    if (place := getattr(model, "positions_at", "input")) != "input":
+        raise UserError(f"{kind.name} has no names for positions at {place!r}")
     model, variables = with_table(model, variables)
     flat = {path: np.asarray(x) for path, x in flatten_dict(variables, sep="/").items()}
     tensors, used = {}, set()

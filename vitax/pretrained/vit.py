@@ -94,8 +94,8 @@ def check_positions(model: ViT, library: str, known: tuple[str, ...] = ("learned
     Raises:
         UserError: it has none.
     """
-    if model.positions not in known or model.positions_at != "input":
-        raise UserError(f"{library} has no names for positions {model.positions!r} at {model.positions_at!r}")
+    if model.positions not in known:
+        raise UserError(f"{library} has no names for positions {model.positions!r}")
 
 
 def timm_rules(model: ViT) -> Rules:

@@ -106,7 +106,9 @@ def layer_factors(params: Params, decay: float) -> Params:
         depth = before + extra + len(blocks["decoder/"]) if before else len(known)
         if match := BLOCK.search(path):
             layer = start + known.index((int(match[1] or 0), int(match[2]))) + 1
-        elif (match := re.match(r"pos_embed(\d+)/relative_bias", rest)) and not staged.get(tower):  # inside a block
+        elif (match := re.match(r"pos_embed(\d+)/(?:relative_bias|keys)", rest)) and not staged.get(
+            tower
+        ):  # inside a block
             layer = start + int(match[1]) + 1
         elif match := re.match(r"(?:group|stage)(\d+)/", rest):  # the convolution at the end of a group
             layer = start + sum(stage <= int(match[1]) for stage, _ in known)
