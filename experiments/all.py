@@ -1,7 +1,7 @@
 """Runs the experiments one after another, the shortest first, until a budget of minutes is used up.
 
     python experiments/all.py --budget=60
-    python experiments/all.py --budget=60 --data dynamic_vit_photos=DIR --data pretraining=DIR
+    python experiments/all.py --budget=60 --data pretraining=DIR
 
 Runs that are finished are not repeated. A run that was stopped when the time was up continues from its checkpoint if you give
 the same command again. An experiment whose last run has ended writes its results and its table in README.md. Experiments

@@ -2,7 +2,10 @@
 
 import importlib
 import json
+import re
+import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -19,7 +22,7 @@ from vitax.specs import ImageSpec
 from vitax.tasks import TASKS
 
 FOLDER = Path(__file__).parent.parent / "experiments"
-STUDIES = sorted(p.stem for p in FOLDER.glob("*.py") if "conduct(__file__" in p.read_text())
+STUDIES = sorted(p.stem for p in FOLDER.glob("*.py") if re.search(r"^ +conduct\(__file__", p.read_text(), re.MULTILINE))
 
 
 @pytest.fixture(autouse=True)
@@ -29,12 +32,51 @@ def from_root(monkeypatch):
 
 
 def test_there_are_as_many_as_questions():
-    assert len(STUDIES) == 12
+    assert len(STUDIES) == 15
+
+
+def test_all_of_them_run_until_the_time_is_up(tmp_path, monkeypatch, capsys):
+    everything = importlib.import_module("all")
+    assert sorted(everything.experiments()) == STUDIES
+    monkeypatch.setattr(everything, "HERE", tmp_path)
+    (tmp_path / "results").mkdir()
+    for name, seconds, more in (
+        ("slow", 50, ""),
+        ("fast", 1, ""),
+        ("owner", 2, "STUDY = dict(needs_data=True)"),
+        ("new", 0, ""),
+    ):
+        code = (
+            f"{more}\nimport sys, time\nprint(sys.argv[1:])\ntime.sleep({seconds})\ndef run():\n    conduct(__file__)\n"
+        )
+        (tmp_path / f"{name}.py").write_text(code)
+        if seconds:
+            (tmp_path / "results" / f"{name}.csv").write_text(f"variant,x,seed,m,seconds\na,,0,1,{seconds}\n")
+    assert everything.experiments() == ["fast", "owner", "slow", "new"]
+
+    def states(*words):
+        monkeypatch.setattr(sys, "argv", ["all.py", *words])
+        everything.main()
+        return dict(line.split(maxsplit=1) for line in capsys.readouterr().out.rpartition("\n\n")[2].splitlines())
+
+    began = time.monotonic()
+    found = states("--budget=0.08", "--seeds=1")
+    assert time.monotonic() - began < 30
+    assert found["fast"] == "done"
+    assert found["slow"].startswith("stopped")
+    assert found["new"] == "not begun"
+    assert found["owner"] == "left out: it needs data, --data owner=DIR"
+    (tmp_path / "slow.py").unlink()
+    assert states("--data", "owner=DIR")["owner"] == "done"
+    for wrong in ("other=DIR", "DIR"):
+        with pytest.raises(SystemExit):
+            states("--data", wrong)
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_variant_is_a_config(name, monkeypatch):
     monkeypatch.setitem(MODELS, "resnet", importlib.import_module("resnet").FAMILY)
+    monkeypatch.setitem(MODELS, "unscaled_vit", importlib.import_module("attention_scale").FAMILY)
     study, module = importlib.import_module("study"), importlib.import_module(name)
     assert (module.__doc__ or "").count("ypothesis") == 1
     for overrides in module.STUDY.variants.values():

@@ -112,7 +112,8 @@ def draw(rows: Sequence[Row], metrics: Mapping[str, str], path: Path, x: str = "
             panel.plot([position] * len(values), values, ".", color="0.6")
             panel.errorbar(position, statistics.mean(values), spread(values), marker="o", capsize=4, color="C0")
         names = [name for name, _ in groups]
-        slanted: dict[str, Any] = {"rotation": 30, "ha": "right"} if len(names) > 4 else {}
+        wide = len(names) > 4 or len(" ".join(names)) > 50
+        slanted: dict[str, Any] = {"rotation": 30, "ha": "right"} if wide else {}
         panel.set_xticks(range(len(names)), names, **slanted)
     panel.set_ylabel(metrics[metric])
     panel.grid(alpha=0.3)
