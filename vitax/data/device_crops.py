@@ -54,7 +54,6 @@ class DeviceCrop(NamedTuple):
     def stack(self, examples: Sequence[Example]) -> Example:
         """A batch of transformed examples: "image" is [B, side, side, C], with each crop at the top left and zeros elsewhere."""
         batch = {name: np.stack([x[name] for x in examples]) for name in examples[0] if name != "image"}
-        # A large array of np.zeros takes memory, and the time to clear it, only where a crop is written to it.
         images = np.zeros((len(examples), self.side, self.side, examples[0]["image"].shape[2]), np.uint8)
         for row, example in zip(images, examples, strict=True):
             h, w, _ = example["image"].shape
