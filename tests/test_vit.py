@@ -54,8 +54,8 @@ def test_the_query_is_multiplied_by_a_key_of_each_offset_in_raster_order():
     bias, kernel = jax.tree.leaves(variables["params"]["block0"]["attention"]["qkv"])
     keys = np.asarray(variables["params"]["pos_embed0"]["keys"])  # [2N-1, E]
     assert keys.shape == (15, 16)
-    shown = lambda module, _: module.name == "norm1"
-    _, seen = model.apply(variables, IMAGES, mutable="intermediates", capture_intermediates=shown)
+    shown = dict(mutable="intermediates", capture_intermediates=lambda module, _: module.name == "norm1")
+    _, seen = jax.jit(lambda v: model.apply(v, IMAGES, **shown))(variables)
     (normed,) = seen["intermediates"]["block0"]["norm1"]["__call__"]
     (weights,) = seen["intermediates"]["block0"]["attention"]["weights"]
     q, k, _ = np.split(np.asarray(normed) @ np.asarray(kernel) + np.asarray(bias), 3, axis=-1)
@@ -72,7 +72,8 @@ def test_concatenated_positions_are_the_last_quarter_of_the_channels(positions):
     model = small(positions=positions, positions_at="concatenated", depth=1)
     variables = variables_of(model, (IMAGES,))
     shown = lambda m, _: m.name in ("patch_embed", "pos_embed") or isinstance(m, Dropout)
-    _, seen = model.apply(variables, IMAGES, mutable="intermediates", capture_intermediates=shown)
+    shown = dict(mutable="intermediates", capture_intermediates=shown)
+    _, seen = jax.jit(lambda v: model.apply(v, IMAGES, **shown))(variables)
     (entered,), (patches,), (vectors,) = (
         seen["intermediates"][name]["__call__"] for name in ("Dropout_0", "patch_embed", "pos_embed")
     )

@@ -161,11 +161,7 @@ class Command(NamedTuple):
 
 
 def _with_dictionaries(config: dict[str, Any], argv: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """Puts dictionaries, as in --config.optim.lr_factors="{'head': 0.1}", into the config; returns it and the other arguments.
-
-    Raises:
-        UserError: the value is not a dictionary.
-    """
+    """Puts dictionaries, as in --config.optim.lr_factors="{'head': 0.1}", into the config; returns it and the other arguments."""
     sections = {key: value for key, value in config.items() if isinstance(value, dict)}
     for key in [f"{section}.{name}" for section, s in sections.items() for name in s if isinstance(s[name], dict)]:
         if text := value_of(argv, f"config.{key}"):

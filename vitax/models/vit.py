@@ -265,9 +265,7 @@ class ViT(nn.Module):
         if self.positions in RELATIVE and not self.positions_at.startswith("blocks"):
             raise ValueError("relative positions act on scores; choose positions_at 'blocks' or 'blocks_shared'")
         if self.positions_at == "concatenated" and self.positions not in LEARNED + FIXED:
-            raise ValueError(
-                f"positions {self.positions!r} cannot be concatenated; choose {', '.join(LEARNED + FIXED)}"
-            )
+            raise ValueError(f"{self.positions!r} cannot be concatenated; choose one of {', '.join(LEARNED + FIXED)}")
         if self.pooling == "token" and not self.class_token:
             raise ValueError("pooling 'token' needs class_token=True; otherwise choose pooling 'mean'")
         if self.distillation_token and self.pooling != "token":
