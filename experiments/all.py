@@ -1,11 +1,11 @@
 """Runs the experiments one after another, the shortest first, until a budget of minutes is used up.
 
     python experiments/all.py --budget=60
-    python experiments/all.py --budget=60 --data pretraining=DIR
+    python experiments/all.py --budget=60 --data NAME=DIR     # data for the experiment of this name
 
 Runs that are finished are not repeated. A run that was stopped when the time was up continues from its checkpoint if you give
 the same command again. An experiment whose last run has ended writes its results and its table in README.md. Experiments
-that need data are left out without them. The length of an experiment is that of its published runs.
+for which data must be given are left out without them. The length of an experiment is that of its published runs.
 """
 
 import argparse

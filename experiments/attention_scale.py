@@ -1,7 +1,7 @@
-"""What does the factor 1 / sqrt(d) of the scores do?
+"""What does it change that attention divides its scores by sqrt(d)?
 
-Vaswani et al. 2017 (arXiv:1706.03762), section 3.2.1: without it, the scores of wide heads have a large variance, and the
-softmax is where its gradients are small. Hypothesis: at the start, the derivatives of the weights by the scores fall with
+Vaswani et al. 2017 (arXiv:1706.03762), section 3.2.1: without it, the scores of wide heads have a large variance, where
+the gradients of the softmax are small. Hypothesis: at the start, the derivatives of the weights by the scores fall with
 the width of a head without the factor, and do not depend on it with the factor; without it, training is worse for wide
 heads.
 

@@ -64,8 +64,8 @@ class Study(NamedTuple):
         measure: folder of a run -> rows of more metrics; several rows, each with its own "x", make a curve.
         seeds: number of runs of each variant.
         x: meaning of the numbers in the names of variants.
-        claims: pairs of variants that are compared, see `tested`; where the hypothesis sees no difference, "undecided" is what
-            it expects.
+        claims: pairs of variants that are compared, see `tested`; if the hypothesis expects no difference, it expects
+            "undecided".
         needs_data: the experiment wants --data=DIR, which replaces "{data}" in the values of overrides too.
     """
 

@@ -33,7 +33,7 @@ class DeviceCrop(NamedTuple):
 
     @property
     def draws(self) -> bool:
-        """Whether results depend on the random numbers; here always."""
+        """Always True: the crop and the mirroring depend on the random numbers."""
         return True
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
