@@ -121,6 +121,20 @@ def test_the_smallest_change_that_fits_is_found(capsys):
     assert "no change that was tried fits" in capsys.readouterr().out
 
 
+def test_logits_in_chunks_are_tried_before_blocks_are_computed_twice(capsys):
+    config = config_file.load_config("configs/lm_small.py:demo")
+    config["accumulate"] = 8  # a row of each device at a time
+    config["data"]["vocab_size"], config["model"]["width"] = 4000, 32
+    config = resolve(config)
+    planned = plan.Planned(config, None, topology.HERE, False, False)
+    run = planned.run_with({})
+    found = memory.measure(run, False)
+    less = planned.measure({"task.logits_chunks": 8}, planned.run_with({"task.logits_chunks": 8}))
+    assert less.total < found.total
+    assert plan.search(planned, run, less.total, found) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("with --config.task.logits_chunks=8")
+
+
 MODULE = """
 HloModule jit_step, entry_computation_layout={()->f32[]}
 

@@ -10,6 +10,7 @@ import pytest
 from small import SMALL, run, variables_of
 
 from vitax import losses, masking
+from vitax.models.transformer import LanguageModel
 from vitax.nn.patches import patchify
 from vitax.specs import ImageSpec, MaskSpec, PairSpec, RestorationSpec, TextSpec
 from vitax.tasks import TASKS
@@ -173,6 +174,40 @@ def test_a_language_model_goes_on_from_what_is_there(rng):
     assert np.array_equal(found[:, :5], tokens[:, 1:6])
     _, aux = jax.jit(task.loss, static_argnums=3)(variables, batch, jax.random.key(0), False)
     assert float(aux.metrics["loss"][1]) == 15
+
+
+@pytest.mark.parametrize("small", ["language_model", "transformer", "rnn_seq2seq"])
+def test_logits_in_chunks_change_neither_the_loss_nor_its_gradient(rng, small):
+    """11 places in 3 chunks of 4, the last of which is filled up."""
+    objective = "language" if small == "language_model" else "translation"
+    tokens = rng.integers(5, 30, (3, 12)).astype(np.int32)
+    tokens[1, 8:] = 0
+    keys = ("tokens",) if objective == "language" else ("source", "target")
+    batch = {**dict.fromkeys(keys, tokens), "valid": np.array([True, True, False])}
+    found = {}
+    for chunks in (1, 3):
+        _, task = make(objective, small, TEXT, label_smoothing=0.1, logits_chunks=chunks)
+        loss = lambda variables, task=task: task.loss(variables, batch, jax.random.key(0), True)
+        # The gradient flows through the same function in all three.
+        whole = jax.value_and_grad(loss, has_aux=True) if small == "language_model" else loss
+        found[chunks] = jax.jit(whole)(draw(task, batch))
+    chex.assert_trees_all_close(found[1], found[3], rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="logits_chunks=0 must be at least 1"):
+        make(objective, small, TEXT, logits_chunks=0)
+
+
+def test_logits_in_chunks_need_less_memory():
+    """512 places with 4,096 logits each are 8 MiB; in 8 chunks, 1 MiB."""
+    batch = {"tokens": np.ones((4, 129), np.int32), "valid": np.ones(4, bool)}
+    spec = TEXT._replace(length=129, vocab_size=4096)
+    model = LanguageModel(vocab_size=4096, width=16, depth=1, num_heads=2, mlp_width=16)
+    needed = {}
+    for chunks in (1, 8):
+        task = TASKS["language"].factory(model, spec, logits_chunks=chunks)
+        step = jax.jit(jax.grad(lambda variables, task=task: task.loss(variables, batch, jax.random.key(0), True)[0]))
+        program = step.lower(draw(task, batch)).compile()
+        needed[chunks] = program.memory_analysis().temp_size_in_bytes / 2**20
+    assert needed[1] > 8 and needed[8] < 5, needed
 
 
 def test_restoration_measures_on_the_scale_of_the_picture(rng):

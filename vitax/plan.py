@@ -226,31 +226,34 @@ def hours(run: build.Run, step_seconds: float) -> str:
     )
 
 
-def candidates(run: build.Run, limit: int, needs: StepMemory) -> Iterator[dict[str, Any]]:
+def candidates(plan: Planned, run: build.Run, limit: int, needs: StepMemory) -> Iterator[dict[str, Any]]:
     """Changes of the config that keep the recipe as it is, the smallest first."""
     devices, rows = run.mesh.size, run.top.batch_size // run.mesh.size
     # The contrastive loss compares pairs within a micro-batch, and running statistics come from one micro-batch.
     fixed = run.task_name == "contrastive" or bool(run.shapes.collections)
     micro_batches = [] if fixed else [n for n in range(2, rows + 1) if rows % n == 0 and n > run.top.accumulate]
     micro_batches = [n for i, n in enumerate(micro_batches) if i == 0 or n >= 2 * micro_batches[i - 1] or n == rows]
-    remat = [{"model.remat": True}] if getattr(run.model, "remat", None) is False else []
+    chunks = {"task.logits_chunks": 8} if plan.config["task"].get("logits_chunks") == 1 else {}
+    remat = {"model.remat": True} if getattr(run.model, "remat", None) is False else {}
+    # What is computed twice: the logits of words, the blocks, both of them.
+    twice = [change for change in (chunks, remat, chunks | remat if chunks and remat else {}) if change]
     state = needs.params + needs.optimizer + needs.average + needs.gradients
     if state < limit:
         yield from ({"accumulate": n} for n in micro_batches[:3])
-        yield from remat
-        yield from ({"accumulate": n, **change} for n in micro_batches[:4] for change in remat)
+        yield from twice
+        yield from ({"accumulate": n, **change} for n in micro_batches[:4] for change in twice[-1:])
     if devices > 1 and run.mesh.shape["fsdp"] == 1:
         split = {"mesh.data": 1, "mesh.fsdp": devices}
         for n in [run.top.accumulate, *micro_batches]:
-            for change in ({}, *remat):
+            for change in ({}, *twice[-1:]):
                 yield {**split, "accumulate": n, **change}
     elif state < limit:
-        yield from ({"accumulate": n, **change} for n in micro_batches[4:] for change in remat or [{}])
+        yield from ({"accumulate": n, **change} for n in micro_batches[4:] for change in twice[-1:] or [{}])
 
 
 def search(plan: Planned, run: build.Run, limit: int, needs: StepMemory) -> int:
     """Tries changes until one fits, and returns the exit code: 0, or 1 if none fits."""
-    for changes in candidates(run, limit, needs):
+    for changes in candidates(plan, run, limit, needs):
         changed_needs = plan.measure(changes, plan.run_with(changes))
         options = " ".join(f"--config.{key}={value}" for key, value in changes.items())
         fits = changed_needs.total <= limit

@@ -136,6 +136,7 @@ class RNNSeq2Seq(nn.Module):
         position: jax.Array | None = None,
         cache_length: int = 0,
         train: bool = False,
+        hidden: bool = False,
     ) -> jax.Array:
         """Maps target ids [B, N], shifted right, to float32 logits [B, N, V] of the next token.
 
@@ -149,6 +150,7 @@ class RNNSeq2Seq(nn.Module):
                 there.
             cache_length: not used, because a recurrence does not need it.
             train: True = dropout is active.
+            hidden: True = return the hidden states [B, N, D], which `logits` maps to the logits.
         """
         del cache_length
         memory_mask = masking.visible(source_mask, memory.shape[1])
@@ -170,6 +172,10 @@ class RNNSeq2Seq(nn.Module):
         if position is not None:
             self.put_variable("cache", "carry", carry)
         x = self.drop(x, deterministic=not train)
+        return x if hidden else self.logits(x)
+
+    def logits(self, x: jax.Array) -> jax.Array:
+        """Maps hidden states [..., D] to float32 logits [..., V]."""
         return word_logits(x, self.word_embed)
 
     def __call__(
@@ -180,6 +186,7 @@ class RNNSeq2Seq(nn.Module):
         source_mask: Mask = None,
         target_mask: Mask = None,
         train: bool = False,
+        hidden: bool = False,
     ) -> jax.Array:
         """Maps source ids [B, M] and shifted target ids [B, N] to float32 logits [B, N, V] of the next token.
 
@@ -189,6 +196,7 @@ class RNNSeq2Seq(nn.Module):
             source_mask: [B, M] bool, False = padding, at the end, or `Lengths`.
             target_mask: not used, because a recurrence does not need it.
             train: True = dropout is active.
+            hidden: True = return the hidden states [B, N, D], which `logits` maps to the logits.
         """
         memory = self.encode(source, source_mask, train)
-        return self.decode(target, memory, source_mask, target_mask=target_mask, train=train)
+        return self.decode(target, memory, source_mask, target_mask=target_mask, train=train, hidden=hidden)

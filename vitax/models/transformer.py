@@ -144,6 +144,7 @@ class Transformer(nn.Module):
         position: jax.Array | None = None,
         cache_length: int = 0,
         train: bool = False,
+        hidden: bool = False,
     ) -> jax.Array:
         """Maps target ids [B, N], shifted right, to float32 logits [B, N, V] of the next token.
 
@@ -155,6 +156,7 @@ class Transformer(nn.Module):
             position: [] int; if given, N = 1, see `Decoder`; apply the model with ``mutable=["cache"]``.
             cache_length: number of positions in the cache.
             train: True = dropout is active.
+            hidden: True = return the hidden states [B, N, D], which `logits` maps to the logits.
         """
         scaled = self.scale_embedding
         x = _embed(self.target_embed, target, self.positions, position, cache_length, self.dtype, scaled)
@@ -168,8 +170,12 @@ class Transformer(nn.Module):
             cache_length=cache_length,
             train=train,
         )
+        return x if hidden else self.logits(x)
+
+    def logits(self, x: jax.Array) -> jax.Array:
+        """Maps hidden states [..., D] to float32 logits [..., V]."""
         logits = word_logits(x, self.output_embed)
-        return logits + self.bias[None, None] if self.logits_bias else logits
+        return logits + self.bias.reshape((1,) * (logits.ndim - 1) + (-1,)) if self.logits_bias else logits
 
     def __call__(
         self,
@@ -179,6 +185,7 @@ class Transformer(nn.Module):
         source_mask: Mask = None,
         target_mask: Mask = None,
         train: bool = False,
+        hidden: bool = False,
     ) -> jax.Array:
         """Maps source ids [B, M] and shifted target ids [B, N] to float32 logits [B, N, V] of the next token.
 
@@ -188,9 +195,10 @@ class Transformer(nn.Module):
             source_mask: [B, M] bool, False = padding, or `Lengths`.
             target_mask: [B, N] bool, False = padding, or `Lengths`.
             train: True = dropout is active.
+            hidden: True = return the hidden states [B, N, D], which `logits` maps to the logits.
         """
         memory = self.encode(source, source_mask, train)
-        return self.decode(target, memory, source_mask, target_mask=target_mask, train=train)
+        return self.decode(target, memory, source_mask, target_mask=target_mask, train=train, hidden=hidden)
 
 
 class LanguageModel(nn.Module):
@@ -226,31 +234,11 @@ class LanguageModel(nn.Module):
     dtype: Dtype = jnp.float32
     remat: bool = False
 
-    @nn.compact
-    def __call__(
-        self,
-        tokens: jax.Array,
-        *,
-        mask: TextMask = None,
-        position: jax.Array | None = None,
-        cache_length: int = 0,
-        train: bool = False,
-    ) -> jax.Array:
-        """Maps token ids [B, N] to float32 logits [B, N, V] of the next token.
-
-        Args:
-            tokens: [B, N] int.
-            mask: [B, N] bool, False = padding, to which no token attends, or `Lengths`; or the `Documents` of a row.
-            position: [] int; if given, N = 1, see `Decoder`.
-            cache_length: number of positions in the cache.
-            train: True = dropout is active.
-        """
+    def setup(self):
         init = nn.initializers.normal(self.width**-0.5)
-        table = self.param("word_embed", init, (self.vocab_size, self.width))
-        places = masking.places(mask)
-        x = _embed(table, tokens, self.positions, position, cache_length, self.dtype, places=places)
-        x = Dropout(self.dropout, deterministic=not train)(x)
-        decoder = Decoder(
+        self.word_embed = self.param("word_embed", init, (self.vocab_size, self.width))
+        self.drop = Dropout(self.dropout)
+        self.decoder = Decoder(
             depth=self.depth,
             num_heads=self.num_heads,
             mlp_width=self.mlp_width,
@@ -262,7 +250,34 @@ class LanguageModel(nn.Module):
             dropout=self.dropout,
             dtype=self.dtype,
             remat=self.remat,
-            name="decoder",
         )
-        x = decoder(constrain_batch(x), mask=mask, position=position, cache_length=cache_length, train=train)
-        return word_logits(x, table)
+
+    def __call__(
+        self,
+        tokens: jax.Array,
+        *,
+        mask: TextMask = None,
+        position: jax.Array | None = None,
+        cache_length: int = 0,
+        train: bool = False,
+        hidden: bool = False,
+    ) -> jax.Array:
+        """Maps token ids [B, N] to float32 logits [B, N, V] of the next token.
+
+        Args:
+            tokens: [B, N] int.
+            mask: [B, N] bool, False = padding, to which no token attends, or `Lengths`; or the `Documents` of a row.
+            position: [] int; if given, N = 1, see `Decoder`.
+            cache_length: number of positions in the cache.
+            train: True = dropout is active.
+            hidden: True = return the hidden states [B, N, D], which `logits` maps to the logits.
+        """
+        places = masking.places(mask)
+        x = _embed(self.word_embed, tokens, self.positions, position, cache_length, self.dtype, places=places)
+        x = constrain_batch(self.drop(x, deterministic=not train))
+        x = self.decoder(x, mask=mask, position=position, cache_length=cache_length, train=train)
+        return x if hidden else self.logits(x)
+
+    def logits(self, x: jax.Array) -> jax.Array:
+        """Maps hidden states [..., D] to float32 logits [..., V]."""
+        return word_logits(x, self.word_embed)

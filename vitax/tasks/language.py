@@ -8,16 +8,18 @@ from vitax import masking
 from vitax.generate import greedy
 from vitax.specs import TextSpec
 from vitax.tasks.task import Batch, Task, Variables
-from vitax.tasks.words import next_words
+from vitax.tasks.words import check_words, next_words
 
 
-def language(model: nn.Module, spec: TextSpec, *, label_smoothing: float = 0.0) -> Task:
+def language(model: nn.Module, spec: TextSpec, *, label_smoothing: float = 0.0, logits_chunks: int = 1) -> Task:
     """Cross entropy of each token.
 
     Args:
         model: `vitax.models.transformer.LanguageModel`.
         spec: specification of the texts.
         label_smoothing: 0..1, only while training.
+        logits_chunks: number of parts of a text whose logits are computed one after another; more parts need less memory
+            (vocabularies are large), and the logits are computed a second time for the gradient. 1 = all at once.
 
     Batches: "tokens" [B, L] int, starting with begin, "valid" [B] bool, and, for packed rows, "documents" [B, L] int, see
     `masking.Documents`. Metrics are means over tokens. Predictions:
@@ -26,8 +28,7 @@ def language(model: nn.Module, spec: TextSpec, *, label_smoothing: float = 0.0) 
     Raises:
         ValueError: a value is out of its range.
     """
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
+    check_words(label_smoothing, logits_chunks)
     pad = spec.pad
 
     def init(key: jax.Array, batch: Batch) -> Variables:
@@ -38,11 +39,13 @@ def language(model: nn.Module, spec: TextSpec, *, label_smoothing: float = 0.0) 
         rngs = {"dropout": key} if train else None
         documents = batch.get("documents")
         mask = masking.of_texts(before, pad, None if documents is None else documents[:, :-1])
-        logits = model.apply(variables, before, mask=mask, train=train, rngs=rngs)
+        x = model.apply(variables, before, mask=mask, train=train, rngs=rngs, hidden=True)
         counted = masking.not_padding(words, pad) & batch["valid"][:, None]
         if documents is not None:  # the beginning of a document does not follow from the one before it
             counted &= documents[:, 1:] == documents[:, :-1]
-        return next_words(logits, words, counted, label_smoothing if train else 0.0)
+        logits_of = lambda x: model.apply(variables, x, method="logits")
+        smoothing = label_smoothing if train else 0.0
+        return next_words(logits_of, x, words, counted, smoothing=smoothing, chunks=logits_chunks)
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         next_tokens = batch["tokens"][:, 1:]

@@ -10,7 +10,7 @@ from vitax import masking
 from vitax.generate import beam_search, greedy
 from vitax.specs import TextSpec
 from vitax.tasks.task import Batch, Task, Variables
-from vitax.tasks.words import next_words
+from vitax.tasks.words import check_words, next_words
 
 
 def translation(
@@ -18,6 +18,7 @@ def translation(
     spec: TextSpec,
     *,
     label_smoothing: float = 0.1,
+    logits_chunks: int = 1,
     beam: int = 4,
     length_penalty: float = 0.6,
     extra_length: int = -1,
@@ -28,6 +29,7 @@ def translation(
         model: `vitax.models.transformer.Transformer` or `vitax.models.rnn_seq2seq.RNNSeq2Seq`.
         spec: specification of the texts.
         label_smoothing: 0..1, only while training (section 5.4).
+        logits_chunks: number of parts of a target whose logits are computed one after another, as in `language`.
         beam: number of candidate texts that a prediction follows (section 6.1); 1 = greedy.
         length_penalty: alpha of `generate.length_penalty`, 0 = none.
         extra_length: a translation has at most as many tokens as its source and this many more; section 6.1 uses 50.
@@ -39,8 +41,7 @@ def translation(
     Raises:
         ValueError: a value is out of its range.
     """
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
+    check_words(label_smoothing, logits_chunks)
     if beam < 1 or length_penalty < 0:
         raise ValueError(f"beam={beam} must be at least 1, and length_penalty={length_penalty} must not be negative")
     if extra_length < -1:
@@ -62,10 +63,12 @@ def translation(
         return dict(model.init(key, batch["source"], batch["target"][:, :-1]))
 
     def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool):
-        logits = apply(variables, batch, train=train, rngs={"dropout": key} if train else None)
+        x = apply(variables, batch, train=train, rngs={"dropout": key} if train else None, hidden=True)
         words = batch["target"][:, 1:]
         counted = masking.not_padding(words, pad) & batch["valid"][:, None]
-        return next_words(logits, words, counted, label_smoothing if train else 0.0)
+        logits_of = lambda x: model.apply(variables, x, method="logits")
+        smoothing = label_smoothing if train else 0.0
+        return next_words(logits_of, x, words, counted, smoothing=smoothing, chunks=logits_chunks)
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         mask = masking.lengths(batch["source"], pad)
