@@ -6,6 +6,7 @@ import optax
 import pytest
 
 from vitax import losses
+from vitax.tasks.contrastive import clipped
 
 
 def test_smoothing_keeps_the_mass_and_moves_the_stated_share():
@@ -112,14 +113,20 @@ def test_words_cost_what_one_hot_labels_would(rng):
     logits = jnp.asarray(rng.normal(size=(2, 3, 9)), jnp.float32)
     words = jnp.asarray(rng.integers(0, 9, (2, 3)))
     labels = jax.nn.one_hot(words, 9)
+    weights = jnp.asarray(rng.normal(size=(2, 3)), jnp.float32)
+    both = lambda loss: jax.value_and_grad(lambda logits: (weights * loss(logits)).sum())(logits)
     chex.assert_trees_all_close(
-        losses.masked_words(logits, words), losses.softmax_cross_entropy(logits, labels), rtol=1e-5
+        both(lambda x: losses.masked_words(x, words)),
+        both(lambda x: losses.softmax_cross_entropy(x, labels)),
+        rtol=1e-5,
+        atol=1e-6,
     )
     for smoothing in (0.0, 0.1, 0.7):
         chex.assert_trees_all_close(
-            losses.smoothed_words(logits, words, smoothing),
-            losses.softmax_cross_entropy(logits, losses.smooth_labels(labels, smoothing)),
+            both(lambda x, share=smoothing: losses.smoothed_words(x, words, share)),
+            both(lambda x, share=smoothing: losses.softmax_cross_entropy(x, losses.smooth_labels(labels, share))),
             rtol=1e-5,
+            atol=1e-6,
         )
 
 
@@ -142,7 +149,7 @@ def test_a_clipped_scale_comes_back():
         (0.5, 1.0, False),
         (2.0, 1.0, True),
     ):
-        value, pull = jax.vjp(lambda x: losses.clipped(x, 1.0, 3.0), jnp.float32(x))
+        value, pull = jax.vjp(lambda x: clipped(x, 1.0, 3.0), jnp.float32(x))
         assert float(value) == min(max(x, 1.0), 3.0)
         assert float(pull(jnp.float32(gradient))[0]) == (gradient if passes else 0.0)
 

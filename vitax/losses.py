@@ -1,7 +1,5 @@
 """Losses as pure functions: one value per example or per patch. The caller takes the mean over the valid ones."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 
@@ -226,28 +224,6 @@ def _products(image: jax.Array, text: jax.Array) -> jax.Array:
     return jnp.einsum("be,ce->bc", image, text, preferred_element_type=jnp.float32)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def clipped(x: jax.Array, low: float, high: float) -> jax.Array:
-    """x, clipped to low..high, with a gradient that lets a parameter return from the limits.
-
-    At and beyond the limits, the gradient passes only if a step against it leads back, as if the parameter itself were
-    clipped after each update. With the gradient of `jnp.clip`, a parameter beyond the limits would never return.
-    """
-    return jnp.clip(x, low, high)
-
-
-def _clipped_forward(x: jax.Array, low: float, high: float):
-    return jnp.clip(x, low, high), x
-
-
-def _clipped_backward(low: float, high: float, x: jax.Array, gradient: jax.Array):
-    outward = ((x >= high) & (gradient < 0)) | ((x <= low) & (gradient > 0))
-    return (jnp.where(outward, 0.0, gradient),)
-
-
-clipped.defvjp(_clipped_forward, _clipped_backward)
-
-
 def masked_words(logits: jax.Array, words: jax.Array) -> jax.Array:
     """Cross entropy of the true words (Devlin et al. 2018, arXiv:1810.04805, section 3.1), in nats.
 
@@ -258,8 +234,8 @@ def masked_words(logits: jax.Array, words: jax.Array) -> jax.Array:
     Returns:
         [...] float32.
     """
-    true_logits = jnp.take_along_axis(logits.astype(jnp.float32), words[..., None], axis=-1)[..., 0]
-    return jax.nn.logsumexp(logits.astype(jnp.float32), axis=-1) - true_logits
+    logits = logits.astype(jnp.float32)
+    return jax.nn.logsumexp(logits, axis=-1) - _of_words(logits, words)
 
 
 def smoothed_words(logits: jax.Array, words: jax.Array, smoothing: float) -> jax.Array:
@@ -272,8 +248,22 @@ def smoothed_words(logits: jax.Array, words: jax.Array, smoothing: float) -> jax
     """
     logits = logits.astype(jnp.float32)
     total = jax.nn.logsumexp(logits, axis=-1)
-    true_logits = jnp.take_along_axis(logits, words[..., None], axis=-1)[..., 0]
-    return total - (1 - smoothing) * true_logits - smoothing * logits.mean(axis=-1)
+    return total - (1 - smoothing) * _of_words(logits, words) - smoothing * logits.mean(axis=-1)
+
+
+@jax.custom_vjp
+def _of_words(logits: jax.Array, words: jax.Array) -> jax.Array:
+    """The logits [...] of the words, with a gradient that needs no pass over the vocabulary for itself."""
+    return jnp.take_along_axis(logits, words[..., None], axis=-1)[..., 0]
+
+
+def _of_words_backward(kept: tuple[jax.Array, int], gradient: jax.Array) -> tuple[jax.Array, None]:
+    words, size = kept
+    chosen = jax.lax.broadcasted_iota(words.dtype, (*words.shape, size), words.ndim) == words[..., None]
+    return jnp.where(chosen, gradient[..., None], 0), None
+
+
+_of_words.defvjp(lambda logits, words: (_of_words(logits, words), (words, logits.shape[-1])), _of_words_backward)
 
 
 def charbonnier(predicted: jax.Array, target: jax.Array, epsilon: float = 1e-9) -> jax.Array:

@@ -35,7 +35,8 @@ class Row(NamedTuple):
         name: name of the model.
         config: name of a config file.
         batch: examples in a batch.
-        before: estimated milliseconds of the step before fused attention and the changes that came with it; 0 = unknown.
+        before: estimated milliseconds of the step of an earlier version, before fused attention or, for words, before the
+            gradient of their loss became one pass; 0 = unknown.
         changes: changes of the config.
     """
 
@@ -70,6 +71,9 @@ ROWS = {
         {"model.depths": (2, 2), "model.num_heads": (6, 6), "model.dtype": "bfloat16"},
     ),
     "fnet": Row("FNet-base, 512 tokens", "fnet_base", 128, 0.0, {}),
+    "lm": Row("language model, 512 tokens", "lm_small", 64, 26.7, {}),
+    "lm_chunks": Row("... logits in 8 chunks", "lm_small", 64, 0.0, {"task.logits_chunks": 8}),
+    "transformer": Row("Transformer-base, 128 tokens", "transformer_base", 200, 0.0, {}),
     "dynamic_vit": Row("DynamicViT-S", "dynamic_vit_s", 256, 0.0, {}),
 }
 

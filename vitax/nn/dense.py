@@ -88,10 +88,11 @@ def word_logits(x: jax.Array, table: jax.Array) -> jax.Array:
     """Logits [..., V] float32 of words: products of hidden states [..., D] with the word table [V, D].
 
     In 16 bits the products of the backward pass have 16-bit inputs too; otherwise the gradient of the logits, which is
-    float32, makes both of them products of float32.
+    float32, makes both of them products of float32. On CPUs, all leading axes are joined into one, as in `product`.
     """
-    table = table.astype(x.dtype)
-    return (_logits_in_16_bits if x.dtype in (jnp.bfloat16, jnp.float16) else _logits)(x, table)
+    flat = x.reshape(-1, x.shape[-1]) if platform() == "cpu" else x
+    function = _logits_in_16_bits if x.dtype in (jnp.bfloat16, jnp.float16) else _logits
+    return function(flat, table.astype(x.dtype)).reshape(*x.shape[:-1], len(table))
 
 
 def _logits(x: jax.Array, table: jax.Array) -> jax.Array:

@@ -47,7 +47,7 @@ def contrastive(model: nn.Module, spec: PairSpec, *, loss: str = "softmax", max_
         image = normalize(batch["image"])
         out = model.apply(variables, image, batch["tokens"], train=train, mutable=collections)
         out, updates = out if train else (out, {})
-        return out._replace(scale=losses.clipped(out.scale, 1.0, max_scale)), updates
+        return out._replace(scale=clipped(out.scale, 1.0, max_scale)), updates
 
     def value(variables: Variables, batch: Batch, key: jax.Array, train: bool):
         out, updates = embed(variables, batch, train)
@@ -79,3 +79,25 @@ def contrastive(model: nn.Module, spec: PairSpec, *, loss: str = "softmax", max_
         }
 
     return Task(init, value, predict)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def clipped(x: jax.Array, low: float, high: float) -> jax.Array:
+    """x, clipped to low..high, with a gradient that lets a parameter return from the limits.
+
+    At and beyond the limits, the gradient passes only if a step against it leads back, as if the parameter itself were
+    clipped after each update. With the gradient of `jnp.clip`, a parameter beyond the limits would never return.
+    """
+    return jnp.clip(x, low, high)
+
+
+def _clipped_forward(x: jax.Array, low: float, high: float):
+    return jnp.clip(x, low, high), x
+
+
+def _clipped_backward(low: float, high: float, x: jax.Array, gradient: jax.Array):
+    outward = ((x >= high) & (gradient < 0)) | ((x <= low) & (gradient > 0))
+    return (jnp.where(outward, 0.0, gradient),)
+
+
+clipped.defvjp(_clipped_forward, _clipped_backward)
