@@ -9,7 +9,7 @@ from test_pipelines import write_tar
 from vitax.data import kept_folders, tar_rows
 from vitax.data.folder import folder
 from vitax.data.holdout import by_class
-from vitax.data.source import identity
+from vitax.data.identity import identity
 from vitax.data.tar_rows import TarRows
 from vitax.errors import UserError
 from vitax.specs import RGB

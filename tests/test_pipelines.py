@@ -101,7 +101,7 @@ def test_a_table_of_captions(tmp_path):
     ("change", "message"),
     [
         (lambda rows: rows[3].update(image="none.png"), "names 1 images that do not exist: .*none.png"),
-        (lambda rows: rows[3].update(caption=" "), "1 rows without a caption: .*3.png"),
+        (lambda rows: rows[3].update(caption=" "), "row 4 has .* in the column .caption., where a text belongs"),
         (lambda rows: rows[3].update(caption="long " * 40), "of 8 captions .* more than data.length=24"),
         (lambda rows: [row.pop("caption") for row in rows], "has the columns image; a column of captions is needed"),
     ],

@@ -4,6 +4,11 @@ from conftest import write_image
 
 from vitax.data import open_source, source
 from vitax.data.holdout import equal_shares, holdout
+from vitax.data.identity import identity
+from vitax.data.objects import ObjectFiles, Objects
+from vitax.data.source import Subset
+from vitax.data.target_columns import Targets
+from vitax.data.targets import WithTargets
 from vitax.errors import UserError
 from vitax.specs import RGB, Pixels
 
@@ -122,12 +127,33 @@ def test_arrays_in_a_file(tmp_path, rng):
 
 
 def test_identity_tells_data_sets_apart(image_folder):
-    before = source.identity(opened("folder", image_folder).train)
-    assert before == source.identity(opened("folder", image_folder).train)
+    before = identity(opened("folder", image_folder).train)
+    assert before == identity(opened("folder", image_folder).train)
     (image_folder / "train" / "day" / "00.png").rename(image_folder / "train" / "day" / "zz.png")
-    after = source.identity(opened("folder", image_folder).train)
+    after = identity(opened("folder", image_folder).train)
     assert before["names"] != after["names"]
     assert before["examples"] == after["examples"] == 24
+    assert before["labels"] == after["labels"]
+
+
+def test_identity_tells_labels_apart(tmp_path):
+    """Names stay as they are: a class, a number or a box has changed."""
+    labelled = lambda label: source.Arrays({"label": np.array([0, 1, label], np.int32)}, ("a", "b"), "x")
+    targets = lambda value: Subset(
+        WithTargets(labelled(0), Targets(("t",), np.array([[1.0], [2.0], [value]]))), np.array([0, 2])
+    )
+    boxes = lambda left: ObjectFiles(
+        ["x.png"],
+        np.array([[9, 9]]),
+        [Objects(np.array([[left, 0, 5, 5]], np.float32), np.zeros(1, np.int32), np.zeros(1, bool), np.ones(1))],
+        ("a",),
+        RGB,
+    )
+    for kind, one, other in ((labelled, 0, 1), (targets, 3.0, 4.0), (boxes, 0.0, 1.0)):
+        assert identity(kind(one)) == identity(kind(one))
+        before, after = identity(kind(one)), identity(kind(other))
+        assert before.pop("labels") != after.pop("labels")
+        assert before == after
 
 
 def test_nested_hidden_and_foreign_files(image_folder, rng):
@@ -255,7 +281,7 @@ def test_a_file_name_that_is_no_text(tmp_path):
                 tmp_path / name.decode() / "x.png", os.fsencode(tmp_path) + b"/" + name + b"/caf\xe9" + i + b".png"
             )
     splits = opened("folder", tmp_path)
-    assert source.identity(splits.train)["examples"] == len(splits.train)
+    assert identity(splits.train)["examples"] == len(splits.train)
     assert splits.train[0]["image"].shape[-1] == 3
 
 

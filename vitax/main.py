@@ -28,7 +28,7 @@ from vitax.build import Run, build
 from vitax.cli import Arguments, Command, Flag
 from vitax.config import differences, flatten, from_json, to_json
 from vitax.config_file import load_config
-from vitax.data.source import identity
+from vitax.data.identity import identity
 from vitax.environment import hardware, versions
 from vitax.errors import Interrupted, TrainingError, UserError
 from vitax.mesh import all_hosts

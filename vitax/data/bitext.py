@@ -1,16 +1,18 @@
-"""Texts with their translations: from two parallel files, from TFDS, or number names that are generated."""
+"""Texts with their translations: from two parallel files, tables or TFDS, or number names that are generated."""
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vitax.data.arrow_rows import ENDINGS as ARROW
+from vitax.data.pair_tables import LAYOUT, Pairs, pairs_in, pairs_of
 from vitax.data.source import Splits
-from vitax.data.tables import read_rows, table_of
+from vitax.data.table_splits import split_parts
+from vitax.data.tables import table_of
 from vitax.data.textfile import kind_of, read_text
 from vitax.data.tfds import UnknownDataSet, open_builder
 from vitax.data.validation import NAMES as VALIDATION
@@ -18,29 +20,6 @@ from vitax.data.validation import drawn
 from vitax.errors import UserError
 
 LOGGER = logging.getLogger("vitax")
-LAYOUT = (
-    "expected DIR/train.SOURCE and DIR/train.TARGET (such as train.en and train.de; .gz files are read too), the same for "
-    "test and, to choose the best checkpoint by, for val; or tables of pairs, FILE or DIR/train and DIR/test: .tsv with "
-    "SOURCE<TAB>TARGET in each line, .jsonl or .parquet with a key for each language"
-)
-TABLES = (".tsv", ".txt", ".jsonl", *ARROW)
-
-
-class Pairs:
-    """Pairs of lines in memory."""
-
-    def __init__(self, pairs: Sequence[tuple[str, str]], origin: str):
-        self.pairs, self.origin = list(pairs), origin
-        self.class_names, self.labels = (), None
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, i: int) -> tuple[str, str]:
-        return self.pairs[i]
-
-    def name(self, i: int) -> str:  # includes words, so that a changed text has another name
-        return f"{self.origin}:{i + 1} {' = '.join(text[:40] for text in self.pairs[i])!r}"
 
 
 class TfdsPairs:
@@ -82,16 +61,21 @@ def bitext_files(*, path: str, train: str, test: str, source: str, target: str, 
     """
     root = Path(path).expanduser()
     if path and root.is_file():
-        pairs = _table(root, source, target).pairs
-        if len(pairs) < 2 or not 0 < test_fraction < 1:
-            raise UserError(f"{path} has {len(pairs)} pairs; two are needed, and a data.test_fraction in (0, 1)")
-        parts = [Pairs([pairs[i] for i in index], path) for index in drawn(len(pairs), test_fraction)]
-        return Splits.of(parts, f"{path}, {source} to {target}, {test_fraction:.0%} held back for the test")
+        if kind_of(root) in (".jsonl", *ARROW):
+            parts, where = split_parts(path, train, test, LAYOUT)
+            if len(parts) > 1:
+                opened = [pairs_in(part, source, target) for part in parts]
+                return Splits(opened[0], opened[1], f"{where}, {source} to {target}", *opened[2:])
+        whole = pairs_of(root, source, target)
+        if len(whole) < 2 or not 0 < test_fraction < 1:
+            raise UserError(f"{path} has {len(whole)} pairs; two are needed, and a data.test_fraction in (0, 1)")
+        held_back = [whole.of(index) for index in drawn(len(whole), test_fraction)]
+        return Splits.of(held_back, f"{path}, {source} to {target}, {test_fraction:.0%} held back for the test")
     if path and root.is_dir() and not _file(root, train, source):
         tables = [table_of(root, split) for split in (train, test, *VALIDATION)]
         if tables[0] and tables[1]:
             files = [*tables[:2], *[file for file in tables[2:] if file][:1]]
-            opened = [_table(file, source, target) for file in files if file]
+            opened = [pairs_of(file, source, target) for file in files if file]
             return Splits(opened[0], opened[1], f"the tables of {path}, {source} to {target}", *opened[2:])
     if not path or not root.is_dir():
         raise UserError(f"data.path={path!r} is not a folder; {LAYOUT}")
@@ -100,56 +84,6 @@ def bitext_files(*, path: str, train: str, test: str, source: str, target: str, 
     sources = [_parallel(*(_find(root, split, language) for language in (source, target))) for split in splits]
     origin = f"{path}, {source} to {target}" + (f", the best by {validation!r}" if validation else "")
     return Splits(sources[0], sources[1], origin, *sources[2:])
-
-
-def _table(file: Path, source: str, target: str) -> Pairs:
-    """The pairs of a table, without those with an empty side.
-
-    Raises:
-        UserError: it cannot be read, or a row is no pair.
-    """
-    if kind_of(file) not in TABLES:
-        raise UserError(f"{file} is no table of pairs; {LAYOUT}")
-    pairs = _of_lines(file, source, target) if kind_of(file) in (".tsv", ".txt") else _of_rows(file, source, target)
-    whole = [(a.strip(), b.strip()) for a, b in pairs]
-    kept = [(a, b) for a, b in whole if a and b]
-    if len(kept) < len(whole):
-        LOGGER.warning(
-            "%s: %s of %s pairs are left out because a side is empty", file, len(whole) - len(kept), len(whole)
-        )
-    if not kept:
-        raise UserError(f"{file} holds no pairs; {LAYOUT}")
-    return Pairs(kept, str(file))
-
-
-def _of_lines(file: Path, source: str, target: str) -> list[tuple[str, str]]:
-    """The pairs of lines SOURCE<TAB>TARGET; a first line with the two languages is a header, and tells their order."""
-    rows = [line.rstrip("\r").split("\t") for line in read_text(file).removesuffix("\n").split("\n")]
-    if wrong := next((number for number, row in enumerate(rows, 1) if len(row) != 2), 0):
-        raise UserError(f"{file}: line {wrong} has {len(rows[wrong - 1])} fields, where SOURCE<TAB>TARGET belongs")
-    head = tuple(field.strip().lower() for field in rows[0])
-    if sorted(head) == sorted((source.lower(), target.lower())):
-        swapped = head[0] == target.lower() != source.lower()
-        return [(b, a) if swapped else (a, b) for a, b in rows[1:]]
-    return [(a, b) for a, b in rows]
-
-
-def _of_rows(file: Path, source: str, target: str) -> list[tuple[str, str]]:
-    """The pairs of a .jsonl or Parquet file with a key for each language, or with an object "translation" of them."""
-    pairs = []
-    for number, row in enumerate(read_rows(file), 1):
-        row = row["translation"] if isinstance(row.get("translation"), dict) else row
-        row = {str(name).lower(): text for name, text in row.items()}
-        languages = (source.lower(), target.lower())  # as the names of columns
-        keys = languages if any(language in row for language in languages) else ("source", "target")
-        sides: Any = [row.get(key) for key in keys]
-        if not all(isinstance(side, str) for side in sides):
-            raise UserError(
-                f"{file}: row {number} has {', '.join(map(str, row))}; texts {source!r} and {target!r} are needed: the "
-                "languages are data.source and data.target"
-            )
-        pairs.append((sides[0], sides[1]))
-    return pairs
 
 
 def _parallel(*files: Path) -> Pairs:

@@ -8,7 +8,8 @@ from typing import Any
 
 from vitax.data.decode import decode_image, tell_aside
 from vitax.data.source import Splits
-from vitax.data.tables import column_in, read_rows, tables_of, text_in
+from vitax.data.table_splits import Part, split_parts
+from vitax.data.tables import column_in, text_in
 from vitax.data.tar_index import TAR_LAYOUT, read_member, tar_files
 from vitax.data.tar_rows import TarRows
 from vitax.data.textfile import not_utf8
@@ -111,7 +112,9 @@ class CaptionedTars:
         data = read_member(row.file, *row.caption)
         if problem := not_utf8(data):
             raise ValueError(f"its caption {problem}")
-        return data.decode("utf-8-sig").strip()
+        if not (text := data.decode("utf-8-sig").strip()):
+            raise ValueError("its caption is empty")
+        return text
 
     def held_back(self, share: float) -> tuple["CaptionedTars", "CaptionedTars"]:
         """What remains if a share of the pairs, the last ones, is held back, and what is held back.
@@ -136,45 +139,35 @@ def table(*, path: str, train: str, test: str, test_fraction: float, pixels: Pix
     """Opens a table of image files and captions.
 
     Args:
-        path: a table, or a folder with a table for each split.
-        train, test: names of the tables in the folder, without extension.
-        test_fraction: share of the images that is held back for the test if there is no test table; at least one image.
+        path: a table, or its folder.
+        train, test: names of the splits, see `vitax.data.table_splits.split_parts`.
+        test_fraction: share of the images that is held back if nothing says what is for the test; at least one image.
         pixels: how images are decoded.
 
     Raises:
-        UserError: there is no table, it has other columns, an image or a caption is missing, or it has only one image.
+        UserError: there is no table, it has other columns, an image or a caption is missing, it has only one image, or the
+            splits do not match.
     """
-    root = Path(path).expanduser()
-    train_file, test_file, validation_file = tables_of(root, train, test) if root.is_dir() else (root, None, None)
-    if not path or train_file is None or not train_file.is_file():
-        raise UserError(f"data.path={path!r} holds no table; {TABLE_LAYOUT}")
-    learned = captioned(_read_table(train_file), pixels)
-    if test_file:
-        splits = Splits(learned, captioned(_read_table(test_file), pixels), f"{train_file} and {test_file}")
-    else:
-        try:
-            origin = f"{train_file}, {test_fraction:.0%} of the images held back for the test"
-            splits = Splits.of(learned.held_back(test_fraction), origin)
-        except ValueError as error:
-            raise UserError(f"{path} names one image, but at least two are needed; {TABLE_LAYOUT}") from error
-    if validation_file is None:
-        return splits
-    return splits._replace(
-        validation=captioned(_read_table(validation_file), pixels),
-        origin=f"{splits.origin}, the best by {validation_file}",
-    )
+    parts, origin = split_parts(path, train, test, TABLE_LAYOUT)
+    sources = [captioned(_pairs_in(part), pixels) for part in parts]
+    if len(sources) > 1:
+        return Splits(sources[0], sources[1], origin, *sources[2:])
+    try:
+        return Splits.of(
+            sources[0].held_back(test_fraction), f"{origin}, {test_fraction:.0%} of the images held back for the test"
+        )
+    except ValueError as error:
+        raise UserError(f"{path} names one image, but at least two are needed; {TABLE_LAYOUT}") from error
 
 
-def _read_table(file: Path) -> list[tuple[str, str]]:
+def _pairs_in(part: Part) -> list[tuple[str, str]]:
     """The rows of a table as (path of the image, caption)."""
-    rows = read_rows(file)
-    if not rows:
-        raise UserError(f"{file} holds no rows; {TABLE_LAYOUT}")
+    file, rows = part.file, part.rows
     image, caption = (
         column_in(file, rows, names, what) for names, what in ((IMAGE_COLUMNS, "images"), (CAPTION_COLUMNS, "captions"))
     )
     pairs = []
-    for number, row in enumerate(rows, 1):
+    for number, row in part.numbered():
         path, texts = str(file.parent / text_in(file, number, row, image)), row.get(caption)
         # A list of captions is one pair for each.
         each = [{caption: text} for text in texts] if isinstance(texts, list) and texts else [row]
@@ -184,8 +177,6 @@ def _read_table(file: Path) -> list[tuple[str, str]]:
             f"{file} names {len(missing)} images that do not exist: {', '.join(missing[:3])}; "
             "correct the paths (they are relative to the table), or remove the rows"
         )
-    if uncaptioned := [path for path, text in pairs if not text]:
-        raise UserError(f"{file} has {len(uncaptioned)} rows without a caption: {', '.join(uncaptioned[:3])}")
     return pairs
 
 

@@ -11,6 +11,7 @@ from typing import IO
 import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
+from vitax.data.tiff import check_tiff
 from vitax.data.turbo import decode_jpeg
 from vitax.data.values import decode_values
 from vitax.sniff import seems
@@ -111,6 +112,8 @@ def to_array(image: Image.Image, pixels: Pixels, data: bytes = b"") -> np.ndarra
         raise ValueError(
             f"{image.width}x{image.height} is above {pixels.max_pixels:,} pixels; make it smaller, or raise data.max_pixels"
         )
+    if image.format == "TIFF":
+        check_tiff(image)
     mode = "RGB" if pixels.channels == 3 else "L"
     method = UPRIGHT.get(orientation(image))
     if data and method is None and (found := decode_jpeg(data, image, mode)) is not None:
@@ -193,9 +196,12 @@ class Jpeg:
 def orientation(image: Image.Image) -> int:
     """The orientation in the EXIF data, 1..8; 1 = upright, also if they cannot be read: they are no part of the picture.
 
-    `PIL.ImageOps.exif_transpose` writes all EXIF data again, and fails at any tag that it cannot write.
+    `PIL.ImageOps.exif_transpose` writes all EXIF data again, and fails at any tag that it cannot write. Pillow turns a TIFF
+    itself when it loads it, and gives the size of the upright picture before.
     """
     try:
+        if image.format == "TIFF":
+            return 1
         value = image.getexif().get(ORIENTATION, 1)
         return value if isinstance(value, int) else 1
     except Exception:

@@ -76,7 +76,9 @@ def sentence_table(*, path: str, train: str, test: str, test_fraction: float) ->
         return Splits(sources[0], sources[1], origin, *sources[2:])
     (whole,) = sources
     held_back = [
-        Sentences([whole.texts[i] for i in index], whole.labels[index], names, whole.origin)
+        Sentences(
+            [whole.texts[i] for i in index], whole.labels[index], names, whole.origin, [whole.numbers[i] for i in index]
+        )
         for index in holdout(whole.labels, test_fraction, names=names)
     ]
     return Splits.of(held_back, f"{origin}, {test_fraction:.0%} of every class held back for the test")
@@ -103,7 +105,7 @@ def texts_in(part: Part) -> list[tuple[str, ...]]:
     """The text, or the pair of texts, in each row of a table.
 
     Raises:
-        UserError: the table has no column of texts, or a value is no text.
+        UserError: the table has no column of texts, or a value is no text, or empty.
     """
     columns = [column_in(part.file, part.rows, TEXTS, "texts")]
     columns += [name for name in PAIRS if has_column(part.rows, name)][:1]

@@ -1,7 +1,5 @@
 """The protocol of a source of examples, and sources that hold arrays or wrap another source."""
 
-import hashlib
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -62,19 +60,6 @@ class Splits(NamedTuple):
         """The splits with a function applied to each source."""
         train, test, *validation = map(function, self.sources())
         return Splits(train, test, self.origin, *validation)
-
-
-def identity(source: Source) -> dict[str, Any]:
-    """The identity of a state of a dataset: its size, its classes and a digest of the names of its examples.
-
-    For two million examples or more, the digest includes only every second, third, ... name, and from ten million on only
-    some 2,000 names, each of which may have to be read from another file.
-    """
-    digest = hashlib.blake2b(digest_size=8)
-    count = 1_000_000 if len(source) < 10_000_000 else 2_000
-    for i in range(0, len(source), max(1, len(source) // count)):
-        digest.update(os.fsencode(source.name(i)) + b"\0")
-    return {"examples": len(source), "classes": list(source.class_names), "names": digest.hexdigest()}
 
 
 def class_counts(source: Source) -> list[int]:

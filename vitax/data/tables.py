@@ -148,10 +148,10 @@ def text_in(file: Path, number: int, row: Row, column: str) -> str:
         column: name of the column.
 
     Raises:
-        UserError: there is no value, or it is no text.
+        UserError: there is no value, or it is no text, or empty.
     """
     value = row.get(column)
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not value.strip():
         raise UserError(f"{file}: row {number} has {_shown(value)} in the column {column!r}, where a text belongs")
     return value.strip()
 

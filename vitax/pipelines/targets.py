@@ -108,9 +108,14 @@ def _described(splits: Splits, normalised: bool) -> tuple[dict[str, Any], str]:
     """The names of the targets, and the mean and deviation of each in the training if they are numbers; and a headline.
 
     Raises:
-        UserError: a target is the same in all training examples, differs too little for 32 bits, or is hidden in the test.
+        UserError: a target is the same in all training examples, differs too little for 32 bits, is hidden in the test, or has
+            a name that predictions need for something else.
     """
     names, values = list(splits.train.class_names), _targets(splits.train)
+    if normalised and (taken := sorted(set(names) & {"file", "text", "error"})):
+        raise UserError(
+            f"{splits.origin}: predictions have a column {taken[0]!r} of their own; give the target another name"
+        )
     known = [column[np.isfinite(column)] for column in values.T]
     if constant := [name for name, column in zip(names, known, strict=True) if len(np.unique(column)) < 2]:
         raise UserError(f"{splits.origin}: {constant[0]!r} has no two different values in the training examples")

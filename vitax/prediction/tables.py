@@ -119,18 +119,23 @@ def _columns(rows: Iterable[Row]) -> list[str]:
 
 
 def _flat(row: Row) -> Row:
-    flat = {key: value for key, value in row.items() if key != "top"}
-    for number, other in enumerate(row.get("top", ())[1:], 2):
+    top = row.get("top")
+    if not isinstance(top, list):  # a number to predict may have that name
+        top = ()
+    flat = {key: value for key, value in row.items() if key != "top" or value is not top}
+    for number, other in enumerate(top[1:], 2):
         flat |= {f"{key}_{number}": value for key, value in other.items()}
     return {key: json.dumps(x, ensure_ascii=False) if isinstance(x, list | dict) else x for key, x in flat.items()}
 
 
 def _csv(rows: Sequence[Row]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, _columns(rows), restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    columns, lines = _columns(rows), []
+    for row in ({name: name for name in columns}, *rows):
+        line = io.StringIO(newline="")
+        # Before Python 3.13, a "\r" in a text is put in quotation marks only if it may end a line.
+        csv.DictWriter(line, columns, restval="", lineterminator="\r\n").writerow(row)
+        lines.append(line.getvalue().removesuffix("\r\n") + "\n")
+    return "".join(lines)
 
 
 def _write_parquet(path: Path, rows: Sequence[Row]) -> None:

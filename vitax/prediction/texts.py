@@ -30,7 +30,7 @@ def lines_of(files: Sequence[str]) -> Iterator[str]:
     if not files or [*files] == ["-"]:
         print("reading lines from stdin", file=sys.stderr)
         try:
-            stream = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig")
+            stream = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", newline="\n")
             yield from (line.strip() for line in stream)
         except UnicodeDecodeError as error:
             raise UserError(f"stdin is not UTF-8 text: {error}") from error

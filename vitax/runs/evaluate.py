@@ -5,10 +5,11 @@ from pathlib import Path
 import jax
 
 from vitax import reading, rundir
-from vitax.build import Run, build
+from vitax.build import build, open_pipeline, read_pipeline
 from vitax.config import differences, from_json, to_json
 from vitax.errors import UserError
 from vitax.monitoring.log import LOGGER, say
+from vitax.pipelines.pipeline import Pipeline
 from vitax.runs.saved import SavedRun, open_saved
 from vitax.schema import Config
 from vitax.training.evaluate import evaluate_all
@@ -26,9 +27,12 @@ def evaluate_run(config: Config, path: Path, which: str = "best") -> dict[str, f
         UserError: the run or the checkpoint does not exist, or the data do not fit the run.
     """
     saved = open_saved(path)
-    run = build(config, path, reading.evaluated_pipeline(config, rundir.read_config(path), saved.meta))
+    pipeline = reading.evaluated_pipeline(config, rundir.read_config(path), saved.meta) or open_pipeline(config, path)
+    _check_data(saved, pipeline)
+    if "target_mean" in saved.meta:  # the model answers on the scale of its own training data
+        pipeline = pipeline._replace(reader=read_pipeline(config, saved.meta))
+    run = build(config, path, pipeline)
     variables = saved.variables(which, run.mesh, {"params": run.shapes.params, **run.shapes.collections})
-    _check_data(saved, run)
     results = evaluate_all({**run.evaluators, **run.final}, variables.plain, variables.averaged)
     say(f"step {variables.step:,} of {path} on {run.pipeline.splits.origin}")
     for name, value in results.items():
@@ -48,13 +52,13 @@ def evaluate_run(config: Config, path: Path, which: str = "best") -> dict[str, f
     return results
 
 
-def _check_data(saved: SavedRun, run: Run) -> None:
+def _check_data(saved: SavedRun, pipeline: Pipeline) -> None:
     """Rejects data whose tokens or classes differ from those of the run."""
-    if saved.meta.get("tokenizer") != run.pipeline.reader.record.get("tokenizer"):
+    if saved.meta.get("tokenizer") != pipeline.reader.record.get("tokenizer"):
         raise UserError(
             f"config.data.tokenizer is not the tokenizer of the run in {saved.path}; leave it empty to use that one"
         )
-    run_classes, data_classes = saved.meta["class_names"], list(run.pipeline.splits.test.class_names)
+    run_classes, data_classes = saved.meta["class_names"], list(pipeline.splits.test.class_names)
     if run_classes != data_classes:
         raise UserError(
             f"the run in {saved.path} has the classes {', '.join(run_classes[:5])}..., but the data have "

@@ -49,6 +49,18 @@ def mismatches(wanted: Mapping[str, Any], saved: Mapping[str, str]) -> list[str]
     ]
 
 
+def changes(old: Mapping[str, Any], new: Mapping[str, Any], place: str = "") -> list[str]:
+    """What is another under the keys of ``old``, in words; keys that only ``new`` has do not count."""
+    found = []
+    for key in sorted(old):
+        was, now = old[key], new.get(key)
+        if isinstance(was, Mapping) and isinstance(now, Mapping):
+            found += changes(was, now, f"{place}{key} ")
+        elif was != now:
+            found.append(f"{place}{key} was {str(was)[:60]} and is {str(now)[:60]}")
+    return found
+
+
 @jax.jit
 def _checksum(x: jax.Array) -> jax.Array:
     """Sum of a hash of (bits, position) over all elements, modulo 2^32: exact in any order."""

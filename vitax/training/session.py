@@ -23,6 +23,7 @@ from vitax.monitoring.watchdog import Watchdog
 from vitax.tasks.task import Batch, Variables
 from vitax.training.checkpoint import Checkpoints
 from vitax.training.evaluate import Evaluator, evaluate_all
+from vitax.training.fingerprint import changes
 from vitax.training.health import Check
 from vitax.training.schedule import Schedule
 from vitax.training.sharding import prefetch
@@ -285,14 +286,9 @@ def _begin(
         nothing = {"window": {}, "metrics": {}, "corrupt": [], "skipped": [0, 0], "unwritten": []}
         return 0, state, {**nothing, "seconds": 0, "pending": False}
     start, saved, arrays = newest
-    if saved["data"] != {key: value for key, value in inputs.identity.items() if key in saved["data"]}:
+    if found := changes(saved["data"], inputs.identity):
         raise UserError(
-            f"the data are not those of checkpoint {start}: {_changes(saved['data'], inputs.identity)}; "
+            f"the data are not those of checkpoint {start}: {', '.join(found)}; "
             "restore the former data, or start another run"
         )
     return start, TrainState(**arrays), saved
-
-
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
-    return ", ".join(f"{k} was {str(old.get(k))[:60]} and is {str(new.get(k))[:60]}" for k in keys)
