@@ -1,6 +1,7 @@
 """The command ``vitax``, outside a clone."""
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vitax import config_file
+from vitax import config_file, cross_validate
 from vitax.cli import Command
 from vitax.command import VERBS, completion, translated
 from vitax.config_file import find_config, load_config, shipped
@@ -107,3 +108,12 @@ def test_completion(tmp_path):
     assert completed("vitax", "pre") == ["predict", "pretrained"]
     assert completed("vitax", "train", "vit_") == ["vit_b16", "vit_b16_384", "vit_l16", "vit_mine.py"]
     assert completed("vitax", "train", "a", "vit_") == ["vit_mine.py"]
+
+
+def test_folds_without_a_number_are_not_left_out_of_a_mean(tmp_path, capsys):
+    folds = [{"test/loss": 1.0, "test/auc": x} for x in (0.5, 0.7, float("nan"))]
+    cross_validate.summarise(folds, tmp_path)
+    said = capsys.readouterr().out
+    assert "test/loss  1.0000 +- 0.0000" in said
+    assert "test/auc  is not a number in 1 of 3 folds" in said
+    assert list(json.loads((tmp_path / "folds.json").read_text())) == ["test/loss"]

@@ -141,3 +141,37 @@ def test_newer_formats_are_read(kind, tmp_path):
     assert find_images(tmp_path) == [str(tmp_path / f"a.{kind}")]
     found = decode_image((tmp_path / f"a.{kind}").read_bytes())
     assert np.abs(found.astype(int) - picture)[:, [0, -1]].max() < 8
+
+
+@pytest.mark.parametrize("turned", range(1, 9))
+def test_a_turned_tiff_is_turned_once(turned):
+    """Pillow turns a TIFF when it loads it; a PNG of the same pixels is the reference."""
+    pixels = np.arange(162, dtype=np.uint8).reshape(6, 9, 3)
+    tags = Image.Exif()
+    tags[0x112] = turned
+    files = {}
+    for kind in ("tiff", "png"):
+        files[kind] = io.BytesIO()
+        Image.fromarray(pixels).save(files[kind], kind, exif=tags)
+    assert np.array_equal(decode_image(files["tiff"].getvalue()), decode_image(files["png"].getvalue()))
+
+
+def tiff(values, **options):
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, "tiff", **options)
+    return file.getvalue()
+
+
+def test_tiffs_that_would_be_read_as_other_numbers_are_refused():
+    grey = np.arange(24, dtype=np.uint16).reshape(4, 6) * 2000
+    assert np.array_equal(decode_image(tiff(grey))[..., 0], grey >> 8)
+    for data, message in (
+        (tiff(grey.astype(np.int32)), "32-bit integers has no known range"),
+        (tiff(grey, tiffinfo={262: 0}), "16 bits in which 0 is white"),
+        (tiff(grey, save_all=True, append_images=[Image.fromarray(grey)]), "a TIFF with 2 pictures"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            decode_image(data)
+    smaller = Image.fromarray(grey[::2, ::2])
+    smaller.encoderinfo = {"tiffinfo": {254: 1}}
+    assert decode_image(tiff(grey, save_all=True, append_images=[smaller])).shape == (4, 6, 3)

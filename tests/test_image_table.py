@@ -9,6 +9,7 @@ from PIL import Image
 
 from vitax.data import open_source
 from vitax.data.tables import separator_of
+from vitax.data.validation import validated
 from vitax.errors import UserError
 from vitax.specs import RGB
 
@@ -122,3 +123,16 @@ def test_several_tables_are_not_guessed(photos):
 
 def test_the_separator_is_the_one_that_the_header_shows():
     assert [separator_of(head) for head in ("a,b", "a;b", "a\tb", "a|b;c|d", "a")] == [",", ";", "\t", "|", ","]
+
+
+def test_an_image_in_two_splits_is_refused(tmp_path):
+    """Also where a table lists a file twice and a share of the rows is held back."""
+    for i in range(4):
+        Image.fromarray(np.full((4, 4, 3), i, np.uint8)).save(tmp_path / f"{i}.png")
+    rows = [f"{i % 4}.png,{'ab'[i % 2]}\n" for i in range(40)]
+    (tmp_path / "t.csv").write_text("file,label\n" + "".join(rows))
+    splits = open_source(
+        "table", path=str(tmp_path / "t.csv"), train="train", test="test", test_fraction=0.25, pixels=RGB
+    )
+    with pytest.raises(UserError, match="are also in the test"):
+        validated(splits)

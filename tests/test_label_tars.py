@@ -3,13 +3,14 @@
 import io
 import logging
 import tarfile
+from collections import Counter
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from vitax.data import open_source
-from vitax.data.tar_index import expanded
+from vitax.data.tar_index import expanded, members
 from vitax.errors import UserError
 from vitax.specs import RGB
 
@@ -125,3 +126,28 @@ def test_other_wrong_tars(tmp_path):
 def test_a_pattern_stands_for_its_files():
     assert expanded("a-{08..11}.tar") == ["a-08.tar", "a-09.tar", "a-10.tar", "a-11.tar"]
     assert expanded("a.tar") == ["a.tar"]
+
+
+def test_what_would_be_left_out_is_refused_or_told(tmp_path, caplog):
+    shard(tmp_path / "a.tar", range(6))
+    shard(tmp_path / "b.tar", range(6, 12))
+    joined = tmp_path / "joined"
+    joined.mkdir()
+    (joined / "ab.tar").write_bytes((tmp_path / "a.tar").read_bytes() + (tmp_path / "b.tar").read_bytes())
+    with pytest.raises(UserError, match="another tar file follows"):
+        members(str(joined / "ab.tar"), Counter())
+    with tarfile.open(joined / "c.tar", "w") as archive:
+        add(archive, "1.cls", b"0")
+        link = tarfile.TarInfo("2.jpg")
+        link.type, link.linkname = tarfile.LNKTYPE, "1.jpg"
+        archive.addfile(link)
+    with pytest.raises(UserError, match=r"2.jpg is a link to 1.jpg"):
+        members(str(joined / "c.tar"), Counter())
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "d.tar").write_bytes((tmp_path / "a.tar").read_bytes())
+    (tmp_path / "e.tar.gz").write_bytes(b"")
+    for file in joined.iterdir():
+        file.unlink()
+    with caplog.at_level(logging.WARNING):
+        opened(tmp_path)
+    assert "left aside, 2 further tar files, such as e.tar.gz, more/d.tar" in caplog.text

@@ -293,3 +293,23 @@ def test_all_files_of_a_folder_and_no_hidden_labels(tmp_path):
     put(tmp_path / "train" / "0001.parquet", [0, -1])
     with pytest.raises(UserError, match="row 2 has -1 in the column 'label', and there are 2 classes .-1 stands for"):
         sentence_table(path=str(tmp_path), train="train", test="test", test_fraction=0.2)
+
+
+def test_columns_of_splits_and_empty_labels_are_refused(tmp_path):
+    for name in ("split", "subset"):
+        table = table_of(range(9)).append_column(name, pa.array(["train"] * 6 + ["test"] * 3))
+        write(tmp_path / name / "a.parquet", table)
+        with pytest.raises(UserError, match=f"has a column '{name}'"):
+            opened(tmp_path / name)
+    write(tmp_path / "c" / "a.parquet", table_of(range(9)).append_column("set", pa.array(["red", "blue", "red"] * 3)))
+    assert len(opened(tmp_path / "c").train) + len(opened(tmp_path / "c").test) == 9
+    write(tmp_path / "d" / "a.parquet", table_of(range(9), label=lambda i: "ab"[i % 2] if i else "", names=()))
+    with pytest.raises(UserError, match="row 1 of its split has ''"):
+        opened(tmp_path / "d")
+
+
+def test_an_image_that_is_only_a_path_is_told(tmp_path):
+    table = pa.table({"image": [f"{i}.png" for i in range(6)], "label": [i % 2 for i in range(6)]})
+    write(tmp_path / "a.parquet", table)
+    with pytest.raises(ValueError, match="its image is the file 0.png, which is not in the row"):
+        opened(tmp_path).train[0]

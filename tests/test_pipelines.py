@@ -97,6 +97,14 @@ def test_a_table_of_captions(tmp_path):
     assert same.reader.record == pipeline.reader.record
 
 
+def test_a_table_of_captions_with_a_column_of_splits(tmp_path):
+    rows = [{**row, "split": "test" if i in (6, 7) else "train"} for i, row in enumerate(pair_rows())]
+    file = write_table(tmp_path / "t", rows)
+    splits = opened("captions", name="table", path=str(file), length=24, vocab_size=300, **IMAGE).splits
+    assert [splits.test.caption(i) for i in range(2)] == ["picture number 6", "picture number 7"]
+    assert len(splits.train) == 8
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

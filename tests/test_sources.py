@@ -5,10 +5,12 @@ from conftest import write_image
 from vitax.data import open_source, source
 from vitax.data.holdout import equal_shares, holdout
 from vitax.data.identity import identity
+from vitax.data.image_files import images as unlabelled
 from vitax.data.objects import ObjectFiles, Objects
 from vitax.data.source import Subset
 from vitax.data.target_columns import Targets
 from vitax.data.targets import WithTargets
+from vitax.data.validation import validated
 from vitax.errors import UserError
 from vitax.specs import RGB, Pixels
 
@@ -301,3 +303,28 @@ def test_labels_of_arrays_are_checked_as_those_of_folders(tmp_path, labels, name
     np.savez(tmp_path / "d.npz", **arrays, **more)
     with pytest.raises(UserError, match=message):
         opened("arrays", tmp_path / "d.npz")
+
+
+def test_validation_of_arrays_and_of_unlabelled_images(tmp_path, rng):
+    images = rng.integers(0, 255, (6, 4, 5, 3), dtype=np.uint8)
+    parts = {"train": images, "test": images[:2], "val": images[:3]}
+    arrays = {f"{name}_images": part for name, part in parts.items()}
+    np.savez(
+        tmp_path / "a.npz", **arrays, **{f"{name}_labels": np.arange(len(part)) % 2 for name, part in parts.items()}
+    )
+    assert len(opened("arrays", tmp_path / "a.npz").validation) == 3
+    for name, part in parts.items():
+        for i, image in enumerate(part):
+            write_image(tmp_path / name / f"{i}.png", image)
+    splits = unlabelled(path=str(tmp_path), train="train", test="test", test_fraction=0.2, pixels=RGB)
+    assert [len(source) for source in splits.sources()] == [6, 2, 3]
+    assert "the best by" in splits.origin
+
+
+def test_classes_of_the_same_name_and_shared_images_are_refused(image_folder):
+    splits = opened("folder", image_folder)
+    with pytest.raises(UserError, match="several classes with the name 'a'"):
+        validated(splits._replace(train=source.Arrays({"label": np.zeros(3, np.int32)}, ("a", "a"), "x")))
+    with pytest.raises(UserError, match="6 images to learn from are also in the test"):
+        validated(splits._replace(test=Subset(splits.train, np.arange(6))))
+    assert validated(splits) is splits

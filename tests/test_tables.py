@@ -9,6 +9,7 @@ import pytest
 from commands import refused
 from PIL import Image
 
+from vitax.data import tables
 from vitax.errors import UserError
 from vitax.prediction.ahead import ahead
 from vitax.prediction.tables import Journal, write_table
@@ -147,3 +148,27 @@ def test_threads_work_ahead_and_keep_the_order():
     assert len(started) == 100
     with pytest.raises(ZeroDivisionError):
         list(ahead(lambda x: 1 / x, [1, 0, 1], 2))
+
+
+def test_a_carriage_return_in_a_text_is_no_new_row(tmp_path):
+    rows = [{"text": "good\rnice", "label": "a"}, {"text": 'x\r\ny, "z"', "label": "b"}]
+    write_table(tmp_path / "t.csv", rows)
+    with (tmp_path / "t.csv").open(newline="", encoding="utf-8") as file:
+        assert list(csv.DictReader(file)) == rows
+
+
+def test_a_number_may_be_called_top(tmp_path):
+    write_table(tmp_path / "t.csv", [{"file": "a.png", "top": 1.5}])
+    assert (tmp_path / "t.csv").read_text() == "file,top\na.png,1.5\n"
+
+
+def test_keys_twice_and_fields_in_quotes(tmp_path, caplog):
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "label": 1, "label": 2}\n')
+    (tmp_path / "b.jsonl").write_text('{"text": "a", "label": 1}\n{"text": "a", "label": 1, "Label": 2}\n')
+    (tmp_path / "c.tsv").write_text('text\tlabel\n"He said ""hi"""\t1\n')
+    with pytest.raises(UserError, match="'label' occurs twice"):
+        tables.read_rows(tmp_path / "a.jsonl")
+    with pytest.raises(UserError, match="several columns 'label'"):
+        tables.read_rows(tmp_path / "b.jsonl")
+    assert tables.read_rows(tmp_path / "c.tsv")[0]["text"] == '"He said ""hi"""'
+    assert "is read without quoting" in caplog.text

@@ -252,6 +252,16 @@ def test_runs_of_both(tmp_path, rng):
         assert ("average precision" if name == "multilabel" else "Predicted and true") in report
     said = run("predict", f"--workdir={tmp_path / 'multilabel'}", str(tmp_path / "3.png"), "--threshold=0.0")
     assert json.loads(said.stdout)["labels"] == ["dark", "light"]
+    # A table of other numbers is measured on the scale of the training, and not on its own.
+    (tmp_path / "t2.csv").write_text("file,tags,value\n" + "".join(f"{i}.png,dark,{1100 + i}\n" for i in range(40)))
+    assert (
+        run(
+            "main", f"--workdir={tmp_path / 'regression'}", "--mode=eval", f"--config.data.path={tmp_path / 't2.csv'}"
+        ).returncode
+        == 0
+    )
+    line = json.loads((tmp_path / "regression" / "evaluations.jsonl").read_text().splitlines()[-1])
+    assert line["test/mae_value"] > 900
     said = run("predict", f"--workdir={tmp_path / 'regression'}", str(tmp_path / "3.png"))
     assert 50 < json.loads(said.stdout)["value"] < 200, "in the units of the data"
     said = run(

@@ -145,3 +145,54 @@ def test_a_column_source_is_no_language_where_the_languages_are_there(tmp_path):
     assert sorted(p for s in pairs(tmp_path / "a.jsonl").sources() for p in s.pairs)[0] == ("a 0", "b 0")
     with pytest.raises(UserError, match="texts 'fr' and 'de' are needed"):
         pairs(tmp_path / "a.jsonl", source="fr")
+
+
+@pytest.mark.parametrize(
+    ("names", "train", "test", "aside"),
+    [
+        (("wiki.train.txt", "wiki.test.txt", "wiki.valid.txt"), 1, 1, False),
+        (("train.txt", "train-2.txt", "test.txt", "extra.txt"), 2, 1, True),
+        (("trains.txt", "testament.txt", "genesis.txt", "exodus.txt"), 3, 1, False),  # no splits: one of four held back
+    ],
+)
+def test_names_of_splits_are_words(tmp_path, caplog, names, train, test, aside):
+    for name in names:
+        (tmp_path / name).write_text(f"a line of {name}\n")
+    splits = opened(tmp_path, test_fraction=0.25)
+    assert (len(splits.train), len(splits.test)) == (train, test)
+    assert ("left aside, as of no split: extra.txt" in caplog.text) == aside
+    assert (splits.validation is not None) == ("wiki.valid.txt" in names)
+
+
+def test_splits_that_are_unclear_are_refused(tmp_path):
+    def refused(message, **files):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        for name, text in files.items():
+            packed(folder / name.replace("_", "."), text)
+        with pytest.raises(UserError, match=message):
+            opened(folder)
+
+    refused("seem to be the same text", a_txt="a\nb\n", a_txt_gz="a\nb\n")
+    refused("is for the test, but no file", test_txt="a\nb\n", other_txt="c\nd\n")
+    refused("could be of two splits", train_test_txt="a\nb\n", test_txt="c\n", train_txt="d\n")
+    row = json.dumps({"text": "a", "split": "test"})
+    refused("has a key 'split'", a_jsonl=f"{row}\n")
+
+
+def test_the_splits_and_rows_of_pairs_are_those_of_the_table(tmp_path):
+    rows = [{"en": f"a{i}", "de": f"b{i}" if i != 1 else " ", "split": "test" if i > 3 else "train"} for i in range(6)]
+    (tmp_path / "p.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    splits = pairs(tmp_path / "p.jsonl")
+    assert [splits.train[i][0] for i in range(len(splits.train))] == ["a0", "a2", "a3"]
+    assert [splits.test[i][0] for i in range(len(splits.test))] == ["a4", "a5"]
+    assert ":3 " in splits.train.name(1), "the row in the table"
+
+
+def test_headers_of_pairs(tmp_path):
+    (tmp_path / "p.tsv").write_text("target\tsource\n" + "".join(f"b{i}\ta{i}\n" for i in range(4)))
+    splits = pairs(tmp_path / "p.tsv")
+    assert sorted(pair for part in (splits.train.pairs, splits.test.pairs) for pair in part)[0] == ("a0", "b0")
+    (tmp_path / "q.tsv").write_text("English\tGerman\na\tb\nc\td\n")
+    with pytest.raises(UserError, match="seems to be a header"):
+        pairs(tmp_path / "q.tsv")

@@ -154,3 +154,11 @@ def test_a_run_reads_them_and_the_doctor_knows_them(tmp_path):
         wrong = resolve(config | {"data": config["data"] | changes})
         with pytest.raises(UserError, match=message):
             build(wrong)
+
+
+def test_the_training_in_place_of_a_test_is_no_test(tmp_path):
+    """As in the files of a first try: val has the images of train, so that a share of them is held back."""
+    written(tmp_path, splits=("train",), val="images/train", train="images/train")
+    splits = opened(tmp_path)
+    assert "held back" in splits.origin
+    assert not set(splits.train.paths) & set(splits.test.paths)

@@ -59,6 +59,11 @@ def summarise(results: list[dict[str, float]], folder: Path) -> None:
         values = [metrics[name] for metrics in results if math.isfinite(metrics[name])]
         if name.endswith(("/examples", "/seconds", "/corrupt")) or len(values) < 2:
             continue
+        if len(values) < len(results):
+            say(
+                f"{name}  is not a number in {len(results) - len(values)} of {len(results)} folds: no mean of the others is given"
+            )
+            continue
         table[name] = {"mean": statistics.mean(values), "deviation": statistics.stdev(values), "folds": values}
         say(f"{name}  {table[name]['mean']:.4f} +- {table[name]['deviation']:.4f}")
     rundir.write_json(folder / "folds.json", table)

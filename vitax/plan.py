@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from vitax import build
+from vitax import build, reading
 from vitax.backend import start_jax
 from vitax.cli import Arguments, Command, Flag
 from vitax.config import changed
@@ -233,7 +233,7 @@ def candidates(plan: Planned, run: build.Run, limit: int, needs: StepMemory) -> 
     fixed = run.task_name == "contrastive" or bool(run.shapes.collections)
     micro_batches = [] if fixed else [n for n in range(2, rows + 1) if rows % n == 0 and n > run.top.accumulate]
     micro_batches = [n for i, n in enumerate(micro_batches) if i == 0 or n >= 2 * micro_batches[i - 1] or n == rows]
-    chunks = {"task.logits_chunks": 8} if plan.config["task"].get("logits_chunks") == 1 else {}
+    chunks = {"task.logits_chunks": 8} if reading.logits_chunks(plan.config) == 1 else {}
     remat = {"model.remat": True} if getattr(run.model, "remat", None) is False else {}
     # What is computed twice: the logits of words, the blocks, both of them.
     twice = [change for change in (chunks, remat, chunks | remat if chunks and remat else {}) if change]

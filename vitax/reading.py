@@ -141,3 +141,8 @@ def evaluated_pipeline(config: Config, former: Config, record: dict[str, Any]) -
     source, root = build.call_data(config, labelled_images, names, reader.spec.pixels)
     splits = Splits(source, source, f"all images of {root}")
     return Pipeline(splits, reader.transform, reader, "images", f"{len(names):,} classes")
+
+
+def logits_chunks(config: Config) -> int | None:
+    """The number of parts in which the logits of words are computed; None = the objective has none."""
+    return config["task"].get("logits_chunks")

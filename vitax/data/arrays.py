@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 from vitax.data.source import Arrays, Splits
+from vitax.data.validation import NAMES as VALIDATION
 from vitax.data.values import on_scale
 from vitax.errors import UserError
 from vitax.specs import Pixels
@@ -33,8 +34,9 @@ def arrays(*, path: str, train: str, test: str, test_fraction: float, pixels: Pi
         )
     with np.load(file, allow_pickle=False) as data:
         contents = {name: data[name] for name in data.files}
-    parts = []
-    for split in (train, test):
+    between = next((name for name in VALIDATION if name != test and f"{name}_images" in contents), "")
+    parts, splits = [], (train, test, *([between] if between else []))
+    for split in splits:
         for name in (f"{split}_images", f"{split}_labels"):
             if name not in contents:
                 raise UserError(f"{path} holds the arrays {', '.join(contents)}; {name} is missing")
@@ -62,5 +64,5 @@ def arrays(*, path: str, train: str, test: str, test_fraction: float, pixels: Pi
     names = [str(name) for name in contents.get("class_names", range(classes))]
     if max(int(part["label"].max()) for part in parts) >= len(names):
         raise UserError(f"{path}: a label is not below {len(names)}, the number of classes in class_names or {train}")
-    sources = (Arrays(part, names, f"{path}/{split}") for part, split in zip(parts, (train, test), strict=True))
-    return Splits.of(sources, path)
+    first, last, *rest = (Arrays(part, names, f"{path}/{split}") for part, split in zip(parts, splits, strict=True))
+    return Splits(first, last, f"{path}, the best by {between!r}" if between else path, *rest)

@@ -69,7 +69,7 @@ def bitext_files(*, path: str, train: str, test: str, source: str, target: str, 
         whole = pairs_of(root, source, target)
         if len(whole) < 2 or not 0 < test_fraction < 1:
             raise UserError(f"{path} has {len(whole)} pairs; two are needed, and a data.test_fraction in (0, 1)")
-        held_back = [whole.of(index) for index in drawn(len(whole), test_fraction)]
+        held_back = [whole.of(index.tolist()) for index in drawn(len(whole), test_fraction)]
         return Splits.of(held_back, f"{path}, {source} to {target}, {test_fraction:.0%} held back for the test")
     if path and root.is_dir() and not _file(root, train, source):
         tables = [table_of(root, split) for split in (train, test, *VALIDATION)]

@@ -10,6 +10,7 @@ import numpy as np
 from vitax.data.decode import KNOWN, decode_image, find_images, tell_aside
 from vitax.data.folder import split_folder
 from vitax.data.source import Splits
+from vitax.data.validation import NAMES as VALIDATION
 from vitax.errors import UserError
 from vitax.specs import Pixels
 
@@ -36,6 +37,7 @@ def images(*, path: str, train: str, test: str, test_fraction: float, pixels: Pi
     """Unlabelled images at any depth below a folder, in one of three layouts.
 
     - ``path/train`` and ``path/test`` (or val, validation);
+    - the same with ``path/val`` too, by which the best checkpoint is chosen;
     - ``path/train`` alone, or ``path``: ``test_fraction`` of the images, at least one, is held back.
 
     Args:
@@ -54,11 +56,15 @@ def images(*, path: str, train: str, test: str, test_fraction: float, pixels: Pi
     if not root.is_dir():
         raise UserError(f"data.path {path} is not a folder; {layout}")
     train_root = split_folder(root, train, ("train", "training"))
-    test_root = split_folder(root, test, ("test", "testing", "val", "valid", "validation"))
+    test_root = split_folder(root, test, ("test", "testing", *VALIDATION))
     aside: Counter[str] = Counter()
     if train_root and test_root:
         parts = [find_images(train_root, aside), find_images(test_root, aside)]
         origin = f"{train_root} and {test_root}"
+        between = None if test_root.name.lower() in VALIDATION else split_folder(root, VALIDATION[0], VALIDATION)
+        if between:
+            parts.append(find_images(between, aside))
+            origin += f", the best by {between}"
     else:
         if test_root:
             raise UserError(
@@ -72,8 +78,9 @@ def images(*, path: str, train: str, test: str, test_fraction: float, pixels: Pi
             raise UserError(f"{train_root or root} holds {len(paths)} images, but at least two are needed; {layout}")
         parts = [[paths[i] for i in sorted(order[held:])], [paths[i] for i in sorted(order[:held])]]
         origin = f"{train_root or root}, {test_fraction:.0%} of the images held back for the test"
-    for name, files in zip(("train", "test"), parts, strict=True):
+    for name, files in zip(("train", "test", "validation"), parts, strict=False):
         if not files:
             raise UserError(f"the {name} split of {path} holds no images; {layout}")
     tell_aside(path, aside)
-    return Splits.of((ImageFiles(files, pixels) for files in parts), origin)
+    first, last, *rest = (ImageFiles(files, pixels) for files in parts)
+    return Splits(first, last, origin, *rest)

@@ -97,9 +97,8 @@ def _of_lines(file: Path, source: str, target: str) -> Pairs:
         (names for names in ((source.lower(), target.lower()), ("source", "target")) if sorted(head) == sorted(names)),
         (),
     )
-    pairs = [(number, *row) for number, row in enumerate(rows, 1)][bool(header) :]
-    if header and head != header:
-        pairs = [(number, b, a) for number, a, b in pairs]
+    swapped = bool(header) and head != header
+    pairs = [(number, b, a) if swapped else (number, a, b) for number, (a, b) in enumerate(rows, 1)][bool(header) :]
     if not header and all(map(HEADING.fullmatch, head)):
         raise UserError(
             f"{file}: the first line, {', '.join(rows[0])}, seems to be a header, which has to have the names of the languages, "

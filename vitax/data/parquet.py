@@ -12,7 +12,9 @@ from vitax.data.decode import decode_image
 from vitax.data.holdout import holdout
 from vitax.data.parquet_files import LAYOUT, split_files
 from vitax.data.source import Splits, Subset
-from vitax.data.tables import LABELS
+from vitax.data.table_splits import SPLITS
+from vitax.data.tables import LABELS, TEST, TRAIN
+from vitax.data.validation import NAMES as VALIDATION
 from vitax.data.validation import drawn
 from vitax.errors import UserError
 from vitax.specs import Pixels
@@ -53,6 +55,8 @@ class ArrowImages:
     def __getitem__(self, i: int) -> dict[str, Any]:
         stored = self.rows.value(int(self.row[i]), self.image)
         data, path = (stored.get("bytes"), stored.get("path")) if isinstance(stored, dict) else (stored, None)
+        if isinstance(data, str):
+            data, path = None, data
         if data is None and not path:
             raise ValueError("a row without an image")
         if data is None:
@@ -163,9 +167,14 @@ def refuse_split_column(parts: Sequence[Sequence[str]], names: Sequence[str]) ->
     Raises:
         UserError: there is such a column, and there are no files for each split.
     """
-    if len(parts) == 1 and "split" in (name.lower() for name in names):
+    if len(parts) != 1:
+        return
+    for name in (name for name in names if name.lower() in SPLITS):
+        values = {str(value).strip().lower() for value in ArrowRows(parts[0], [name]).column(name)}
+        if name.lower() != SPLITS[0] and not values <= {*TRAIN, *TEST, *VALIDATION}:
+            continue  # it is about something else
         raise UserError(
-            f"{parts[0][0]} has a column 'split': write the rows of each split to files of their own, such as "
+            f"{parts[0][0]} has a column {name!r}: write the rows of each split to files of their own, such as "
             "train-00000-of-00001.parquet and test-00000-of-00001.parquet"
         )
 
@@ -197,7 +206,11 @@ def _numbered(
     """
     for files, labels in zip(parts, values, strict=True):
         for row, label in enumerate(labels):
-            valid = isinstance(label, str | int) and (not names or (isinstance(label, int) and 0 <= label < len(names)))
+            valid = (
+                isinstance(label, str | int)
+                and label != ""
+                and (not names or (isinstance(label, int) and 0 <= label < len(names)))
+            )
             if not valid:
                 raise UserError(
                     f"{files[0]}: row {row + 1} of its split has {label!r} in the column {column!r}, where a label belongs"

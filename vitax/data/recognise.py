@@ -32,7 +32,7 @@ from vitax.data.image_table import FILES, image_table
 from vitax.data.label_tars import label_tars
 from vitax.data.parquet import CAPTIONS, IMAGES, captioned_parquet, parquet
 from vitax.data.parquet_files import HUB, split_files
-from vitax.data.recognised import FOR_IMAGES, FOR_TEXTS, Recognised, with_boxes, with_masks
+from vitax.data.recognised import FOR_IMAGES, FOR_TEXTS, Recognised, quoted, with_boxes, with_masks
 from vitax.data.source import Splits
 from vitax.data.tar_index import expanded, members
 from vitax.data.textfile import kind_of, uncompressed
@@ -143,7 +143,7 @@ def _image_folder(path: str, root: Path) -> Recognised:
     inside = [entry for split in splits for entry in split.iterdir() if entry.is_dir()] if splits else folders
     if len(inside) > 1:
         return _images(path, "folder", "a folder of images for each class", folder)
-    flags = f'--config=configs/mae_b16_pretrain.py --config.data.name=images --config.data.path="{path}"'
+    flags = f"--config=configs/mae_b16_pretrain.py --config.data.name=images --config.data.path={quoted(path)}"
     return Recognised("images without classes", "images", flags, lambda: images(path=path, **FOR_IMAGES))
 
 
@@ -194,7 +194,7 @@ def _by_columns(
     if pictures and caption:
         return _captions(path, name, what, captioned_parquet if arrow else captions.table)
     if texts_there and label:
-        flags = f'--config=configs/finetune.py:text --config.init_from=WEIGHTS --config.data.path="{path}"'
+        flags = f"--config=configs/finetune.py:text --config.init_from=WEIGHTS --config.data.path={quoted(path)}"
         return Recognised(what, "labelled texts", flags, lambda: sentences.sentence_table(path=path, **FOR_TEXTS))
     languages = [column for column in columns if re.fullmatch(r"[a-z]{2,3}(_[a-z]{2})?|source|target", column)]
     if len(languages) == 2 or "translation" in columns:
@@ -220,16 +220,14 @@ def _is_pairs(file: Path) -> bool:
 
 
 def _images(path: str, name: str, what: str, opener: Callable[..., Splits]) -> Recognised:
-    flags = (
-        f'--config=configs/finetune.py --config.init_from=WEIGHTS --config.data.name={name} --config.data.path="{path}"'
-    )
+    flags = f"--config=configs/finetune.py --config.init_from=WEIGHTS --config.data.name={name} --config.data.path={quoted(path)}"
     return Recognised(what, "labelled images", flags, lambda: opener(path=path, **FOR_IMAGES))
 
 
 def _targets(path: str, name: str, what: str, texts: str, kind: str) -> Recognised:
     """Images, or texts, with several labels or with numbers."""
     read = target_columns.labels_of if kind == "multilabel" else target_columns.values_of
-    flags = f'--config=configs/finetune.py:{texts}{kind} --config.init_from=WEIGHTS --config.data.path="{path}"'
+    flags = f"--config=configs/finetune.py:{texts}{kind} --config.init_from=WEIGHTS --config.data.path={quoted(path)}"
     flags += "" if name == "table" else f" --config.data.name={name}"
     described = f"{'texts' if texts else 'images'} with {'several labels' if kind == 'multilabel' else 'numbers'}"
     options: Any = dict(path=path, columns=())
@@ -240,12 +238,12 @@ def _targets(path: str, name: str, what: str, texts: str, kind: str) -> Recognis
 
 
 def _captions(path: str, name: str, what: str, opener: Callable[..., Splits]) -> Recognised:
-    flags = f'--config=configs/clip_vit_b32.py --config.data.name={name} --config.data.path="{path}"'
+    flags = f"--config=configs/clip_vit_b32.py --config.data.name={name} --config.data.path={quoted(path)}"
     return Recognised(what, "captioned images", flags, lambda: opener(path=path, **FOR_IMAGES))
 
 
 def _texts(path: str, what: str) -> Recognised:
-    flags = f'--config=configs/bert_base.py --config.data.name=text --config.data.path="{path}"'
+    flags = f"--config=configs/bert_base.py --config.data.name=text --config.data.path={quoted(path)}"
     options: Any = {**FOR_TEXTS, "test_fraction": 0.05}
     return Recognised(what, "texts", flags, lambda: texts.text_files(path=path, **options))
 
@@ -253,7 +251,7 @@ def _texts(path: str, what: str) -> Recognised:
 def _translations(path: str, what: str, source: str, target: str) -> Recognised:
     flags = (
         f"--config=configs/transformer_base.py:small --config.data.source={source} --config.data.target={target} "
-        f'--config.data.path="{path}"'
+        f"--config.data.path={quoted(path)}"
     )
     options: Any = {**FOR_TEXTS, "test_fraction": 0.05, "source": source, "target": target}
     return Recognised(what, "translations", flags, lambda: bitext.bitext_files(path=path, **options))

@@ -1,5 +1,7 @@
 """What is recognised: a layout with the flags that open it; and the layouts of images with masks or boxes."""
 
+import re
+import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,6 +13,11 @@ from vitax.specs import RGB
 
 FOR_IMAGES: dict[str, Any] = dict(train="train", test="test", test_fraction=0.2, pixels=RGB)
 FOR_TEXTS: dict[str, Any] = dict(train="train", test="test", test_fraction=0.2)
+
+
+def quoted(path: str) -> str:
+    """A path as an argument of a shell: in double quotes, as far as a shell changes nothing in them."""
+    return shlex.quote(path) if re.search(r'["$`\\!]', path) else f'"{path}"'
 
 
 class Recognised(NamedTuple):
@@ -32,7 +39,7 @@ class Recognised(NamedTuple):
 
 def with_masks(path: str, root: Path, found: list[str]) -> Recognised:
     """A folder of images and masks; ``found`` = the files of masks."""
-    flags = f'--config=configs/upernet_swin_t.py --config.init_from=WEIGHTS --config.data.path="{path}"'
+    flags = f"--config=configs/upernet_swin_t.py --config.init_from=WEIGHTS --config.data.path={quoted(path)}"
     numbers = mask_files.numbers_in(found)
     count = 0 if (root / "classes.txt").is_file() else max([1, *numbers[numbers != mask_files.MaskRules().ignored]]) + 1
     flags += f" --config.data.num_classes={count}" if count else ""
@@ -58,7 +65,7 @@ def with_boxes(path: str, name: str = "coco") -> Recognised:
         f"images with boxes {'in a table' if name == 'table' else f'in the form of {name.upper()}'}: {counts.sum():,} objects of {len(names):,} classes in the training, from "
         f"{' to '.join(each)}, at most {most} in an image"
     )
-    flags = f'--config=configs/detr_r50.py --config.init_from=WEIGHTS --config.data.path="{path}"'
+    flags = f"--config=configs/detr_r50.py --config.init_from=WEIGHTS --config.data.path={quoted(path)}"
     flags += "" if name == "coco" else f" --config.data.name={name}"
     flags += f" --config.data.max_objects={most} --config.model.num_queries={most}" if most > 100 else ""
     return Recognised(what, "images with boxes", flags, lambda: splits)

@@ -57,7 +57,7 @@ def read_rows(file: Path) -> list[Row]:
             header, or two columns have the same name.
     """
     rows = _rows(file)
-    for row in rows[:1]:
+    for row in rows if kind_of(file) == ".jsonl" else rows[:1]:
         names = [str(key).strip().lower() for key in row]
         if twice := [name for name in names if names.count(name) > 1]:
             raise UserError(f"{file} has several columns {twice[0]!r}")
@@ -81,6 +81,8 @@ def _rows(file: Path) -> list[Row]:
         rows, names = list(reader), [name.strip().lower() for name in reader.fieldnames or ()]
     except csv.Error as error:
         raise UserError(f"{file} cannot be read: {error}") from error
+    if kind == ".tsv":
+        _tell_quoted(file, rows)
     if twice := [name for name in names if name and names.count(name) > 1]:
         raise UserError(f"{file} has several columns {twice[0]!r}")
     for number, row in enumerate(rows, 1):
@@ -89,6 +91,22 @@ def _rows(file: Path) -> list[Row]:
         if None in row:
             raise UserError(f"{file}: row {number} has more fields than the header, {', '.join(list(row)[:-1])}")
     return rows
+
+
+def _tell_quoted(file: Path, rows: Sequence[Row]) -> None:
+    """Warns of a .tsv whose fields seem to be quoted, as those of spreadsheets are."""
+    for number, row in enumerate(rows, 1):
+        for value in row.values():
+            inside = value[1:-1] if isinstance(value, str) and len(value) > 3 and value[0] == value[-1] == '"' else ""
+            if '""' in inside and '"' not in inside.replace('""', ""):
+                LOGGER.warning(
+                    "%s: row %d holds %s: a .tsv is read without quoting, so that each quotation mark belongs to the text; "
+                    "if it is quoted, name it .csv (tabs between the columns are found)",
+                    file,
+                    number,
+                    value[:60],
+                )
+                return
 
 
 def separator_of(header: str) -> str:
@@ -102,13 +120,22 @@ def _objects(file: Path, text: str) -> list[Row]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_object)
         except ValueError as error:
             raise UserError(f"{file}: line {number} is no JSON: {error}") from error
         if not isinstance(row, dict):
             raise UserError(f"{file}: line {number} holds a {type(row).__name__}, not an object")
         rows.append(row)
     return rows
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Row:
+    """A JSON object; ValueError if it has a key twice, of which Python would keep the last."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in row if keys.count(key) > 1)!r} occurs twice")
+    return row
 
 
 def column_in(file: Path, rows: Sequence[Row], usual: Sequence[str], what: str) -> str:

@@ -15,6 +15,7 @@ from vitax.errors import UserError
 
 LOGGER = logging.getLogger("vitax")
 Members = dict[str, dict[str, tuple[int, int]]]
+Later = tuple[str, str, str, tuple[int, int]]  # key up to the last dot, kind, extension, place
 TAR_LAYOUT = (
     "expected tar files with pairs KEY.jpg and KEY.txt (captions) or KEY.cls (numbers of classes) next to each other, as "
     "FILE.tar, as DIR/NAME-{000..123}.tar, as DIR/*.tar, or as DIR/train/*.tar and DIR/test/*.tar; a URL will do"
@@ -48,6 +49,8 @@ def tar_files(
         raise UserError(f"data.path={path!r} does not exist; {TAR_LAYOUT}")
     found = lambda split: sorted(map(str, (root / split).glob("*.tar")))
     parts = [found(train), found(test)]
+    if root.is_dir():
+        _tell_others(root, {*parts[0], *parts[1]} if all(parts) else set(found(".")), validation)
     if not all(parts):
         files = listed if len(listed) > 1 or root.is_file() else sorted(map(str, root.glob("*.tar")))
         if not files:
@@ -56,6 +59,22 @@ def tar_files(
             raise UserError(f"{path} names {len(missing)} tar files that are not there, for example {missing[0]}")
         parts = _held_back(files, test_fraction)
     return parts, next((files for name in validation if name != test and (files := found(name))), [])
+
+
+def _tell_others(root: Path, used: set[str], validation: Sequence[str]) -> None:
+    """Warns of further tar files in and below a folder, which are not read."""
+    used = {os.path.realpath(file) for file in used}
+    others = [
+        str(file.relative_to(root))
+        for file in sorted(root.rglob("*"))
+        if re.search(r"\.(tar|tgz)(\.\w+)?$", file.name.lower())
+        and os.path.realpath(file) not in used
+        and file.parent.name not in validation
+    ]
+    if others:
+        LOGGER.warning(
+            "%s: left aside, %d further tar files, such as %s; %s", root, len(others), ", ".join(others[:3]), TAR_LAYOUT
+        )
 
 
 def _held_back(files: list[str], fraction: float) -> list[list[str]]:
@@ -109,16 +128,21 @@ def members(file: str, aside: Counter[str]) -> tuple[Members, bool]:
         aside: counter of the extensions of further members, to which those of this file are added.
 
     Raises:
-        UserError: the file is not a tar file, has two images, captions or labels of one key, or a label is no number.
+        UserError: the file is not a tar file, has two images, captions or labels of one key, a label is no number, a member is
+            a link, or another tar file follows.
     """
     found: Members = {}
     whole = True
-    later: list[tuple[str, str, str, tuple[int, int]]] = []
+    later: list[Later] = []
     end = os.path.getsize(file)
     try:
         with tarfile.open(file, "r:") as archive:
             for member in archive:
                 folder, name = os.path.split(member.name)
+                if member.islnk() or member.issym():
+                    raise UserError(
+                        f"{file}: {member.name} is a link to {member.linkname}; write the files themselves (tar --hard-dereference -h)"
+                    )
                 if not member.isfile() or name[:1] == ".":
                     continue
                 stem, _, extensions = name.partition(".")
@@ -134,11 +158,25 @@ def members(file: str, aside: Counter[str]) -> tuple[Members, bool]:
                     if kind == "label":
                         place = (_number(file, member.name, archive.extractfile(member)), 0)
                     later.append((os.path.join(folder, longer), kind, extension.lower(), place))
+            if not _ends(file, archive.offset):
+                whole = False
+                LOGGER.warning("%s is truncated: it ends inside the header of a member", file)
     except (tarfile.TarError, OSError) as error:
         if not found and not later:
             raise UserError(f"{file} cannot be read as a tar file: {error}; {TAR_LAYOUT}") from error
         whole = False
         LOGGER.warning("%s is truncated, or damaged after %d examples: %s", file, len(found), error)
+    _sort_in(found, file, later, aside)
+    for parts in found.values():
+        for kind in [kind for kind, (offset, size) in parts.items() if kind != "label" and offset + size > end]:
+            whole = False
+            LOGGER.warning("%s is truncated: it ends inside its last member", file)
+            del parts[kind]
+    return found, whole
+
+
+def _sort_in(found: Members, file: str, later: list[Later], aside: Counter[str]) -> None:
+    """Adds the members of which the key ends at the last dot to those found, or to the counter."""
     kinds: dict[str, set[str]] = {}
     for key, kind, _, _ in later:
         kinds.setdefault(key, set()).add(kind)
@@ -147,12 +185,24 @@ def members(file: str, aside: Counter[str]) -> tuple[Members, bool]:
             _add(found, file, key, kind, place)
         else:
             aside[extension or "without extension"] += 1
-    for parts in found.values():
-        for kind in [kind for kind, (offset, size) in parts.items() if kind != "label" and offset + size > end]:
-            whole = False
-            LOGGER.warning("%s is truncated: it ends inside its last member", file)
-            del parts[kind]
-    return found, whole
+
+
+def _ends(file: str, end: int) -> bool:
+    """Whether a tar file whose last member ends at ``end`` is at its end there, and not in the middle of a header.
+
+    Raises:
+        UserError: another tar file follows, as where several were joined by ``cat``.
+    """
+    with open(file, "rb") as stream:
+        stream.seek(end)
+        if stream.read(tarfile.BLOCKSIZE).strip(b"\0"):
+            return False
+        while block := stream.read(1 << 20):
+            if block.strip(b"\0"):
+                raise UserError(
+                    f"{file}: another tar file follows in the same file, which would not be read; keep them apart"
+                )
+    return True
 
 
 def _kind(extension: str) -> str:

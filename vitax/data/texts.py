@@ -1,6 +1,7 @@
 """Running text: documents made of lines, which are read from their files on demand."""
 
 import json
+import logging
 import re
 import shutil
 from pathlib import Path
@@ -12,11 +13,14 @@ from vitax.data.cached_copy import cached_copy
 from vitax.data.lines import Lines, Memory
 from vitax.data.prose import sentences, topic_texts
 from vitax.data.source import Splits
+from vitax.data.table_splits import SPLITS
+from vitax.data.tables import TEST, TRAIN
 from vitax.data.textfile import kind_of, uncompressed
 from vitax.data.validation import NAMES as VALIDATION
 from vitax.data.validation import drawn
 from vitax.errors import UserError
 
+LOGGER = logging.getLogger("vitax")
 LAYOUT = (
     "expected text files with one sentence or paragraph per line and an empty line between documents, as FILE.txt, "
     "as DIR/*.txt, or as DIR/train*.txt and DIR/test*.txt (and DIR/val*.txt); or .jsonl with a document in each line, "
@@ -102,26 +106,29 @@ def text_files(*, path: str, train: str, test: str, test_fraction: float) -> Spl
 
     Args:
         path: a text file, or a folder with text files.
-        train, test: prefixes of the names of the files of each split.
+        train, test: beginnings of the names of the files of each split, or words in them, as in "wiki.train.txt".
         test_fraction: share of the documents that is held back if there are not files for both splits.
 
     Raises:
-        UserError: ``path`` does not exist or holds no text.
+        UserError: ``path`` does not exist or holds no text, or it is not clear what is for the test.
     """
     root = Path(path).expanduser()
     if not path or not root.exists():
         raise UserError(f"data.path={path!r} does not exist; {LAYOUT}")
     if root.is_dir():
         texts = sorted(file for file in root.iterdir() if file.is_file() and kind_of(file) in KINDS)
-        found = {split: [file for file in texts if file.name.startswith(split)] for split in (train, test)}
-        for split in VALIDATION:  # not "values.txt"
-            pattern = rf"{split}(?![a-z])"
-            found.setdefault(split, [file for file in texts if re.match(pattern, file.name)])
+        if packed := next((file for file in texts if file.with_suffix("") in texts), None):
+            raise UserError(f"{packed} and {packed.with_suffix('')} seem to be the same text; remove one of them")
+        found = {split: [file for file in texts if _belongs(file.name, split)] for split in (train, test, *VALIDATION)}
+        if twice := [file.name for file in texts if sum(file in files for files in found.values()) > 1]:
+            raise UserError(f"{path}: {twice[0]} could be of two splits, by its name; {LAYOUT}")
         validation = next((split for split in VALIDATION if split != test and found[split]), None)
         if not found[test] and test == "test" and validation:
             test, validation = validation, None
         if found[train] and found[test]:
             splits = [train, test] if validation is None else [train, test, validation]
+            if rest := [file.name for file in texts if not any(file in found[split] for split in splits)]:
+                LOGGER.warning("%s: left aside, as of no split: %s", path, ", ".join(rest[:8]))
             lines = [_lines(found[split]) for split in splits]
             for split, part in zip(splits, lines, strict=True):
                 if not len(part):
@@ -130,12 +137,42 @@ def text_files(*, path: str, train: str, test: str, test_fraction: float) -> Spl
                 f", the best by {validation!r}" if validation else ""
             )
             return Splits(lines[0], lines[1], origin, *lines[2:])
+        if found[test]:
+            raise UserError(f"{found[test][0]} is for the test, but no file of {path} is named {train}*; {LAYOUT}")
         files = texts
     else:
         files = [root]
     if not files:
         raise UserError(f"{path} holds no .txt files; {LAYOUT}")
+    for file in files:
+        _refuse_splits(file)
     return split_documents(_lines(files), test_fraction, path)
+
+
+def _belongs(name: str, split: str) -> bool:
+    """Whether a file is of a split: its name begins with the split's or has it as a word, as "wiki.train.txt"; not "trains.txt"."""
+    return bool(re.search(rf"(?:^|[^a-z0-9]){re.escape(split.lower())}(?![a-z])", name.lower()))
+
+
+def _refuse_splits(file: Path) -> None:
+    """Refuses a .jsonl of which a key says to which split a document belongs: they would be parted at random.
+
+    Raises:
+        UserError: its first document has such a key.
+    """
+    if kind_of(file) != ".jsonl":
+        return
+    with uncompressed(file) as stream:
+        first = next((line for line in stream if line.strip()), b"{}")
+    try:
+        found = json.loads(first)
+    except ValueError:  # it is said where the documents are read
+        return
+    row = {str(key).lower(): str(value).lower() for key, value in found.items()} if isinstance(found, dict) else {}
+    if key := next((key for key in SPLITS if row.get(key) in (*TRAIN, *TEST, *VALIDATION)), ""):
+        raise UserError(
+            f"{file} has a key {key!r}: write the documents of each split to files of their own, train.jsonl and test.jsonl"
+        )
 
 
 def _lines(files: list[Path]) -> Lines:

@@ -1,7 +1,8 @@
 """The validation split, by which the best checkpoint is chosen, so that the test has no part in the choice."""
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,33 @@ def held_back(source: Any, share: float, where: str, layout: str) -> Splits:
     return Splits.of(parts, f"{where}, {share:.0%} of the images held back for the test")
 
 
+def check_splits(splits: Splits) -> None:
+    """Checks that the test and the validation are not learned from, and that classes can be told apart.
+
+    Raises:
+        UserError: two splits share an image file, or two classes have the same name.
+    """
+    if twice := [name for name, count in Counter(splits.train.class_names).items() if count > 1]:
+        raise UserError(f"{splits.origin} has several classes with the name {twice[0]!r}")
+    learned = _files(splits.train)
+    for split in splits.sources()[1:]:
+        if shared := set(_files(split)).intersection(learned):
+            raise UserError(
+                f"{splits.origin}: {len(shared):,} images to learn from are also in the test or the validation, such as "
+                f"{min(shared)}; list each image in one split only"
+            )
+
+
+def _files(source: Any) -> Sequence[str]:
+    """The files of the images of a source, as far as it reads image files."""
+    if (paths := getattr(source, "paths", None)) is not None:
+        return paths
+    if not hasattr(source, "source"):
+        return ()
+    inner = _files(source.source)
+    return [inner[i] for i in source.index] if inner and hasattr(source, "index") else inner
+
+
 def validated(splits: Splits, hold_out: HoldOut = hold_out, *, validation: str = "") -> Splits:
     """The splits, with a part of the training split held back for validation if ``validation`` is a share.
 
@@ -115,8 +143,10 @@ def validated(splits: Splits, hold_out: HoldOut = hold_out, *, validation: str =
             (val, valid, validation, dev), if they lie beside those of the test, and otherwise the test split itself.
 
     Raises:
-        UserError: the training split cannot be divided, or the data have a validation split already.
+        UserError: the training split cannot be divided, the data have a validation split already, or `check_splits` finds
+            a fault.
     """
+    check_splits(splits)
     if (share := share_of(validation)) is None:
         return splits
     if splits.validation is not None:

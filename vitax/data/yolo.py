@@ -99,9 +99,11 @@ def yolo(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixe
     for key in (train, *((test,) if test != "test" else ())):
         if not content.get(key):
             raise UserError(f"{file} has no key {key!r}; {LAYOUT}")
-    usual = next((key for key in VALIDATION if content.get(key)), "") if test == "test" else ""
+    # Another key with the images of the training, as in files of a first try, names no others.
+    other = lambda key: bool(content.get(key)) and content[key] != content[train]
+    usual = next((key for key in VALIDATION if other(key)), "") if test == "test" else ""
     learned = make(train)
-    if content.get(test):
+    if other(test):
         return Splits(learned, make(test), f"{file}, {train} and {test}", make(usual) if usual else None)
     if usual:
         return Splits(learned, make(usual), f"{file}, {train} and {usual}")

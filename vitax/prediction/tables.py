@@ -144,5 +144,6 @@ def _write_parquet(path: Path, rows: Sequence[Row]) -> None:
         import pyarrow.parquet as parquet
     except ImportError as error:
         raise UserError('a .parquet file needs pyarrow: pip install "vitax[parquet]"') from error
-    table = {name: [row.get(name) for row in rows] for name in _columns(rows)}
+    text = lambda value: value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+    table = {name: [text(row.get(name)) for row in rows] for name in _columns(rows)}
     parquet.write_table(pa.table(table), path)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vitax.data.textfile import read_text
+from vitax.data.textfile import kind_of, read_text
 from vitax.data.tokens import framed, from_json
 from vitax.errors import UserError
 from vitax.pipelines import Pipeline
@@ -25,7 +25,7 @@ def lines_of(files: Sequence[str]) -> Iterator[str]:
     """The lines of text files, in order, empty ones too; without files, or with "-", the lines of stdin as they arrive.
 
     Raises:
-        UserError: a file or stdin cannot be read.
+        UserError: a file or stdin cannot be read, or is a table.
     """
     if not files or [*files] == ["-"]:
         print("reading lines from stdin", file=sys.stderr)
@@ -36,6 +36,10 @@ def lines_of(files: Sequence[str]) -> Iterator[str]:
             raise UserError(f"stdin is not UTF-8 text: {error}") from error
         return
     for name in files:
+        if kind_of(Path(name)) in (".csv", ".jsonl", ".parquet", ".arrow"):
+            raise UserError(
+                f"{name} is a table, and a text is expected in each line: write its column of texts to a .txt, without a header"
+            )
         yield from (line.strip() for line in read_text(name).removesuffix("\n").split("\n"))
 
 
