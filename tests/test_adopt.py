@@ -181,6 +181,10 @@ def test_a_tokenizer_config_is_understood_or_refused(tmp_path):
         ("[1]", "does not say whether texts are of lower case"),
         ('{"do_lower_case": "no"}', "neither true nor false"),
         ("{}", "set --config.data.lowercase=True"),
+        ('{"do_lower_case": true, "strip_accents": false}', "strip_accents=False, which vitax does not apply"),
+        ('{"do_lower_case": false, "tokenize_chinese_chars": false}', "tokenize_chinese_chars=False"),
+        ('{"do_lower_case": false, "cls_token": {"content": "[SEP]"}}', "cls_token='\\[SEP\\]'"),
+        ('{"do_lower_case": false, "word_tokenizer_type": "mecab"}', "word_tokenizer_type='mecab'"),
     ):
         (tmp_path / "tokenizer_config.json").write_text(text)
         with pytest.raises(UserError, match=told):

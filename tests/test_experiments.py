@@ -32,7 +32,7 @@ def from_root(monkeypatch):
 
 
 def test_there_are_as_many_as_questions():
-    assert len(STUDIES) == 17
+    assert len(STUDIES) == 18
 
 
 def test_all_of_them_run_until_the_time_is_up(tmp_path, monkeypatch, capsys):

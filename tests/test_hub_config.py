@@ -11,6 +11,7 @@ from vitax import pretrained
 from vitax.errors import UserError
 from vitax.nn.interpolation import resize_positions
 from vitax.pretrained import files
+from vitax.pretrained.config_keys import square
 from vitax.pretrained.hub_config import config_fields
 
 
@@ -57,6 +58,9 @@ def test_what_the_config_tells_is_used_and_reported(folder):
         ),
         ("vit_timm_cls", TIMM | dict(architecture="eva02_tiny_patch14_224"), "architecture 'eva02_tiny_patch14_224'"),
         ("vit_timm_cls", TIMM | dict(model_args=dict(num_heads=4, global_pool="avgmax")), "global_pool='avgmax'"),
+        ("vit_timm_cls", TIMM | dict(model_args=dict(num_heads=4, global_pool="")), "gives all tokens"),
+        ("vit_timm_cls", TIMM | dict(model_args=dict(embed_dim=32)), "change embed_dim and not num_heads"),
+        ("vit_timm_cls", TIMM | dict(model_args=dict(num_heads=4, patch_size=[4, 8])), "which is no square"),
         (
             "vit_timm_cls",
             TIMM | dict(model_args=dict(num_heads=4, pool_include_prefix=True)),
@@ -192,3 +196,28 @@ def test_positions_without_antialiasing_are_those_of_torch():
     step = np.repeat(np.array([0.0, 0.0, 1.0, 1.0]), 4).reshape(4, 4, 1)
     out = np.asarray(resize_positions(step.astype(np.float32), (8, 4), antialias=False))[:, 0, 0]
     assert np.allclose(out, [0, -0.03515625, -0.10546875, 0.2265625, 0.7734375, 1.10546875, 1.03515625, 1], atol=1e-6)
+
+
+def test_what_bare_weights_leave_open_is_told():
+    """The tensors of a ViT do not show whether timm pools by the class token, by the mean or by the maximum."""
+    _, _, report = pretrained.load(dict(case("vit_timm_cls").weights), num_heads=4)
+    assert report.assumed["pooling"] == "token"
+    _, _, report = pretrained.load(dict(case("vit_timm_cls").weights), num_heads=4, pooling="mean")
+    assert "pooling" not in report.assumed
+
+
+def test_a_side_may_be_a_list_of_two_equal_ones():
+    assert square([8, 8]) == square(8) == 8
+    with pytest.raises(UserError, match=r"\[4, 8\], which is no square"):
+        square([4, 8])
+
+
+def test_the_older_object_of_a_text_tower_has_defaults_of_its_own():
+    """transformers fills text_config_dict up with its defaults before it overrides text_config."""
+    towers = dict(
+        text_config=dict(hidden_act="gelu", num_attention_heads=4),
+        text_config_dict=dict(num_attention_heads=4),
+        vision_config=dict(num_attention_heads=4),
+    )
+    told = config_fields(dict(model_type="clip", **towers), "Hugging Face CLIP")
+    assert told["text_activation"] == "quick_gelu"

@@ -12,6 +12,7 @@ from vitax.build import build
 from vitax.errors import UserError
 from vitax.models.vit import ViT
 from vitax.resolve import resolve
+from vitax.runs.head_classes import head_for
 from vitax.runs.init_from import initial_variables
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -112,3 +113,30 @@ def test_a_teacher_of_other_classes_is_refused(tmp_path):
     write(tmp_path / "w.safetensors", **token)
     with pytest.raises(UserError, match="and so no teacher to learn from: train a dense model"):
         chain(tmp_path / "w.safetensors", "dynamic_vit_s.py:demo")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "order", "note"),
+    [
+        (("a", "b", "c"), (0, 1, 2), ""),
+        (("c", "A", "b"), (1, 2, 0), "put in the order of the data"),
+        (("LABEL_0", "LABEL_1", "LABEL_2"), (0, 1, 2), ""),
+        (("x", "y", "z"), (0, 1, 2), "the head is kept, as if"),
+        (("a", "b"), (0, 1, 2), ""),  # another number: it is made anew later
+        ((), (0, 1, 2), ""),
+    ],
+)
+def test_outputs_belong_to_the_classes_of_the_same_name(theirs, order, note):
+    head = {"kernel": np.arange(6.0).reshape(2, 3), "bias": np.arange(3.0)}
+    variables = {"params": {"head": head, "norm": {"scale": np.arange(3.0)}}}
+    found, told = head_for(variables, theirs, ("a", "b", "c"))
+    assert np.array_equal(found["params"]["head"]["bias"], order)
+    assert np.array_equal(found["params"]["head"]["kernel"], head["kernel"][:, list(order)])
+    assert np.array_equal(found["params"]["norm"]["scale"], np.arange(3.0))
+    assert note in told
+    assert bool(note) == bool(told)
+
+
+def test_classes_of_which_some_are_the_same_are_refused():
+    with pytest.raises(UserError, match="only some of them are the same"):
+        head_for({"params": {}}, ("a", "b", "c"), ("a", "b", "d"))

@@ -147,7 +147,15 @@ HUGGING_FACE = dict(image_mean=[0.5] * 3, image_std=[0.5] * 3)
             0.8,
             "bicubic",
         ),
-        (HUGGING_FACE | dict(size=dict(shortest_edge=16), crop_pct=0.875, resample=3), 0.875, "bicubic"),
+        (HUGGING_FACE | dict(size=dict(shortest_edge=16), crop_pct=0.875, resample=3), 16 / 18, "bicubic"),
+        (HUGGING_FACE | dict(size=32, crop_pct=0.5, image_processor_type="ConvNextImageProcessor"), 0.5, ""),
+        (HUGGING_FACE | dict(size=dict(shortest_edge=384), image_processor_type="ConvNextImageProcessor"), 0.0, ""),
+        (
+            HUGGING_FACE
+            | dict(size=dict(shortest_edge=48), crop_size=32, image_processor_type="CLIPImageProcessorFast"),
+            32 / 48,
+            "",
+        ),
     ],
 )
 def test_preprocessing_of_hugging_face(hub, config, fraction, interpolation):
@@ -161,6 +169,13 @@ def test_preprocessing_of_hugging_face(hub, config, fraction, interpolation):
     [
         (HUGGING_FACE | dict(rescale_factor=1 / 127.5), None, "rescale_factor"),
         (HUGGING_FACE | dict(do_normalize=False), None, "do_normalize is false"),
+        (HUGGING_FACE | dict(do_flip_channel_order=True), None, "do_flip_channel_order=True of a processor is a key"),
+        (
+            HUGGING_FACE | dict(crop_pct=0.5, image_processor_type="PoolFormerImageProcessor"),
+            None,
+            "crop_pct=0.5 of a Pool",
+        ),
+        (HUGGING_FACE | dict(image_processor_type="DeiTImageProcessor"), None, "stretch an image"),
         (HUGGING_FACE | dict(resample=1), None, "resampling 1"),
         (HUGGING_FACE | dict(size=20, crop_size=16, do_center_crop=True), None, "stretch an image"),
         (HUGGING_FACE | dict(size=dict(height=20, width=20), crop_size=16, do_center_crop=True), None, "stretch"),
@@ -207,3 +222,32 @@ def test_models_of_texts_are_refused_by_name(tmp_path):
     np.savez(tmp_path / "bert.npz", **case("bert_hf").weights)
     with pytest.raises(UserError, match=r"a model of texts \(bert\)|num_heads"):
         vitax.load(tmp_path / "bert.npz")
+
+
+@pytest.mark.parametrize(
+    ("problem", "task"),
+    [("multi_label_classification", "multilabel"), ("regression", "regression"), (None, "classification")],
+)
+def test_what_the_outputs_mean_is_told_by_the_config(hub, photo, problem, task):
+    folder, model, variables = hub(dict(problem_type=problem) if problem else {})
+    opened = vitax.load(folder, num_heads=2, mean=(0.5,) * 3, std=(0.5,) * 3, class_names=("a", "b", "c"))
+    assert opened.run.task_name == task
+    row = opened(photo)
+    image = opened.run.reader.transform(
+        {"image": np.asarray(Image.open(photo)), "label": np.int32(0)}, np.random.default_rng(0)
+    )["image"]
+    logits = np.asarray(model.apply(variables, (image[None] / 255 - 0.5) / 0.5))[0]
+    if task == "regression":
+        assert [row[name] for name in "abc"] == pytest.approx(logits.tolist(), abs=1e-3)
+    else:
+        of = jax.nn.sigmoid if task == "multilabel" else jax.nn.softmax
+        assert [x["probability"] for x in row["top"]] == pytest.approx(sorted(of(logits).tolist())[::-1], abs=1e-4)
+
+
+def test_outputs_of_which_the_meaning_is_unknown_are_refused(hub):
+    folder, *_ = hub(dict(problem_type="ranking"))
+    given = dict(num_heads=2, mean=(0.5,) * 3, std=(0.5,) * 3)
+    with pytest.raises(UserError, match="problem_type='ranking' in its config.json, which does not tell"):
+        vitax.load(folder, **given)
+    with pytest.raises(UserError, match=r"takes images of 3 channels, but mean=\(0.5,\) has 1"):
+        vitax.load(folder, num_heads=2, mean=(0.5,), std=(0.5,))

@@ -115,6 +115,20 @@ def test_other_image_sizes_interpolate_as_timm(shape):
     close(native.apply(variables, x), expected)
 
 
+def test_tensors_that_torch_keeps_negated(tmp_path):
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    peer = timm.models.vision_transformer.VisionTransformer(
+        img_size=32, patch_size=8, embed_dim=48, depth=1, num_heads=4, num_classes=7
+    )
+    plain = randomise(peer).state_dict()
+    torch.save(plain, tmp_path / "plain.pth")
+    torch.save({name: torch._neg_view(-x) for name, x in plain.items()}, tmp_path / "negated.pth")
+    found, expected = (
+        pretrained.load(tmp_path / f"{name}.pth", num_heads=4).variables for name in ("negated", "plain")
+    )
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
 def test_resized_positions_are_those_of_timm():
     pytest.importorskip("timm", reason="timm is not installed")
     from timm.layers import resample_abs_pos_embed

@@ -10,7 +10,7 @@
 is run.
 """
 
-from vitax.pretrained.adapt import adapt, paths
+from vitax.pretrained.adapt import adapt, image_channels, paths
 from vitax.pretrained.convert import IMPLIED, NOT_IN_FILES, Loaded, load, load_into, settled
 from vitax.pretrained.files import find
 from vitax.pretrained.formats import FORMATS, family_of, recognise
@@ -26,6 +26,7 @@ __all__ = [
     "adapt",
     "family_of",
     "find",
+    "image_channels",
     "load",
     "load_into",
     "new_folder",

@@ -6,10 +6,10 @@ from typing import Any
 
 from vitax.errors import UserError
 from vitax.pretrained.config_detr import DETR, RESNET, detr_fields
-from vitax.pretrained.config_keys import Config, Key, Kind, act, read_keys, tuples, windows
+from vitax.pretrained.config_keys import Config, Key, Kind, act, read_keys, square, tuples, windows
 from vitax.pretrained.format import pair
 
-_IMAGES = {"image_size": Key("image_size", None, pair), "patch_size": Key("patch_size")}
+_IMAGES = {"image_size": Key("image_size", None, pair), "patch_size": Key("patch_size", None, square)}
 _TEXTS = {
     "vocab_size": Key("vocab_size"),
     "max_position_embeddings": Key("max_length"),
@@ -99,7 +99,9 @@ HUGGING_FACE = {
     ),
     "swin": Kind(
         ("Hugging Face Swin",),
-        _IMAGES | _STAGES | {"window_size": Key("window"), "use_absolute_embeddings": Key("absolute_positions")},
+        _IMAGES
+        | _STAGES
+        | {"window_size": Key("window", None, square), "use_absolute_embeddings": Key("absolute_positions")},
         _STAGES_FIXED,
         inert="path_norm|patch_norm|num_layers|hidden_size",
     ),
@@ -108,7 +110,7 @@ HUGGING_FACE = {
         _IMAGES
         | _STAGES
         | {
-            "window_size": Key("window", 7),
+            "window_size": Key("window", 7, square),
             "image_size": Key("image_size", 224, pair),
             "use_absolute_embeddings": Key("absolute_positions"),
             "pretrained_window_sizes": Key("trained_windows", None, windows),
@@ -235,10 +237,9 @@ def hugging_face_fields(config: Config, format_name: str) -> dict[str, Any]:
 
 
 def _clip(config: Config) -> dict[str, Any]:
-    """CLIP of Hugging Face; of older configs, text_config_dict overrides text_config."""
+    """CLIP of Hugging Face; in older configs text_config_dict, with the defaults of what it lacks, overrides text_config."""
     text, image = (
-        {**config.get(f"{tower}_config", {}), **(config.get(f"{tower}_config_dict") or {})}
-        for tower in ("text", "vision")
+        config.get(f"{tower}_config_dict") or config.get(f"{tower}_config", {}) for tower in ("text", "vision")
     )
     top = {key: value for key, value in config.items() if not re.fullmatch(r"(text|vision)_config(_dict)?", key)}
     fields = read_keys(Kind((), {"projection_dim": Key("out_width")}, inert="logit_scale_init_value"), top)

@@ -85,6 +85,21 @@ def tuples(value: Any) -> Any:
     return tuple(map(tuples, value)) if isinstance(value, list) else value
 
 
+def square(value: Any) -> Any:
+    """The side of a square: a number, or a list of two equal ones.
+
+    Raises:
+        UserError: the sides differ.
+    """
+    if isinstance(value, list | tuple):
+        if len(set(value)) != 1:
+            raise UserError(
+                f"config.json has {list(value)}, which is no square; vitax has square patches and windows only"
+            )
+        return value[0]
+    return value
+
+
 def windows(value: list[Any]) -> tuple[tuple[int, int], ...]:
     """Sides of windows, or pairs of sides, as pairs; () if all of them are 0, which stands for the model's own."""
     pairs = tuple(tuple(side) if isinstance(side, list) else (side, side) for side in value)

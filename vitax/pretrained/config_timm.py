@@ -4,7 +4,7 @@ from typing import Any
 
 from vitax.errors import UserError
 from vitax.pretrained import timm_names
-from vitax.pretrained.config_keys import Config, Key, Kind, act, read_keys, tuples, windows
+from vitax.pretrained.config_keys import Config, Key, Kind, act, read_keys, square, tuples, windows
 from vitax.pretrained.format import pair
 
 POOLINGS = {"token": "token", "avg": "mean", "map": "map"}
@@ -20,7 +20,7 @@ _VIT = Kind(
     ("timm ViT",),
     {
         "img_size": Key("image_size", None, pair),
-        "patch_size": Key("patch_size"),
+        "patch_size": Key("patch_size", None, square),
         "embed_dim": Key("width"),
         "depth": Key("depth"),
         "num_heads": Key("num_heads"),
@@ -50,11 +50,11 @@ _SWIN = _VIT._replace(
     formats=("timm Swin",),
     keys={
         "img_size": Key("image_size", None, pair),
-        "patch_size": Key("patch_size"),
+        "patch_size": Key("patch_size", None, square),
         "embed_dim": Key("width"),
         "depths": Key("depths", None, tuples),
         "num_heads": Key("num_heads", None, tuples),
-        "window_size": Key("window"),
+        "window_size": Key("window", None, square),
         "num_classes": Key("num_classes"),
     },
     fixed={**_VIT.fixed, "global_pool": ("avg",), "head_dim": (None,)},
@@ -78,7 +78,7 @@ _MIXER = _VIT._replace(
     formats=("timm Mixer",),
     keys={
         "img_size": Key("image_size", None, pair),
-        "patch_size": Key("patch_size"),
+        "patch_size": Key("patch_size", None, square),
         "embed_dim": Key("width"),
         "num_blocks": Key("depth"),
         "num_classes": Key("num_classes"),
@@ -89,7 +89,7 @@ _DINO = _VIT._replace(
     formats=("timm DINOv3",),
     keys={
         "img_size": Key("image_size", None, pair),
-        "patch_size": Key("patch_size"),
+        "patch_size": Key("patch_size", None, square),
         "embed_dim": Key("width"),
         "depth": Key("depth"),
         "num_heads": Key("num_heads"),
@@ -154,6 +154,15 @@ def timm_fields(config: Config, format_name: str) -> dict[str, Any]:
     settings = config.get("pretrained_cfg", config)
     given = {key: settings[key] for key in ("global_pool", "num_classes") if settings.get(key) not in (None, "")}
     given |= config.get("model_args") or {}
+    if given.get("global_pool") == "":
+        raise UserError(
+            "config.json says global_pool='': such a model gives all tokens, which vitax has no classifier for"
+        )
+    if "num_heads" in kind.keys and "num_heads" not in given and given.get("embed_dim"):
+        raise UserError(
+            "config.json's model_args change embed_dim and not num_heads, which is then that of the architecture "
+            f"{config['architecture']!r}: add num_heads to a copy of that file"
+        )
     for kind_of, exact in _EXACT.items():
         for key, value in exact.items() if kind_of in config["architecture"] else ():
             if given.pop(key, value) != value:

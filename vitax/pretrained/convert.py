@@ -230,6 +230,9 @@ def _note_fields(
     for key, value in told.items():
         if hasattr(model, key) and key in (*NOT_IN_FILES, "pooling") and (key != "image_size" or own.get(key) == value):
             report.told[key] = value
+    for key in kind.guesses:
+        if key not in report.told and key not in given and getattr(model, key) == own.get(key):
+            report.assumed[key] = own[key]
     for key in (*sorted(set(NOT_IN_FILES) - {"image_size"}), "trained_windows"):
         if not hasattr(model, key) or key in report.told:
             continue

@@ -28,6 +28,7 @@ class Format(NamedTuple):
         rename: older or newer name -> name in the table.
         prepare: (renamed tensors, given) -> tensors as the table has them, where names alone do not suffice.
         tells: fields that files of this format record, although files of most formats do not.
+        guesses: fields that files of this format leave open, and of which the usual value is taken.
         doubt: tensors -> why they may belong to another model with the same names, if no config.json tells; "" = they
             do not.
     """
@@ -41,6 +42,7 @@ class Format(NamedTuple):
     rename: Callable[[str], str] = lambda name: name
     prepare: Callable[[Tensors, Fields], Tensors] = lambda tensors, given: tensors
     tells: tuple[str, ...] = ()
+    guesses: tuple[str, ...] = ()
     doubt: Callable[[Tensors], str] = lambda tensors: ""
 
     def renamed(self, tensors: Tensors, given: Fields) -> Tensors:

@@ -219,7 +219,13 @@ class Interpreter:
             # OrderedDict of Python 2 had its items as an argument.
             return dict(arguments[0]) if arguments and isinstance(arguments[0], list) else {}
         if function == Name("torch._utils", "_rebuild_tensor_v2"):
-            return self._tensor(*arguments[:4])
+            about = arguments[6] if len(arguments) > 6 else None
+            if about not in (None, {}, {"neg": False, "conj": False}) and (
+                not isinstance(about, dict) or about.keys() - {"neg", "conj"} or about.get("conj")
+            ):
+                raise Refused(f"a tensor is kept as {about!r}")
+            found = self._tensor(*arguments[:4])
+            return -found if about and about.get("neg") else found
         if function in (
             Name("torch._utils", "_rebuild_parameter"),
             Name("torch._utils", "_rebuild_parameter_with_state"),

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,21 @@ RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 # The preprocessing of every CLIP that OpenAI has released; the names of OpenAI's weights belong to no others.
 OPENAI_CLIP = "OpenAI CLIP"
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+# What processors of Hugging Face do where a file does not say it, by the beginning of their names.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "CLIP": dict(do_center_crop=True, size={"shortest_edge": 224}, crop_size=224),
+    "Bit": dict(do_center_crop=True, size={"shortest_edge": 224}, crop_size=224),
+    "DeiT": dict(do_center_crop=True, size={"height": 256, "width": 256}, crop_size=224),
+    "ConvNext": dict(size={"shortest_edge": 384}, crop_pct=224 / 256),
+}
+# Keys of a preprocessor_config.json that are read, or that change no number of an image.
+_KEYS = (
+    r"_.*|processor_class|(image_processor|feature_extractor)_type|auto_map|image_mean|image_std|resample|size|crop_size"
+    r"|do_(resize|rescale|normalize|center_crop|convert_rgb|convert_annotations|reduce_labels)|rescale_factor|max_size"
+    r"|default_to_square|(annotation_)?format|(input_)?data_format|return_tensors|device|disable_grouping|num_labels"
+)
 
 
 class Preprocessing(NamedTuple):
@@ -117,11 +133,26 @@ def class_names(config: Mapping[str, Any]) -> tuple[str, ...]:
 def _hugging_face(config: Mapping[str, Any]) -> Preprocessing | None:
     if "image_mean" not in config:
         return None
+    kind = str(config.get("image_processor_type", config.get("feature_extractor_type", "")))
+    if not kind and "crop_pct" in config:  # a file from before the types were written
+        kind = "ConvNext"
+    known = (
+        _KEYS + ("|crop_pct" if kind.startswith("ConvNext") else "") + ("|do_pad|pad_size" if "Detr" in kind else "")
+    )
+    for key, value in config.items():
+        if not re.fullmatch(known, key) and value not in (None, False, "", [], {}):
+            raise UserError(
+                f"{key}={value!r} of a {kind or 'processor'} is a key that vitax does not know; if you are sure that it does not "
+                "change the images, remove it from a copy of that file"
+            )
+    config = next((default for name, default in _DEFAULTS.items() if kind.startswith(name)), {}) | dict(config)
     if not math.isclose(config.get("rescale_factor", 1 / 255), 1 / 255):
         raise UserError(f"rescale_factor {config['rescale_factor']} is not 1/255, which vitax applies")
     for key in ("do_resize", "do_rescale", "do_normalize"):
         if not config.get(key, True):
             raise UserError(f"{key} is false; vitax always does it")
+    if kind.startswith("ConvNext"):
+        config = _as_cropped(config)
     mean, std = tuple(config["image_mean"]), tuple(config["image_std"])
     interpolation = _resampling(config["resample"]) if config.get("resample") is not None else ""
     side = config.get("crop_size", config.get("size")) if config.get("do_center_crop") else config.get("size")
@@ -130,13 +161,23 @@ def _hugging_face(config: Mapping[str, Any]) -> Preprocessing | None:
         shortest = side.get("shortest_edge", 0)
         size = (side["height"], side["width"]) if "height" in side else (shortest, shortest)
     longest = 0
-    if "Detr" in str(config.get("image_processor_type", config.get("feature_extractor_type", ""))):
+    if "Detr" in kind:
         # One number is the shorter side here, and Pillow's bilinear filter is what these processors take by themselves.
         longest = side.get("longest_edge", 0) if isinstance(side, Mapping) else config.get("max_size", 1333)
         interpolation = interpolation or "bilinear"
         if isinstance(side, Mapping) and ("shortest_edge" not in side or not longest):
             raise UserError(f"size {side} is not shortest_edge and longest_edge, which vitax applies for DETR")
     return Preprocessing(mean, std, _hugging_face_crop(config), interpolation, image_size=size, long_side=longest)
+
+
+def _as_cropped(config: dict[str, Any]) -> dict[str, Any]:
+    """The config of a ConvNext's processor in the words of CLIP's: it crops up to 384 pixels, and squashes from there on."""
+    size = config["size"]
+    side = size if isinstance(size, int) else size["shortest_edge"]
+    if side >= 384:
+        return config | dict(size={"height": side, "width": side}, do_center_crop=False)
+    # The crop is `side` of int(side / crop_pct) pixels.
+    return config | dict(size={"shortest_edge": int(side / config["crop_pct"])}, crop_size=side, do_center_crop=True)
 
 
 def _hugging_face_crop(config: Mapping[str, Any]) -> float:
@@ -147,7 +188,7 @@ def _hugging_face_crop(config: Mapping[str, Any]) -> float:
         size = {"shortest_edge": size}  # in files of all other kinds, one number means a square
     shortest = isinstance(size, Mapping) and "shortest_edge" in size
     if not config.get("do_center_crop", False) or crop is None:
-        return float(config.get("crop_pct", 1.0)) if shortest else 0.0
+        return 1.0 if shortest else 0.0
     inner = crop if isinstance(crop, int) else min(crop["height"], crop["width"])
     if shortest and not isinstance(crop, int) and crop["height"] != crop["width"]:
         raise UserError(

@@ -18,10 +18,10 @@ from vitax.models import MODELS
 from vitax.models.resnet import ResNet
 from vitax.models.swin_v2 import as_trained
 from vitax.pretrained import files
-from vitax.pretrained.adapt import Variables
+from vitax.pretrained.adapt import Variables, image_channels
 from vitax.pretrained.config_writing import LAYOUTS, Layout
 from vitax.pretrained.convert import load, settled
-from vitax.pretrained.formats import named
+from vitax.pretrained.formats import FORMATS, named
 from vitax.pretrained.hub import OF_WEIGHTS
 from vitax.pretrained.preprocessing import Preprocessing, read_preprocessing
 from vitax.pretrained.vit import with_table
@@ -113,6 +113,7 @@ def save(
             f"{format}: no library opens a folder of such weights; name a FILE.safetensors ({known} have folders)"
         )
     layout = LAYOUTS[format]
+    _check_told(model, variables, format, images, class_names)
     tensors |= {} if layout.frozen_norms else _counters(tensors)
     model, variables = with_table(as_trained(model), variables)
     _check_fixed(model, layout, format)
@@ -126,6 +127,26 @@ def save(
         files.write(temporary / layout.weights, tensors, metadata)
         _check_written(temporary, model, variables, format, images)
     return None
+
+
+def _check_told(
+    model: nn.Module, variables: Variables, format: str, images: Preprocessing | None, class_names: Sequence[str]
+) -> None:
+    """Checks what the files of a folder are to tell against the weights.
+
+    Raises:
+        UserError: they have another number of classes, or other channels.
+    """
+    classes = getattr(model, "num_classes", 0)
+    if class_names and classes and len(class_names) != classes:
+        raise UserError(f"the model has {classes} classes, and class_names has {len(class_names)}")
+    channels = image_channels(model, FORMATS[format].family, variables)
+    told = len(images.mean) if images else 3
+    if channels != told:
+        raise UserError(
+            f"the model takes images of {channels} channels, and "
+            + (f"images.mean has {told}" if images else "only images=Preprocessing(...) would tell that in the folder")
+        )
 
 
 @contextlib.contextmanager

@@ -147,5 +147,6 @@ FORMATS = (
         timm_rules,
         # The decoder of an MAE, when its encoder is loaded as a ViT.
         ignore=r"^decoder_|^mask_token$",
+        guesses=("pooling",),
     ),
 )

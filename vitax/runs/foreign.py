@@ -22,7 +22,7 @@ from vitax.pipelines import Reader
 from vitax.pipelines.texts import text_spec
 from vitax.pretrained.preprocessing import Preprocessing, chosen_preprocessing
 from vitax.pretrained.tokenizer import TEXTS, TOKENIZERS, lowercase_of, tokenizer_beside
-from vitax.specs import BoxSpec, ImageSpec, MaskSpec, RestorationSpec
+from vitax.specs import BoxSpec, ImageSpec, MaskSpec, RestorationSpec, TargetSpec
 from vitax.tasks import TASKS, Batch, Task, Variables
 
 FEATURES = "features"  # the task of a model that gives only features of images
@@ -79,12 +79,17 @@ def open_foreign(path: str | Path, **given: Any) -> ForeignModel:
         return _detecting(path, loaded, chosen)
     if view_of is None:
         raise UserError(
-            f"{path} holds a model of texts ({family}); of these vitax.load opens BERT and FNet: use vitax.pretrained.load"
+            f"{path} holds a model {family!r}, which vitax.load does not open by itself: use vitax.pretrained.load"
         )
     if texts:
         raise UserError(f"{next(iter(texts))} is for models of texts, and {path} holds a model of images ({family})")
     preprocessing = chosen_preprocessing(path, loaded.report.format, chosen)
     model, channels = loaded.model, len(preprocessing.mean)
+    if (seen := pretrained.image_channels(model, family, loaded.variables)) != channels:
+        raise UserError(
+            f"{path} takes images of {seen} channels, but mean={preprocessing.mean} has {channels} ({preprocessing.origin}): "
+            "correct that file"
+        )
     size = getattr(model, "image_size", preprocessing.image_size or (224, 224))
     spec = ImageSpec(tuple(size), channels, preprocessing.mean, preprocessing.std)
     classes = getattr(model, "num_classes", 0)
@@ -97,10 +102,38 @@ def open_foreign(path: str | Path, **given: Any) -> ForeignModel:
     reader = Reader(spec, {}, eval_transform(spec.image_size, **crop), record, blank)
     view = view_of(model)
     classifies = classes and view.has_classes
-    task = TASKS["classification"].factory(model, spec) if classifies else _features(view, spec)
+    name = answers_of(path, classes) if classifies else FEATURES
+    if name in ("multilabel", "regression"):
+        targets = TargetSpec(spec, tuple(names), (0.0,) * classes, (1.0,) * classes)
+        reader = reader._replace(spec=targets)
+        task = TASKS[name].factory(model, targets)
+    else:
+        task = TASKS[name].factory(model, spec) if classifies else _features(view, spec)
     report = f"{loaded.report}\npreprocessing {preprocessing._replace(class_names=())}"
-    name = "classification" if classifies else FEATURES
     return ForeignModel(reader, family, model, name, task, loaded.variables, report)
+
+
+def answers_of(path: str | Path, classes: int) -> str:
+    """What the outputs of a classifier of Hugging Face mean, as a key of TASKS, from the config.json beside it.
+
+    Raises:
+        UserError: it is not recorded, and a single output does not tell.
+    """
+    config = pretrained.files.read_config(pretrained.find(path).parent)
+    kinds = {
+        "single_label_classification": "classification",
+        "multi_label_classification": "multilabel",
+        "regression": "regression",
+    }
+    kind = config.get("problem_type")
+    if kind is None and classes > 1:
+        return "classification"
+    if kind not in kinds or (classes == 1 and kinds[kind] == "classification"):
+        raise UserError(
+            f"{path} has {classes} output{'s' * (classes > 1)} and problem_type={kind!r} in its config.json, which does not tell "
+            f"what that means: write one of {', '.join(kinds)} into a copy of that file"
+        )
+    return kinds[kind]
 
 
 def _texts(

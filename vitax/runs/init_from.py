@@ -12,7 +12,8 @@ from vitax.build import Run
 from vitax.errors import UserError
 from vitax.models import MODELS, variable_shapes
 from vitax.models.swin_v2 import as_trained
-from vitax.pretrained.preprocessing import read_preprocessing
+from vitax.pretrained.preprocessing import class_names, read_preprocessing
+from vitax.runs.head_classes import head_for
 from vitax.runs.passages import PASSAGES, SOURCES, Passage, of_any_size, part_of
 from vitax.runs.saved import open_saved
 from vitax.specs import inputs_of, pixels_of
@@ -44,6 +45,8 @@ def initial_variables(run: Run) -> tuple[Variables, str]:
         variables = {**variables, "params": passage.take(variables["params"])}
         report.loaded = pretrained.paths(variables)
         notes = (passage.note,)
+    variables, told_classes = head_for(variables, source.class_names, run.pipeline.splits.train.class_names)
+    notes = (*notes, told_classes) if told_classes else notes
     allowed = passage or Passage(lambda params: params, "")
     fitted = pretrained.adapt(
         variables,
@@ -68,6 +71,7 @@ class _Weights(NamedTuple):
     model: nn.Module
     variables: Variables
     report: pretrained.Report
+    class_names: tuple[str, ...]  # () = unknown
 
 
 def _of_file(path: Path, family: str, run: Run) -> _Weights:
@@ -93,7 +97,8 @@ def _of_file(path: Path, family: str, run: Run) -> _Weights:
         otherwise=part,
         **fields,
     )
-    return _Weights(source_family, model, variables, report)
+    names = class_names(pretrained.files.read_config(pretrained.find(path).parent))
+    return _Weights(source_family, model, variables, report, names)
 
 
 def _of_run(path: Path, mesh: Mesh) -> _Weights:
@@ -104,7 +109,7 @@ def _of_run(path: Path, mesh: Mesh) -> _Weights:
     shapes = variable_shapes(saved.model, saved.family, pixels_of(saved.reader.spec).channels)
     variables = jax.device_get({name: tree for name, tree in restored.preferred.items() if name in shapes})
     report = pretrained.Report(f"step {restored.step:,} of {path}", loaded=pretrained.paths(variables))
-    return _Weights(saved.family, saved.model, variables, report)
+    return _Weights(saved.family, saved.model, variables, report, tuple(saved.meta.get("class_names", ())))
 
 
 def _check(source: _Weights, run: Run, family: str, path: Path, of_run: bool) -> None:
