@@ -279,3 +279,15 @@ def test_open_clip_opens_the_folder(case, tmp_path):
     for found, expected in zip(_embeddings(model, variables, inputs), (image, text), strict=True):
         assert np.abs(np.asarray(found) - expected.numpy()).max() <= 2e-5
     assert str(images.mean[0]) in str(prepare)
+
+
+def test_a_folder_tells_what_the_weights_have(tmp_path):
+    """Channels and class names: a peer could not open the folder otherwise."""
+    model = SMALL["vit"].replaced(image_size=(16, 16))
+    grey = variables_of(model, (np.zeros((1, 16, 16, 1), np.float32),))
+    with pytest.raises(UserError, match="takes images of 1 channels, and only images="):
+        pretrained.save(tmp_path / "a", model, grey, "timm ViT")
+    colour = variables_of(model, (np.zeros((1, 16, 16, 3), np.float32),))
+    with pytest.raises(UserError, match="classes, and class_names has 1"):
+        pretrained.save(tmp_path / "b", model, colour, "timm ViT", class_names=("a",))
+    assert not list(tmp_path.iterdir())

@@ -221,3 +221,10 @@ def test_the_older_object_of_a_text_tower_has_defaults_of_its_own():
     )
     told = config_fields(dict(model_type="clip", **towers), "Hugging Face CLIP")
     assert told["text_activation"] == "quick_gelu"
+
+
+def test_patches_that_are_no_squares_are_refused():
+    tensors = dict(case("vit_timm_cls").weights)
+    tensors["patch_embed.proj.weight"] = np.repeat(tensors["patch_embed.proj.weight"], 2, axis=3)
+    with pytest.raises(UserError, match="has patches of .* pixels; vitax has square ones only"):
+        pretrained.load(tensors, num_heads=4)

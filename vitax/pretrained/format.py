@@ -150,3 +150,15 @@ HUGGING_FACE_5 = (
     (r"\.mlp\.fc1\.", ".intermediate.dense."),
     (r"\.mlp\.fc2\.", ".output.dense."),
 )
+
+
+def patch_side(kernel: np.ndarray) -> int:
+    """The side of the patches that a kernel [D, C, P, P] reads.
+
+    Raises:
+        UserError: they are no squares.
+    """
+    height, width = kernel.shape[2:]
+    if height != width:
+        raise UserError(f"the file has patches of {height}x{width} pixels; vitax has square ones only")
+    return height

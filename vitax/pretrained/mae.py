@@ -7,7 +7,18 @@ import numpy as np
 from vitax.models.mae import MAE
 from vitax.nn.positions import sincos_2d
 from vitax.pretrained import rules as r
-from vitax.pretrained.format import HUGGING_FACE_5, Fields, Format, Tensors, count, has, heads, image_size, renaming
+from vitax.pretrained.format import (
+    HUGGING_FACE_5,
+    Fields,
+    Format,
+    Tensors,
+    count,
+    has,
+    heads,
+    image_size,
+    patch_side,
+    renaming,
+)
 from vitax.pretrained.rules import Rule, Rules
 from vitax.pretrained.vit import HEADS, grid
 
@@ -19,10 +30,10 @@ def _fields(
     tensors: Tensors, given: Fields, patch: str, tables: tuple[str, str], mlps: tuple[str, str]
 ) -> dict[str, Any]:
     weight = tensors[f"{patch}.weight"]
-    width, patch_size = weight.shape[0], weight.shape[2]
+    width, patch_size = weight.shape[0], patch_side(weight)
     encoder, decoder = (tensors[name] for name in tables)
     size = image_size(given, encoder.shape[1] - 1, patch_size)
-    shape = tuple(side // patch_size for side in size)
+    shape = (size[0] // patch_size, size[1] // patch_size)
     fixed = all(_is_sincos(table, shape) for table in (encoder, decoder))
     return dict(
         image_size=size,

@@ -10,7 +10,18 @@ from vitax.errors import UserError
 from vitax.models.segmenter import gives_maps
 from vitax.models.swin import Swin
 from vitax.pretrained import rules as r
-from vitax.pretrained.format import HUGGING_FACE_5, Fields, Format, Tensors, count, has, image_size, pair, renaming
+from vitax.pretrained.format import (
+    HUGGING_FACE_5,
+    Fields,
+    Format,
+    Tensors,
+    count,
+    has,
+    image_size,
+    pair,
+    patch_side,
+    renaming,
+)
 from vitax.pretrained.rules import Rules
 
 
@@ -19,7 +30,7 @@ def _fields(
 ) -> dict[str, Any]:
     """``blocks`` is a pattern of block names with the stage in group 1 and the block in group 2."""
     weight = tensors[f"{patch}.weight"]
-    width, patch_size = weight.shape[0], weight.shape[2]
+    width, patch_size = weight.shape[0], patch_side(weight)
     numbers = {(int(m[1]), int(m[2])) for name in tensors if (m := re.match(blocks, name))}
     stages = max(stage for stage, _ in numbers) + 1
     tables = {}

@@ -10,7 +10,7 @@ from vitax.models.vit import SIZES, ViT
 from vitax.nn.positions import FIXED, sincos, sincos_2d
 from vitax.pretrained import rules as r
 from vitax.pretrained import timm_names
-from vitax.pretrained.format import Fields, Format, Tensors, count, has, heads, image_size
+from vitax.pretrained.format import Fields, Format, Tensors, count, has, heads, image_size, patch_side
 from vitax.pretrained.rules import Rules
 
 HEADS = {size["width"]: size["num_heads"] for size in SIZES.values()}
@@ -54,7 +54,7 @@ def with_table(model: Any, variables: dict[str, Any]) -> tuple[Any, dict[str, An
 def timm_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
     """Fields of the model, derived from timm's tensors."""
     weight = tensors["patch_embed.proj.weight"]
-    width, patch_size = weight.shape[0], weight.shape[2]
+    width, patch_size = weight.shape[0], patch_side(weight)
     class_token, distilled = "cls_token" in tensors, "dist_token" in tensors
     tokens = tensors["pos_embed"].shape[1]
     registers = tensors["reg_token"].shape[1] if "reg_token" in tensors else 0

@@ -4,7 +4,18 @@ from typing import Any
 
 from vitax.models.vit import ViT
 from vitax.pretrained import rules as r
-from vitax.pretrained.format import HUGGING_FACE_5, Fields, Format, Tensors, count, has, heads, image_size, renaming
+from vitax.pretrained.format import (
+    HUGGING_FACE_5,
+    Fields,
+    Format,
+    Tensors,
+    count,
+    has,
+    heads,
+    image_size,
+    patch_side,
+    renaming,
+)
 from vitax.pretrained.rules import Rules
 from vitax.pretrained.vit import HEADS, check_positions, grid
 
@@ -29,7 +40,7 @@ def hugging_face_deit_fields(tensors: Tensors, given: Fields) -> dict[str, Any]:
 def _hugging_face_fields(tensors: Tensors, given: Fields, root: str, prefix: int) -> dict[str, Any]:
     weight = tensors[f"{root}.embeddings.patch_embeddings.projection.weight"]
     layer = f"{root}.encoder.layer.0"
-    width, patch_size = weight.shape[0], weight.shape[2]
+    width, patch_size = weight.shape[0], patch_side(weight)
     tokens = tensors[f"{root}.embeddings.position_embeddings"].shape[1]
     # The pooler belongs to models without classes; a new head reads the class token itself.
     pooler = None if given.get("num_classes") else tensors.get(f"{root}.pooler.dense.weight")

@@ -11,7 +11,7 @@ import numpy as np
 from vitax import augment, masking, pretrained
 from vitax.data.mask_transforms import eval_pairs
 from vitax.data.object_transforms import eval_objects
-from vitax.data.tokens import load_vocabulary
+from vitax.data.tokens import Vocabulary, load_vocabulary
 from vitax.data.transforms import eval_transform
 from vitax.errors import UserError
 from vitax.models import MODELS
@@ -149,6 +149,7 @@ def _texts(
             f"no tokenizer_config.json records whether {file} is of lower case: give lowercase=True or False"
         )
     vocab = load_vocabulary(str(file), bool(lowercase))
+    _check_framing(file, vocab)
     if vocab.size > model.vocab_size:
         raise UserError(
             f"{file} has {vocab.size:,} tokens, and {path} has {model.vocab_size:,}: it belongs to other weights"
@@ -168,7 +169,22 @@ def _texts(
     task = Task(_not_trained, _not_trained, predict)
     family = pretrained.FORMATS[loaded.report.format].family
     report = f"{loaded.report}\ntokenizer   {file}, texts of up to {length} tokens"
+    if getattr(model, "mixes_padding", False):
+        report += f"; each is filled up to {length}, and the model mixes the padding in"
     return ForeignModel(reader, family, model, TEXT_FEATURES, task, loaded.variables, report)
+
+
+def _check_framing(file: Path, vocab: Vocabulary) -> None:
+    """Rejects a tokenizer.json whose own special tokens are others than the ones that vitax puts around a text."""
+    if file.suffix == ".txt":
+        return
+    text = "a"
+    framed = [token for token in (vocab.begin, *vocab.encode(text), vocab.end) if token >= 0]
+    if (theirs := vocab.tokenizer.encode(text, add_special_tokens=True).ids) != framed:
+        shown = [" ".join(str(vocab.tokenizer.id_to_token(token)) for token in ids) for ids in (theirs, framed)]
+        raise UserError(
+            f"{file} makes {shown[0]!r} of the text 'a', and vitax {shown[1]!r}: correct its post_processor"
+        )
 
 
 def _features(view: View, spec: ImageSpec) -> Task:
