@@ -208,7 +208,7 @@ def _numbered(
         for row, label in enumerate(labels):
             valid = (
                 isinstance(label, str | int)
-                and label != ""
+                and str(label).strip()
                 and (not names or (isinstance(label, int) and 0 <= label < len(names)))
             )
             if not valid:
@@ -218,6 +218,7 @@ def _numbered(
                 )
     if names:
         return values, list(names)
+    values = [[label.strip() if isinstance(label, str) else label for label in labels] for labels in values]
     known = {
         label: number for number, label in enumerate(sorted(set(values[0]), key=lambda x: (isinstance(x, str), x)))
     }

@@ -1,5 +1,6 @@
 """The validation split, by which the best checkpoint is chosen, so that the test has no part in the choice."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -115,7 +116,10 @@ def check_splits(splits: Splits) -> None:
         raise UserError(f"{splits.origin} has several classes with the name {twice[0]!r}")
     learned = _files(splits.train)
     for split in splits.sources()[1:]:
-        if shared := set(_files(split)).intersection(learned):
+        files = _files(split)
+        if _of_other_folders(files, learned):
+            continue
+        if shared := set(files).intersection(learned):
             raise UserError(
                 f"{splits.origin}: {len(shared):,} images to learn from are also in the test or the validation, such as "
                 f"{min(shared)}; list each image in one split only"
@@ -129,7 +133,15 @@ def _files(source: Any) -> Sequence[str]:
     if not hasattr(source, "source"):
         return ()
     inner = _files(source.source)
-    return [inner[i] for i in source.index] if inner and hasattr(source, "index") else inner
+    if not hasattr(source, "index") or not len(inner):
+        return inner
+    return [inner[i] for i in source.index] if isinstance(inner, list | tuple) else inner[source.index]
+
+
+def _of_other_folders(one: Any, other: Any) -> bool:
+    """Whether two lists of the files below folders (`vitax.data.kept_folders.Paths`) cannot share any."""
+    roots = [os.path.join(files.root, "") for files in (one, other) if hasattr(files, "root")]
+    return len(roots) == 2 and not roots[0].startswith(roots[1]) and not roots[1].startswith(roots[0])
 
 
 def validated(splits: Splits, hold_out: HoldOut = hold_out, *, validation: str = "") -> Splits:
