@@ -13,7 +13,7 @@ from vitax.errors import UserError
 from vitax.models.vit import ViT
 from vitax.resolve import resolve
 from vitax.runs.head_classes import head_for
-from vitax.runs.init_from import initial_variables
+from vitax.runs.init_from import _check_fields, initial_variables
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -140,3 +140,11 @@ def test_outputs_belong_to_the_classes_of_the_same_name(theirs, order, note):
 def test_classes_of_which_some_are_the_same_are_refused():
     with pytest.raises(UserError, match="only some of them are the same"):
         head_for({"params": {}}, ("a", "b", "c"), ("a", "b", "d"))
+
+
+def test_offsets_along_the_patches_belong_to_one_size(tmp_path):
+    """32x16 and 16x32 pixels have as many patches, so that the numbers would fit."""
+    wide, high = (ViT(image_size=size, patch_size=8, positions="relative_1d") for size in ((16, 32), (32, 16)))
+    _check_fields(wide, {"image_size": (16, 32)}, tmp_path)
+    with pytest.raises(UserError, match="'relative_1d' belong to that size"):
+        _check_fields(high, {"image_size": (16, 32)}, tmp_path)

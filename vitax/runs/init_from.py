@@ -171,6 +171,13 @@ def _check_fields(there: nn.Module, here: dict[str, Any], path: Path) -> None:
                 f"config.model.{key}={new!r} is {old!r} in {path}, the source of the weights for config.init_from: "
                 "they would mean something else"
             )
+    # Offsets along the sequence of patches: in an image of another shape, they lie in other directions.
+    before, now = (tuple(size) for size in (getattr(there, "image_size", ()), here.get("image_size") or ()))
+    if getattr(there, "positions", "") == "relative_1d" and now and before != now:
+        raise UserError(
+            f"config.data.image_size={now} is {before} in {path}, the source of the weights for config.init_from, whose "
+            "positions 'relative_1d' belong to that size"
+        )
 
 
 def _check_told(told: dict[str, Any], run: Run, source: _Weights, family: str, path: Path) -> None:
