@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import tokenizers
 from commands import refused
 from demo_runs import DEMOS, opened
 from PIL import Image
@@ -206,3 +207,18 @@ def test_neighbours(trained, verb, photos, tmp_path):
 def test_a_query_is_not_its_own_neighbour_among_few():
     rows = nearest(np.eye(3), ["a", "b", "c"], {}, ["b"], 10)
     assert [near["file"] for near in rows[0]["neighbors"]] == ["a", "c"]
+
+
+def test_a_tokenizer_that_frames_texts_in_another_way_is_refused(encoder):
+    folder, *_ = encoder
+    assert "no post_processor" in vitax.load(folder, length=8).report
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    special = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    for template, fits in (("[CLS] $A [SEP]", True), ("[CLS] $A", False)):
+        tokenizer.post_processor = tokenizers.processors.TemplateProcessing(single=template, special_tokens=special)
+        tokenizer.save(str(folder / "tokenizer.json"))
+        if not fits:
+            with pytest.raises(UserError, match=r"vitax '\[CLS\] .* \[SEP\]': correct its post_processor"):
+                vitax.load(folder, length=8)
+        else:
+            assert "post_processor" not in vitax.load(folder, length=8).report

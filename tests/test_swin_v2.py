@@ -14,6 +14,7 @@ from vitax import config_file, pretrained
 from vitax.build import build
 from vitax.errors import UserError
 from vitax.models.swin_v2 import ContinuousBias, SwinV2, as_trained
+from vitax.pretrained.preprocessing import Preprocessing
 from vitax.resolve import resolve
 from vitax.runs.init_from import initial_variables
 
@@ -80,7 +81,9 @@ def test_a_run_says_what_the_windows_were(tmp_path):
     fields = {key: value for key, value in config["model"].items() if key not in ("name", "drop_path")}
     model = SwinV2(**(fields | dict(num_classes=7, image_size=(8, 8), window=2)))
     variables = variables_of(model, (np.zeros((1, 8, 8, 1), np.float32),))
-    pretrained.save(tmp_path / "hub", model, variables, "Hugging Face Swin V2")
+    data = resolve(config)["data"]
+    images = Preprocessing(tuple(data["mean"]), tuple(data["std"]), 0.0, "bicubic", image_size=(8, 8))
+    pretrained.save(tmp_path / "hub", model, variables, "Hugging Face Swin V2", images=images)
 
     def start(**changes):
         changed = {**config, "init_from": str(tmp_path / "hub"), "model": {**config["model"], **changes}}

@@ -1,5 +1,6 @@
 """Weights of other projects, ready to predict: the parts of a trained run, without the folder of a run."""
 
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -149,13 +150,13 @@ def _texts(
             f"no tokenizer_config.json records whether {file} is of lower case: give lowercase=True or False"
         )
     vocab = load_vocabulary(str(file), bool(lowercase))
-    _check_framing(file, vocab)
     if vocab.size > model.vocab_size:
         raise UserError(
             f"{file} has {vocab.size:,} tokens, and {path} has {model.vocab_size:,}: it belongs to other weights"
         )
     if not 2 < length <= model.max_length:
         raise UserError(f"length={length} must lie in 3..{model.max_length}, the positions of {path}")
+    framing = _check_framing(file, vocab)
     spec = text_spec(vocab, length)
     blank = {"tokens": np.full(length, vocab.pad, np.int32), "segments": np.zeros(length, np.int32)}
     record = {"class_names": [], "tokenizer": vocab.to_json()}
@@ -168,16 +169,22 @@ def _texts(
 
     task = Task(_not_trained, _not_trained, predict)
     family = pretrained.FORMATS[loaded.report.format].family
-    report = f"{loaded.report}\ntokenizer   {file}, texts of up to {length} tokens"
+    report = f"{loaded.report}\ntokenizer   {file}, texts of up to {length} tokens{framing}"
     if getattr(model, "mixes_padding", False):
         report += f"; each is filled up to {length}, and the model mixes the padding in"
     return ForeignModel(reader, family, model, TEXT_FEATURES, task, loaded.variables, report)
 
 
-def _check_framing(file: Path, vocab: Vocabulary) -> None:
-    """Rejects a tokenizer.json whose own special tokens are others than the ones that vitax puts around a text."""
+def _check_framing(file: Path, vocab: Vocabulary) -> str:
+    """A remark for people if a tokenizer.json does not tell what stands around a text.
+
+    Raises:
+        UserError: it puts other special tokens around a text than vitax does.
+    """
     if file.suffix == ".txt":
-        return
+        return ""
+    if json.loads(vocab.to_json()).get("post_processor") is None:
+        return ", with begin and end around them (it has no post_processor that would tell)"
     text = "a"
     framed = [token for token in (vocab.begin, *vocab.encode(text), vocab.end) if token >= 0]
     if (theirs := vocab.tokenizer.encode(text, add_special_tokens=True).ids) != framed:
@@ -185,6 +192,7 @@ def _check_framing(file: Path, vocab: Vocabulary) -> None:
         raise UserError(
             f"{file} makes {shown[0]!r} of the text 'a', and vitax {shown[1]!r}: correct its post_processor"
         )
+    return ""
 
 
 def _features(view: View, spec: ImageSpec) -> Task:

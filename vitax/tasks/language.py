@@ -8,7 +8,7 @@ from vitax import masking
 from vitax.generate import greedy
 from vitax.specs import TextSpec
 from vitax.tasks.task import Batch, Task, Variables
-from vitax.tasks.words import check_words, next_words
+from vitax.tasks.words import check_words, logits_later, next_words
 
 
 def language(model: nn.Module, spec: TextSpec, *, label_smoothing: float = 0.0, logits_chunks: int = 1) -> Task:
@@ -29,6 +29,7 @@ def language(model: nn.Module, spec: TextSpec, *, label_smoothing: float = 0.0, 
         ValueError: a value is out of its range.
     """
     check_words(label_smoothing, logits_chunks)
+    hidden, logits_of = logits_later(model, logits_chunks)
     pad = spec.pad
 
     def init(key: jax.Array, batch: Batch) -> Variables:
@@ -39,13 +40,12 @@ def language(model: nn.Module, spec: TextSpec, *, label_smoothing: float = 0.0, 
         rngs = {"dropout": key} if train else None
         documents = batch.get("documents")
         mask = masking.of_texts(before, pad, None if documents is None else documents[:, :-1])
-        x = model.apply(variables, before, mask=mask, train=train, rngs=rngs, hidden=True)
+        x = model.apply(variables, before, mask=mask, train=train, rngs=rngs, **hidden)
         counted = masking.not_padding(words, pad) & batch["valid"][:, None]
         if documents is not None:  # the beginning of a document does not follow from the one before it
             counted &= documents[:, 1:] == documents[:, :-1]
-        logits_of = lambda x: model.apply(variables, x, method="logits")
         smoothing = label_smoothing if train else 0.0
-        return next_words(logits_of, x, words, counted, smoothing=smoothing, chunks=logits_chunks)
+        return next_words(logits_of(variables), x, words, counted, smoothing=smoothing, chunks=logits_chunks)
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         next_tokens = batch["tokens"][:, 1:]

@@ -10,7 +10,7 @@ from vitax import masking
 from vitax.generate import beam_search, greedy
 from vitax.specs import TextSpec
 from vitax.tasks.task import Batch, Task, Variables
-from vitax.tasks.words import check_words, next_words
+from vitax.tasks.words import check_words, logits_later, next_words
 
 
 def translation(
@@ -42,6 +42,7 @@ def translation(
         ValueError: a value is out of its range.
     """
     check_words(label_smoothing, logits_chunks)
+    hidden, logits_of = logits_later(model, logits_chunks)
     if beam < 1 or length_penalty < 0:
         raise ValueError(f"beam={beam} must be at least 1, and length_penalty={length_penalty} must not be negative")
     if extra_length < -1:
@@ -63,12 +64,11 @@ def translation(
         return dict(model.init(key, batch["source"], batch["target"][:, :-1]))
 
     def loss(variables: Variables, batch: Batch, key: jax.Array, train: bool):
-        x = apply(variables, batch, train=train, rngs={"dropout": key} if train else None, hidden=True)
+        x = apply(variables, batch, train=train, rngs={"dropout": key} if train else None, **hidden)
         words = batch["target"][:, 1:]
         counted = masking.not_padding(words, pad) & batch["valid"][:, None]
-        logits_of = lambda x: model.apply(variables, x, method="logits")
         smoothing = label_smoothing if train else 0.0
-        return next_words(logits_of, x, words, counted, smoothing=smoothing, chunks=logits_chunks)
+        return next_words(logits_of(variables), x, words, counted, smoothing=smoothing, chunks=logits_chunks)
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         mask = masking.lengths(batch["source"], pad)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from vitax import losses, metrics
 from vitax.specs import TextSpec
-from vitax.tasks.task import Aux
+from vitax.tasks.task import Aux, Variables
 
 
 def check_words(label_smoothing: float, logits_chunks: int) -> None:
@@ -36,6 +36,20 @@ def check_padding(model: nn.Module, spec: TextSpec) -> None:
         )
 
 
+def logits_later(
+    model: nn.Module, chunks: int
+) -> tuple[dict[str, bool], Callable[[Variables], Callable[[jax.Array], jax.Array]]]:
+    """How a model gives its logits to `next_words`: at once; or later and in parts, from its hidden states.
+
+    Returns:
+        Arguments of the model, and the function from its variables to ``logits_of``, see `next_words`. Only with several
+        chunks does the model need an argument ``hidden`` and a method ``logits``.
+    """
+    if chunks == 1:
+        return {}, lambda variables: lambda logits: logits
+    return {"hidden": True}, lambda variables: lambda x: model.apply(variables, x, method="logits")
+
+
 def next_words(
     logits_of: Callable[[jax.Array], jax.Array],
     x: jax.Array,
@@ -49,7 +63,7 @@ def next_words(
 
     Args:
         logits_of: maps hidden states [B, n, D] to logits [B, n, V].
-        x: [B, N, D] hidden states.
+        x: [B, N, D] hidden states; or the logits, if ``logits_of`` changes nothing.
         words: [B, N] int, the true words.
         counted: [B, N] bool, the words that count.
         smoothing: 0..1, see `losses.smoothed_words`.
