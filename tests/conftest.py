@@ -93,13 +93,14 @@ def used_by(function, module, seen=None):
         names |= set(code.co_names)
         codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
     found = set()
-    for name in names & vars(module).keys() - seen:
-        seen.add(name)
+    for name in names & vars(module).keys():
         value = inspect.unwrap(vars(module)[name]) if callable(vars(module)[name]) else vars(module)[name]
         if isinstance(value, types.ModuleType):
             found |= {value.__name__} | {f"{value.__name__}.{attribute}" for attribute in names}
         elif isinstance(value, types.FunctionType) and value.__module__ == module.__name__:
-            found |= used_by(value, module, seen)
+            if name not in seen:
+                seen.add(name)
+                found |= used_by(value, module, seen)
         else:
             found.add(f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else name)
     return found

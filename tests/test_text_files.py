@@ -169,7 +169,8 @@ def test_splits_that_are_unclear_are_refused(tmp_path):
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         folder.mkdir()
         for name, text in files.items():
-            packed(folder / name.replace("_", "."), text)
+            data = text.encode()
+            (folder / name.replace("_", ".")).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
         with pytest.raises(UserError, match=message):
             opened(folder)
 
