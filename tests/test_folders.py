@@ -285,9 +285,14 @@ def test_a_folder_tells_what_the_weights_have(tmp_path):
     """Channels and class names: a peer could not open the folder otherwise."""
     model = SMALL["vit"].replaced(image_size=(16, 16))
     grey = variables_of(model, (np.zeros((1, 16, 16, 1), np.float32),))
-    with pytest.raises(UserError, match="takes images of 1 channels, and only images="):
-        pretrained.save(tmp_path / "a", model, grey, "timm ViT")
+    colours = Preprocessing((0.5,) * 3, (0.5,) * 3, 1.0, "bicubic", image_size=(16, 16))
+    with pytest.raises(UserError, match="takes images of 1 channels, and images.mean has 3"):
+        pretrained.save(tmp_path / "a", model, grey, "timm ViT", images=colours)
     colour = variables_of(model, (np.zeros((1, 16, 16, 3), np.float32),))
     with pytest.raises(UserError, match="classes, and class_names has 1"):
         pretrained.save(tmp_path / "b", model, colour, "timm ViT", class_names=("a",))
     assert not list(tmp_path.iterdir())
+    for format in ("timm ViT", "Hugging Face ViT"):
+        pretrained.save(tmp_path / format, model, grey, format)
+        config = json.loads((tmp_path / format / "config.json").read_text())
+        assert (config["model_args"]["in_chans"] if "model_args" in config else config["num_channels"]) == 1

@@ -119,6 +119,9 @@ def save(
     _check_fixed(model, layout, format)
     configs = layout.configs(model, images, tuple(class_names))
     if "config.json" in configs:
+        channels = image_channels(model, FORMATS[format].family, variables)
+        if channels != 3 and not images:
+            _tell_channels(configs["config.json"], channels)
         configs["config.json"] |= dict(settings or {})
     texts = {name: json.dumps(config, indent=2, ensure_ascii=False) for name, config in configs.items()}
     with new_folder(path) as temporary:
@@ -140,13 +143,17 @@ def _check_told(
     classes = getattr(model, "num_classes", 0)
     if class_names and classes and len(class_names) != classes:
         raise UserError(f"the model has {classes} classes, and class_names has {len(class_names)}")
-    channels = image_channels(model, FORMATS[format].family, variables)
-    told = len(images.mean) if images else 3
-    if channels != told:
-        raise UserError(
-            f"the model takes images of {channels} channels, and "
-            + (f"images.mean has {told}" if images else "only images=Preprocessing(...) would tell that in the folder")
-        )
+    if images and (channels := image_channels(model, FORMATS[format].family, variables)) != len(images.mean):
+        raise UserError(f"the model takes images of {channels} channels, and images.mean has {len(images.mean)}")
+
+
+def _tell_channels(config: dict[str, Any], channels: int) -> None:
+    """Adds a number of channels other than 3 to a config.json that was written without the preprocessing of images."""
+    if "model_args" in config:
+        config["model_args"] = config["model_args"] | {"in_chans": channels}
+        config["pretrained_cfg"]["input_size"][0] = channels
+    else:
+        config.get("vision_config", config)["num_channels"] = channels
 
 
 @contextlib.contextmanager
