@@ -1,4 +1,4 @@
-"""What does it change that attention divides its scores by sqrt(d)?
+"""Why does attention divide its scores by sqrt(d)?
 
 Vaswani et al. 2017 (arXiv:1706.03762), section 3.2.1: without it, the scores of wide heads have a large variance, where
 the gradients of the softmax are small. Hypothesis: at the start, the derivatives of the weights by the scores fall with

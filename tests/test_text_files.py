@@ -197,3 +197,9 @@ def test_headers_of_pairs(tmp_path):
     (tmp_path / "q.tsv").write_text("English\tGerman\na\tb\nc\td\n")
     with pytest.raises(UserError, match="seems to be a header"):
         pairs(tmp_path / "q.tsv")
+
+
+def test_a_document_with_two_texts_is_refused(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "one", "text": "two"}\n{"text": "three"}\n')
+    with pytest.raises(UserError, match="'text' occurs twice"):
+        opened(tmp_path / "a.jsonl")

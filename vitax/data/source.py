@@ -69,6 +69,16 @@ def class_counts(source: Source) -> list[int]:
     return np.bincount(source.labels, minlength=len(source.class_names)).tolist()
 
 
+def check_names(splits: Splits) -> None:
+    """Checks that classes can be told apart.
+
+    Raises:
+        UserError: two classes have the same name.
+    """
+    if twice := [name for name, count in Counter(splits.train.class_names).items() if count > 1]:
+        raise UserError(f"{splits.origin} has several classes with the name {twice[0]!r}")
+
+
 def check_classes(splits: Splits) -> None:
     """Checks the classes of labelled data, whatever they come from.
 
@@ -80,8 +90,7 @@ def check_classes(splits: Splits) -> None:
         return
     if len(names) < 2:
         raise UserError(f"{splits.origin} has only one class, {names[0]!r}, but at least two are needed")
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise UserError(f"{splits.origin} has several classes with the name {twice[0]!r}")
+    check_names(splits)
     if labels is None:
         return
     counts = np.bincount(labels, minlength=len(names))

@@ -120,7 +120,7 @@ def _objects(file: Path, text: str) -> list[Row]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line, object_pairs_hook=_object)
+            row = json.loads(line, object_pairs_hook=object_of)
         except ValueError as error:
             raise UserError(f"{file}: line {number} is no JSON: {error}") from error
         if not isinstance(row, dict):
@@ -129,8 +129,12 @@ def _objects(file: Path, text: str) -> list[Row]:
     return rows
 
 
-def _object(pairs: list[tuple[str, Any]]) -> Row:
-    """A JSON object; ValueError if it has a key twice, of which Python would keep the last."""
+def object_of(pairs: list[tuple[str, Any]]) -> Row:
+    """A JSON object, as `json.loads` makes it with ``object_pairs_hook``.
+
+    Raises:
+        ValueError: it has a key twice; Python would keep the last value in silence.
+    """
     row = dict(pairs)
     if len(row) < len(pairs):
         keys = [key for key, _ in pairs]

@@ -188,7 +188,11 @@ def _sort_in(found: Members, file: str, later: list[Later], aside: Counter[str])
 
 
 def _ends(file: str, end: int) -> bool:
-    """Whether a tar file whose last member ends at ``end`` is at its end there, and not in the middle of a header.
+    """Whether a tar file ends properly after its last member, and not in the middle of a header.
+
+    Args:
+        file: the tar file.
+        end: the byte at which its last member ends.
 
     Raises:
         UserError: another tar file follows, as where several were joined by ``cat``.

@@ -14,7 +14,7 @@ from vitax.data.lines import Lines, Memory
 from vitax.data.prose import sentences, topic_texts
 from vitax.data.source import Splits
 from vitax.data.table_splits import SPLITS
-from vitax.data.tables import TEST, TRAIN
+from vitax.data.tables import TEST, TRAIN, object_of
 from vitax.data.textfile import kind_of, uncompressed
 from vitax.data.validation import NAMES as VALIDATION
 from vitax.data.validation import drawn
@@ -150,7 +150,7 @@ def text_files(*, path: str, train: str, test: str, test_fraction: float) -> Spl
 
 
 def _belongs(name: str, split: str) -> bool:
-    """Whether a file is of a split: its name begins with the split's or has it as a word, as "wiki.train.txt"; not "trains.txt"."""
+    """Whether the name of a file has that of a split as a word: "train-2.txt" and "wiki.train.txt", but not "trains.txt"."""
     return bool(re.search(rf"(?:^|[^a-z0-9]){re.escape(split.lower())}(?![a-z])", name.lower()))
 
 
@@ -207,7 +207,7 @@ def readable(file: Path) -> str:
 def _document(file: Path, number: int, line: bytes) -> str:
     """The text in a line of a .jsonl."""
     try:
-        found = json.loads(line)
+        found = json.loads(line, object_pairs_hook=object_of)
     except ValueError as error:  # a UnicodeDecodeError too
         raise UserError(f"{file}: line {number} is no JSON: {error}") from error
     text = found.get("text") if isinstance(found, dict) else None

@@ -1,4 +1,4 @@
-"""What a TIFF may hold that Pillow would give as other numbers than those meant, or leave out."""
+"""Checks of TIFF files: numbers that Pillow would misread and pictures that it would leave out are refused."""
 
 from typing import Any
 

@@ -2,14 +2,13 @@
 
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from vitax.data.holdout import holdout
-from vitax.data.source import Source, Splits, Subset
+from vitax.data.source import Source, Splits, Subset, check_names
 from vitax.errors import UserError
 
 NAMES = ("val", "valid", "validation", "dev")  # usual names of a validation split
@@ -112,8 +111,7 @@ def check_splits(splits: Splits) -> None:
     Raises:
         UserError: two splits share an image file, or two classes have the same name.
     """
-    if twice := [name for name, count in Counter(splits.train.class_names).items() if count > 1]:
-        raise UserError(f"{splits.origin} has several classes with the name {twice[0]!r}")
+    check_names(splits)
     learned = _files(splits.train)
     for split in splits.sources()[1:]:
         files = _files(split)

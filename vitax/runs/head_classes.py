@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from vitax.errors import UserError
 from vitax.pretrained.adapt import HEADS
 
-NUMBERED = r"LABEL_\d+|\d+"  # names that stand for no name
+NUMBERED = r"LABEL_\d+|\d+"  # numbers in place of names
 
 
 def head_for(variables: dict[str, Any], theirs: Sequence[str], ours: Sequence[str]) -> tuple[dict[str, Any], str]:
