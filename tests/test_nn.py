@@ -241,6 +241,16 @@ def test_chunks_of_queries_give_the_same_attention(monkeypatch, rng, kind):
     chex.assert_trees_all_close(chunked, value_and_gradients(expected, arrays, options), atol=2e-5)
 
 
+def test_the_plain_form_is_asked_for_where_a_program_is_traced_for_others(monkeypatch):
+    monkeypatch.setattr(dot_product, "LONG", 9)
+    traced = lambda: str(jax.make_jaxpr(lambda q: dot_product.attention_output(q, q, q))(jnp.ones((2, 10, 4, 8))))
+    assert "scan" in traced()
+    assert "attend_late" in traced()
+    with fused.plain_attention():
+        assert "scan" not in traced()
+        assert "attend_late" not in traced()
+
+
 def test_long_sequences_need_memory_linear_in_their_length():
     def temporary(n):
         q = jax.ShapeDtypeStruct((1, n, 4, 16), jnp.float32)

@@ -1,0 +1,1 @@
+"""Methods of explanation, as pure functions of a traced model: attention, gradients, relevance."""

@@ -15,7 +15,7 @@
 The method relevance is that of Chefer et al. 2020; for models with local attention, it is the relevance of the patches.
 lrp is the same down to the pixels or to the embedded words. rollout and attention show what the model looks at,
 whatever the class (an MAE has no other methods). Segmentations and detections have integrated_gradients, which is their
-default, and gradient_x_input; detections have attention too: where the object's query looks. gradcam, gradient_x_input and integrated_gradients use gradients.
+default, and gradient_x_input; detections have attention too, that of the object's query. gradcam, gradient_x_input and integrated_gradients use gradients.
 Everything is computed in float32, whatever the dtype of the run: relevance is divided by sums that may be near 0.
 """
 
@@ -46,13 +46,15 @@ def run(arguments: Arguments) -> int:
     """Explains each input, and prints a line for it.
 
     Raises:
-        UserError: no run was named, or a method is unknown.
+        UserError: no run was named, a method is unknown, or a number is out of its range.
     """
     flags = arguments.flags
     if not flags["workdir"]:
         raise UserError("give --workdir=RUN, the folder of a trained run")
     if unknown := sorted(set(flags["method"]) - {*ALL, "all"}):
         raise UserError(f"--method={','.join(unknown)} is unknown; choose one of {', '.join(ALL)}, or all")
+    if flags["top"] < 1:
+        raise UserError(f"--top={flags['top']} must be at least 1")
     start_jax()
     log.start_logging()
     trained = load_run(flags["workdir"], flags["checkpoint"])

@@ -15,14 +15,12 @@ from jax.extend import core
 
 from vitax.nn.blocks import layer_norm
 from vitax.nn.dense import unit_length
-from vitax.nn.dot_product import attend, attend_late
+from vitax.nn.fused import plain_attention
 from vitax.nn.mlp import ACTIVATIONS
 
 # Functions of a trace that count as one step: their contents are not inspected.
 _FUNCTIONS: tuple[Callable[..., Any], ...] = (jax.nn.softmax, layer_norm, unit_length, *ACTIVATIONS.values())
 UNITS = tuple(inspect.unwrap(function).__name__ for function in _FUNCTIONS)
-# {name: (form that is only faster, plain form that is walked in its place)}
-PLAIN = {inspect.unwrap(attend_late).__name__: (attend_late, attend)}
 
 
 class Step(NamedTuple):
@@ -77,7 +75,8 @@ def trace(function: Callable[..., jax.Array], *arguments: Any) -> Program:
         function: function without control flow that depends on the arguments; inference, not training.
         arguments: arrays, or `jax.ShapeDtypeStruct`s.
     """
-    closed = jax.make_jaxpr(function)(*arguments)
+    with plain_attention():
+        closed = jax.make_jaxpr(function)(*arguments)
     steps: list[Step] = []
     constants: dict[int, Any] = {}
     count = 0
@@ -103,9 +102,6 @@ def trace(function: Callable[..., jax.Array], *arguments: Any) -> Program:
             path = "/".join(part for part in (scope, str(equation.source_info.name_stack)) if part)
             name, inner = equation.params.get("name"), _inner(equation)
             if inner is not None and name not in UNITS:
-                if name in PLAIN:
-                    shapes = [atom.aval for atom in equation.invars]
-                    inner = jax.make_jaxpr(PLAIN[name][1])(*shapes)
                 starts = {var: constant(x) for var, x in zip(inner.jaxpr.constvars, inner.consts, strict=True)}
                 starts |= dict(zip(inner.jaxpr.invars, inputs, strict=True))
                 results = flatten(inner.jaxpr, starts, path)

@@ -1,5 +1,7 @@
 """A trained run as a function of arrays: the program that is exported, its inputs and outputs, and examples to check it.
 
+Attention has its plain form, whatever device exports, because the form for a device is not the best one for others.
+
 Normalisation is inside: images enter as uint8, or as values on the scale 0..255, at the size of the model. Decoding and resizing stay outside, as
 `about` describes them; both depend on the file, not on the model.
 """
@@ -17,6 +19,7 @@ import vitax
 from vitax import augment, reading
 from vitax.build import build, build_task
 from vitax.errors import UserError
+from vitax.nn.fused import plain_attention
 from vitax.prediction import TrainedRun
 from vitax.prediction.images import image_files, read_images
 from vitax.specs import BoxSpec, ImageSpec, MaskSpec, inputs_of
@@ -86,11 +89,16 @@ def program_of(run: TrainedRun, raw: bool = False) -> Program:
         if run.task_name != "classification":
             raise UserError(f"--raw gives the logits of a classifier of images; this is a run of {run.task_name}")
         plain = {"image": np.zeros(blank["image"].shape, np.float32)}
-        logits = lambda variables, inputs: {"logits": run.model.apply(variables, inputs["image"])}
+
+        @plain_attention()
+        def logits(variables: Variables, inputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
+            return {"logits": run.model.apply(variables, inputs["image"])}
+
         return Program(logits, variables, plain, ("logits",), raw=True)
     if run.task_name == "masked_image":
         return _features_of_mae(run, variables)
 
+    @plain_attention()
     def function(variables: Variables, inputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
         rows = inputs[names[0]].shape[0]
         others = {
@@ -114,6 +122,7 @@ def _features_of_mae(run: TrainedRun, variables: Variables) -> Program:
     """The features of an MAE, without the decoder, which `Task.predict` also runs."""
     encoder, spec = run.model.encoder(parent=None), run.reader.spec
 
+    @plain_attention()
     def function(variables: Variables, inputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
         tokens = encoder.apply(variables, augment.normalize(inputs["image"], spec.mean, spec.std))
         return {"features": tokens[:, 1:].mean(axis=1).astype(jnp.float32)}

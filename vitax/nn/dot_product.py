@@ -8,7 +8,13 @@ import jax.numpy as jnp
 from vitax import masking
 from vitax.masking import Lengths, Mask
 from vitax.mesh import platform
-from vitax.nn.fused import LONG, cudnn_attention, cudnn_fits, in_chunks
+from vitax.nn.fused import (
+    LONG,
+    cudnn_attention,
+    cudnn_fits,
+    in_chunks,
+    wants_plain,
+)
 
 Softmax = Callable[[jax.Array], jax.Array]
 
@@ -46,8 +52,9 @@ def dot_product_attention(
     lowest = jnp.finfo(scores.dtype).min
     mask = whole_mask(mask, causal, scores.shape)
     if bias is not None and mask is not None:
-        # Bias and mask, often the same for all examples, are combined first: one pass over the scores, not two.
-        bias, mask = jnp.where(mask, bias, lowest), None
+        # Bias and mask, often the same for all examples, are combined first: one pass over the scores, not two. They are
+        # added, since the gradient of a hidden score is 0 anyway, and a mask in the gradient of the bias is slow on CPUs.
+        bias, mask = bias + jnp.where(mask, 0.0, lowest), None
     if bias is not None:
         scores = scores + bias
     if mask is not None:
@@ -56,7 +63,7 @@ def dot_product_attention(
         weights = softmax(scores)
         return _average(weights, v), weights
     # The late division helps on CPUs only; accelerators fuse the whole softmax.
-    return (attend_late if platform() == "cpu" else attend)(scores, v)
+    return (attend_late if platform() == "cpu" and not wants_plain() else attend)(scores, v)
 
 
 def attention_output(
@@ -66,7 +73,7 @@ def attention_output(
     of_examples = bias is not None and bias.ndim > 3 and len(bias) > 1  # the kernel has no gradient of such a bias
     if cudnn_fits(q.shape, q.dtype, mask) and not of_examples:
         return cudnn_attention(q, k, v, bias=bias, mask=mask, causal=causal)
-    if q.shape[-3] < LONG:
+    if q.shape[-3] < LONG or wants_plain():
         return dot_product_attention(q, k, v, bias=bias, mask=mask, causal=causal)[0]
     attend = lambda q, bias, mask: dot_product_attention(q, k, v, bias=bias, mask=mask)[0]
     shape = (*q.shape[:-3], q.shape[-2], q.shape[-3], k.shape[-3])

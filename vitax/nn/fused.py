@@ -3,9 +3,11 @@
 Each form is equal to `vitax.nn.dot_product.dot_product_attention` in value and gradient, up to rounding.
 """
 
+import contextlib
+import contextvars
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +21,29 @@ CHUNK = 256  # queries in a chunk
 LOWEST = -1e4  # bias of a hidden key; cuDNN subtracts two of them, so that it must not be near the largest number
 
 
-def cudnn_fits(shape: tuple[int, ...], dtype: Dtype, mask: Mask = None) -> bool:
-    """Whether cuDNN's kernel can take queries: on a GPU, in 16 bits, more than one query.
+_plain: contextvars.ContextVar[bool] = contextvars.ContextVar("plain_attention", default=False)
 
-    VITAX_ATTENTION=plain in the environment switches the kernel off.
+
+@contextlib.contextmanager
+def plain_attention() -> Iterator[None]:
+    """Models that are traced inside this context compute attention in its plain form, on any device.
+
+    Explanations walk through that form, and other programs recognise it in an export.
+    """
+    token = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
+
+
+def wants_plain() -> bool:
+    """Whether the plain form is asked for, by `plain_attention` or by VITAX_ATTENTION=plain in the environment."""
+    return _plain.get() or os.environ.get("VITAX_ATTENTION") == "plain"
+
+
+def cudnn_fits(shape: tuple[int, ...], dtype: Dtype, mask: Mask = None) -> bool:
+    """Whether cuDNN's kernel can take queries: on a GPU, in 16 bits, more than one query; see also `wants_plain`.
 
     Args:
         shape: (B, N, A, E), that of the queries.
@@ -30,7 +51,7 @@ def cudnn_fits(shape: tuple[int, ...], dtype: Dtype, mask: Mask = None) -> bool:
         mask: their mask; lengths, or an array that is the same for all examples, because the kernel takes a mask as a
             bias, and computes the gradient of a bias for one example only.
     """
-    if platform() != "gpu" or os.environ.get("VITAX_ATTENTION") == "plain" or dtype not in (jnp.bfloat16, jnp.float16):
+    if platform() != "gpu" or wants_plain() or dtype not in (jnp.bfloat16, jnp.float16):
         return False
     if jax.default_backend() == "gpu":  # otherwise this is a plan for a GPU that is elsewhere
         capability = getattr(jax.local_devices()[0], "compute_capability", "")
