@@ -11,6 +11,7 @@ experiments/speed/results.jsonl. Needs PyTorch and the peers, see cases.py.
 """
 
 import argparse
+import datetime
 import json
 import os
 import platform
@@ -97,6 +98,8 @@ def compare(case: str, given: argparse.Namespace) -> dict[str, Any]:
         "ours_macs": our_report["macs"],
         "theirs_macs": their_report.get("macs"),
         "machine": f"{os.cpu_count()} x {processor()}",
+        "isa": widest(),
+        "date": datetime.date.today().isoformat(),
         "versions": {name: version(name) for name in PACKAGES},
     }
 
@@ -142,13 +145,20 @@ def read(process: subprocess.Popen) -> str:
 
 
 def processor() -> str:
+    return of_processor("model name") or platform.processor() or platform.machine()
+
+
+def widest() -> str:
+    """The widest vectors of the processor, "AVX-512" or "AVX2"; another architecture has its name."""
+    flags = of_processor("flags").split()
+    return "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else platform.machine()
+
+
+def of_processor(name: str) -> str:
+    """A line of Linux's description of the first core; "" where there is none."""
     info = Path("/proc/cpuinfo")
-    names = (
-        [x.split(":")[1].strip() for x in info.read_text().splitlines() if x.startswith("model name")]
-        if info.exists()
-        else []
-    )
-    return names[0] if names else platform.processor() or platform.machine()
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(name)), "")
 
 
 def version(name: str) -> str:
