@@ -56,6 +56,13 @@ def test_weights_of_classes():
         _typed("x", 3, hint)
 
 
+def test_a_class_without_examples_has_no_automatic_weight():
+    with pytest.raises(ValueError, match="a training example of every class; class 1 has none"):
+        weights_of(3, (4, 0, 2), "auto")
+    with pytest.raises(ValueError, match="needs data that list the classes"):
+        weights_of(3, (), "auto")
+
+
 def test_training_is_weighted_and_tests_are_not(rng):
     spec = ImageSpec((16, 24), 3, (0.5,) * 3, (0.25,) * 3, class_counts=(8, 1, 1))
     model = SMALL["vit"].model

@@ -114,6 +114,8 @@ def test_folds_without_a_number_are_not_left_out_of_a_mean(tmp_path, capsys):
     folds = [{"test/loss": 1.0, "test/auc": x} for x in (0.5, 0.7, float("nan"))]
     cross_validate.summarise(folds, tmp_path)
     said = capsys.readouterr().out
-    assert "test/loss  1.0000 +- 0.0000" in said
+    assert "test/loss  1.0000 ± 0.0000" in said
     assert "test/auc  is not a number in 1 of 3 folds" in said
     assert list(json.loads((tmp_path / "folds.json").read_text())) == ["test/loss"]
+    cross_validate.summarise(folds[1:], tmp_path)
+    assert "test/auc  is not a number in 1 of 2 folds" in capsys.readouterr().out

@@ -26,6 +26,11 @@ RECIPES = [
 ]
 
 
+def test_json_has_no_nan():
+    value = {"a": float("nan"), "b": (float("-inf"), 1.0), "c": {"d": "x", "e": 2}}
+    assert config.finite(value) == {"a": None, "b": [None, 1.0], "c": {"d": "x", "e": 2}}
+
+
 def load(path, variant=""):
     spec = f"{path}:{variant}" if variant else str(path)
     return resolve(config_file.load_config(spec))

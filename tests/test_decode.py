@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitax.data.decode import decode_image, find_images
+from vitax.data.decode import decode_image, find_images, header_of
 from vitax.specs import Pixels
 
 
@@ -79,6 +79,9 @@ def test_a_decompression_bomb_is_an_error_too(monkeypatch, picture):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with pytest.raises(ValueError, match="decompression bomb"):
         decode_image(encoded(Image.fromarray(picture)))
+    file = io.BytesIO(encoded(Image.fromarray(picture)))
+    with pytest.raises(ValueError, match="decompression bomb"), header_of(file):  # what counts pixels and bits
+        pass
 
 
 def test_floating_point_images_are_refused():

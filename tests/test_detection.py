@@ -386,11 +386,11 @@ def test_what_would_be_guessed_is_refused(tmp_path):
     for key, value in (("iscrowd", "0"), ("iscrowd", 2), ("ignore", "no")):
         refused(f"{key}={value!r}, which is neither 0 nor 1", content=dict(annotations=[note | {key: value}]))
     for value in ("1", [1, 2, 3, float("nan")], [1, 2, "3", 4], None):
-        refused("no finite numbers", content=dict(annotations=[note | {"bbox": value}]))
+        refused("not finite numbers", content=dict(annotations=[note | {"bbox": value}]))
     for value in (float("nan"), -1):
-        refused("no finite numbers|has the area -1", content=dict(annotations=[note | {"area": value}]))
+        refused("not finite numbers|has the area -1", content=dict(annotations=[note | {"area": value}]))
     for changes in (dict(file_name=None), dict(height=20.9), dict(width=10**30), dict(height=0)):
-        refused("no text|no number of pixels", content=dict(images=[image | changes], annotations=[]))
+        refused("not a text|not a number of pixels", content=dict(images=[image | changes], annotations=[]))
     refused("different whole numbers", content=dict(categories=[{"id": 2.5, "name": "a"}], annotations=[]))
     refused("has no object to learn from", content=dict(annotations=[]))
     refused("has no instances_vall", test="vall")
@@ -621,6 +621,7 @@ def test_a_run_goes_on_bit_for_bit_and_its_results_are_used(tmp_path, capsys):
     assert done.returncode == 0, done.stderr
     processor = json.loads((tmp_path / "hf" / "preprocessor_config.json").read_text())
     assert processor["size"] == {"shortest_edge": 64, "longest_edge": 64}
+    assert processor["pad_size"] == {"height": 64, "width": 64}
     foreign = vitax.load(tmp_path / "hf")
     (ours,) = predict(trained, [str(tmp_path / "wide.png")], threshold="0", out=str(tmp_path / "out"))
     theirs = foreign(tmp_path / "wide.png", threshold=0)

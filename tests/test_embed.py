@@ -54,6 +54,7 @@ def test_features_of_a_run(trained, verb, photos, tmp_path):
     refused(verb("embed", f"--workdir={run}", str(photos), f"--out={out}"), "exists already")
     refused(verb("embed", f"--workdir={run}", str(photos), "--out=a.txt"), "must end in .npz, .parquet, .csv")
     refused(verb("embed", str(photos)), "give --workdir=RUN")
+    refused(verb("embed", f"--workdir={run}", str(photos), "--out=b.npz", "--batch_size=-5"), "must not be negative")
     refused(
         verb("embed", f"--workdir={run}", str(photos), "--layer=7", "--pool=mean"), "--layer=7: the model has 1 blocks"
     )

@@ -83,7 +83,7 @@ def test_a_region_has_its_pixels(rng):
     assert chosen.weights.sum() == pytest.approx(1)
     other = pixels_of_class(values, (0, 0, 0.5, 0.5), "c", NAMES)
     assert np.allclose(other.weights[:4, :5, 2], 1 / 20), "no pixel there has this class: all of them are explained"
-    with pytest.raises(UserError, match="has no pixel"):
+    with pytest.raises(UserError, match="contains no pixel"):
         pixels_of_class(values, (0.5, 0.5, 0.51, 0.51), "", NAMES)
 
 
@@ -95,7 +95,7 @@ def test_an_object_is_the_surest_of_its_class_there():
     assert chosen.box.tolist() == pytest.approx([0.1, 0, 0.3, 0.4])
     assert best_object(values, boxes, (0.5, 0.5, 1, 1), "", NAMES).label == 1
     assert np.argwhere(best_object(values, boxes, (0, 0, 1, 1), "b", NAMES).weights).tolist() == [[1, 1]]
-    with pytest.raises(UserError, match="centre of no box"):
+    with pytest.raises(UserError, match="centre of no predicted box"):
         best_object(values, boxes, (0, 0.9, 1, 1), "", NAMES)
 
 

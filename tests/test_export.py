@@ -50,6 +50,7 @@ def test_a_bert_brings_its_tokenizer(trained, verb, tmp_path):
     assert config["architectures"] == ["BertForPreTraining"]
     assert (config["pad_token_id"], config["eos_token_id"]) == (0, 3)
     assert (settings["pad_token"], settings["cls_token"], settings["sep_token"]) == ("[PAD]", "[CLS]", "[SEP]")
+    assert settings["split_special_tokens"], "[SEP] in a text is text"
     tokenizer = tokenizers.Tokenizer.from_file(str(out / "tokenizer.json"))
     ids = tokenizer.encode("a value", "another").ids
     assert (ids[0], ids[-1], ids.count(3)) == (2, 3, 2)
@@ -121,7 +122,8 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(trained, verb, tm
     refused(fails("--format=pth"), "--format='pth' is unknown; choose one of hf, timm, open_clip, stablehlo, onnx")
     refused(fails("--format=hf"), "Hugging Face ViT has params/cls_token, which the variables of this model lack")
     refused(
-        fails("--format=open_clip"), "open_clip has no models of the family 'vit', only clip; this one: --format=hf"
+        fails("--format=open_clip"),
+        "open_clip has no models of the family 'vit', only clip; --format of this one: hf, timm, stablehlo, onnx",
     )
     refused(fails("--format=hf", "--raw"), "--raw is for programs")
     refused(fails("--format=stablehlo", "--raw", name="bert"), "--raw gives the logits of a classifier")

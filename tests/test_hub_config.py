@@ -60,7 +60,7 @@ def test_what_the_config_tells_is_used_and_reported(folder):
         ("vit_timm_cls", TIMM | dict(model_args=dict(num_heads=4, global_pool="avgmax")), "global_pool='avgmax'"),
         ("vit_timm_cls", TIMM | dict(model_args=dict(num_heads=4, global_pool="")), "gives all tokens"),
         ("vit_timm_cls", TIMM | dict(model_args=dict(embed_dim=32)), "change embed_dim and not num_heads"),
-        ("vit_timm_cls", TIMM | dict(model_args=dict(num_heads=4, patch_size=[4, 8])), "which is no square"),
+        ("vit_timm_cls", TIMM | dict(model_args=dict(num_heads=4, patch_size=[4, 8])), "which is not square"),
         (
             "vit_timm_cls",
             TIMM | dict(model_args=dict(num_heads=4, pool_include_prefix=True)),
@@ -208,7 +208,7 @@ def test_what_bare_weights_leave_open_is_told():
 
 def test_a_side_may_be_a_list_of_two_equal_ones():
     assert square([8, 8]) == square(8) == 8
-    with pytest.raises(UserError, match=r"\[4, 8\], which is no square"):
+    with pytest.raises(UserError, match=r"\[4, 8\], which is not square"):
         square([4, 8])
 
 

@@ -34,7 +34,7 @@ ALLOWED = {
     "models": ("nn", "mesh", "macs", "masking"),
     "tasks": ("losses", "masking", "boxes", "augment", "metrics", "generate", "specs", "nn.patches"),
     "data": (*LEAVES, "specs", "hub"),
-    "page": ("data.decode",),
+    "page": ("data.drawing",),
     "pipelines": ("data", "specs", "errors"),
     "monitoring": ("metrics", "mesh", "errors"),
     "training": ("tasks.task", "metrics", "mesh", "monitoring", "errors"),

@@ -1,4 +1,4 @@
-"""Random data sets, written in every layout by other libraries, and read back: nothing is lost, added or mixed up."""
+"""Random datasets, written in every layout by other libraries, and read back: nothing is lost, added or mixed up."""
 
 import csv
 import gzip

@@ -13,6 +13,8 @@ from vitax import pretrained
 from vitax.errors import UserError
 from vitax.models.swinir import SwinIR
 from vitax.models.vit import ViT
+from vitax.prediction import load_run
+from vitax.prediction.images import read_images
 from vitax.pretrained.preprocessing import read_preprocessing
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -65,8 +67,12 @@ def test_a_run_predicts_as_its_command_does(trained, verb, tmp_path):
     assert {name: heat.shape for name, heat in explained.maps.items()} == {"relevance": (4, 4), "gradcam": (4, 4)}
     with pytest.raises(UserError, match="--labels has no meaning"):
         model(pixels, labels="a, b")
-    with pytest.raises(UserError, match="image 0: "):
+    with pytest.raises(UserError, match="image 0: an array of shape .* is not one image"):
         model(np.zeros((2, 2, 2, 2, 2), np.uint8))
+    row_of_colours = np.arange(24, dtype=np.uint8).reshape(1, 8, 3) * 10  # not a grey image of 8x3
+    (example,) = (example for _, example in read_images([row_of_colours], load_run(run)))
+    (converted,) = (example for _, example in read_images([Image.fromarray(row_of_colours)], load_run(run)))
+    assert np.array_equal(example["image"], converted["image"])
     with pytest.raises(UserError, match="image_size is that of the run"):
         vitax.load(run, image_size=16)
 
@@ -214,6 +220,10 @@ def test_restoration_needs_no_preprocessing(tmp_path, rng):
     variables = jax.tree.map(lambda x: 0.01 * rng.normal(size=x.shape).astype(np.float32), shapes)
     pretrained.save(tmp_path / "w.safetensors", model, variables, "official SwinIR")
     opened = vitax.load(tmp_path / "w.safetensors", num_heads=(2, 2), window=4)
+    with pytest.raises(UserError, match="mean is for models that preprocess images"):
+        vitax.load(tmp_path / "w.safetensors", num_heads=(2, 2), window=4, mean=(0.5,) * 3)
+    with pytest.raises(UserError, match="length is for models of texts"):
+        vitax.load(tmp_path / "w.safetensors", num_heads=(2, 2), window=4, length=16)
     row = opened(rng.integers(0, 255, (9, 14, 3), dtype=np.uint8))
     assert row["image"].shape == (9 * model.scale, 14 * model.scale, 3)
 

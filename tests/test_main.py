@@ -244,6 +244,14 @@ def test_a_run_starts_from_another_run_or_from_a_file(verb, tmp_path):
     for name, tree in (("params", first["params"]), ("ema", first["params"])):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), tree, second[name])
     refused(verb("main", *still, "--config.init_from=no.pth"), "there is no file no.pth")
+    other = (*still, "--config.init_from=first", "--config.data.mean=(0.1,)", "--workdir=third")
+    refused(verb("main", *other), "config.init_from=first was trained with mean=(0.5,), this run has (0.1,)")
+    assert verb("main", "--workdir=first", "--config.duration=4steps").returncode == 0
+    shorter = verb("main", "--workdir=first", "--config.duration=3steps")
+    refused(shorter, "the run has done 4 steps already, and 3 would be fewer")
+    assert json.loads((tmp_path / "first" / "config.json").read_text())["duration"] == "4steps"
+    refused(verb("predict", "--workdir=first", "--top=0", "first/example.png"), "--top=0 must be at least 1")
+    refused(verb("predict", "--workdir=first", "--checkpoint=²", "first/example.png"), "--checkpoint=² does not exist")
 
 
 def test_a_chain_pretrains_fine_tunes_probes_and_predicts(verb, trained, tmp_path):

@@ -238,7 +238,7 @@ def test_a_data_set_on_the_hub(tmp_path, monkeypatch):
             UserError, match="several sets of files for 'train', in large, small: .*hf-dataset:peer/ants:large"
         ):
             opened("hf-dataset:peer/ants")
-        with pytest.raises(UserError, match="has no data set peer/none"):
+        with pytest.raises(UserError, match="has no dataset peer/none"):
             opened("hf-dataset:peer/none")
         with pytest.raises(UserError, match="no .parquet files.*peer/csv@refs/convert/parquet"):
             opened("hf-dataset:peer/csv")

@@ -492,15 +492,15 @@ def test_simple_pyramid_is_made_of_the_layers_of_detectron2():
 
 
 @pytest.mark.parametrize("group", ["files", "images", "texts", "clip", "options", "names"])
-def test_constellations(group, monkeypatch):
+def test_combinations(group, monkeypatch):
     """Every seventh one of experiments/conformance: equal, or refused in a sentence; never wrong, never a traceback."""
     for package in ("timm", "transformers", "open_clip"):
         pytest.importorskip(package, reason=f"{package} is not installed")
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "experiments" / "conformance"))
-    import constellations
+    import combinations
     import measure
 
-    rows = [measure.judged(one) for one in itertools.islice(constellations.GROUPS[group](), 0, None, 7)]
+    rows = [measure.judged(one) for one in itertools.islice(combinations.GROUPS[group](), 0, None, 7)]
     wrong = [row for row in rows if row["outcome"] not in ("equal", "refused")]
     assert len(rows) >= 5
     assert any(row["outcome"] == "equal" for row in rows)

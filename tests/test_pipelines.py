@@ -456,7 +456,7 @@ def test_tokenizers_from_elsewhere(tmp_path):
         opened("texts", **data)
     nameless = json.loads(pipeline.reader.record["tokenizer"].replace("[SEP]", "[EMPTY]"))
     (tmp_path / "tokenizer.json").write_text(json.dumps(nameless))
-    with pytest.raises(UserError, match=r"no token for the end of a text \(\[SEP\], </s>"):
+    with pytest.raises(UserError, match=r"no end-of-text token \(\[SEP\], </s>"):
         opened("texts", **data | dict(tokenizer=str(tmp_path / "tokenizer.json")))
 
 

@@ -272,7 +272,7 @@ def test_other_files_that_cannot_be_read(tmp_path):
     (tmp_path / "lie.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
     refused(tmp_path / "lie.safetensors", "cannot be read")
     (tmp_path / "weights.txt").write_text("hello")
-    refused(tmp_path / "weights.txt", "it is no file of PyTorch")
+    refused(tmp_path / "weights.txt", "it is not a file of PyTorch")
 
 
 def test_another_size_and_other_classes_are_told():

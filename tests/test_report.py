@@ -102,8 +102,8 @@ def test_confusions_are_counted():
 
 
 def test_worst_mistakes_come_first():
-    chances = ([0.6, 0.4], [0.9, 0.1], [0.3, 0.7])
-    rows = [Shown(i, {"label": 1}, {"probabilities": np.array(p)}) for i, p in enumerate(chances)]
+    probabilities = ([0.6, 0.4], [0.9, 0.1], [0.3, 0.7])
+    rows = [Shown(i, {"label": 1}, {"probabilities": np.array(p)}) for i, p in enumerate(probabilities)]
     found = worst_mistakes(rows, ["cat", "dog"], 5)
     assert [mistake.item.index for mistake in found] == [1, 0]
     assert found[0].true == "dog (10%)"

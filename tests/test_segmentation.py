@@ -178,7 +178,7 @@ def test_what_counts_nowhere():
     [
         (png(Image.new("RGB", (4, 4))), "it has colours"),
         (png(Image.new("LA", (4, 4))), "it has colours"),
-        (png(Image.fromarray(np.full((4, 4), 9, np.uint8))), "the number 9 is that of no class: there are 5"),
+        (png(Image.fromarray(np.full((4, 4), 9, np.uint8))), "the value 9 is not a class: there are 5"),
     ],
 )
 def test_what_is_no_mask_is_refused(data, message):
@@ -193,7 +193,7 @@ def test_binary_masks_of_0_and_255_are_refused(tmp_path):
         Image.fromarray(np.array([[0] * 8, [255] * 8] * 6, np.uint8)).save(tmp_path / "masks" / f"{name}.png")
     with pytest.raises(UserError, match="hold the numbers 0 and 255 only"):
         opened(tmp_path)
-    with pytest.raises(UserError, match="one has the number 255, which counts nowhere"):
+    with pytest.raises(UserError, match="one has the number 255, which is ignored"):
         opened(tmp_path, num_classes=256)
 
 

@@ -318,7 +318,7 @@ def test_validation_of_arrays_and_of_unlabelled_images(tmp_path, rng):
             write_image(tmp_path / name / f"{i}.png", image)
     splits = unlabelled(path=str(tmp_path), train="train", test="test", test_fraction=0.2, pixels=RGB)
     assert [len(source) for source in splits.sources()] == [6, 2, 3]
-    assert "the best by" in splits.origin
+    assert "best checkpoint chosen on" in splits.origin
 
 
 def test_classes_of_the_same_name_and_shared_images_are_refused(image_folder):

@@ -32,7 +32,7 @@ def mesh(data, fsdp):
 FORMAT = ImageSpec((8, 8), 1, (0.5,), (0.25,))
 
 
-def classify(**knobs):
+def classify(**settings):
     model = ViT(
         num_classes=3,
         image_size=(8, 8),
@@ -44,7 +44,7 @@ def classify(**knobs):
         pooling="mean",
         drop_path=0.1,
     )
-    return classification(model, FORMAT, **knobs)
+    return classification(model, FORMAT, **settings)
 
 
 class MaskedModel(nn.Module):

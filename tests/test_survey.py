@@ -162,7 +162,7 @@ def test_what_is_wrong_is_named(tmp_path):
     assert done.returncode == 1
     wrong = "\n".join(line for line in done.stdout.splitlines() if line.startswith("WRONG"))
     assert "1 classes have fewer than 10 training examples: 'b' (6)" in wrong
-    assert "always 'a' would be right for 88%" in wrong
+    assert "always predicting 'a' would be right 88% of the time" in wrong
     assert f"1 of the 15 test examples are among the training examples: {tmp_path}/test/a/copy.jpg" in wrong
     assert f"1 more test examples look like a training example: {tmp_path}/test/a/like.jpg" in wrong
     assert f"1 cannot be read: {tmp_path}/test/b/broken.jpg: not an image" in wrong

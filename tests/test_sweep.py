@@ -101,6 +101,17 @@ def test_a_validation_split_has_its_own_name_in_the_table(tmp_path):
     assert lines[2] == "| all | 0.800 | 0.700 | 0.600 | 1 |"
 
 
+@pytest.mark.parametrize(
+    ("over", "message"),
+    [
+        ("evals.best=test/loss,test/accuracy", "a sweep compares its runs by one metric"),
+        ("data.path=a/b,a_b", "two variants would get the same folder"),
+    ],
+)
+def test_what_a_sweep_cannot_tell_apart_is_refused(verb, trainer, over, message):
+    refused(verb("sweep", DEMO, f"--over={over}", "--seeds=1", "--out=sweep"), message)
+
+
 def test_a_run_that_fails_is_told(verb, trainer, tmp_path):
     done = verb("sweep", DEMO, "--over", "model.width=13,16", "--seeds=1", "--out=sweep")
     assert done.returncode == 1

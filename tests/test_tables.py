@@ -50,6 +50,12 @@ def test_the_formats(tmp_path):
     assert (second["label"], second["error"]) == ("", 'not an "image"')
     write_table(tmp_path / "a.jsonl", ROWS)
     assert list(read_rows(tmp_path / "a.jsonl")) == ROWS
+    several = {"file": "d.png", "labels": ["ä", "c"], "top": ROWS[0]["top"]}  # the first of which is nowhere else
+    write_table(tmp_path / "b.csv", [several])
+    with (tmp_path / "b.csv").open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["label_1"], row["probability_1"], row["label_2"]) == ("ä", "0.75", "c")
+    (tmp_path / "b.csv").unlink()
     with pytest.raises(UserError, match="cannot be written"):
         write_table(tmp_path / "none" / "a.csv", ROWS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.jsonl"]
@@ -89,6 +95,8 @@ def test_a_table_goes_on_where_it_stopped(tmp_path):
     with pytest.raises(UserError, match="holds rows of {'step': 3}, not of {'step': 4}"):
         Journal(table, {"step": 4})
     with Journal(table, about) as last:
+        with pytest.raises(UserError, match="is being written by another process"):
+            Journal(table, about)
         last.add({"file": "caf\udce9.jpg"})  # a name that is no text
         last.finish()
     assert list(read_rows(table)) == [{"file": "caf\udce9.jpg"}]

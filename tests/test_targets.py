@@ -172,12 +172,12 @@ SPEC = ImageSpec((16, 24), 3, (0.5,) * 3, (0.25,) * 3)
 
 
 @pytest.mark.parametrize(
-    ("name", "knobs"), [("multilabel", {}), ("regression", {"error": "l1"}), ("regression", {"error": "huber"})]
+    ("name", "settings"), [("multilabel", {}), ("regression", {"error": "l1"}), ("regression", {"error": "huber"})]
 )
-def test_what_is_unknown_or_invalid_counts_nowhere(name, knobs):
+def test_what_is_unknown_or_invalid_counts_nowhere(name, settings):
     spec = TargetSpec(SPEC, ("a", "b", "c"), (1.0, 0.0, 5.0), (2.0, 1.0, 0.5))
     model = SMALL["vit"].model
-    task = TASKS[name].factory(model, spec, **knobs)
+    task = TASKS[name].factory(model, spec, **settings)
     variables = variables_of(model, (np.zeros((1, 16, 24, 3), np.float32),))
     target = np.array([[0, 1, np.nan], [1, np.nan, 1], [1, 1, 1]], np.float32)
     batch = {"image": np.full((3, 16, 24, 3), 99, np.uint8), "target": target, "valid": np.array([True, True, False])}
@@ -483,9 +483,9 @@ def test_soft_labels_are_what_a_classification_learns(tmp_path, photos):
     assert pipeline.reader.record["class_names"] == ["cat", "dog", "bird"]
     assert pipeline.reader.blank["target"].shape == (3,)
     for text, message in (
-        ("file,a,b\n0.png,1,\n", "which are no shares"),
-        ("file,a,b\n0.png,0,0\n", "which are no shares"),
-        ("file,a,b\n0.png,-1,3\n", "which are no shares"),
+        ("file,a,b\n0.png,1,\n", "which are not shares"),
+        ("file,a,b\n0.png,0,0\n", "which are not shares"),
+        ("file,a,b\n0.png,-1,3\n", "which are not shares"),
     ):
         (photos / "t.csv").write_text(text)
         with pytest.raises(UserError, match=message):

@@ -26,9 +26,9 @@ def images(rng, b=4, height=16, width=24, channels=3):
     return rng.integers(0, 256, (b, height, width, channels), dtype=np.uint8)
 
 
-def make(name, small, spec, **knobs):
+def make(name, small, spec, **settings):
     model = SMALL[small].model
-    return model, TASKS[name].factory(model, spec, **knobs)
+    return model, TASKS[name].factory(model, spec, **settings)
 
 
 def draw(task, batch, seed=0):

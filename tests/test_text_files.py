@@ -6,7 +6,7 @@ import json
 import pytest
 
 from vitax.data.bitext import open_pairs
-from vitax.data.textfile import uncompressed
+from vitax.data.textfile import lines_of, uncompressed
 from vitax.data.texts import text_files
 from vitax.errors import UserError
 
@@ -63,7 +63,7 @@ def test_broken_files_are_told(tmp_path):
     for line, message in (
         ('{"text": 3}', 'line 1 holds no "text": text'),
         ("[1]", "line 1 holds no .text.: list"),
-        ("{", "no JSON"),
+        ("{", "not valid JSON"),
     ):
         (tmp_path / "b.jsonl").write_text(line + "\n")
         with pytest.raises(UserError, match=message):
@@ -108,7 +108,7 @@ def test_what_is_no_pair_is_refused(tmp_path):
         ("a.tsv", "a\tb\na\n", "line 2 has 1 fields, where SOURCE<TAB>TARGET belongs"),
         ("a.tsv", "a\tb\na\tb\tc\n", "line 2 has 3 fields"),
         ("a.jsonl", '{"fr": "a", "de": "b"}\n', "row 1 has fr, de; texts 'en' and 'de' are needed"),
-        ("a.md", "a\tb\n", "is no table of pairs"),
+        ("a.md", "a\tb\n", "is not a table of pairs"),
         ("a.tsv", "a\tb\n", "has 1 pairs; two are needed"),
     ):
         (tmp_path / name).write_text(text)
@@ -135,7 +135,7 @@ def test_a_compressed_file_that_is_cut_off_is_refused(tmp_path):
 
 def test_half_a_character_is_refused(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "a \\ud83d"}\n')
-    with pytest.raises(UserError, match="line 1 holds half of a character"):
+    with pytest.raises(UserError, match="line 1 contains an unpaired surrogate"):
         opened(tmp_path / "a.jsonl")
 
 
@@ -185,6 +185,10 @@ def test_the_splits_and_rows_of_pairs_are_those_of_the_table(tmp_path):
     rows = [{"en": f"a{i}", "de": f"b{i}" if i != 1 else " ", "split": "test" if i > 3 else "train"} for i in range(6)]
     (tmp_path / "p.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     splits = pairs(tmp_path / "p.jsonl")
+    with (tmp_path / "q.jsonl").open("w") as file:
+        file.writelines(f"{json.dumps(row)}\n" for row in [*rows, {"en": "x", "de": "y", "split": ""}])
+    with pytest.raises(UserError, match=r"the column 'split' has .* '' \(1\)"):
+        pairs(tmp_path / "q.jsonl")
     assert [splits.train[i][0] for i in range(len(splits.train))] == ["a0", "a2", "a3"]
     assert [splits.test[i][0] for i in range(len(splits.test))] == ["a4", "a5"]
     assert ":3 " in splits.train.name(1), "the row in the table"
@@ -195,8 +199,35 @@ def test_headers_of_pairs(tmp_path):
     splits = pairs(tmp_path / "p.tsv")
     assert sorted(pair for part in (splits.train.pairs, splits.test.pairs) for pair in part)[0] == ("a0", "b0")
     (tmp_path / "q.tsv").write_text("English\tGerman\na\tb\nc\td\n")
-    with pytest.raises(UserError, match="seems to be a header"):
-        pairs(tmp_path / "q.tsv")
+    for head in ("English\tGerman", "de-DE\ten-US", "deu\teng", "Deutsch\tEnglisch", "fr\ten"):
+        (tmp_path / "q.tsv").write_text(f"{head}\na\tb\nc\td\n")
+        with pytest.raises(UserError, match="seems to be a header"):
+            pairs(tmp_path / "q.tsv")
+
+
+def test_lines_that_end_as_on_old_computers(tmp_path):
+    (tmp_path / "p.tsv").write_bytes("\r".join(f"a{i}\tb{i}" for i in range(8)).encode() + b"\r")
+    splits = pairs(tmp_path / "p.tsv")
+    assert len(splits.train) + len(splits.test) == 8
+    assert lines_of("a\rb\n\r\nc") == ["a\rb", "", "c"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("p.jsonl", b'{"en": "a", "de": null}\n', "row 1 has None as its 'de', which is not a text"),
+        ("p.jsonl", b'{"translation": {"en": "a", "EN": "b", "de": "c"}}\n', "row 1 has one language twice"),
+        ("p.jsonl", b'{"en": "\\ud800", "de": "a"}\n', "line 1 contains an unpaired surrogate"),
+        ("p.jsonl", b"[" * 100_000 + b"\n", "line 1 is not valid JSON"),
+        ("p.tsv", "a\tb\n".encode("utf-16-le"), "it holds zero bytes"),
+        ("p.tsv", "a\tb\n".encode("utf-32"), "is UTF-32, not UTF-8"),
+        ("p.tsv", "a\tb\n".encode("utf-16"), "is UTF-16, not UTF-8"),
+    ],
+)
+def test_pairs_that_are_no_texts_are_refused(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        pairs(tmp_path / name)
 
 
 def test_a_document_with_two_texts_is_refused(tmp_path):

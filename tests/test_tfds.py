@@ -1,4 +1,4 @@
-"""TFDS without TensorFlow: a data set prepared here, read by name and directory."""
+"""TFDS without TensorFlow: a dataset prepared here, read by name and directory."""
 
 import functools
 import sys

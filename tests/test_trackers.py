@@ -71,7 +71,7 @@ def test_what_a_tracker_cannot_take_is_said_once(places, tmp_path, caplog):
 
 def test_names(verb, tmp_path, monkeypatch):
     assert check_trackers("wandb, mlflow") == ("wandb", "mlflow")
-    refused(verb("main", DEMO, "--config.log.to=tensorflow"), "'tensorflow' is unknown; choose of wandb, mlflow")
+    refused(verb("main", DEMO, "--config.log.to=tensorflow"), "'tensorflow' is unknown; choose from wandb, mlflow")
     monkeypatch.setitem(__import__("sys").modules, "wandb", None)
     with pytest.raises(UserError, match=r'pip install "vitax\[wandb\]"'), tracking("wandb", tmp_path, {}):
         pass

@@ -9,7 +9,8 @@ from commands import ROOT, run
 from PIL import Image
 
 from vitax.data.crops import resize
-from vitax.data.decode import decode_image, viewable
+from vitax.data.decode import decode_image
+from vitax.data.drawing import viewable
 from vitax.errors import UserError
 from vitax.specs import Pixels
 
@@ -73,7 +74,7 @@ def test_no_data_is_what_the_type_makes_of_it():
     for value, tag in ((-9999.9, "-9999.9"), (0.1, "0.1"), (lowest, "-3.4028235e+38"), (lowest, "-3.40282346639e+038")):
         found = decode_image(tiff(np.array([[5, value]], np.float32), **tags(tag)), Pixels(1, pixel_range=255))
         assert found[..., 0].tolist() == [[5, 0]], tag
-    with pytest.raises(ValueError, match="whose value for no data is 'none', which is no number"):
+    with pytest.raises(ValueError, match="whose value for no data is 'none', which is not a number"):
         decode_image(tiff(np.array([[5, 1]], np.float32), **tags("none")), Pixels(1, pixel_range=255))
 
 

@@ -158,7 +158,10 @@ def test_bfloat16_computes_in_bfloat16_and_ends_in_float32():
         (dict(positions="turned"), "positions 'turned' is unknown; choose one of learned_1d"),
         (dict(positions="relative"), "relative positions act on scores"),
         (dict(positions="relative_1d", positions_at="concatenated"), "relative positions act on scores"),
-        (dict(positions="rotary", positions_at="concatenated"), "'rotary' cannot be concatenated"),
+        (
+            dict(positions="rotary", positions_at="concatenated"),
+            "positions_at='concatenated' has no meaning for positions='rotary'",
+        ),
         (dict(class_token=False), "pooling 'token' needs class_token"),
         (dict(patch_size=3), "image 8x16 is not divisible by patch_size 3"),
         (dict(width=33), "width 33 is not divisible by num_heads 2"),

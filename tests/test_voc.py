@@ -73,7 +73,7 @@ def test_the_folders_of_voc(tmp_path):
     example = splits.train[0]
     assert example["boxes"].tolist() == [[0, 0, 40, 20], [10, 5, 20, 10.5]], "from pixel 1, the last one included"
     assert example["label"].tolist() == [1, 0]
-    assert example["ignored"].tolist() == [False, True], "what is difficult counts nowhere"
+    assert example["ignored"].tolist() == [False, True], "what is difficult is ignored"
     assert example["area"].tolist() == [800, 55]
     assert splits.test.name(0).endswith("c.jpg")
     found = recognise(str(tmp_path / "VOCdevkit"))

@@ -94,8 +94,8 @@ def test_what_is_no_box_is_refused(tmp_path, text, message):
     [
         (dict(names=None), "neither a list nor numbers with names"),
         (dict(names="cat"), "neither a list nor numbers with names"),
-        (dict(names=[True, False]), "is no word: write it in quotes"),
-        (dict(names=[["cat"], ["dog"]]), "is no word"),
+        (dict(names=[True, False]), "is not a word: write it in quotes"),
+        (dict(names=[["cat"], ["dog"]]), "is not a word"),
         (dict(nc=7), "nc=7, and there are 2 names"),
         (dict(kpt_shape=[2, 2]), "points of a pose"),
         (dict(names={1: "cat", 2: "dog"}), "numbered from 0 without gaps"),
@@ -126,7 +126,7 @@ def test_what_is_silent_is_told(tmp_path, caplog):
         opened(tmp_path)
     for text in ("", "- cat\n", "cat"):
         (tmp_path / "data.yaml").write_text(text)
-        with pytest.raises(UserError, match="no list of keys and values"):
+        with pytest.raises(UserError, match="not a mapping of keys to values"):
             opened(tmp_path)
     written(tmp_path, ("train",))
     with pytest.raises(UserError, match="no key 'vall'"):

@@ -168,6 +168,15 @@ def to_json(config: Mapping[str, Any]) -> str:
     return json.dumps(config, indent=2) + "\n"
 
 
+def finite(value: Any) -> Any:
+    """A value for JSON, which has no NaN and no infinity: they become None."""
+    if isinstance(value, Mapping):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def from_json(text: str) -> dict[str, Any]:
     """The config as plain dicts; JSON's lists become tuples again."""
 

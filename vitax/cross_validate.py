@@ -56,16 +56,16 @@ def summarise(results: list[dict[str, float]], folder: Path) -> None:
     table = {}
     say(f"\n{len(results)} folds in {folder}")
     for name in results[0]:
-        values = [metrics[name] for metrics in results if math.isfinite(metrics[name])]
-        if name.endswith(("/examples", "/seconds", "/corrupt")) or len(values) < 2:
+        if name.endswith(("/examples", "/seconds", "/corrupt")):
             continue
+        values = [metrics[name] for metrics in results if metrics[name] is not None and math.isfinite(metrics[name])]
         if len(values) < len(results):
             say(
                 f"{name}  is not a number in {len(results) - len(values)} of {len(results)} folds: no mean of the others is given"
             )
             continue
-        table[name] = {"mean": statistics.mean(values), "deviation": statistics.stdev(values), "folds": values}
-        say(f"{name}  {table[name]['mean']:.4f} +- {table[name]['deviation']:.4f}")
+        table[name] = {"mean": statistics.mean(values), "standard_deviation": statistics.stdev(values), "folds": values}
+        say(f"{name}  {table[name]['mean']:.4f} ± {table[name]['standard_deviation']:.4f}")
     rundir.write_json(folder / "folds.json", table)
 
 

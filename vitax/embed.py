@@ -55,6 +55,8 @@ def run(arguments: Arguments) -> int:
         raise UserError("give --workdir=RUN, the folder of a trained run, or --weights=FILE")
     if out.suffix.lower() not in ENDINGS:
         raise UserError(f"--out={out} must end in {', '.join(ENDINGS)}")
+    if flags["batch_size"] < 0:
+        raise UserError(f"--batch_size={flags['batch_size']} must not be negative")
     if out.exists():
         raise UserError(f"{out} exists already: delete it, or name another file")
     if out.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:

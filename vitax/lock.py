@@ -31,7 +31,7 @@ class Lock:
             file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise UserError(f"workdir {self.path.parent} cannot be written: {error}") from error
-        if not _locked(file, self.path):
+        if not locked(file, self.path):
             owner = os.read(file, 1000).decode(errors="replace").strip()
             os.close(file)
             raise UserError(
@@ -49,7 +49,7 @@ class Lock:
             self.file = None
 
 
-def _locked(file: int, path: Path) -> bool:
+def locked(file: int, path: Path) -> bool:
     """Locks an open file; returns False if another process holds the lock, or has removed the file meanwhile."""
     try:
         import fcntl

@@ -129,7 +129,7 @@ def train_run(
         description = describe(prepared.run, spec, folder.path)
         say(description + prepared.weights_report)
         compiled = compiled_step(prepared.run)
-        if folder.continuing and (extended := extension(folder.path, config)):
+        if folder.continuing and (extended := extension(folder.path, config, prepared.run)):
             say(extended)
         folder.begin(config)
         with log.to_file(folder.path / "log.txt"):
@@ -165,10 +165,16 @@ def prepare(config: Config, folder: RunFolder | None = None) -> Prepared:
     return Prepared(config, run, variables, f"\nweights  {run.top.init_from}: {report}")
 
 
-def extension(folder: Path, config: Config) -> str:
-    """What another duration means for the run in a folder; "" if it is the same."""
+def extension(folder: Path, config: Config, run: Run) -> str:
+    """What another duration means for the run in a folder; "" if it is the same.
+
+    Raises:
+        UserError: the run has done more steps already.
+    """
     changes = differences(resolve(read_config(folder)), from_json(to_json(config)))
     line = next((line for line in changes if line.startswith("duration")), "")
+    if line and (done := Checkpoints(folder / "checkpoints", read_only=True).latest() or 0) > run.plan.total:
+        raise UserError(f"{line}: the run has done {done:,} steps already, and {run.plan.total:,} would be fewer")
     return f"{line}: from here on, the learning rate follows the schedule of the new length" if line else ""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from vitax.config import differences, from_json, to_json
+from vitax.config import differences, finite, from_json, to_json
 from vitax.errors import UserError
 from vitax.lock import LOCK, Lock
 from vitax.resolve import of_older_run, resolve
@@ -47,7 +47,7 @@ WRITTEN = (
 )
 TOKENIZER, WEIGHTS = "tokenizer.json", "weights.txt"
 RECIPE = "recipe.json"  # the config file that the run began with, and its values before any of them was changed
-# Keys that may differ between two starts of one run: they do not change the computation, or say so (`extension`).
+# Keys that may differ between two starts of one run: they do not change the computation, or the run announces the change (`main.extension`).
 MAY_CHANGE = ("duration", "mesh.", "log.", "on_nan", "checkpoint.", "data.threads", "data.workers", "data.cache_gib")
 
 
@@ -264,4 +264,4 @@ def write_text(path: Path, text: str) -> None:
 def append_json(path: Path, value: Mapping[str, Any]) -> None:
     """Adds one line to a JSON-lines file."""
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(value) + "\n")
+        file.write(json.dumps(finite(value)) + "\n")

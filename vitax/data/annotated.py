@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from vitax.data.decode import orientation
+from vitax.data.decode import header_of, orientation
 from vitax.data.objects import ObjectFiles, Objects, Outside
 from vitax.errors import UserError
 from vitax.specs import Pixels
@@ -58,7 +57,7 @@ def image_size(path: str) -> tuple[int, int]:
     Raises:
         OSError, ValueError: it cannot be opened.
     """
-    with Image.open(path) as picture:
+    with header_of(path) as picture:
         turned = orientation(picture) >= 5
         return (picture.width, picture.height) if turned else (picture.height, picture.width)
 

@@ -146,7 +146,7 @@ def ordered(files: Sequence[Path]) -> list[str]:
         try:
             listed = [entry["filename"] for entry in json.loads(state.read_text(encoding="utf-8"))["_data_files"]]
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{state} does not list the files of its data set: {error}") from error
+            raise UserError(f"{state} does not list the files of its dataset: {error}") from error
         if missing := [name for name in listed if not (state.parent / name).is_file()]:
             raise UserError(f"{state} lists {missing[0]}, which is not there")
         return [str(state.parent / name) for name in listed]
@@ -197,7 +197,7 @@ def _open(file: str) -> Any:
             return pa.ipc.open_file(source).read_all()
         source.seek(max(0, source.size() - len(END)))
         if source.read() != END:  # otherwise a file that is cut off between two batches would be a shorter one
-            raise pa.ArrowInvalid("it ends before its end, or is no Arrow file")
+            raise pa.ArrowInvalid("it ends before its end, or is not an Arrow file")
         source.seek(0)
         return pa.ipc.open_stream(source).read_all()
 

@@ -13,7 +13,7 @@ from vitax.data.pair_tables import LAYOUT, Pairs, pairs_in, pairs_of
 from vitax.data.source import Splits
 from vitax.data.table_splits import split_parts
 from vitax.data.tables import table_of
-from vitax.data.textfile import kind_of, read_text
+from vitax.data.textfile import kind_of, lines_of, read_text
 from vitax.data.tfds import UnknownDataSet, open_builder
 from vitax.data.validation import NAMES as VALIDATION
 from vitax.data.validation import drawn
@@ -82,7 +82,7 @@ def bitext_files(*, path: str, train: str, test: str, source: str, target: str, 
     validation = next((name for name in VALIDATION if name != test and _file(root, name, source)), None)
     splits = [train, test] if validation is None else [train, test, validation]
     sources = [_parallel(*(_find(root, split, language) for language in (source, target))) for split in splits]
-    origin = f"{path}, {source} to {target}" + (f", the best by {validation!r}" if validation else "")
+    origin = f"{path}, {source} to {target}" + (f", best checkpoint chosen on {validation!r}" if validation else "")
     return Splits(sources[0], sources[1], origin, *sources[2:])
 
 
@@ -129,7 +129,7 @@ def _find(root: Path, split: str, language: str) -> Path:
 
 
 def _read(file: Path) -> list[str]:
-    return [line.strip() for line in read_text(file).removesuffix("\n").split("\n")]
+    return [line.strip() for line in lines_of(read_text(file))]
 
 
 def tfds_pairs(name: str, *, path: str, train: str, test: str, source: str, target: str) -> Splits:

@@ -113,11 +113,11 @@ def listed(content: Any) -> Listed:
         raise ValueError("two images have the same id")
     for image in images:
         if not isinstance(image["file_name"], str):
-            raise ValueError(f"the image {image['id']!r} has the file_name {image['file_name']!r}, which is no text")
+            raise ValueError(f"the image {image['id']!r} has the file_name {image['file_name']!r}, which is not a text")
         for side in ("height", "width"):
             if not isinstance(image[side], int) or not 1 <= image[side] < 1_000_000:
                 raise ValueError(
-                    f"the image {image['id']!r} has the {side} {image[side]!r}, which is no number of pixels"
+                    f"the image {image['id']!r} has the {side} {image[side]!r}, which is not a number of pixels"
                 )
     found = {}
     for category in categories:
@@ -151,7 +151,7 @@ def numbers(values: Any, note: Any) -> list[float]:
         isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x) for x in values
     )
     if not good:
-        raise ValueError(f"the annotation {note.get('id')!r} has {str(values)[:80]}, which are no finite numbers")
+        raise ValueError(f"the annotation {note.get('id')!r} has {str(values)[:80]}, which are not finite numbers")
     return [float(x) for x in values]
 
 

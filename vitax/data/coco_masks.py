@@ -30,7 +30,7 @@ BACKGROUND = "background"  # class 0: pixels inside no outline
 
 
 class Outline(NamedTuple):
-    """An outline: polygons [x, y, x, y, ...], or {"counts": run lengths, "size": [H, W]}; crowd: its pixels count nowhere."""
+    """An outline: polygons [x, y, x, y, ...], or {"counts": run lengths, "size": [H, W]}; crowd: its pixels are ignored."""
 
     shape: Any
     label: int
@@ -163,7 +163,7 @@ def run_lengths(text: str) -> list[int]:
     for character in text:
         bits = ord(character) - 48
         if not 0 <= bits < 64:
-            raise ValueError(f"{text[:40]!r} are no run lengths")
+            raise ValueError(f"{text[:40]!r} are not run lengths")
         value |= (bits & 0x1F) << (5 * place)
         place += 1
         if bits & 0x20:  # it goes on
@@ -173,5 +173,5 @@ def run_lengths(text: str) -> list[int]:
         counts.append(value + (counts[-2] if len(counts) > 2 else 0))
         value, place = 0, 0
     if place:
-        raise ValueError(f"{text[:40]!r} are no run lengths")
+        raise ValueError(f"{text[:40]!r} are not run lengths")
     return counts

@@ -6,6 +6,8 @@ import logging
 import os
 import time
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -83,6 +85,21 @@ def decode_image(data: bytes, pixels: Pixels = RGB) -> np.ndarray:
     # Pillow's decoders raise nearly anything for damaged data: SyntaxError, struct.error, IndexError, KeyError...
     except Exception as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+@contextlib.contextmanager
+def header_of(file: str | Path | IO[bytes]) -> Iterator[Image.Image]:
+    """An image file of which only the header is read.
+
+    Raises:
+        ValueError, OSError: it is not an image, or its header claims more pixels than Pillow opens.
+    """
+    try:
+        image = Image.open(file)
+    except Image.DecompressionBombError as error:
+        raise ValueError(str(error)) from error
+    with image:
+        yield image
 
 
 def _waits(image: Image.Image, pixels: Pixels) -> bool:
@@ -265,22 +282,3 @@ def tell_aside(root: object, aside: Counter[str]) -> None:
         if ".jxl" in aside.keys() - EXTENSIONS:
             hint += "; pip install pillow-jxl-plugin, and JPEG XL is read"
         LOGGER.warning("%s: left aside, as no images: %s%s", root, kinds, hint)
-
-
-def write_png(path: str | os.PathLike[str] | IO[bytes], image: np.ndarray) -> None:
-    """Writes an image, [H, W, 1 or 3] uint8, or one of values as `viewable` shows it, to a PNG file."""
-    image = viewable(image)
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(path, "PNG")
-
-
-def viewable(image: np.ndarray) -> np.ndarray:
-    """An image [H, W, C] as a picture for a person, [H, W, 1 or 3] uint8.
-
-    Of values or of many channels, the first three are taken, or the first of two, and their 2nd to 98th percentile becomes
-    the range from black to white.
-    """
-    if image.dtype == np.uint8 and image.shape[-1] in (1, 3):
-        return np.asarray(image)
-    shown = image[..., : 3 if image.shape[-1] > 2 else 1].astype(np.float32)
-    low, high = np.percentile(shown, (2, 98))
-    return ((shown - low) * (255 / max(high - low, 1e-6))).clip(0, 255).astype(np.uint8)

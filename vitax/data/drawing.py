@@ -1,6 +1,8 @@
-"""Boxes drawn into pictures."""
+"""Images for people: boxes drawn into them, values and channels made visible, PNG files."""
 
+import os
 from collections.abc import Sequence
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -40,3 +42,22 @@ def boxed(image: np.ndarray, boxes: np.ndarray, labels: Sequence[int], words: Se
         dark = sum(colour) > 382
         draw.text((left + line, top + line), word, fill=(0, 0, 0) if dark else (255, 255, 255), font=font)
     return np.asarray(picture)
+
+
+def write_png(path: str | os.PathLike[str] | IO[bytes], image: np.ndarray) -> None:
+    """Writes an image, [H, W, 1 or 3] uint8, or one of values as `viewable` shows it, to a PNG file."""
+    image = viewable(image)
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(path, "PNG")
+
+
+def viewable(image: np.ndarray) -> np.ndarray:
+    """An image [H, W, C] as a picture for a person, [H, W, 1 or 3] uint8.
+
+    Of values or of many channels, the first three are taken, or the first of two, and their 2nd to 98th percentile becomes
+    the range from black to white.
+    """
+    if image.dtype == np.uint8 and image.shape[-1] in (1, 3):
+        return np.asarray(image)
+    shown = image[..., : 3 if image.shape[-1] > 2 else 1].astype(np.float32)
+    low, high = np.percentile(shown, (2, 98))
+    return ((shown - low) * (255 / max(high - low, 1e-6))).clip(0, 255).astype(np.uint8)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-IGNORED = -1  # in the masks that a model sees: a pixel that counts nowhere
+IGNORED = -1  # in the masks that a model sees: a pixel that is ignored
 SAMPLED = 100  # masks that are read to find their numbers
 SHARE = 0.55  # of the colours in an overlay; the rest is the image
 
@@ -20,8 +20,8 @@ class MaskRules(NamedTuple):
     """What the numbers in a mask mean.
 
     Attributes:
-        ignored: number of the pixels that count nowhere; -1 = none.
-        reduce_zero_label: 0 counts nowhere too, and class 1 of the files is the first one, as in ADE20K.
+        ignored: number of the pixels that are ignored; -1 = none.
+        reduce_zero_label: 0 is ignored too, and class 1 of the files is the first one, as in ADE20K.
     """
 
     ignored: int = 255
@@ -50,18 +50,18 @@ def read_mask(data: bytes, classes: int, rules: MaskRules) -> np.ndarray:
         raise
     except Exception as error:  # Pillow's decoders raise errors of many kinds for damaged files
         raise ValueError(f"it is damaged, or no picture: {error}") from error
-    counts = numbers == rules.ignored
+    ignored = numbers == rules.ignored
     if rules.reduce_zero_label:
-        counts |= numbers == 0
+        ignored |= numbers == 0
         numbers = numbers - 1
-    wrong = ~counts & ((numbers < 0) | (numbers >= classes))
+    wrong = ~ignored & ((numbers < 0) | (numbers >= classes))
     if wrong.any():
         first = int(numbers[wrong].min()) + rules.reduce_zero_label
         raise ValueError(
-            f"the number {first} is that of no class: there are {classes}, and data.ignored={rules.ignored}"
-            + (", and 0 counts nowhere" if rules.reduce_zero_label else "")
+            f"the value {first} is not a class: there are {classes} classes, and data.ignored={rules.ignored}"
+            + (", and 0 is ignored too" if rules.reduce_zero_label else "")
         )
-    return np.where(counts, IGNORED, numbers).astype(np.int16)
+    return np.where(ignored, IGNORED, numbers).astype(np.int16)
 
 
 def _check_picture(picture: Image.Image) -> None:
@@ -125,7 +125,7 @@ def write_mask(path: str | os.PathLike[str], mask: np.ndarray) -> None:
 
 
 def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """An image under the colours of its classes, [H, W, 3] uint8; pixels below class 0, which count nowhere, stay as they are.
+    """An image under the colours of its classes, [H, W, 3] uint8; pixels below class 0, which are ignored, stay as they are.
 
     Args:
         image: [H, W, 1 or 3] uint8.

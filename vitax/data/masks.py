@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from vitax.data.decode import decode_image, find_images
+from vitax.data.decode import decode_image, find_images, header_of
 from vitax.data.mask_files import MaskRules, numbers_in, read_mask
 from vitax.data.mask_transforms import Window
 from vitax.data.source import Splits
@@ -63,7 +62,7 @@ def fitted(mask: np.ndarray, image: np.ndarray, name: str, pixels: Pixels) -> np
     """
     if mask.shape == image.shape[:2]:
         return mask
-    with Image.open(name) as picture:  # the header only
+    with header_of(name) as picture:
         sides = picture.size
     reduced = sides[0] * sides[1] > pixels.max_pixels and sorted(sides) == sorted(mask.shape)
     if reduced and abs(mask.shape[0] * image.shape[1] - mask.shape[1] * image.shape[0]) <= max(mask.shape):
@@ -136,14 +135,14 @@ def mask_files(
 
 
 def _check_numbers(files: Sequence[str], count: int, rules: MaskRules) -> None:
-    """Raises UserError if the number that counts nowhere would be that of a class."""
+    """Raises UserError if the number that is ignored would be that of a class."""
     if rules.ignored == MaskRules().ignored < count + rules.reduce_zero_label:
         raise UserError(
-            f"of {count} classes, one has the number 255, which counts nowhere: give data.ignored, or -1 for none"
+            f"of {count} classes, one has the number 255, which is ignored: give data.ignored, or -1 for none"
         )
     if rules.ignored == MaskRules().ignored and numbers_in(files).tolist() == [0, 255]:
         raise UserError(
-            f"the masks hold the numbers 0 and 255 only, such as {files[0]}, and 255 counts nowhere (data.ignored): write 1 for "
+            f"the masks hold the numbers 0 and 255 only, such as {files[0]}, and 255 is ignored (data.ignored): write 1 for "
             "the class"
         )
 

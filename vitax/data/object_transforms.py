@@ -45,7 +45,7 @@ class BoxTransform(NamedTuple):
         short_sides: lengths of the shorter side of the picture, one of which is drawn.
         long_side: greatest length of the longer side.
         fill: value of each channel beyond the picture.
-        crop_scale: range of the share of each side that is cut out of half of the images; (1, 1) = none is.
+        crop_scale: range of each side of a crop, as a share of the image's side; half of the images are cropped; (1, 1) = none.
         flip: whether half of the images are mirrored.
         jitter: strength of the colour jitter; 0 = off.
     """
@@ -129,7 +129,7 @@ def train_objects(
             ``long_side`` or ``image_size`` is smaller.
         long_side: greatest length of the longer side; 0 = that of ``image_size``.
         short_sides: lengths of the shorter side in training, one of which is drawn; () = ``short_side``.
-        crop_scale: range of the share of each side that is cut out of half of the images; (1, 1) = none is.
+        crop_scale: range of each side of a crop, as a share of the image's side; half of the images are cropped; (1, 1) = none.
         flip: mirror images at random; switch it off where left and right have a meaning.
         color_jitter_strength: strength of the colour jitter, see `color_jitter`; 0 = off.
 

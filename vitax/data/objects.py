@@ -38,7 +38,7 @@ class Objects(NamedTuple):
     Attributes:
         boxes: [n, 4] float32 left, top, right and bottom in pixels of the picture.
         label: [n] int32 numbers of the classes.
-        ignored: [n] bool, True = a crowd, or another object that counts nowhere.
+        ignored: [n] bool, True = a crowd, or another object that is ignored.
         area: [n] float32 area of each object in pixels: that of its outline, where one is given.
     """
 
@@ -164,7 +164,7 @@ def coco_objects(*, path: str, train: str, test: str, test_fraction: float, raw_
 
 
 def _parse(content: Any) -> tuple[Listed, list[list[Any]]]:
-    """What a file lists, and (box, category, counts nowhere, area) of the objects of each image.
+    """What a file lists, and (box, category, ignored, area) of the objects of each image.
 
     ValueError, KeyError or TypeError if it is not in COCO's form.
     """

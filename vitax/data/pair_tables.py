@@ -9,7 +9,7 @@ from typing import Any
 from vitax.data.arrow_rows import ENDINGS as ARROW
 from vitax.data.table_splits import Part
 from vitax.data.tables import read_rows
-from vitax.data.textfile import kind_of, read_text
+from vitax.data.textfile import kind_of, lines_of, read_text
 from vitax.errors import UserError
 
 LOGGER = logging.getLogger("vitax")
@@ -22,8 +22,11 @@ TABLES = (".tsv", ".txt", ".jsonl", *ARROW)
 # What a header of columns says where it does not have the names of the languages.
 HEADING = re.compile(
     "source|target|src|tgt|trg|input|output|text|translation|sentence[12]|english|german|french|spanish|italian|portuguese|"
-    "dutch|russian|ukrainian|polish|czech|romanian|turkish|arabic|hindi|chinese|japanese|korean|vietnamese"
+    "dutch|russian|ukrainian|polish|czech|romanian|turkish|arabic|hindi|chinese|japanese|korean|vietnamese|deutsch|englisch|"
+    "französisch|français|anglais|allemand|español|inglés|eng|deu|ger|fra|fre|spa|ita|por|nld|dut|rus|ukr|pol|ces|cze|ron|rum|"
+    "tur|ara|hin|zho|chi|jpn|kor|vie|[a-z]{2,3}[-_][a-z]{2,4}"
 )
+CODE = re.compile("en|de|fr|es|it|pt|nl|ru|uk|pl|cs|ro|tr|ar|hi|zh|ja|ko|vi|sv|fi|da|hu|el|bg|fa|id|th|et|lt|lv")
 
 
 class Pairs:
@@ -60,7 +63,7 @@ def pairs_of(file: Path, source: str, target: str) -> Pairs:
         UserError: it cannot be read, or a row is no pair.
     """
     if kind_of(file) not in TABLES:
-        raise UserError(f"{file} is no table of pairs; {LAYOUT}")
+        raise UserError(f"{file} is not a table of pairs; {LAYOUT}")
     if kind_of(file) in (".tsv", ".txt"):
         return _of_lines(file, source, target)
     rows = read_rows(file)
@@ -68,7 +71,7 @@ def pairs_of(file: Path, source: str, target: str) -> Pairs:
 
 
 def _kept(file: Path, pairs: Sequence[tuple[int, str, str]]) -> Pairs:
-    """The pairs of (number, text, text), without those with an empty side, aloud.
+    """The pairs of (number, text, text), without those with an empty side, which are logged.
 
     Raises:
         UserError: no pair is left.
@@ -89,7 +92,7 @@ def _of_lines(file: Path, source: str, target: str) -> Pairs:
     Raises:
         UserError: a line has not two fields, or the first one seems to be a header of another kind.
     """
-    rows = [line.rstrip("\r").split("\t") for line in read_text(file).removesuffix("\n").split("\n")]
+    rows = [line.split("\t") for line in lines_of(read_text(file))]
     if wrong := next((number for number, row in enumerate(rows, 1) if len(row) != 2), 0):
         raise UserError(f"{file}: line {wrong} has {len(rows[wrong - 1])} fields, where SOURCE<TAB>TARGET belongs")
     head = tuple(field.strip().lower() for field in rows[0])
@@ -99,7 +102,8 @@ def _of_lines(file: Path, source: str, target: str) -> Pairs:
     )
     swapped = bool(header) and head != header
     pairs = [(number, b, a) if swapped else (number, a, b) for number, (a, b) in enumerate(rows, 1)][bool(header) :]
-    if not header and all(map(HEADING.fullmatch, head)):
+    codes = all(map(CODE.fullmatch, head)) and {source.lower(), target.lower()} & {*head}
+    if not header and (codes or all(map(HEADING.fullmatch, head))):
         raise UserError(
             f"{file}: the first line, {', '.join(rows[0])}, seems to be a header, which has to have the names of the languages, "
             f"data.source={source!r} and data.target={target!r}, or source and target; rename or remove it"
@@ -115,11 +119,15 @@ def pairs_in(part: Part, source: str, target: str) -> Pairs:
     """
     pairs = []
     for number, row in part.numbered():
-        row = row["translation"] if isinstance(row.get("translation"), dict) else row
-        row = {str(name).lower(): text for name, text in row.items()}
+        given = row["translation"] if isinstance(row.get("translation"), dict) else row
+        row = {str(name).lower(): text for name, text in given.items()}
+        if len(row) < len(given):
+            raise UserError(f"{part.file}: row {number} has one language twice: {', '.join(map(str, given))}")
         languages = (source.lower(), target.lower())  # as the names of columns
         keys = languages if any(language in row for language in languages) else ("source", "target")
         sides: Any = [row.get(key) for key in keys]
+        if none := [key for key, side in zip(keys, sides, strict=True) if key in row and not isinstance(side, str)]:
+            raise UserError(f"{part.file}: row {number} has {row[none[0]]!r} as its {none[0]!r}, which is not a text")
         if not all(isinstance(side, str) for side in sides):
             raise UserError(
                 f"{part.file}: row {number} has {', '.join(map(str, row))}; texts {source!r} and {target!r} are needed: the "

@@ -1,4 +1,4 @@
-"""Which Parquet and Arrow files belong to which split: in a folder, or in a data set on the hub."""
+"""Which Parquet and Arrow files belong to which split: in a folder, or in a dataset on the hub."""
 
 import re
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ def _of_server(path: str, train: str, test: str) -> list[list[str]]:
 
 
 def _of_hub(path: str, train: str, test: str) -> list[list[str]]:
-    """The files of a data set on the hub, in its cache."""
+    """The files of a dataset on the hub, in its cache."""
     matched = re.fullmatch(rf"{HUB}([\w.-]+(?:/[\w.-]+)?)(?:@([^:]+))?(?::(.+))?", path)
     if not matched:
         raise UserError(f"data.path={path!r} is not {HUB}OWNER/NAME[@REVISION][:FOLDER]")
@@ -74,7 +74,7 @@ def _of_hub(path: str, train: str, test: str) -> list[list[str]]:
         inside = [file for file in found if not folder or PurePosixPath(folder) in file.parents]
         if not any(file.suffix in ENDINGS for file in inside):
             raise UserError(
-                f"{path} has no .parquet files; the hub converts many data sets itself: "
+                f"{path} has no .parquet files; the hub converts many datasets itself: "
                 f"{HUB}{repository}@refs/convert/parquet"
             )
         parts = _grouped(inside, path, train, test)

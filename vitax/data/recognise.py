@@ -43,7 +43,7 @@ LOOKED_AT = 100_000  # files of a folder that are looked at
 
 
 def recognise(path: str) -> Recognised:
-    """The layout of a folder, a file, a pattern of tar files, or a data set on the hub.
+    """The layout of a folder, a file, a pattern of tar files, or a dataset on the hub.
 
     Raises:
         UserError: there is nothing, or nothing that vitax reads.
@@ -51,7 +51,7 @@ def recognise(path: str) -> Recognised:
     root = Path(path).expanduser()
     if path.startswith(HUB):
         first = split_files(path, "train", "test")[0][0]
-        return _by_schema(path, arrow_rows.schema_of(first), "a data set on the hub")
+        return _by_schema(path, arrow_rows.schema_of(first), "a dataset on the hub")
     if len(files := expanded(path)) > 1:
         return _tars(path, files)
     if urls.is_remote(path) and path.endswith(".tar"):
@@ -142,7 +142,7 @@ def _image_folder(path: str, root: Path) -> Recognised:
     splits = [entry for entry in folders if entry.name.lower() in SPLIT_NAMES]
     inside = [entry for split in splits for entry in split.iterdir() if entry.is_dir()] if splits else folders
     if len(inside) > 1:
-        return _images(path, "folder", "a folder of images for each class", folder)
+        return _images(path, "folder", "one folder of images per class", folder)
     flags = f"--config=configs/mae_b16_pretrain.py --config.data.name=images --config.data.path={quoted(path)}"
     return Recognised("images without classes", "images", flags, lambda: images(path=path, **FOR_IMAGES))
 

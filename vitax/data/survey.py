@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from vitax.data.decode import header_of
 from vitax.data.source import Source, Splits, class_counts
 from vitax.errors import UserError
 
 UNREADABLE = (ValueError, OSError)
-RARE = 10  # training examples, below which a class is told
-NEAR = 3  # of 64 bits, in which pictures differ that look alike
+RARE = 10  # classes with fewer training examples are reported
+NEAR = 3  # images look alike if their 64-bit hashes differ in at most this many bits
 NAMED = 5  # names in a line
 HEADERS = 100  # files whose header is read
 
@@ -86,7 +87,7 @@ def classes(source: Source) -> Iterator[Note]:
         share = counts[most] / sum(counts)
         yield Note(
             False,
-            f"unequal classes: always {names[most]!r} would be right for {share:.0%}; look at --config.evals.classwise=True, "
+            f"unequal classes: always predicting {names[most]!r} would be right {share:.0%} of the time; look at --config.evals.classwise=True, "
             "and try --config.task.class_weights=auto or --config.data.balanced=True",
         )
 
@@ -142,7 +143,7 @@ def deep(names: list[str]) -> Iterator[Note]:
     """Which image files hold more than 8 bits a channel, of which 8 are kept unless ``data.pixel_range`` is set."""
     found = []
     for name in names:
-        with contextlib.suppress(*UNREADABLE), Image.open(name) as image:
+        with contextlib.suppress(*UNREADABLE), header_of(name) as image:
             if image.mode.startswith(("I", "F")):
                 found.append(name)
     if found:

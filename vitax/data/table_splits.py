@@ -118,7 +118,7 @@ def _by_column(part: Part, column: str, train: str, test: str) -> list[Part]:
     if not last and test.lower() in TEST:
         last = between
     aside = TEST if test.lower() in VALIDATION else ()  # where the validation is opened in the place of the test
-    if not first or not last or set(groups) - {first, last, between, *aside}:
+    if not first or not last or set(groups) - ({first, last, between, *aside} - {""}):
         counts = Counter({name: len(rows) for name, rows in groups.items()})
         listed = ", ".join(f"{name!r} ({count:,})" for name, count in counts.items())
         raise UserError(

@@ -68,7 +68,10 @@ def _rows(file: Path) -> list[Row]:
     """The rows of a table with its own names of columns."""
     if file.is_dir() or file.suffix in ARROW:
         return arrow_rows([Path(each) for each in files_of(file)])
-    text, kind = read_text(file), kind_of(file)
+    kind = kind_of(file)
+    if kind in (".json", ".xlsx", ".xls", ".ods", ".xml", ".html"):
+        raise UserError(f"{file} is not read as a table: save it as one of {', '.join(EXTENSIONS)}")
+    text = read_text(file)
     if kind == ".jsonl":
         return _objects(file, text)
     csv.field_size_limit(2**31 - 1)  # a text may be longer than Python's limit of 128 kB
@@ -119,14 +122,28 @@ def _objects(file: Path, text: str) -> list[Row]:
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line, object_pairs_hook=object_of)
-        except ValueError as error:
-            raise UserError(f"{file}: line {number} is no JSON: {error}") from error
+        row = parsed(line, f"{file}: line {number}")
         if not isinstance(row, dict):
             raise UserError(f"{file}: line {number} holds a {type(row).__name__}, not an object")
         rows.append(row)
     return rows
+
+
+def parsed(line: str | bytes, place: str) -> Any:
+    """The value of a line of a .jsonl file.
+
+    Raises:
+        UserError: it is not valid JSON, or a text in it is not Unicode.
+    """
+    try:
+        value = json.loads(line, object_pairs_hook=object_of)
+        if "\\u" in str(line):  # only an escape can be half of a character
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{place} contains an unpaired surrogate, half of a character") from error
+    except (ValueError, RecursionError) as error:  # a UnicodeDecodeError too
+        raise UserError(f"{place} is not valid JSON: {error}") from error
+    return value
 
 
 def object_of(pairs: list[tuple[str, Any]]) -> Row:

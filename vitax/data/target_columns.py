@@ -105,7 +105,7 @@ def shares_of(parts: Sequence[Part], columns: tuple[str, ...]) -> Targets:
     found = values_of(parts, columns)
     for (place, _), row in zip(_placed(parts), found.values, strict=True):
         if not (row >= 0).all() or not row.sum() > 0:
-            raise UserError(f"{place} has {row.tolist()} in the columns {', '.join(columns)}, which are no shares")
+            raise UserError(f"{place} has {row.tolist()} in the columns {', '.join(columns)}, which are not shares")
     return found._replace(values=found.values / found.values.sum(axis=1, keepdims=True))
 
 

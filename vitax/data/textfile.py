@@ -14,6 +14,14 @@ from vitax.errors import UserError
 from vitax.sniff import seems
 
 COMPRESSED = (".gz", ".zst")
+# Byte order marks, the longer ones first.
+MARKS = {
+    b"\xff\xfe\0\0": "UTF-32",
+    b"\0\0\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+ZEROS = "is not text: it holds zero bytes (UTF-16 or UTF-32 without a byte order mark does)"
 
 
 def read_text(file: str | Path) -> str:
@@ -92,6 +100,13 @@ class _Zstandard(io.RawIOBase):
         super().close()
 
 
+def lines_of(text: str) -> list[str]:
+    """The lines of a text, without their ends: "\\n", "\\r\\n" or, where there is no "\\n", "\\r"."""
+    if "\n" not in text:
+        text = text.replace("\r", "\n")
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+
+
 def kind_of(file: Path) -> str:
     """The ending of a file without that of its compression: ".jsonl" for "a.jsonl.gz"."""
     return file.with_suffix("").suffix.lower() if file.suffix in COMPRESSED else file.suffix.lower()
@@ -101,9 +116,9 @@ def decoded(data: bytes, name: str) -> str:
     """UTF-8 data as text, without a byte order mark.
 
     Raises:
-        UserError: the data are not UTF-8; the message names the line and the byte.
+        UserError: the data are not UTF-8, or hold zero bytes; the message names the line and the byte.
     """
-    if problem := not_utf8(data):
+    if problem := not_utf8(data) or (ZEROS if b"\0" in data else ""):
         raise UserError(f"{name} {problem}")
     return data.decode("utf-8-sig")
 
@@ -115,8 +130,8 @@ def not_utf8(data: bytes, lines_before: int = 0, bytes_before: int = 0) -> str:
         data: a file, or a part of one.
         lines_before, bytes_before: number of lines and bytes before the part.
     """
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff") and not bytes_before:
-        return "is UTF-16, not UTF-8; convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW"
+    if not bytes_before and (wide := next((name for mark, name in MARKS.items() if data.startswith(mark)), "")):
+        return f"is {wide}, not UTF-8; convert it: iconv -f {wide} -t UTF-8 FILE > NEW"
     try:
         data.decode("utf-8")
         return ""
@@ -147,7 +162,7 @@ def check_utf8(file: str, data: np.ndarray, newlines: np.ndarray) -> None:
         part = data[begin:end].tobytes()
         problem = not_utf8(part, number, begin)
         if not problem and b"\0" in part:
-            problem = "is not text: it holds zero bytes"
+            problem = ZEROS
         if problem:
             raise UserError(f"{file} {problem}")
         begin = end

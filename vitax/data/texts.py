@@ -14,7 +14,7 @@ from vitax.data.lines import Lines, Memory
 from vitax.data.prose import sentences, topic_texts
 from vitax.data.source import Splits
 from vitax.data.table_splits import SPLITS
-from vitax.data.tables import TEST, TRAIN, object_of
+from vitax.data.tables import TEST, TRAIN, parsed
 from vitax.data.textfile import kind_of, uncompressed
 from vitax.data.validation import NAMES as VALIDATION
 from vitax.data.validation import drawn
@@ -134,7 +134,7 @@ def text_files(*, path: str, train: str, test: str, test_fraction: float) -> Spl
                 if not len(part):
                     raise UserError(f"the files {split}* of {path} hold no text; {LAYOUT}")
             origin = f"{len(found[train])} text files of {path}" + (
-                f", the best by {validation!r}" if validation else ""
+                f", best checkpoint chosen on {validation!r}" if validation else ""
             )
             return Splits(lines[0], lines[1], origin, *lines[2:])
         if found[test]:
@@ -206,13 +206,8 @@ def readable(file: Path) -> str:
 
 def _document(file: Path, number: int, line: bytes) -> str:
     """The text in a line of a .jsonl."""
-    try:
-        found = json.loads(line, object_pairs_hook=object_of)
-    except ValueError as error:  # a UnicodeDecodeError too
-        raise UserError(f"{file}: line {number} is no JSON: {error}") from error
+    found = parsed(line, f"{file}: line {number}")
     text = found.get("text") if isinstance(found, dict) else None
-    if isinstance(text, str) and re.search("[\ud800-\udfff]", text):
-        raise UserError(f"{file}: line {number} holds half of a character, which is no text")
     if not isinstance(text, str):
         keys = ", ".join(map(str, found)) if isinstance(found, dict) else type(found).__name__
         raise UserError(f'{file}: line {number} holds no "text": {keys}')

@@ -78,7 +78,7 @@ def open_builder(name: str, path: str) -> tuple[Any, Callable[[str], Any]]:
         import tensorflow_datasets as tfds_lib  # takes 0.6 s, so only runs that need it import it
     except ImportError as error:
         raise UserError(
-            f'the data set {name} is read by TFDS, which is not installed: pip install "vitax[tfds]"'
+            f'the dataset {name} is read by TFDS, which is not installed: pip install "vitax[tfds]"'
         ) from error
 
     data_dir = os.path.expanduser(path or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))

@@ -5,6 +5,7 @@ A new tokenizer is always a BPE, because it is the only kind that the library tr
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -48,6 +49,18 @@ class Vocabulary:
         # What a user types is text: "[SEP]" in a caption is five letters, not the end of the caption.
         tokenizer.encode_special_tokens = True
 
+    @functools.cached_property
+    def specials(self) -> tuple[str, ...]:
+        """The special tokens as text."""
+        return tuple(token.content for token in self.tokenizer.get_added_tokens_decoder().values() if token.special)
+
+    @functools.cached_property
+    def marked(self) -> tokenizers.Tokenizer:
+        """A copy of the tokenizer that knows its special tokens in a text."""
+        import tokenizers
+
+        return tokenizers.Tokenizer.from_str(self.tokenizer.to_str())
+
     def _id(self, names: Sequence[str]) -> int:
         ids = (self.tokenizer.token_to_id(name) for name in names)
         return next((token for token in ids if token is not None), -1)
@@ -59,6 +72,9 @@ class Vocabulary:
     def encode_masked(self, text: str) -> list[int]:
         """The token ids of a text in which each ``[MASK]`` stands for a hidden word."""
         parts = text.split("[MASK]")
+        if self.mask_token is not None and not any(special in part for part in parts for special in self.specials):
+            return self.marked.encode(self.mask_token.content.join(parts), add_special_tokens=False).ids
+        # Other special tokens in the text are letters, so that its parts are encoded one by one.
         if self.mask_token is not None and self.mask_token.lstrip:  # it stands for a word with its space
             parts = [*(part.rstrip() for part in parts[:-1]), parts[-1]]
         if self.mask_token is not None and self.mask_token.rstrip:
@@ -72,10 +88,10 @@ class Vocabulary:
         return [encoding.ids for encoding in encodings]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of token ids up to the first ``end``; special tokens are left out."""
+        """The text of token ids up to the first ``end`` or padding; special tokens are left out."""
         shown = []
         for token in ids:
-            if token == self.end:
+            if token in (self.end, self.pad):
                 break
             shown.append(int(token))
         return self.tokenizer.decode(shown, skip_special_tokens=True).strip()

@@ -55,7 +55,7 @@ def with_named(open_splits: Callable[[str], Splits], test: str, validation: str)
         )
     if list(other.test.class_names) != list(splits.train.class_names):
         raise UserError(f"config.data.validation={validation!r} has other classes or targets than the training split")
-    return splits._replace(validation=other.test, origin=f"{splits.origin}, the best by {validation!r}")
+    return splits._replace(validation=other.test, origin=f"{splits.origin}, best checkpoint chosen on {validation!r}")
 
 
 def hold_out(source: Source, share: float) -> tuple[Source, Source]:

@@ -116,7 +116,7 @@ def _is_empty(values: np.ndarray, tag: str) -> np.ndarray:
     try:
         nothing = float(tag)
     except ValueError as error:
-        raise ValueError(f"a TIFF whose value for no data is {tag!r}, which is no number") from error
+        raise ValueError(f"a TIFF whose value for no data is {tag!r}, which is not a number") from error
     if np.isnan(nothing):
         return np.isnan(values)
     if values.dtype.kind == "f":

@@ -113,7 +113,7 @@ def yolo(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixe
 def _names(content: Any) -> list[str]:
     """The names of the classes; KeyError, TypeError or ValueError if they are not clear."""
     if not isinstance(content, dict):
-        raise TypeError("it is no list of keys and values")
+        raise TypeError("it is not a mapping of keys to values")
     if content.get("kpt_shape"):
         raise ValueError("kpt_shape says that lines have points of a pose, which vitax does not read")
     names = content["names"]
@@ -128,7 +128,7 @@ def _names(content: Any) -> list[str]:
         raise ValueError(f"the classes {sorted(names)[:5]}... must be numbered from 0 without gaps")
     for name in names.values():
         if isinstance(name, bool) or not isinstance(name, str | int | float):
-            raise ValueError(f"the name {name!r} is no word: write it in quotes")
+            raise ValueError(f"the name {name!r} is not a word: write it in quotes")
     if content.get("nc") not in (None, len(names)):
         raise ValueError(f"nc={content['nc']!r}, and there are {len(names)} names")
     return [str(names[key]) for key in sorted(names)]

@@ -9,6 +9,7 @@ import jax
 from vitax import pretrained, reading
 from vitax.data.tokens import Vocabulary, from_json
 from vitax.errors import UserError
+from vitax.exports.programs import SIGNATURES
 from vitax.prediction import TrainedRun
 from vitax.pretrained.preprocessing import Preprocessing
 from vitax.specs import BoxSpec, ImageSpec, MaskSpec, TextSpec, inputs_of, text_of
@@ -47,10 +48,11 @@ def export_folder(run: TrainedRun, library: str, out: Path) -> str:
     """
     formats = FORMATS[library]
     if run.family not in formats:
-        others = [f"--format={name}" for name, families in FORMATS.items() if run.family in families]
+        others = [name for name, families in FORMATS.items() if run.family in families]
+        others += ["stablehlo", "onnx"] if run.task_name in SIGNATURES else []
         raise UserError(
-            f"{LIBRARIES[library]} has no models of the family {run.family!r}, only {', '.join(formats)}; "
-            f"this one: {', '.join([*others, '--format=stablehlo', '--format=onnx'])}"
+            f"{LIBRARIES[library]} has no models of the family {run.family!r}, only {', '.join(formats)}; --format of this one: "
+            + (", ".join(others) or "none")
         )
     if run.task_name in ("regression", "text_regression"):
         raise UserError(
@@ -98,9 +100,17 @@ def _detr_processor(run: TrainedRun) -> dict[str, Any]:
     spec: Any = inputs_of(run.reader.spec)
     longest = min(transform.long_side, max(spec.image_size))
     size = {"shortest_edge": min(transform.short_sides[0], *spec.image_size), "longest_edge": longest}
+    pad_size = dict(zip(("height", "width"), spec.image_size, strict=True))  # convolutions see the padding
     steps = dict(do_resize=True, do_rescale=True, rescale_factor=1 / 255, do_normalize=True, do_pad=True, resample=2)
     normal = dict(image_mean=list(spec.mean), image_std=list(spec.std))
-    return {"image_processor_type": "DetrImageProcessor", "format": "coco_detection", "size": size, **steps, **normal}
+    return {
+        "image_processor_type": "DetrImageProcessor",
+        "format": "coco_detection",
+        "size": size,
+        "pad_size": pad_size,
+        **steps,
+        **normal,
+    }
 
 
 def _tokenizer(vocab: Vocabulary, spec: TextSpec) -> tuple[dict[str, str], dict[str, Any]]:
@@ -112,8 +122,13 @@ def _tokenizer(vocab: Vocabulary, spec: TextSpec) -> tuple[dict[str, str], dict[
         for new, old in (("bos", "cls"), ("eos", "sep"))
         if f"{old}_token" in words
     }
-    config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": spec.length, **words}
+    # What a user types is text, "[SEP]" too: special tokens in it are split.
+    described = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": spec.length,
+        "split_special_tokens": True,
+    }
     ids = {"pad_token_id": vocab.pad, "bos_token_id": vocab.begin, "eos_token_id": vocab.end}
     ids |= {"decoder_start_token_id": vocab.begin}
-    files = {"tokenizer.json": vocab.framing_json(), "tokenizer_config.json": json.dumps(config, indent=2)}
+    files = {"tokenizer.json": vocab.framing_json(), "tokenizer_config.json": json.dumps(described | words, indent=2)}
     return files, {name: token for name, token in ids.items() if token >= 0}

@@ -99,7 +99,7 @@ def encode_pair(
         vocab: the vocabulary.
         texts: a text, or two.
         length: number of tokens L.
-        truncate: the longer text is cut until both fit.
+        truncate: the longer text is cut until both fit; of two of one length, the second.
         encode: function from a text to its tokens; None = that of the vocabulary.
 
     Raises:
@@ -112,7 +112,7 @@ def encode_pair(
             raise ValueError(
                 f"{texts[0][:60]!r} has {sum(map(len, parts)) + 1 + len(parts)} tokens, more than data.length={length}"
             )
-        longest = max(parts, key=len)
+        longest = max(reversed(parts), key=len)  # of two of one length the second, as in BERT's own code
         del longest[-min(len(longest), max(1, sum(map(len, parts)) - budget if len(parts) == 1 else 1)) :]
     tokens, segments = np.full(length, vocab.pad, np.int32), np.zeros(length, np.int32)
     place = 1

@@ -111,8 +111,10 @@ def check_options(run: TrainedRun, options: Mapping[str, Any]) -> None:
     """Rejects options that have no meaning for the objective of a run.
 
     Raises:
-        UserError: an option has no meaning.
+        UserError: an option has no meaning, or ``top`` is less than 1.
     """
+    if options.get("top", 1) < 1:
+        raise UserError(f"--top={options['top']} must be at least 1")
     predictor = predictor_of(run.task_name)
     known = (*predictor.options, *(("out",) if predictor.draws else ()))
     if unknown := sorted(set(options) - set(known)):

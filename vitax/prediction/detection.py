@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from vitax.data.decode import viewable
-from vitax.data.drawing import boxed
-from vitax.errors import UserError
+from vitax.data.drawing import boxed, viewable
 from vitax.evals.detection import in_pixels
-from vitax.prediction.images import image_readers
+from vitax.prediction.images import image_readers, number_of
 from vitax.prediction.trained import TrainedRun, predictions
 
 
@@ -29,12 +27,7 @@ def detect(run: TrainedRun, images: Iterable[Any], *, threshold: float | str = 0
     Raises:
         UserError: the threshold is out of its range.
     """
-    try:
-        least = float(threshold)
-    except ValueError:
-        least = -1.0
-    if not 0 <= least <= 1:
-        raise UserError(f"--threshold={threshold} is not a number in 0..1")
+    least = number_of(threshold)
     names = run.reader.record["class_names"]
     readers, again = itertools.tee(image_readers(images, run, {}))
     for (file, example, row), (_, read) in zip(predictions(run, readers), again, strict=True):

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 from PIL import Image
 
-from vitax.data.decode import KNOWN, decode_image, find_images, to_array, write_png
+from vitax.data.decode import KNOWN, decode_image, find_images, to_array
+from vitax.data.drawing import write_png
 from vitax.data.values import scaled_values
 from vitax.errors import UserError
 from vitax.pipelines import Pipeline
@@ -63,8 +64,11 @@ def image_readers(
         if pixels.pixel_range:
             values = np.asarray(image)
             return {**blank, "image": scaled_values(values.reshape(*values.shape[:2], -1), pixels)}
-        opened = Image.fromarray(np.squeeze(image)) if isinstance(image, np.ndarray) else image
-        return {**blank, "image": to_array(opened, pixels)}
+        if isinstance(image, np.ndarray):
+            if image.ndim not in (2, 3):
+                raise ValueError(f"an array of shape {image.shape} is not one image, [H, W] or [H, W, C]")
+            image = Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image)
+        return {**blank, "image": to_array(image, pixels)}
 
     for number, image in enumerate(images):
         name = str(image) if isinstance(image, str | Path) else f"image {number}"
@@ -156,12 +160,21 @@ def threshold_of(run: TrainedRun, given: float | str) -> float:
                 "config.data.validation, or give a number"
             )
         return run.metrics["val/best_threshold"]
+    return number_of(given, "neither a number in 0..1 nor val")
+
+
+def number_of(threshold: float | str, otherwise: str = "not a number in 0..1") -> float:
+    """A threshold, 0..1.
+
+    Raises:
+        UserError: it is something else; ``otherwise`` says what it is not.
+    """
     try:
-        value = float(given)
+        value = float(threshold)
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise UserError(f"--threshold={given} is neither a number in 0..1 nor val")
+        raise UserError(f"--threshold={threshold} is {otherwise}")
     return value
 
 

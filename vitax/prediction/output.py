@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from vitax.data.decode import write_png
+from vitax.data.drawing import write_png
 from vitax.data.mask_files import write_mask
 from vitax.errors import UserError
 

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from PIL import Image
 
-from vitax.data.decode import write_png
 from vitax.data.degrade import degrade
+from vitax.data.drawing import write_png
 from vitax.evals.restoration import modulo_crop, restore
 from vitax.pipelines import Pipeline
 from vitax.prediction.images import read_images
@@ -43,8 +43,9 @@ def restore_images(run: TrainedRun, images: Iterable[Any], *, tile: int = 0) -> 
             restored = restore(
                 lambda x: apply(run.variables, x), example["image"], run.model, tile=tile, overlap=overlap
             )
-        except ValueError as error:
-            yield {"file": file, "error": str(error)}
+        except ValueError as error:  # about a tile
+            height, width, _ = example["image"].shape
+            yield {"file": file, "error": f"of {height}x{width} pixels: {error}"}
             continue
         height, width, _ = restored.shape
         yield {"file": file, "image": restored, "height": height, "width": width}
@@ -64,9 +65,9 @@ def _lost(file: str) -> str:
 
 def example_damaged(pipeline: Pipeline, path: Path) -> str:
     """The file of the first test image, damaged as in training and written to the folder of the run."""
-    name, knobs = str(path / "example.png"), pipeline.reader.transform.knobs
-    image = modulo_crop(pipeline.splits.test[0]["image"], knobs["scale"])
+    name, settings = str(path / "example.png"), pipeline.reader.transform.settings
+    image = modulo_crop(pipeline.splits.test[0]["image"], settings["scale"])
     rng = np.random.default_rng(0)
-    damaged = degrade(image, rng, kind=knobs["kind"], scale=knobs["scale"], strength=knobs["strength"][0])
+    damaged = degrade(image, rng, kind=settings["kind"], scale=settings["scale"], strength=settings["strength"][0])
     write_png(name, damaged.round().clip(0, 255).astype(np.uint8))
     return shlex.quote(name)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from vitax.data.decode import viewable
+from vitax.data.drawing import viewable
 from vitax.data.mask_files import overlay
 from vitax.evals.segmentation import Inference, Segmentation
 from vitax.prediction.images import read_images

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vitax.errors import UserError
+from vitax.lock import locked
 
 ENDINGS = (".csv", ".jsonl", ".parquet")
 Row = dict[str, Any]
@@ -26,7 +27,8 @@ class Journal:
         about: what makes the rows: run, checkpoint, options. Rows of something else are not continued.
 
     Raises:
-        UserError: the table exists already, or the rows that are there were made by something else.
+        UserError: the table exists already, another process writes it, or the rows that are there were made by something
+            else.
     """
 
     def __init__(self, table: Path, about: dict[str, Any]):
@@ -37,9 +39,12 @@ class Journal:
         try:
             table.parent.mkdir(parents=True, exist_ok=True)
             begun = self.path.exists()
+            self.file = self.path.open("a", encoding="utf-8")
+            if not locked(self.file.fileno(), self.path):
+                self.file.close()
+                raise UserError(f"{self.path} is being written by another process: wait for it, or name another file")
             if begun:
                 self.rows = self._read()
-            self.file = self.path.open("a", encoding="utf-8")
             if not begun or not self.path.stat().st_size:
                 self._write(self.about)
         except OSError as error:
@@ -54,8 +59,10 @@ class Journal:
         try:
             lines = [json.loads(line) for line in whole.decode().splitlines()]
         except ValueError as error:
+            self.file.close()
             raise UserError(f"{self.path} is damaged ({error}): delete it, or name another file") from error
         if lines and lines[0] != self.about:
+            self.file.close()
             raise UserError(
                 f"{self.path} holds rows of {lines[0]}, not of {self.about}: delete it, or name another file"
             )
@@ -123,7 +130,8 @@ def _flat(row: Row) -> Row:
     if not isinstance(top, list):  # a number to predict may have that name
         top = ()
     flat = {key: value for key, value in row.items() if key != "top" or value is not top}
-    for number, other in enumerate(top[1:], 2):
+    shown = 1 if "label" in row else 0  # the first is in columns of its own, unless there may be several labels
+    for number, other in enumerate(top[shown:], 1 + shown):
         flat |= {f"{key}_{number}": value for key, value in other.items()}
     return {key: json.dumps(x, ensure_ascii=False) if isinstance(x, list | dict) else x for key, x in flat.items()}
 

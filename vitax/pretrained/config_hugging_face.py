@@ -170,6 +170,19 @@ HUGGING_FACE = {
         inert="max_position_embeddings|num_hidden_layers|extra_pos_embeddings|classif_dropout|hidden_size",
     ),
 }
+
+
+def _end_token(value: Any) -> int:
+    """The field of our model for an eos_token_id of CLIP.
+
+    Raises:
+        UserError: it is not a single id.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise UserError(f"config.json says eos_token_id={value!r}; vitax has such models with a single id only")
+    return -1 if value == 2 else value
+
+
 CLIP_TEXT = Kind(
     (),
     {
@@ -182,7 +195,7 @@ CLIP_TEXT = Kind(
         "hidden_act": act("quick_gelu", "text_activation"),
         "layer_norm_eps": Key("text_norm_epsilon", 1e-5),
         # transformers reads 2, the value in the first configs, as "the largest id"
-        "eos_token_id": Key("end_token", 49407, lambda value: -1 if value == 2 else value),
+        "eos_token_id": Key("end_token", 49407, _end_token),
     },
     {"add_cross_attention": (False,), "is_decoder": (False,)},
     inert="intermediate_size",

@@ -94,7 +94,7 @@ def square(value: Any) -> Any:
     if isinstance(value, list | tuple):
         if len(set(value)) != 1:
             raise UserError(
-                f"config.json has {list(value)}, which is no square; vitax has square patches and windows only"
+                f"config.json has {list(value)}, which is not square; vitax has square patches and windows only"
             )
         return value[0]
     return value

@@ -140,6 +140,8 @@ def _open_clip(model: Any, images: Preprocessing | None, names: tuple[str, ...])
     quick = {name: fields[name] == "quick_gelu" for name in ("activation", "text_activation")}
     if len(set(quick.values())) > 1:
         raise UserError("open_clip has one quick_gelu for both towers; here they differ")
+    if images and len(images.mean) != 3:
+        raise UserError(f"open_clip has image towers of 3 channels, and this one has {len(images.mean)}")
     image: Config = {"image_size": _theirs("image_size", model.image_size), "width": model.image_width}
     text: Config = {
         "context_length": model.context_length,

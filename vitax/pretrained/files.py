@@ -131,7 +131,7 @@ def _read(path: Path, entry: str) -> Contents:
         return whole(read_flax(path), entry)
     if start[:2] == b"PK" or start[:1] == b"\x80":
         return flatten(read_torch(path), entry)
-    raise Refused(f"it is no file of PyTorch, .npz, .msgpack or .safetensors{seems(start)}")
+    raise Refused(f"it is not a file of PyTorch, .npz, .msgpack or .safetensors{seems(start)}")
 
 
 def _read_npz(path: Path) -> Tensors:

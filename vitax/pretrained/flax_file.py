@@ -25,7 +25,7 @@ def read_flax(path: Path) -> dict[str, np.ndarray]:
     try:
         tree: Any = serialization.msgpack_restore(path.read_bytes())
     except Exception as error:  # msgpack and NumPy raise many kinds for a damaged file
-        raise Refused(f"it is no .msgpack file of Flax, or damaged: {type(error).__name__}: {error}") from error
+        raise Refused(f"it is not a .msgpack file of Flax, or damaged: {type(error).__name__}: {error}") from error
     if not isinstance(tree, dict):
         raise Refused(f"it holds a {type(tree).__name__}, not a tree of arrays")
     tree = tree.get("params", tree)

@@ -192,7 +192,7 @@ def _hugging_face_crop(config: Mapping[str, Any]) -> float:
     inner = crop if isinstance(crop, int) else min(crop["height"], crop["width"])
     if shortest and not isinstance(crop, int) and crop["height"] != crop["width"]:
         raise UserError(
-            f"the crop_size {crop} is no square; vitax would crop the largest box of that shape, which is another part of the image"
+            f"the crop_size {crop} is not square; vitax would crop the largest box of that shape, which is another part of the image"
         )
     if shortest:
         return inner / size["shortest_edge"]

@@ -9,6 +9,11 @@ from vitax.errors import UserError
 TOKENIZERS = ("tokenizer.json", "vocab.txt")
 # Keys of a tokenizer_config.json that change the tokens of a vocab.txt, and the values that vitax applies.
 WORDPIECE: dict[str, tuple[Any, ...]] = {
+    "tokenizer_class": tuple(
+        f"{name}Tokenizer{fast}"
+        for name in ("Bert", "DistilBert", "Electra", "MobileBert", "PreTrained")
+        for fast in ("", "Fast")
+    ),
     "strip_accents": (),
     "tokenize_chinese_chars": (True,),
     "do_basic_tokenize": (True,),

@@ -7,6 +7,7 @@ import jax
 
 from vitax import environment, rundir
 from vitax.build import Run
+from vitax.config import finite
 from vitax.errors import TrainingError
 from vitax.monitoring import log
 from vitax.monitoring.log import one_line, say
@@ -42,7 +43,7 @@ def finish(run: Run, path: Path, checkpoints: Checkpoints, outcome: Outcome) -> 
         "hardware": environment.hardware(),
     }
     try:
-        rundir.write_json(path / "summary.json", summary)
+        rundir.write_json(path / "summary.json", finite(summary))
     except OSError as error:
         raise TrainingError(f"all is saved but summary.json: {error}; the same command writes it") from error
     checkpoints.close()
@@ -50,7 +51,7 @@ def finish(run: Run, path: Path, checkpoints: Checkpoints, outcome: Outcome) -> 
     if best is not None:
         shared = "" if run.final else " (chosen by the split that it is measured on; data.validation='10%' avoids this)"
         say(f"best: {name} {best_value:.4f} at step {best:,}{shared}")
-    say(f"all of it lies in {path}: config.json metrics.jsonl summary.json checkpoints/ tensorboard/ log.txt")
+    say(f"everything is in {path}: config.json metrics.jsonl summary.json checkpoints/ tensorboard/ log.txt")
     folder = shlex.quote(str(path))
     say(f"continue  python -m vitax.main --workdir={folder}    (all {step:,} steps are done)")
     say(f"evaluate  python -m vitax.main --workdir={folder} --mode=eval")
@@ -83,4 +84,4 @@ def report_on(run: Run, path: Path) -> None:
         if not alone:
             say(f"          with pictures: python -m vitax.report {shlex.quote(str(path))}")
     except Exception as error:
-        log.LOGGER.warning("there is no report: %s: %s", type(error).__name__, error)
+        log.LOGGER.warning("report.html could not be written: %s: %s", type(error).__name__, error)

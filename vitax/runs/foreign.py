@@ -1,6 +1,6 @@
 """Weights of other projects, ready to predict: the parts of a trained run, without the folder of a run."""
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import numpy as np
 from vitax import augment, masking, pretrained
 from vitax.data.mask_transforms import eval_pairs
 from vitax.data.object_transforms import eval_objects
-from vitax.data.tokens import Vocabulary, load_vocabulary
+from vitax.data.tokens import load_vocabulary
 from vitax.data.transforms import eval_transform
 from vitax.errors import UserError
 from vitax.models import MODELS
@@ -23,8 +23,10 @@ from vitax.pipelines import Reader
 from vitax.pipelines.texts import text_spec
 from vitax.pretrained.preprocessing import Preprocessing, chosen_preprocessing
 from vitax.pretrained.tokenizer import TEXTS, TOKENIZERS, lowercase_of, tokenizer_beside
+from vitax.runs.tokenizers import check_tokenizer
 from vitax.specs import BoxSpec, ImageSpec, MaskSpec, RestorationSpec, TargetSpec
 from vitax.tasks import TASKS, Batch, Task, Variables
+from vitax.tasks.words import check_padding
 
 FEATURES = "features"  # the task of a model that gives only features of images
 TEXT_FEATURES = "text_features"  # ... of texts
@@ -69,6 +71,7 @@ def open_foreign(path: str | Path, **given: Any) -> ForeignModel:
     chosen = {key: given.pop(key) for key in Preprocessing._fields if key in given}
     loaded = pretrained.load(path, **given)
     family = pretrained.FORMATS[loaded.report.format].family
+    _check_options(path, family, texts, chosen)
     if family == "swinir":
         return _restoring(loaded)
     view_of = MODELS[family].view
@@ -82,8 +85,6 @@ def open_foreign(path: str | Path, **given: Any) -> ForeignModel:
         raise UserError(
             f"{path} holds a model {family!r}, which vitax.load does not open by itself: use vitax.pretrained.load"
         )
-    if texts:
-        raise UserError(f"{next(iter(texts))} is for models of texts, and {path} holds a model of images ({family})")
     preprocessing = chosen_preprocessing(path, loaded.report.format, chosen)
     model, channels = loaded.model, len(preprocessing.mean)
     if (seen := pretrained.image_channels(model, family, loaded.variables)) != channels:
@@ -112,6 +113,15 @@ def open_foreign(path: str | Path, **given: Any) -> ForeignModel:
         task = TASKS[name].factory(model, spec) if classifies else _features(view, spec)
     report = f"{loaded.report}\npreprocessing {preprocessing._replace(class_names=())}"
     return ForeignModel(reader, family, model, name, task, loaded.variables, report)
+
+
+def _check_options(path: str | Path, family: str, texts: Mapping[Any, Any], images: Mapping[Any, Any]) -> None:
+    """Raises UserError for an option of texts or of images that has no meaning for a family."""
+    if texts and family not in TEXTS:
+        raise UserError(f"{next(iter(texts))} is for models of texts, and {path} holds a model of images ({family})")
+    if images and (family in TEXTS or family == "swinir"):
+        why = "holds a model of texts" if family in TEXTS else "holds SwinIR, which takes images as they are"
+        raise UserError(f"{next(iter(images))} is for models that preprocess images, and {path} {why}")
 
 
 def answers_of(path: str | Path, classes: int) -> str:
@@ -156,8 +166,12 @@ def _texts(
         )
     if not 2 < length <= model.max_length:
         raise UserError(f"length={length} must lie in 3..{model.max_length}, the positions of {path}")
-    framing = _check_framing(file, vocab)
+    framing = check_tokenizer(file, vocab)
     spec = text_spec(vocab, length)
+    try:
+        check_padding(model, spec)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
     blank = {"tokens": np.full(length, vocab.pad, np.int32), "segments": np.zeros(length, np.int32)}
     record = {"class_names": [], "tokenizer": vocab.to_json()}
     reader = Reader(spec, {}, _unchanged, record, blank)
@@ -173,26 +187,6 @@ def _texts(
     if getattr(model, "mixes_padding", False):
         report += f"; each is filled up to {length}, and the model mixes the padding in"
     return ForeignModel(reader, family, model, TEXT_FEATURES, task, loaded.variables, report)
-
-
-def _check_framing(file: Path, vocab: Vocabulary) -> str:
-    """A remark for people if a tokenizer.json does not tell what stands around a text.
-
-    Raises:
-        UserError: it puts other special tokens around a text than vitax does.
-    """
-    if file.suffix == ".txt":
-        return ""
-    if json.loads(vocab.to_json()).get("post_processor") is None:
-        return ", with begin and end around them (it has no post_processor that would tell)"
-    text = "a"
-    framed = [token for token in (vocab.begin, *vocab.encode(text), vocab.end) if token >= 0]
-    if (theirs := vocab.tokenizer.encode(text, add_special_tokens=True).ids) != framed:
-        shown = [" ".join(str(vocab.tokenizer.id_to_token(token)) for token in ids) for ids in (theirs, framed)]
-        raise UserError(
-            f"{file} makes {shown[0]!r} of the text 'a', and vitax {shown[1]!r}: correct its post_processor"
-        )
-    return ""
 
 
 def _features(view: View, spec: ImageSpec) -> Task:
@@ -220,6 +214,10 @@ def _restoring(loaded: pretrained.Loaded) -> ForeignModel:
 def _segmenting(path: str | Path, loaded: pretrained.Loaded, chosen: dict[str, Any]) -> ForeignModel:
     """A segmenter: the shorter side of an image becomes that of the model, which sees it in windows."""
     model: Any = loaded.model
+    if unused := {"test_crop_fraction", "interpolation"} & chosen.keys():
+        raise UserError(
+            f"{min(unused)} has no meaning for a segmenter, whose images are resized bilinearly and not cropped"
+        )
     preprocessing = chosen_preprocessing(path, loaded.report.format, chosen)
     # Of a Swin, the size in its config is that of its classifier; a table of positions is made for one size.
     table = getattr(model, "absolute_positions", False) or hasattr(model, "positions")

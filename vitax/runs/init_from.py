@@ -5,17 +5,19 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-from jax.sharding import Mesh
 
 from vitax import pretrained, rundir
 from vitax.build import Run
+from vitax.data.tokens import load_vocabulary
 from vitax.errors import UserError
 from vitax.models import MODELS, variable_shapes
 from vitax.models.swin_v2 import as_trained
 from vitax.pretrained.preprocessing import class_names, read_preprocessing
+from vitax.pretrained.tokenizer import TEXTS, tokenizer_beside
 from vitax.runs.head_classes import head_for
 from vitax.runs.passages import PASSAGES, SOURCES, Passage, of_any_size, part_of
 from vitax.runs.saved import open_saved
+from vitax.runs.tokenizers import check_tokenizer
 from vitax.specs import inputs_of, pixels_of
 from vitax.tasks import Variables
 
@@ -35,7 +37,7 @@ def initial_variables(run: Run) -> tuple[Variables, str]:
     of_run = (path / "checkpoints").is_dir()
     if of_run:
         _check_tokenizer(path / rundir.TOKENIZER, run)
-    source = _of_run(path, run.mesh) if of_run else _of_file(path, family, run)
+    source = _of_run(path, run) if of_run else _of_file(path, family, run)
     passage = PASSAGES.get((source.family, family))
     if passage is None and source.family != family:
         raise UserError(f"config.init_from={path} holds a model {source.family!r}, which has no weights for {family!r}")
@@ -57,6 +59,8 @@ def initial_variables(run: Run) -> tuple[Variables, str]:
         allow_missing=(*run.top.init_new, *allowed.new),
         allow_unexpected=(*run.top.init_skip, *allowed.skip),
     )
+    if not of_run and family in TEXTS and (remark := _tokenizer_beside(pretrained.find(path).parent, run)):
+        notes = (*notes, f"texts{remark}")
     if not of_run and (told := _preprocessing(path, report.format, run)):
         notes = (*notes, told)
     if not of_run and str(found := pretrained.find(path)) != str(path):
@@ -101,10 +105,11 @@ def _of_file(path: Path, family: str, run: Run) -> _Weights:
     return _Weights(source_family, model, variables, report, names)
 
 
-def _of_run(path: Path, mesh: Mesh) -> _Weights:
+def _of_run(path: Path, run: Run) -> _Weights:
     """The best variables in the folder of another run; the averaged ones if the run kept them."""
     saved = open_saved(path)
-    restored = saved.variables("best", mesh)
+    _check_normalization(saved.reader.spec, run.pipeline.reader.spec, path)
+    restored = saved.variables("best", run.mesh)
     # Without the collections that the objective has added, such as a teacher.
     shapes = variable_shapes(saved.model, saved.family, pixels_of(saved.reader.spec).channels)
     variables = jax.device_get({name: tree for name, tree in restored.preferred.items() if name in shapes})
@@ -126,6 +131,18 @@ def _check(source: _Weights, run: Run, family: str, path: Path, of_run: bool) ->
             "pooling='token', the class token"
         )
     _check_vocabulary(source, run, path)
+
+
+def _check_normalization(there: Any, here: Any, path: Path) -> None:
+    """Rejects a run whose images are normalised otherwise than those that the weights have seen."""
+    for key in ("mean", "std", "pixel_range"):
+        theirs, ours = (getattr(inputs_of(spec), key, None) for spec in (there, here))
+        same_channels = key == "pixel_range" or len(theirs or ()) == len(ours or ())
+        if None not in (theirs, ours) and same_channels and theirs != ours:
+            raise UserError(
+                f"config.init_from={path} was trained with {key}={theirs}, this run has {ours}: set "
+                f'--config.data.{key}="{theirs}"'
+            )
 
 
 def _preprocessing(path: Path, format_name: str, run: Run) -> str:
@@ -233,6 +250,16 @@ def _check_vocabulary(source: _Weights, run: Run, path: Path) -> None:
             f"config.init_from={path} has {source_tokens:,} tokens, but the tokenizer of this run has {run_tokens:,}: "
             "set config.data.tokenizer to the tokenizer.json or vocab.txt that belongs to the weights"
         )
+
+
+def _tokenizer_beside(folder: Path, run: Run) -> str:
+    """What `check_tokenizer` says of the tokenizer beside weights, if the run has taken it."""
+    file, taken = tokenizer_beside(folder), run.pipeline.reader.record.get("tokenizer")
+    if file is None or not taken:
+        return ""
+    ways = (load_vocabulary(str(file), lowercase) for lowercase in (False, True))
+    vocab = next((vocab for vocab in ways if vocab.to_json() == taken), None)
+    return "" if vocab is None else check_tokenizer(file, vocab)
 
 
 def _check_tokenizer(there: Path, run: Run) -> None:

@@ -91,7 +91,7 @@ def choose(checkpoints: Checkpoints, which: str) -> int:
         return steps[-1] if best is None else best
     if which == "last":
         return steps[-1]
-    if which.isdigit() and int(which) in steps:
+    if which.isdecimal() and int(which) in steps:
         return int(which)
     raise UserError(
         f"--checkpoint={which} does not exist; choose best, last, average or one of {', '.join(map(str, steps))}"

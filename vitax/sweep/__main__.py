@@ -4,7 +4,7 @@
         --seeds=3 --parallel=2 --out=runs/sweep
 
 Further --config.key=value apply to all runs. OUT/VARIANT/seed0 and so on are the runs; the same command, with --out, goes on where
-it stopped. OUT has sweep.csv (a row for each run, with its command), sweep.md (means and deviations of the last and of the
+it stopped. OUT has sweep.csv (a row for each run, with its command), sweep.md (means and standard deviations of the last and of the
 best value) and sweep.png.
 """
 
@@ -69,6 +69,8 @@ def run(arguments: Arguments) -> int:
     grid = parse(values_of(arguments.argv, "over"), list(flatten(arguments.config)))
     if "seed" in grid:
         raise UserError("--over=seed: --seeds=N chooses the seeds 0 to N-1")
+    if "evals.best" in grid:
+        raise UserError("--over=evals.best: a sweep compares its runs by one metric, config.evals.best")
     if not outline(arguments.config).best:
         raise UserError("config.evals.best is empty: set it to the metric that the sweep compares, such as test/loss")
     log.start_logging()
@@ -82,6 +84,11 @@ def run(arguments: Arguments) -> int:
             more = [f"--config.{key}={value}" for key, value in (overrides | {"seed": str(seed)}).items()]
             folder = out / re.sub(r"[^\w=.,()+-]+", "_", name or "all") / f"seed{seed}"
             members.append(Member(name or "all", seed, folder, [*shared, *more]))
+    if len({member.folder for member in members}) < len(members):
+        raise UserError(
+            "two variants would get the same folder, because their names differ only in characters that a folder's name "
+            "cannot have: give them in two sweeps"
+        )
     for member in members:
         _check(member)
     say(f"{len(members)} runs in {out}")

@@ -1,4 +1,4 @@
-"""Results of several runs with several seeds: a CSV, a table of means and deviations, a plot."""
+"""Results of several runs with several seeds: a CSV, a table of means and standard deviations, a plot."""
 
 import csv
 import statistics
@@ -45,7 +45,7 @@ def spread(values: Sequence[float]) -> float:
 
 
 def markdown(rows: Sequence[Row], metrics: Mapping[str, str], x: str = "") -> str:
-    """A Markdown table with a line for each variant: mean and, for several seeds, deviation of each metric.
+    """A Markdown table with a line for each variant: mean and, for several seeds, standard deviation of each metric.
 
     Args:
         rows: {"variant", "x", metric: value} for each run; "x" is a number, or None.
@@ -69,7 +69,7 @@ def markdown(rows: Sequence[Row], metrics: Mapping[str, str], x: str = "") -> st
 
 
 def draw(rows: Sequence[Row], metrics: Mapping[str, str], path: Path, x: str = "") -> None:
-    """Draws the first of the metrics, with deviations over seeds as bars.
+    """Draws the first of the metrics, with standard deviations over seeds as bars.
 
     If any variant has an x, each series is a line over x, and a variant without x is a dashed level. Otherwise each
     variant is a column of dots.
