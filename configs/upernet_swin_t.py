@@ -11,7 +11,7 @@ FILE holds Swin-T of a classification, such as hf-hub:timm/swin_tiny_patch4_wind
 each image: DIR/train/images/NAME.jpg and DIR/train/masks/NAME.png, and the same in DIR/val; DIR/classes.txt has a name in each line.
 ADE20K's folders images/training, annotations/training and so on are read too, with --config.data.num_classes=150
 --config.data.reduce_zero_label=True. Differences from mmsegmentation: images are reduced with antialiasing, the colour jitter does
-not turn hues, and pixels that count nowhere have no part in the mean of the loss.
+not turn hues, and pixels that are ignored have no part in the mean of the loss.
 
 :demo learns patterns on pieces of scikit-learn's photographs, offline and on two CPU cores. It reaches a mean intersection over union
 of 0.77 on the 200 test images.

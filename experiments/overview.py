@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import vitax
-from vitax.data.decode import write_png
+from vitax.data.drawing import write_png
 from vitax.data.photos import TILE, load_photos
 from vitax.explain.heatmap import only, overlay
 from vitax.library import Model

@@ -25,7 +25,7 @@ def serve(source: str, port: int) -> http.server.HTTPServer:
             try:
                 image = Image.open(io.BytesIO(self.rfile.read(int(self.headers["Content-Length"]))))
                 status, answer = 200, model(image)
-            except (ValueError, OSError, TypeError) as error:
+            except (ValueError, OSError, TypeError, Image.DecompressionBombError) as error:
                 status, answer = 400, {"error": str(error)}
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

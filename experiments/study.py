@@ -157,7 +157,7 @@ def _one_seed(study: Study, folder: Path, seed: int, more: Sequence[str]) -> lis
         series, x = variant if isinstance(variant, tuple) else (variant, "")
         for measured in study.measure(path):
             metrics = {**summary["metrics"], **measured}
-            values = {key: round(metrics[key], 5) for key in study.metrics if key in metrics}
+            values = {key: round(metrics[key], 5) for key in study.metrics if metrics.get(key) is not None}
             row = {"variant": series, "x": measured.get("x", x), "seed": seed, **values}
             rows.append(row | {"seconds": summary["seconds"]} if values else {})
             message = "  ".join(f"{study.metrics[key]} {value:.4f}" for key, value in values.items())

@@ -24,7 +24,7 @@ Where things are
     data/                           sources, transforms, loader: NumPy only; the table is ``vitax.data.SOURCES``
     pipelines/                      one kind of data, one file: from files to examples; ``vitax.pipelines.KINDS``
     specs                           what data, objective and model agree on: image size, special tokens
-    hub                             files on the Hugging Face hub: weights, data sets
+    hub                             files on the Hugging Face hub: weights, datasets
     sniff                           what a file seems to be, for messages
     training/                       step, loop, optimizer, sharding, checkpoints: know a Task, never a model
     monitoring/                     logs, TensorBoard, other trackers, progress, signals, watchdog, the heartbeat of hosts

@@ -51,8 +51,8 @@ def adopted(config: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[str,
     start = given.get("init_from", config.get("init_from", ""))
     if not start:
         raise UserError(
-            "this config takes its model from the weights that it starts from: set --config.init_from to a file, or to "
-            "the folder of a run"
+            "this config takes its model from the weights that it starts from: set --config.init_from to a file, "
+            "the folder of a run, or hf-hub:OWNER/NAME"
         )
     path = Path(str(start)).expanduser()
     run = read_config(path) if (path / "checkpoints").is_dir() else {}

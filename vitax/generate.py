@@ -114,7 +114,8 @@ def beam_search(
         alpha: exponent of the length penalty.
 
     Returns:
-        Tokens [B, K, length] int32, without ``begin``, and scores [B, K], log-probability / penalty; the best first.
+        Tokens [B, K, length] int32, without ``begin``, and scores [B, K], the best first: log-probability / penalty,
+        plus ``NEVER / 2`` for texts that have not ended.
     """
     k = beam
     limits = jnp.full(batch, length) if limits is None else limits

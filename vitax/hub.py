@@ -1,4 +1,4 @@
-"""Files on the Hugging Face hub, in its cache: weights and data sets.
+"""Files on the Hugging Face hub, in its cache: weights and datasets.
 
 Downloads, the cache and access are those of ``huggingface_hub``: HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE mean
 what they mean everywhere. An interrupted download is resumed.
@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from vitax.errors import UserError, in_one_line
 
-KINDS = {"model": "model", "dataset": "data set"}
+KINDS = {"model": "model", "dataset": "dataset"}
 
 
 def download(repository: str, file: str, revision: str = "", kind: str = "model") -> Path:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from vitax.data.decode import write_png
+from vitax.data.drawing import write_png
 
 STYLE = """
 :root { --ink: #1b1f24; --soft: #57606a; --line: #d0d7de; --ground: #fff; --box: #f6f8fa; --good: #1a7f37 }

@@ -257,7 +257,7 @@ def search(plan: Planned, run: build.Run, limit: int, needs: StepMemory) -> int:
         changed_needs = plan.measure(changes, plan.run_with(changes))
         options = " ".join(f"--config.{key}={value}" for key, value in changes.items())
         fits = changed_needs.total <= limit
-        say(f"{'fits' if fits else 'no':<9}{size(changed_needs.total)} with {options}")
+        say(f"{'fits' if fits else 'too big':<9}{size(changed_needs.total)} with {options}")
         if fits:
             return 0
     say("no change that was tried fits: use more devices, a smaller model or smaller images")

@@ -1,4 +1,4 @@
-"""Loads weights of other projects in many constellations, and compares the outputs with those of the peers.
+"""Loads weights of other projects in many combinations, and compares the outputs with those of the peers.
 
     pip install torch timm transformers open_clip_torch      (not part of vitax's requirements)
     python experiments/conformance/measure.py                about 30 minutes on two CPU cores
@@ -20,7 +20,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from constellations import GROUPS, Constellation
+from combinations import GROUPS, Combination
 
 from vitax import pretrained
 from vitax.errors import UserError
@@ -54,20 +54,20 @@ def outputs(model: Any, variables: Any, inputs: tuple[np.ndarray, ...]) -> dict[
     return {"out": out, "logits": out, "pooler_output": out, "last_hidden_state": tokens}
 
 
-def judged(constellation: Constellation) -> dict[str, object]:
+def judged(combination: Combination) -> dict[str, object]:
     """One row of the table."""
-    row: dict[str, object] = dict(name=constellation.name, outcome="", error="", message="")
+    row: dict[str, object] = dict(name=combination.name, outcome="", error="", message="")
     with tempfile.TemporaryDirectory() as folder:
-        path = constellation.write(Path(folder))
+        path = combination.write(Path(folder))
         try:
-            model, variables, report = pretrained.load(path, **constellation.fields)
-            ours = outputs(model, variables, constellation.inputs)
+            model, variables, report = pretrained.load(path, **combination.fields)
+            ours = outputs(model, variables, combination.inputs)
         except UserError as error:
             return row | dict(outcome="refused", message=str(error).replace(folder, "DIR"))
         except Exception:
             return row | dict(outcome="traceback", message=traceback.format_exc()[-300:])
         errors = []
-        for name, expected in constellation.expected.items():
+        for name, expected in combination.expected.items():
             got = np.asarray(ours.get(name)) if ours.get(name) is not None else np.zeros(0)
             if got.shape != expected.shape:
                 return row | dict(outcome="wrong", message=f"{name}: shape {got.shape}, expected {expected.shape}")
@@ -87,8 +87,8 @@ def main() -> None:
     jax.config.update("jax_disable_most_optimizations", True)
     rows, began = [], time.monotonic()
     for group in options.groups or GROUPS:
-        for constellation in GROUPS[group]():
-            row = judged(constellation)
+        for combination in GROUPS[group]():
+            row = judged(combination)
             rows.append(row)
             if row["outcome"] != "equal":
                 print(f"{row['outcome']:<9} {row['name']}: {row['error']} {row['message']}", flush=True)
@@ -98,7 +98,7 @@ def main() -> None:
         writer.writeheader()
         writer.writerows(rows)
     counts = Counter(str(row["outcome"]) for row in rows)
-    print(f"{len(rows)} constellations: {dict(counts)}, {time.monotonic() - began:.0f} s")
+    print(f"{len(rows)} combinations: {dict(counts)}, {time.monotonic() - began:.0f} s")
 
 
 if __name__ == "__main__":

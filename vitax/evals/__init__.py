@@ -1,6 +1,6 @@
 """Evaluations that are not a mean; EVALUATORS lists the available ones for each task.
 
-Each is a function ``make(given, *, knobs) -> Evaluation``, which returns None if its knobs switch it off; the knobs
+Each is a function ``make(given, *, settings) -> Evaluation``, which returns None if its settings switch it off; the settings
 are keys of config.evals.
 """
 

@@ -34,7 +34,7 @@ def whole_images(given: Given, *, tile: int = 64, overlap: int = 16, images: int
     """
     if not tile:
         return None
-    model, knobs, source = given.model, given.reader.transform.knobs, given.splits.test
+    model, settings, source = given.model, given.reader.transform.settings, given.splits.test
     if tile % model.window or not 0 <= overlap < tile:
         raise ValueError(
             f"tile={tile} must be a multiple of the model's window {model.window}, and overlap={overlap} must "
@@ -42,7 +42,7 @@ def whole_images(given: Given, *, tile: int = 64, overlap: int = 16, images: int
         )
     if images < 1:
         raise ValueError(f"images={images} must be at least 1")
-    scale = knobs["scale"]
+    scale = settings["scale"]
     apply = jax.jit(model.apply)
 
     def run(variables: Variables) -> dict[str, float]:
@@ -54,8 +54,8 @@ def whole_images(given: Given, *, tile: int = 64, overlap: int = 16, images: int
                 LOGGER.warning("skipped %s: %s", source.name(i), error)
                 continue
             rng = np.random.default_rng(i)
-            strength = knobs["strength"][0]
-            damaged = degrade(truth, rng, kind=knobs["kind"], scale=scale, strength=strength)
+            strength = settings["strength"][0]
+            damaged = degrade(truth, rng, kind=settings["kind"], scale=scale, strength=strength)
             restored = restore(lambda x: apply(variables, x), damaged, model, tile=tile, overlap=overlap)
             row = measure(restored, truth, scale if scale > 1 else 0)
             baseline = measure(enlarge(damaged, scale), truth, scale if scale > 1 else 0)
@@ -119,7 +119,7 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 def ssim(a: np.ndarray, b: np.ndarray) -> float:
     """Structural similarity (Wang et al. 2004, IEEE TIP 13(4)).
 
-    The Gaussian window has 11x11 pixels and a deviation of 1.5; only places where it is completely inside count.
+    The Gaussian window has 11x11 pixels and a standard deviation of 1.5; only places where it is completely inside count.
 
     Args:
         a, b: [H, W] on 0..255, at least 11 pixels a side.

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitax import augment
-from vitax.data.decode import viewable
-from vitax.data.drawing import boxed
+from vitax.data.drawing import boxed, viewable
 from vitax.errors import UserError
 from vitax.evals.detection import in_pixels
 from vitax.explain.gradients import gradient_x_input, integrated_gradients
@@ -73,13 +72,13 @@ def pixels_of_class(values: np.ndarray, region: Sequence[float], label: str, nam
         names: names of the classes.
 
     Raises:
-        UserError: the region has no pixel, or there is no such class.
+        UserError: the region contains no pixel, or there is no such class.
     """
     height, width, count = values.shape
     rows, columns = (np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width
     inside = ((rows >= region[1]) & (rows < region[3]))[:, None] & ((columns >= region[0]) & (columns < region[2]))
     if not inside.any():
-        raise UserError(f"--region={','.join(map(str, region))} has no pixel of the image")
+        raise UserError(f"--region={','.join(map(str, region))} contains no pixel of the image")
     classes = values.argmax(-1)
     shares = np.bincount(classes[inside], minlength=count) / inside.sum()
     number = class_number(label, names, shares)
@@ -104,15 +103,15 @@ def best_object(
         names: names of the classes.
 
     Raises:
-        UserError: the region has no box, or there is no such class.
+        UserError: the region contains no box, or there is no such class.
     """
     x, y = boxes[:, 0], boxes[:, 1]
     inside = (x >= region[0]) & (x < region[2]) & (y >= region[1]) & (y < region[3])
     if not inside.any():
-        raise UserError(f"--region={','.join(map(str, region))} has the centre of no box")
-    chances = np.where(inside[:, None], np.exp(values[:, :-1]), 0)
-    number = class_number(label, names, chances.max(axis=0))
-    query = int(chances[:, number].argmax())
+        raise UserError(f"--region={','.join(map(str, region))} contains the centre of no predicted box")
+    probabilities = np.where(inside[:, None], np.exp(values[:, :-1]), 0)
+    number = class_number(label, names, probabilities.max(axis=0))
+    query = int(probabilities[:, number].argmax())
     weights = np.zeros(values.shape, np.float32)
     weights[query, number] = 1
     (corners,) = in_pixels(boxes[query : query + 1], np.ones(2))
@@ -216,7 +215,7 @@ def attended(run: TrainedRun, image: jax.Array, size: jax.Array, query: jax.Arra
 
 
 def _region(text: str) -> tuple[float, ...]:
-    """The region that a text names; UserError if it is none."""
+    """The region that a text names; UserError if the text is not a region."""
     try:
         sides = tuple(float(part) for part in text.split(",")) if text else WHOLE
     except ValueError:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitax import augment
-from vitax.data.decode import viewable, write_png
+from vitax.data.drawing import viewable, write_png
 from vitax.errors import UserError
 from vitax.explain.heatmap import draw, head_tiles, large
 from vitax.explain.methods import Subject, applicable, attends_globally, explainer, head_maps

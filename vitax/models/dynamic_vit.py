@@ -142,7 +142,7 @@ class DynamicViT(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False, noise: jax.Array | None = None) -> jax.Array | Pruned:
-        """Maps normalised images [B, H, W, C] to float32 logits [B, K] or, during training, to `Pruned`.
+        """Maps normalised images [B, H, W, C] to float32 logits [B, K] or, in training with stages, to `Pruned`.
 
         Outside training, the indices of the patches that are left after each stage, best first, are stored as
         ``intermediates/kept{stage}`` [B, n].

@@ -2,7 +2,7 @@
 
 Deliberate differences from the paper:
 
-- there are drop path, with which DeiT and MAE train (0 = the paper), the distillation token of DeiT (arXiv:2012.12877),
+- added are drop path, as DeiT and MAE use it (0 = the paper), the distillation token of DeiT (arXiv:2012.12877),
   attention pooling (arXiv:2106.04560, appendix A), CLIP's norm before the blocks, and register tokens, layer scale and
   norms of queries and keys, which later models have;
 - GELU is exact, as in timm, DeiT and MAE; the official JAX code uses ``gelu_tanh``;
@@ -264,8 +264,8 @@ class ViT(nn.Module):
                 raise ValueError(f"{name} {getattr(self, name)} must lie in [0, 1)")
         if self.positions in RELATIVE and not self.positions_at.startswith("blocks"):
             raise ValueError("relative positions act on scores; choose positions_at 'blocks' or 'blocks_shared'")
-        if self.positions_at == "concatenated" and self.positions not in LEARNED + FIXED:
-            raise ValueError(f"{self.positions!r} cannot be concatenated; choose one of {', '.join(LEARNED + FIXED)}")
+        if self.positions_at != "input" and self.positions not in (*LEARNED, *FIXED, *RELATIVE):
+            raise ValueError(f"positions_at={self.positions_at!r} has no meaning for positions={self.positions!r}")
         if self.pooling == "token" and not self.class_token:
             raise ValueError("pooling 'token' needs class_token=True; otherwise choose pooling 'mean'")
         if self.distillation_token and self.pooling != "token":

@@ -78,7 +78,8 @@ class Heartbeat:
 
     def _told(self, hosts: list[int], seconds: float) -> str:
         names = " and ".join(f"host {self.names.get(h, '?')} (process {h})" for h in hosts)
-        return f"{names} has not answered for {seconds:.0f} s" if hosts else ""
+        have = "has" if len(hosts) == 1 else "have"
+        return f"{names} {have} not answered for {seconds:.0f} s" if hosts else ""
 
     def _write(self, count: int) -> None:
         record = {"name": socket.gethostname(), "count": count, "start": self.start}

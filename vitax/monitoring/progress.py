@@ -42,18 +42,11 @@ class Progress:
             self.bar.update(step - self.bar.n)
             if loss is not None:
                 self.bar.set_postfix_str(f"loss {loss:.4f}, {rate:,.0f} {self.unit}/s{starved}")
-        elif self.first and loss is not None and time.monotonic() - self.printed > 10:
+        elif self.first and time.monotonic() - self.printed > (30 if loss is None else 10):
             self.printed = time.monotonic()
             left = (self.printed - self.began) / (step - self.start) * (self.total - step)
-            say(
-                f"step {step:,}/{self.total:,}  loss {loss:.4f}  {rate:,.0f} {self.unit}/s  "
-                f"ETA {duration(left)}{starved}"
-            )
-
-        elif self.first and time.monotonic() - self.printed > 30:
-            self.printed = time.monotonic()
-            left = (self.printed - self.began) / (step - self.start) * (self.total - step)
-            say(f"step {step:,}/{self.total:,}  ETA {duration(left)}")
+            measured = "" if loss is None else f"loss {loss:.4f}  {rate:,.0f} {self.unit}/s  "
+            say(f"step {step:,}/{self.total:,}  {measured}ETA {duration(left)}{starved}")
 
     def close(self) -> None:
         if self.bar is not None:

@@ -93,7 +93,7 @@ class Stop:
             return
         self.received, self.last = self.received + 1, now
         if not self.begun or self.received > 1:
-            when = "before the first step" if self.received == 1 else "again, exiting at once"
+            when = "before the first step" if self.received == 1 else "a second time: exiting at once"
             print(f"\nstopped by {signal.Signals(number).name} {when}", file=sys.stderr, flush=True)
             os._exit(128 + number)
         self._announce(number)

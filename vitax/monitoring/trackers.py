@@ -1,7 +1,7 @@
 """Metrics for Weights & Biases and MLflow, beside metrics.jsonl and TensorBoard.
 
-A run that continues goes on in the same place there: ids are kept in trackers.json. What a tracker cannot take, a
-network that is away for example, is said once, and never stops the training.
+A run that continues goes on in the same place there: ids are kept in trackers.json. A failure of a tracker,
+such as an unreachable network, is logged once and never stops the training.
 """
 
 import contextlib
@@ -80,7 +80,7 @@ TRACKERS: dict[str, Callable[[Path, Mapping[str, Any], str], Any]] = {"wandb": W
 
 
 class Careful:
-    """A tracker whose failures are said once and otherwise ignored."""
+    """A tracker whose failures are logged once and otherwise ignored."""
 
     def __init__(self, name: str, tracker: Tracker):
         self.name, self.tracker, self.failing = name, tracker, False
@@ -110,7 +110,7 @@ def check_trackers(names: str) -> tuple[str, ...]:
     """
     chosen = tuple(name.strip() for name in names.split(",") if name.strip())
     if unknown := [name for name in chosen if name not in TRACKERS]:
-        raise UserError(f"config.log.to={names!r}: {unknown[0]!r} is unknown; choose of {', '.join(TRACKERS)}")
+        raise UserError(f"config.log.to={names!r}: {unknown[0]!r} is unknown; choose from {', '.join(TRACKERS)}")
     return chosen
 
 

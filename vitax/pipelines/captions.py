@@ -162,12 +162,14 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
     Raises:
         UserError: the tokenizer lacks a special token, or a template makes a caption that is too long.
     """
-    image, knobs = take(image_spec), take(captions)
+    image, settings = take(image_spec), take(captions)
     vocab = from_json(record["tokenizer"])
     for kind in ("begin", "end"):
         if getattr(vocab, kind) < 0:
-            raise UserError(f"the tokenizer has no token for the {kind} of a text; choose another tokenizer")
-    text = TextSpec(knobs["length"], vocab.size, PAD, vocab.begin, vocab.end, vocab.mask)
+            raise UserError(
+                f"the tokenizer has no {'start' if kind == 'begin' else 'end'}-of-text token; choose another tokenizer"
+            )
+    text = TextSpec(settings["length"], vocab.size, PAD, vocab.begin, vocab.end, vocab.mask)
     fields = {"image_size": image.image_size, "vocab_size": vocab.size, "end_token": vocab.end}
     blank = {
         "image": np.zeros((*image.image_size, image.channels), image.pixels.dtype),
@@ -175,13 +177,13 @@ def read(take: Take, record: dict[str, Any]) -> Reader:
         "label": np.int32(0),
     }
     names = record.get("caption_names", record["class_names"])
-    knobs = {key: value for key, value in knobs.items() if key != "caption_names"}
+    settings = {key: value for key, value in settings.items() if key != "caption_names"}
     try:
-        tokens = prompts(vocab, names, **knobs) if names else None
+        tokens = prompts(vocab, names, **settings) if names else None
     except ValueError as error:
         raise UserError(f"config.data.templates: {error}") from error
     transform = Captioner(take(eval_transform, image.image_size), tokens)
-    return Reader(PairSpec(image, text, knobs["templates"]), fields, transform, record, blank)
+    return Reader(PairSpec(image, text, settings["templates"]), fields, transform, record, blank)
 
 
 def open_captions(take: Take) -> Pipeline:
@@ -190,12 +192,12 @@ def open_captions(take: Take) -> Pipeline:
     Raises:
         UserError: the data have neither captions nor class names, or too many captions are too long.
     """
-    image, knobs = take(image_spec), take(captions)
+    image, settings = take(image_spec), take(captions)
     splits: Splits = take(validated, take(open_splits, image, CAPTIONED), held_back)
     names, record = list(splits.train.class_names), {}
-    remarks = [""]
+    remarks: list[str] = []
     if names:
-        spoken = names_in_captions(names, knobs["caption_names"])
+        spoken = names_in_captions(names, settings["caption_names"])
         if all(re.fullmatch(r"n\d{8}", name) for name in spoken):
             LOGGER.warning(
                 "the classes of %s are numbers of WordNet, such as %s: captions made of them mean nothing; name them in "
@@ -204,7 +206,7 @@ def open_captions(take: Take) -> Pipeline:
                 spoken[0],
             )
         record["caption_names"] = spoken
-        prompt_texts = [caption_of(template, name) for template in knobs["templates"] for name in spoken]
+        prompt_texts = [caption_of(template, name) for template in settings["templates"] for name in spoken]
         vocab = take(vocabulary, lambda: prompt_texts)
     else:
         if not hasattr(splits.train, "caption"):
@@ -215,7 +217,7 @@ def open_captions(take: Take) -> Pipeline:
         stride = max(1, len(splits.train) // LEARN_FROM)
         texts = lambda: _captions(splits.train, range(0, len(splits.train), stride))
         vocab = take(vocabulary, texts)
-        length, truncate = knobs["length"], knobs["truncate"]
+        length, truncate = settings["length"], settings["truncate"]
         captioned: Any
         for captioned in splits.sources():
             sample = list(_captions(captioned, range(min(len(captioned), 20_000))))
@@ -230,8 +232,8 @@ def open_captions(take: Take) -> Pipeline:
         Captioner(augment, reader.transform.tokens),
         reader,
         unit="pairs",
-        about=f"{height}x{width}x{image.channels}, captions of up to {knobs['length']} tokens from a vocabulary of "
-        f"{vocab.size:,}{max(remarks)}",
+        about=f"{height}x{width}x{image.channels}, captions of up to {settings['length']} tokens from a vocabulary of "
+        f"{vocab.size:,}{remarks[0] if remarks else ''}",
     )
 
 

@@ -23,8 +23,8 @@ def mask_rules(*, ignored: int = 255, reduce_zero_label: bool = False) -> MaskRu
     """What the numbers in the masks mean.
 
     Args:
-        ignored: number in the masks of the pixels that count nowhere; -1 = none.
-        reduce_zero_label: 0 counts nowhere too, and 1 is the first class, as in ADE20K.
+        ignored: number in the masks of the pixels that are ignored; -1 = none.
+        reduce_zero_label: 0 is ignored too, and 1 is the first class, as in ADE20K.
 
     Raises:
         UserError: ``ignored`` is out of its range.

@@ -137,16 +137,16 @@ class Damaged:
     """Transform of an image to {"damaged" [p, p, C] float32 on 0..255, "image" [p*scale, p*scale, C] uint8}.
 
     Args:
-        knobs: settings that `damage` returns.
+        settings: settings that `damage` returns.
         random: True = a random piece, mirrored and rotated at random; False = the piece in the middle, with the same
             noise every time.
     """
 
-    def __init__(self, knobs: dict[str, Any], random: bool):
-        self.knobs, self.random = knobs, random
+    def __init__(self, settings: dict[str, Any], random: bool):
+        self.settings, self.random = settings, random
 
     def __call__(self, example: dict[str, Any], rng: np.random.Generator) -> dict[str, np.ndarray]:
-        k, image = self.knobs, example["image"]
+        k, image = self.settings, example["image"]
         side = k["patch"] * k["scale"]
         height, width, _ = image.shape
         # A piece is cut out after encoding, so that JPEG's blocks of 8x8 may begin anywhere in it.
@@ -173,30 +173,30 @@ class Damaged:
 
 def read(take: Take, record: dict[str, Any]) -> Reader:
     """The reader of images to restore, which it damages; see `vitax.pipelines.pipeline.Kind`."""
-    knobs = take(damage)
-    patch, scale, channels = knobs["patch"], knobs["scale"], knobs["channels"]
+    settings = take(damage)
+    patch, scale, channels = settings["patch"], settings["scale"], settings["channels"]
     blank = {
         "damaged": np.zeros((patch, patch, channels), np.float32),
         "image": np.zeros((patch * scale, patch * scale, channels), np.uint8),
     }
-    spec = RestorationSpec(patch, scale, channels, knobs["max_pixels"])
-    return Reader(spec, {}, Damaged(knobs, random=False), record, blank)
+    spec = RestorationSpec(patch, scale, channels, settings["max_pixels"])
+    return Reader(spec, {}, Damaged(settings, random=False), record, blank)
 
 
 def open_restoration(take: Take) -> Pipeline:
     """Opens images to damage and restore; see `vitax.pipelines.pipeline.Kind`."""
-    knobs = take(damage)
-    splits = take(validated, take(open_images, Pixels(knobs["channels"], knobs["max_pixels"])))
-    times, side = knobs["patches_per_image"], knobs["patch"] * knobs["scale"]
-    name = {"bicubic": f"1/{knobs['scale']} of the side"}.get(
-        knobs["kind"], f"{knobs['kind']} {', '.join(f'{s:g}' for s in knobs['strength'])}"
+    settings = take(damage)
+    splits = take(validated, take(open_images, Pixels(settings["channels"], settings["max_pixels"])))
+    times, side = settings["patches_per_image"], settings["patch"] * settings["scale"]
+    name = {"bicubic": f"1/{settings['scale']} of the side"}.get(
+        settings["kind"], f"{settings['kind']} {', '.join(f'{s:g}' for s in settings['strength'])}"
     )
     return Pipeline(
         splits.map(lambda source: Repeated(source, times if source is splits.train else 1, side)),
-        Damaged(knobs, random=True),
+        Damaged(settings, random=True),
         read(take, {"class_names": []}),
         unit="patches",
-        about=f"{name}, pieces of {knobs['patch']}x{knobs['patch']}x{knobs['channels']}",
+        about=f"{name}, pieces of {settings['patch']}x{settings['patch']}x{settings['channels']}",
     )
 
 

@@ -105,7 +105,7 @@ def _open_texts(take: Take, read_targets: ReadTargets, normalised: bool) -> Pipe
 
 
 def _described(splits: Splits, normalised: bool) -> tuple[dict[str, Any], str]:
-    """The names of the targets, and the mean and deviation of each in the training if they are numbers; and a headline.
+    """The names of the targets, and the mean and standard deviation of each in the training if they are numbers; and a headline.
 
     Raises:
         UserError: a target is the same in all training examples, differs too little for 32 bits, is hidden in the test, or has

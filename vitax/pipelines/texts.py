@@ -82,12 +82,12 @@ def text_spec(vocab: Vocabulary, length: int, pairs: bool = False, truncate: boo
         truncate: texts that are too long are cut.
 
     Raises:
-        UserError: the tokenizer has no token for the begin or the end of a text.
+        UserError: the tokenizer has no start-of-text or end-of-text token.
     """
     for kind in ("begin", "end"):
         if getattr(vocab, kind) < 0:
             raise UserError(
-                f"the tokenizer has no token for the {kind} of a text ({', '.join(NAMES[kind])}); choose another, or "
+                f"the tokenizer has no {'start' if kind == 'begin' else 'end'}-of-text token ({', '.join(NAMES[kind])}); choose another, or "
                 "leave data.tokenizer empty to train one"
             )
     return TextSpec(length, vocab.size, vocab.pad, vocab.begin, vocab.end, vocab.mask, pairs, truncate)

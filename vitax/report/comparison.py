@@ -45,7 +45,7 @@ def comparison(runs: list[Path]) -> str:
 
 
 def _seeds(names: list[str], runs: list[Path], configs: list[dict[str, Any]]) -> list[str]:
-    """A section with mean and deviation of runs whose configs differ only in their seeds; [] if there are no such runs."""
+    """A section with mean and standard deviation of runs whose configs differ only in their seeds; [] if there are no such runs."""
     groups: dict[str, list[int]] = {}
     for i, config in enumerate(configs):
         same = {key: value for key, value in config.items() if key != "seed"}

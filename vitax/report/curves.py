@@ -39,7 +39,7 @@ def read_metrics(run: Path) -> Series:
 
 
 def panels(runs: Mapping[str, Series], best: str = "") -> dict[str, Figure]:
-    """A figure for each metric that changes: the loss first, then ``best``, what says how fast it went last.
+    """A figure for each metric that changes: the loss first, then ``best``, and measurements of speed last.
 
     Args:
         runs: {name: metrics}; lines are coloured by split if there is one run, else by run.

@@ -15,7 +15,7 @@ from vitax.evals.classes import calibration_error, reliability
 from vitax.prediction import TrainedRun
 from vitax.prediction.trained import predictions
 
-MANY = 30  # classes: beyond, a confusion matrix cannot be read
+MANY = 30  # classes; with more, a confusion matrix is unreadable
 EMBEDDED = 500  # points of a t-SNE
 
 
@@ -32,7 +32,7 @@ class Exhibit(NamedTuple):
     wide: bool = False
 
 
-# What makes one: called one after the other, so that what fails does not take the others with it. None: not of these data.
+# A function that makes one exhibit, or None if these data have none. Each is called on its own, so that one failure does not lose the others.
 Maker = Callable[[], Exhibit | None]
 
 
@@ -117,7 +117,7 @@ def calibration(rows: list[Shown]) -> Exhibit:
     panel.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle="--")
     panel.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
     note = (
-        f"Bars on the dashed line are honest; below it, the model is too sure. Expected calibration error of {len(rows)} test "
+        f"On the dashed line, accuracy equals confidence; bars below it mean that the model is overconfident. Expected calibration error of {len(rows)} test "
         f"examples: {calibration_error(probabilities, labels):.3f}; mean confidence {probabilities.max(axis=1).mean():.3f}."
     )
     return Exhibit("Calibration", page.paragraph(note, note=True) + page.chart(figure, "accuracy by confidence"))
@@ -130,7 +130,7 @@ def paragraph_of_accuracy(right: np.ndarray) -> str:
 
 
 class Mistake(NamedTuple):
-    """true, guess: the classes, with what probability each had."""
+    """A wrong prediction: the example, and the true and the predicted class with their probabilities."""
 
     item: Shown
     true: str
@@ -143,9 +143,9 @@ def worst_mistakes(rows: list[Shown], names: list[str], count: int) -> list[Mist
     worst = sorted(wrong, key=lambda item: float(item.row["probabilities"][int(item.example["label"])]))
     mistakes = []
     for item in worst[:count]:
-        chances = item.row["probabilities"]
-        both = int(item.example["label"]), int(chances.argmax())
-        mistakes.append(Mistake(item, *(f"{names[k]} ({chances[k]:.0%})" for k in both)))
+        probabilities = item.row["probabilities"]
+        both = int(item.example["label"]), int(probabilities.argmax())
+        mistakes.append(Mistake(item, *(f"{names[k]} ({probabilities[k]:.0%})" for k in both)))
     return mistakes
 
 

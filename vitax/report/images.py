@@ -112,7 +112,7 @@ def pieces(run: TrainedRun, source: Source, count: int) -> Exhibit:
     Raises:
         UserError: none of them can be read.
     """
-    knobs, apply, lines = run.reader.transform.knobs, jax.jit(run.model.apply), []
+    settings, apply, lines = run.reader.transform.settings, jax.jit(run.model.apply), []
     scale, tile = run.model.scale, 8 * run.model.window
     for i in spread_out(source, min(count, RESTORED)):
         try:
@@ -120,7 +120,7 @@ def pieces(run: TrainedRun, source: Source, count: int) -> Exhibit:
         except (ValueError, OSError):
             continue
         damaged = degrade(
-            truth, np.random.default_rng(i), kind=knobs["kind"], scale=scale, strength=knobs["strength"][0]
+            truth, np.random.default_rng(i), kind=settings["kind"], scale=scale, strength=settings["strength"][0]
         )
         after = restore(
             lambda x: apply(run.variables, x), damaged, run.model, tile=tile, overlap=min(OVERLAP, tile - 1)

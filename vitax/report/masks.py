@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vitax import page
-from vitax.data.decode import viewable
+from vitax.data.drawing import viewable
 from vitax.data.mask_files import overlay
 from vitax.errors import UserError
 from vitax.evals.segmentation import confusion, scores

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from vitax import page
-from vitax.data.decode import viewable
-from vitax.data.drawing import boxed
+from vitax.data.drawing import boxed, viewable
 from vitax.evals.detection import Tally, in_pixels
 from vitax.prediction import TrainedRun
 from vitax.report.exhibits import Exhibit, Maker, shown

@@ -87,7 +87,7 @@ def each_number(rows: list[Shown], names: list[str]) -> Exhibit:
 
 
 def farthest(rows: list[Shown], names: list[str], source: Any, std: list[float]) -> Exhibit:
-    """The largest errors, in deviations of the training."""
+    """The largest errors, in standard deviations of the training."""
     values, targets = _stacked(rows, "values")
     errors = np.nan_to_num(np.abs(values - targets) / np.asarray(std))
     found = []

@@ -21,9 +21,9 @@ from vitax.report.exhibits import (
     worst_mistakes,
 )
 
-TEXTS = 12  # of a table
+TEXTS = 12  # texts in a table
 ALIGNED = 3  # translations whose alignment is drawn
-LONGEST = 40  # tokens of a text of which that can be read
+LONGEST = 40  # tokens; the alignment of a longer text is unreadable
 
 
 def classified_texts(run: TrainedRun, source: Any, count: int) -> list[Maker]:

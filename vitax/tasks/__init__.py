@@ -24,7 +24,7 @@ class Objective(NamedTuple):
     """An objective and the kind of data that it needs.
 
     Attributes:
-        factory: ``factory(model, spec, *, knobs) -> Task``.
+        factory: ``factory(model, spec, *, settings) -> Task``.
         data: kind of data, a key of `vitax.pipelines.KINDS`.
     """
 

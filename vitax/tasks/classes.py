@@ -51,13 +51,17 @@ def weights_of(num_classes: int, counts: Sequence[int], class_weights: str | tup
     """The weight of each class, [K], or None for equal weights; see `class_loss`.
 
     Raises:
-        ValueError: there are not K positive weights, or the counts are not known.
+        ValueError: there are not K positive weights, the counts are not known, or a class has no training example.
     """
     if not class_weights:
         return None
     if class_weights == "auto":
-        if len(counts) != num_classes or min(counts) < 1:
+        if len(counts) != num_classes:
             raise ValueError("class_weights='auto' needs data that list the classes of all training examples")
+        if min(counts) < 1:
+            raise ValueError(
+                f"class_weights='auto' needs a training example of every class; class {int(np.argmin(counts))} has none"
+            )
         return sum(counts) / (num_classes * np.asarray(counts, np.float64))
     if isinstance(class_weights, str):
         try:

@@ -39,8 +39,10 @@ def assigned(logits: jax.Array, found: jax.Array, truth: Truth, cost: Weights) -
         truth: the true objects.
         cost: factors of the parts of the cost.
     """
-    chances = jax.nn.softmax(logits)
-    of_class = jnp.take_along_axis(chances, jnp.where(truth.counts, truth.label, 0)[:, None, :], axis=2)  # [B, Q, N]
+    probabilities = jax.nn.softmax(logits)
+    of_class = jnp.take_along_axis(
+        probabilities, jnp.where(truth.counts, truth.label, 0)[:, None, :], axis=2
+    )  # [B, Q, N]
     apart = jnp.abs(found[:, :, None, :] - truth.boxes[:, None, :, :]).sum(-1)
     overlap = boxes.generalized_iou(boxes.corners(found)[:, :, None, :], boxes.corners(truth.boxes)[:, None, :, :])
     return boxes.match(cost.box * apart - cost.label * of_class - cost.giou * overlap, truth.counts)
@@ -141,8 +143,8 @@ def detection(
 
     def predict(variables: Variables, batch: Batch) -> dict[str, jax.Array]:
         out, _ = images.apply(variables, batch["image"], batch["size"], train=False, key=None)
-        chances = jax.nn.softmax(out.logits)[..., :-1]
-        classes = chances.argmax(-1).astype(jnp.int32)
-        return {"scores": chances.max(-1), "classes": classes, "boxes": out.boxes, "logits": out.logits}
+        probabilities = jax.nn.softmax(out.logits)[..., :-1]
+        classes = probabilities.argmax(-1).astype(jnp.int32)
+        return {"scores": probabilities.max(-1), "classes": classes, "boxes": out.boxes, "logits": out.logits}
 
     return Task(images.init, loss, predict)

@@ -26,7 +26,7 @@ def masked_image(
 
     Batches: "image" [B, H, W, C] uint8, "valid" [B] bool. Predictions: "features" [B, D], the mean of the encoder's
     patches for the whole image; "reconstruction" [B, H, W, C] uint8, with the hidden patches predicted (each with the
-    mean and deviation of the true patch, if targets are normalised) and the visible ones unchanged; "visible" [B, N].
+    mean and standard deviation of the true patch, if targets are normalised) and the visible ones unchanged; "visible" [B, N].
 
     Raises:
         ValueError: the ratio hides nothing or everything.

@@ -16,9 +16,9 @@ def multilabel(model: nn.Module, spec: TargetSpec, *, label_smoothing: float = 0
     Args:
         model: module with a field ``num_classes`` that gives [B, K] logits, see `vitax.tasks.inputs.network_of`.
         spec: specification of the images or texts, and of the labels.
-        label_smoothing: 0 and 1 become half of it, and 1 minus half of it, 0..1; only while training.
+        label_smoothing: s in [0, 1); the targets 0 and 1 become s / 2 and 1 - s / 2; only while training.
 
-    Batches: "image" or "tokens" and "segments", "target" [B, K] float: 0, 1, or NaN for unknown, which counts nowhere, "valid" [B]
+    Batches: "image" or "tokens" and "segments", "target" [B, K] float: 0, 1, or NaN for unknown, which is ignored, "valid" [B]
     bool. The metric "accuracy" is the share of the labels that are right at a probability of a half. Predictions: "logits"
     and "probabilities" [B, K], and "features" [B, D].
 

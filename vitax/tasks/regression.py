@@ -17,15 +17,15 @@ KINDS = ("l1", "l2", "huber")
 
 
 def regression(model: nn.Module, spec: TargetSpec, *, error: str = "l2", delta: float = 1.0) -> Task:
-    """The error of numbers, each of which is normalised by its mean and deviation in the training.
+    """The error of numbers, each of which is normalised by its mean and standard deviation in the training.
 
     Args:
         model: module with a field ``num_classes`` that gives [B, T] numbers, see `vitax.tasks.inputs.network_of`.
         spec: specification of the images or texts, and of the numbers.
         error: "l1", the absolute error; "l2", half the squared error; or "huber", see `losses.huber`.
-        delta: error, in deviations, from which "huber" is linear.
+        delta: error, in standard deviations, from which "huber" is linear.
 
-    Batches: "image" or "tokens" and "segments", "target" [B, T] float, NaN for unknown, which counts nowhere, "valid" [B] bool. The
+    Batches: "image" or "tokens" and "segments", "target" [B, T] float, NaN for unknown, which is ignored, "valid" [B] bool. The
     metric "mae" is the mean absolute error in the units of the data, over all numbers. Predictions: "values" [B, T] in those
     units, and "features" [B, D].
 

@@ -29,7 +29,7 @@ def segmentation(
         focal_gamma: exponent of the focal loss, 0 = off, see `losses.class_cross_entropy`; only while training.
         dice_weight: weight of `losses.dice`, 0 = off; only while training.
 
-    Batches: "image" [B, H, W, C] uint8, "mask" [B, H, W] int, -1 = counts nowhere, "valid" [B] bool. The means are over all
+    Batches: "image" [B, H, W, C] uint8, "mask" [B, H, W] int, -1 = ignored, "valid" [B] bool. The means are over all
     pixels that count. Metrics: "loss", "pixel_accuracy". Predictions: "logits" and "probabilities" [B, H, W, K], and "classes"
     [B, H, W] int32.
 

@@ -36,7 +36,7 @@ def make_schedule(
     milestones: tuple[float, ...] = (),
     milestone_factor: float = 0.5,
 ) -> Schedule:
-    """Learning rate of update number 0, 1, ...: a linear warm-up from 0, then the chosen curve.
+    """Learning rate of update number 0, 1, ...: a linear warm-up, whose last update has the peak, then the chosen curve.
 
     Args:
         kind: "cosine" (arXiv:1608.03983) or "linear", both down to ``final`` at ``total``; "inverse_sqrt",
@@ -69,7 +69,7 @@ def make_schedule(
         if kind == "inverse_sqrt":
             return peak * jnp.sqrt(max(1, warmup) / jnp.maximum(step, max(1, warmup)))
         if kind == "step":
-            passed = step[..., None] >= jnp.asarray(milestones or (2.0,)) * total
+            passed = step[..., None] >= jnp.asarray(milestones) * total
             return peak * milestone_factor ** passed.sum(-1)
         return jnp.asarray(peak)
 
@@ -84,13 +84,13 @@ def make_schedule(
 def _check(kind: str, milestones: tuple[float, ...], milestone_factor: float) -> None:
     """Rejects an unknown kind, and milestones or a factor that do not fit."""
     kinds = ("cosine", "linear", "inverse_sqrt", "constant", "step")
+    if kind not in kinds:
+        raise UserError(f"optim.schedule={kind!r} is unknown; choose one of {', '.join(kinds)}")
     rising = list(milestones) == sorted(milestones) and all(0 < m < 1 for m in milestones)
     if (kind == "step") != bool(milestones) or not rising:
         raise UserError(
-            f"optim.milestones={milestones}: optim.schedule='step', and no other, needs ascending shares of the run, "
-            "for example (0.5, 0.75)"
+            f"optim.milestones={milestones} must be ascending shares of the run, for example (0.5, 0.75); "
+            "optim.schedule='step' needs them, and no other schedule uses them"
         )
     if not 0 < milestone_factor < 1:
         raise UserError(f"optim.milestone_factor={milestone_factor} must lie in (0, 1)")
-    if kind not in kinds:
-        raise UserError(f"optim.schedule={kind!r} is unknown; choose one of {', '.join(kinds)}")

@@ -1,4 +1,4 @@
-"""Constellations of weights as users have them: models of the peers' own constructors, written by the peers.
+"""Combinations of weights as users have them: models of the peers' own constructors, written by the peers.
 
 Each is a model with random parameters, so small that it runs in a second, that is written as its library writes it, and
 the output of that library for random inputs.
@@ -22,7 +22,7 @@ transformers.utils.logging.disable_progress_bar()
 SIDE = 32
 
 
-class Constellation(NamedTuple):
+class Combination(NamedTuple):
     """Weights on disk, and what they compute.
 
     Attributes:
@@ -79,7 +79,7 @@ def parts(out: Any, *names: str) -> dict[str, np.ndarray]:
 # timm -----------------------------------------------------------------------------------------------------------------
 
 
-def of_timm(names: list[str]) -> Iterator[Constellation]:
+def of_timm(names: list[str]) -> Iterator[Combination]:
     """Every architecture that is built of patches and blocks, with one block and small images."""
     for name in names:
         for options in _timm_options(name):
@@ -100,7 +100,7 @@ def _timm_options(name: str) -> Iterator[dict[str, Any]]:
 
 def _timm(
     name: str, model: torch.nn.Module, options: dict[str, Any], fields: dict[str, Any] | None = None
-) -> Constellation:
+) -> Combination:
     size = options.get("img_size", model.pretrained_cfg["input_size"][-1])
     height, width = size if isinstance(size, tuple) else (size, size)
     images = pixels(height, width, options.get("in_chans", 3))
@@ -109,10 +109,10 @@ def _timm(
         save_for_hf(model, folder, model_args=options, safe_serialization=True)
         return folder
 
-    return Constellation(name, write, (images,), {"out": run(model, images).numpy()}, fields or {})
+    return Combination(name, write, (images,), {"out": run(model, images).numpy()}, fields or {})
 
 
-def of_timm_options() -> Iterator[Constellation]:
+def of_timm_options() -> Iterator[Combination]:
     """Options of timm's ViT, Swin and Mixer, recorded in model_args."""
     small = dict(img_size=SIDE, patch_size=8, embed_dim=64, depth=2, num_heads=4, num_classes=5)
     options: list[dict[str, Any]] = [
@@ -229,7 +229,7 @@ def _saved(model: Any) -> Callable[[Path], Path]:
     return write
 
 
-def of_hugging_face_images() -> Iterator[Constellation]:
+def of_hugging_face_images() -> Iterator[Combination]:
     """ViT, DeiT, Swin and models with the same names of tensors."""
     t = transformers
     general: list[dict[str, Any]] = [
@@ -276,19 +276,19 @@ def of_hugging_face_images() -> Iterator[Constellation]:
 
             out = None if name == "ViTForMaskedImageModeling" else run(model, images)
             expected = {} if out is None else parts(out, "logits", "pooler_output") or parts(out, "last_hidden_state")
-            yield Constellation(f"hf {name} {extra}", _saved(model), (images,), expected)
+            yield Combination(f"hf {name} {extra}", _saved(model), (images,), expected)
     for name, pooling in itertools.product(("ViTModel", "DeiTModel"), (False,)):
         config = t.ViTConfig if name == "ViTModel" else t.DeiTConfig
         model = randomised(getattr(t, name)(config(**VIT), add_pooling_layer=pooling))
         out = run(model, pixels())
-        yield Constellation(f"hf {name} without pooler", _saved(model), (pixels(),), parts(out, "last_hidden_state"))
+        yield Combination(f"hf {name} without pooler", _saved(model), (pixels(),), parts(out, "last_hidden_state"))
     for size in ((48, 48), (16, 16), (24, 56)):
         for name in ("ViTModel", "ViTForImageClassification"):
             model = randomised(getattr(t, name)(t.ViTConfig(**VIT)))
             images = pixels(*size)
             out = run(model, images, interpolate_pos_encoding=True)
             expected = parts(out, "logits", "pooler_output")
-            yield Constellation(f"hf {name} at {size}", _saved(model), (images,), expected, dict(image_size=size))
+            yield Combination(f"hf {name} at {size}", _saved(model), (images,), expected, dict(image_size=size))
     swin = dict(image_size=32, patch_size=4, embed_dim=24, depths=[2, 2], num_heads=[2, 4], window_size=4)
     for extra in (
         {},
@@ -307,10 +307,10 @@ def of_hugging_face_images() -> Iterator[Constellation]:
             model = randomised(getattr(t, name)(t.SwinConfig(**settings)))
             images = pixels(settings["image_size"], settings["image_size"], settings.get("num_channels", 3))
             out = {} if "Masked" in name or "Backbone" in name else run(model, images)
-            yield Constellation(f"hf {name} {extra}", _saved(model), (images,), parts(out, "logits", "pooler_output"))
+            yield Combination(f"hf {name} {extra}", _saved(model), (images,), parts(out, "logits", "pooler_output"))
 
 
-def of_hugging_face_texts() -> Iterator[Constellation]:
+def of_hugging_face_texts() -> Iterator[Combination]:
     """BERT, FNet, Marian and models with the same names of tensors."""
     t = transformers
     general: list[dict[str, Any]] = [
@@ -347,7 +347,7 @@ def of_hugging_face_texts() -> Iterator[Constellation]:
         expected = parts(
             out, "logits", "prediction_logits", "seq_relationship_logits", "last_hidden_state", "pooler_output"
         )
-        yield Constellation(f"hf {name} {extra}", _saved(model), (tokens,), expected)
+        yield Combination(f"hf {name} {extra}", _saved(model), (tokens,), expected)
     others = {
         "RobertaModel": t.RobertaConfig,
         "XLMRobertaModel": t.XLMRobertaConfig,
@@ -370,7 +370,7 @@ def of_hugging_face_texts() -> Iterator[Constellation]:
             out = run(model, tokens)
         except (TypeError, ValueError, RuntimeError, IndexError):
             continue
-        yield Constellation(
+        yield Combination(
             f"hf {name}", _saved(model), (tokens,), parts(out, "logits", "last_hidden_state", "pooler_output")
         )
     for name, extra in itertools.product(
@@ -383,7 +383,7 @@ def of_hugging_face_texts() -> Iterator[Constellation]:
         expected = parts(
             out, "logits", "prediction_logits", "seq_relationship_logits", "last_hidden_state", "pooler_output"
         )
-        yield Constellation(f"hf {name} {extra}", _saved(model), (tokens,), expected)
+        yield Combination(f"hf {name} {extra}", _saved(model), (tokens,), expected)
     marian = dict(
         vocab_size=50, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
         encoder_ffn_dim=48, decoder_ffn_dim=48, max_position_embeddings=24, pad_token_id=0, eos_token_id=1,
@@ -405,10 +405,10 @@ def of_hugging_face_texts() -> Iterator[Constellation]:
     ):
         model = randomised(t.MarianMTModel(t.MarianConfig(**(marian | extra))))
         out = run(model, tokens, decoder_input_ids=torch.from_numpy(words(40, 6)))
-        yield Constellation(f"hf MarianMTModel {extra}", _saved(model), (tokens, words(40, 6)), parts(out, "logits"))
+        yield Combination(f"hf MarianMTModel {extra}", _saved(model), (tokens, words(40, 6)), parts(out, "logits"))
 
 
-def of_clip() -> Iterator[Constellation]:
+def of_clip() -> Iterator[Combination]:
     """CLIP of Hugging Face and of open_clip."""
     t = transformers
     text = dict(vocab_size=60, hidden_size=64, intermediate_size=256, num_hidden_layers=2, num_attention_heads=1,
@@ -443,7 +443,7 @@ def of_clip() -> Iterator[Constellation]:
             out = model(input_ids=torch.from_numpy(tokens), pixel_values=torch.from_numpy(pixels(side, side)))
         expected = {"image": out.image_embeds.numpy(), "text": out.text_embeds.numpy()}
         name = f"hf CLIPModel text {own_text} vision {own_vision}"
-        yield Constellation(name, _saved(model), (pixels(side, side), tokens), expected)
+        yield Combination(name, _saved(model), (pixels(side, side), tokens), expected)
     text_cfg = dict(context_length=12, vocab_size=60, width=64, heads=2, layers=2)
     vision_cfg: dict[str, Any] = dict(image_size=SIDE, layers=2, width=64, head_width=32, patch_size=8, mlp_ratio=2.0)
     for quick, own_text, own_vision in (
@@ -493,7 +493,7 @@ def of_clip() -> Iterator[Constellation]:
             return folder
 
         expected = {"image": image.numpy(), "text": encoded.numpy()}
-        yield Constellation(
+        yield Combination(
             f"open_clip quick={quick} {own_text} {own_vision}", write, (pixels(height, width), tokens), expected
         )
 
@@ -501,7 +501,7 @@ def of_clip() -> Iterator[Constellation]:
 # Files ----------------------------------------------------------------------------------------------------------------
 
 
-def of_files() -> Iterator[Constellation]:
+def of_files() -> Iterator[Combination]:
     """One ViT of timm in every form in which training scripts leave weights."""
     fields = dict(num_heads=4)
     base = dict(img_size=SIDE, patch_size=8, embed_dim=64, depth=2, num_heads=4, num_classes=5)
@@ -546,14 +546,14 @@ def of_files() -> Iterator[Constellation]:
                 torch.save(content, folder / form, _use_new_zipfile_serialization=form.startswith("new"))
                 return folder / form
 
-            yield Constellation(f"file {form} {name}", write, (images,), expected, fields)
+            yield Combination(f"file {form} {name}", write, (images,), expected, fields)
     for name in ("module.", "_orig_mod.", "model.", "backbone.", "module._orig_mod."):
 
         def write_safetensors(folder: Path, name: str = name) -> Path:
             safetensors.torch.save_file(prefixed(name), folder / "model.safetensors")
             return folder / "model.safetensors"
 
-        yield Constellation(f"file safetensors {name}", write_safetensors, (images,), expected, fields)
+        yield Combination(f"file safetensors {name}", write_safetensors, (images,), expected, fields)
     for dtype in (torch.float16, torch.bfloat16, torch.float64):
         half = randomised(timm.create_model("vit_base_patch16_224", **base)).to(dtype).float()
 
@@ -563,11 +563,11 @@ def of_files() -> Iterator[Constellation]:
             )
             return folder / "w.safetensors"
 
-        yield Constellation(f"file {dtype}", write_half, (images,), {"out": run(half, images).numpy()}, fields)
+        yield Combination(f"file {dtype}", write_half, (images,), {"out": run(half, images).numpy()}, fields)
     yield from _shards()
 
 
-def _shards() -> Iterator[Constellation]:
+def _shards() -> Iterator[Combination]:
     t = transformers
     for name, config, inputs in (
         ("ViTForImageClassification", t.ViTConfig(**VIT), (pixels(),)),
@@ -579,7 +579,7 @@ def _shards() -> Iterator[Constellation]:
             model.save_pretrained(folder, max_shard_size="20KB")
             return folder
 
-        yield Constellation(f"hf {name} in shards", write, inputs, parts(run(model, *inputs), "logits"))
+        yield Combination(f"hf {name} in shards", write, inputs, parts(run(model, *inputs), "logits"))
 
 
 def names_of_timm() -> list[str]:
@@ -608,7 +608,7 @@ def names_of_timm() -> list[str]:
     return [n for n in timm.list_models() if n.startswith(kinds) and not any(word in n for word in wide)]
 
 
-GROUPS: dict[str, Callable[[], Iterator[Constellation]]] = {
+GROUPS: dict[str, Callable[[], Iterator[Combination]]] = {
     "files": of_files,
     "images": of_hugging_face_images,
     "texts": of_hugging_face_texts,
