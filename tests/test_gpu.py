@@ -82,9 +82,9 @@ def compared(every: int = 1) -> dict[str, float]:
 
 
 def test_some_cases_run_here_too(monkeypatch):
-    """Without a GPU both forms are the plain one, and equal."""
+    """Without a GPU, the other form is that for CPUs, which divides later and so rounds otherwise in 16 bits."""
     monkeypatch.setenv("VITAX_ATTENTION", "")  # `compared` sets it; other tests of this process get it back
-    assert not max(compared(every=7).values())
+    assert max(compared(every=7).values()) < 0.02
 
 
 @pytest.mark.gpu

@@ -209,9 +209,9 @@ def test_steps_halve_the_rate_at_shares_of_the_run():
     with pytest.raises(UserError, match="milestone_factor=1.0 must lie"):
         schedule.make_schedule("step", 1.0, 100, 0, milestones=(0.5,), milestone_factor=1.0)
     for bad in ((), (50.0, 80.0), (0.8, 0.5)):
-        with pytest.raises(UserError, match="needs ascending shares of the run"):
+        with pytest.raises(UserError, match="must be ascending shares of the run"):
             schedule.make_schedule("step", 1.0, 100, 0, milestones=bad)
-    with pytest.raises(UserError, match="needs ascending shares"):
+    with pytest.raises(UserError, match="must be ascending shares"):
         schedule.make_schedule("cosine", 1.0, 100, 0, milestones=(0.5,))
 
 

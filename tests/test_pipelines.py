@@ -403,7 +403,7 @@ def test_bpe_is_the_same_each_time_and_gives_back_every_text():
         ("a.csv", "text,label\nhi, there,a\n", "row 1 has more fields than the header, text, label"),
         ("a.csv", "text,label\nhi\n", "row 1 has fewer fields than the header, text, label"),
         ("a.jsonl", "3\n", "line 1 holds a int, not an object"),
-        ("a.jsonl", '{"text": "a"', "line 1 is no JSON"),
+        ("a.jsonl", '{"text": "a"', "line 1 is not valid JSON"),
         ("a.csv", "", "holds no rows"),
         ("a.csv", "words,label\na,b\n", "has the columns words, label; a column of texts is needed"),
     ],

@@ -16,9 +16,9 @@ ABLATION = [
     (positions, at)
     for positions in POSITIONS
     for at in POSITIONS_AT
-    if (positions not in RELATIVE or at.startswith("blocks"))
-    and (positions != "none" or at == "input")
-    and (positions in LEARNED + FIXED or at != "concatenated")
+    if (at == "input" and positions not in RELATIVE)
+    or positions in LEARNED + FIXED
+    or (at.startswith("blocks") and positions in RELATIVE)
 ]
 
 

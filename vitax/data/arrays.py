@@ -65,4 +65,4 @@ def arrays(*, path: str, train: str, test: str, test_fraction: float, pixels: Pi
     if max(int(part["label"].max()) for part in parts) >= len(names):
         raise UserError(f"{path}: a label is not below {len(names)}, the number of classes in class_names or {train}")
     first, last, *rest = (Arrays(part, names, f"{path}/{split}") for part, split in zip(parts, splits, strict=True))
-    return Splits(first, last, f"{path}, the best by {between!r}" if between else path, *rest)
+    return Splits(first, last, f"{path}, best checkpoint chosen on {between!r}" if between else path, *rest)

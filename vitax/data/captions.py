@@ -207,5 +207,5 @@ def tars(*, path: str, train: str, test: str, test_fraction: float, pixels: Pixe
     splits = Splits.of(sources, f"tar files of {path}")
     if not validation:
         return splits
-    origin = f"{splits.origin}, the best by {os.path.dirname(validation[0])}"
+    origin = f"{splits.origin}, best checkpoint chosen on {os.path.dirname(validation[0])}"
     return splits._replace(validation=CaptionedTars.opened(validation, pixels), origin=origin)

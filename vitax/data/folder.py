@@ -86,7 +86,7 @@ def folder(*, path: str, train: str, test: str, test_fraction: float, pixels: Pi
     return Splits(
         ImageFiles(train_paths, train_labels, class_names, pixels),
         among(test_root),
-        f"{train_root} and {test_root}" + (f", the best by {validation_root}" if validation_root else ""),
+        f"{train_root} and {test_root}" + (f", best checkpoint chosen on {validation_root}" if validation_root else ""),
         among(validation_root) if validation_root else None,
     )
 

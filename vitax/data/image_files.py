@@ -64,7 +64,7 @@ def images(*, path: str, train: str, test: str, test_fraction: float, pixels: Pi
         between = None if test_root.name.lower() in VALIDATION else split_folder(root, VALIDATION[0], VALIDATION)
         if between:
             parts.append(find_images(between, aside))
-            origin += f", the best by {between}"
+            origin += f", best checkpoint chosen on {between}"
     else:
         if test_root:
             raise UserError(

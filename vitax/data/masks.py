@@ -130,7 +130,7 @@ def mask_files(
         raise UserError(f"{learned} and {tested} share {len(shared)} images, such as {shared[0][0]}")
     if set(pairs) & set(held_out):  # as VOC's trainval, whose parts are train and val
         held_out = []
-    origin = f"{learned} and {tested}" + (f", the best by {validation}" if held_out else "")
+    origin = f"{learned} and {tested}" + (f", best checkpoint chosen on {validation}" if held_out else "")
     return Splits(make(pairs), make(tests), origin, make(held_out) if held_out else None)
 
 

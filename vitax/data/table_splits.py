@@ -58,7 +58,7 @@ def split_parts(path: str, train: str, test: str, layout: str) -> tuple[list[Par
                     raise UserError(
                         f"{part.file} has a column {SPLITS[0]!r}, and there is a table for each split: use one of both"
                     )
-            best = f", the best by {between}" if between else ""
+            best = f", best checkpoint chosen on {between}" if between else ""
             return parts, f"{first} and {last}{best}"
         root = _only_table(root, first, train, test, layout)
     part = _whole(root)
