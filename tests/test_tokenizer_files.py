@@ -8,7 +8,7 @@ from tokenizers import models, normalizers, pre_tokenizers, processors
 
 from vitax.data.tokens import SPECIAL, Vocabulary, load_vocabulary
 from vitax.errors import UserError
-from vitax.runs.tokenizers import check_tokenizer
+from vitax.runs.tokenizer_files import check_tokenizer
 
 WORDS = [*SPECIAL, "the", "cat", "un", "able", "<user>", "a", "[", "]", "mask", "sep"]
 PLAIN = {"content": "<user>", "lstrip": False, "rstrip": False, "normalized": False, "single_word": False}
@@ -87,6 +87,11 @@ def test_files_that_disagree(tmp_path, files, message):
 def test_what_stands_around_a_text(tmp_path, single, message):
     with pytest.raises(UserError, match=message):
         checked(tmp_path, {}, single)
+
+
+def test_a_special_token_without_weights_is_in_no_text(tmp_path):
+    words = [word for word in WORDS if word != "[MASK]"]
+    assert checked(tmp_path, {"vocab.txt": "\n".join(words), CONFIG: {"mask_token": "[MASK]"}}) == ""
 
 
 def test_a_hidden_word_is_where_its_tokenizer_puts_it():

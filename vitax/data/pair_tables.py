@@ -26,6 +26,7 @@ HEADING = re.compile(
     "französisch|français|anglais|allemand|español|inglés|eng|deu|ger|fra|fre|spa|ita|por|nld|dut|rus|ukr|pol|ces|cze|ron|rum|"
     "tur|ara|hin|zho|chi|jpn|kor|vie|[a-z]{2,3}[-_][a-z]{2,4}"
 )
+# Codes of languages: two of them are a header if one is a language of the data.
 CODE = re.compile("en|de|fr|es|it|pt|nl|ru|uk|pl|cs|ro|tr|ar|hi|zh|ja|ko|vi|sv|fi|da|hu|el|bg|fa|id|th|et|lt|lv")
 
 

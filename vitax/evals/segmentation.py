@@ -133,7 +133,7 @@ def confusion(classes: np.ndarray, mask: np.ndarray, count: int) -> np.ndarray:
 
     Args:
         classes: [H, W] int, the predicted classes.
-        mask: [H, W] int, the true ones; IGNORED is ignored.
+        mask: [H, W] int, the true ones; pixels that are IGNORED are left out.
         count: number K of classes.
     """
     counts = mask != IGNORED

@@ -2,7 +2,7 @@
 
 Deliberate differences from the paper:
 
-- added are drop path, as DeiT and MAE use it (0 = the paper), the distillation token of DeiT (arXiv:2012.12877),
+- it also has drop path, as DeiT and MAE use it (0 = the paper), the distillation token of DeiT (arXiv:2012.12877),
   attention pooling (arXiv:2106.04560, appendix A), CLIP's norm before the blocks, and register tokens, layer scale and
   norms of queries and keys, which later models have;
 - GELU is exact, as in timm, DeiT and MAE; the official JAX code uses ``gelu_tanh``;

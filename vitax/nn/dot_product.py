@@ -8,13 +8,7 @@ import jax.numpy as jnp
 from vitax import masking
 from vitax.masking import Lengths, Mask
 from vitax.mesh import platform
-from vitax.nn.fused import (
-    LONG,
-    cudnn_attention,
-    cudnn_fits,
-    in_chunks,
-    wants_plain,
-)
+from vitax.nn.fused import LONG, cudnn_attention, cudnn_fits, in_chunks, wants_plain
 
 Softmax = Callable[[jax.Array], jax.Array]
 

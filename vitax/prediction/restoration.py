@@ -43,9 +43,9 @@ def restore_images(run: TrainedRun, images: Iterable[Any], *, tile: int = 0) -> 
             restored = restore(
                 lambda x: apply(run.variables, x), example["image"], run.model, tile=tile, overlap=overlap
             )
-        except ValueError as error:  # about a tile
+        except ValueError as error:
             height, width, _ = example["image"].shape
-            yield {"file": file, "error": f"of {height}x{width} pixels: {error}"}
+            yield {"file": file, "error": f"a tile of this image of {height}x{width}: {error}"}
             continue
         height, width, _ = restored.shape
         yield {"file": file, "image": restored, "height": height, "width": width}

@@ -182,14 +182,25 @@ def read_config(folder: Path, format_name: str = "") -> dict[str, Any]:
     names = ["config.json", "open_clip_config.json"]
     for name in reversed(names) if format_name == "OpenAI CLIP" else names:
         if (folder / name).is_file():
-            try:
-                config = json.loads((folder / name).read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise UserError(f"{folder / name} is not JSON: {error}") from error
-            if not isinstance(config, dict):
-                raise UserError(f"{folder / name} holds a {type(config).__name__}, not an object")
-            return config
+            return read_object(folder / name)
     return {}
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; {} if there is no such file.
+
+    Raises:
+        UserError: it holds something else.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds a {type(found).__name__}, not an object")
+    return found
 
 
 def write(path: str | Path, tensors: Mapping[str, np.ndarray], metadata: dict[str, str]) -> None:

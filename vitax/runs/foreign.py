@@ -23,7 +23,7 @@ from vitax.pipelines import Reader
 from vitax.pipelines.texts import text_spec
 from vitax.pretrained.preprocessing import Preprocessing, chosen_preprocessing
 from vitax.pretrained.tokenizer import TEXTS, TOKENIZERS, lowercase_of, tokenizer_beside
-from vitax.runs.tokenizers import check_tokenizer
+from vitax.runs.tokenizer_files import check_tokenizer
 from vitax.specs import BoxSpec, ImageSpec, MaskSpec, RestorationSpec, TargetSpec
 from vitax.tasks import TASKS, Batch, Task, Variables
 from vitax.tasks.words import check_padding

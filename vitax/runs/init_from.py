@@ -17,7 +17,7 @@ from vitax.pretrained.tokenizer import TEXTS, tokenizer_beside
 from vitax.runs.head_classes import head_for
 from vitax.runs.passages import PASSAGES, SOURCES, Passage, of_any_size, part_of
 from vitax.runs.saved import open_saved
-from vitax.runs.tokenizers import check_tokenizer
+from vitax.runs.tokenizer_files import check_tokenizer
 from vitax.specs import inputs_of, pixels_of
 from vitax.tasks import Variables
 
@@ -253,7 +253,7 @@ def _check_vocabulary(source: _Weights, run: Run, path: Path) -> None:
 
 
 def _tokenizer_beside(folder: Path, run: Run) -> str:
-    """What `check_tokenizer` says of the tokenizer beside weights, if the run has taken it."""
+    """The remark of `check_tokenizer` on the tokenizer beside weights; "" if the run has another one."""
     file, taken = tokenizer_beside(folder), run.pipeline.reader.record.get("tokenizer")
     if file is None or not taken:
         return ""

@@ -1,4 +1,4 @@
-"""Whether vitax makes the same tokens of a text as the project that a tokenizer comes from: the files beside it are compared."""
+"""A check that vitax makes the tokens that a tokenizer's own project makes, from the files beside the tokenizer."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -7,6 +7,7 @@ from typing import Any
 
 from vitax.data.tokens import Vocabulary
 from vitax.errors import UserError
+from vitax.pretrained.files import read_object
 
 CONFIG, SPECIAL, ADDED = "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"
 # {key of CONFIG: key of the normalizer "BertNormalizer" in a tokenizer.json}: transformers lets the former override the latter
@@ -29,36 +30,21 @@ def check_tokenizer(file: Path, vocab: Vocabulary) -> str:
     Raises:
         UserError: a file beside it says something that vitax does not apply, or it puts other tokens around a text.
     """
-    config = _read(file.with_name(CONFIG))
+    config = read_object(file.with_name(CONFIG))
     if file.suffix != ".txt":
         _check_normalizer(file, vocab, config)
-    for source in (CONFIG, SPECIAL):
-        _check_special(file, vocab, _read(file.with_name(source)), source)
+    _check_special(file, vocab, config, CONFIG)
+    _check_special(file, vocab, read_object(file.with_name(SPECIAL)), SPECIAL)
+    own = vocab.tokenizer.get_added_tokens_decoder()
     for token, number, options, source in _added(file, config):
-        known = vocab.tokenizer.get_added_tokens_decoder().get(number)
-        if (
-            known is None
-            or known.content != token
-            or any(options.get(k, getattr(known, k)) != getattr(known, k) for k in SPACES)
-        ):
+        known = own.get(number)
+        same = known is not None and known.content == token
+        if not same or any(options.get(key, getattr(known, key)) != getattr(known, key) for key in SPACES):
             raise UserError(
-                f"{source} beside {file} has the token {token!r} with the id {number}, which {file.name} does not have like "
-                "that: let transformers write a whole tokenizer.json, AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
+                f"{source} beside {file} has the token {token!r} with the id {number}, which {file.name} lacks or has with other "
+                "options: let transformers write a whole tokenizer.json, AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
             )
     return _check_framing(file, vocab) if file.suffix != ".txt" else ""
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; {} if there is no such file."""
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path} holds a {type(found).__name__}, not an object")
-    return found
 
 
 def _check_normalizer(file: Path, vocab: Vocabulary, config: Mapping[str, Any]) -> None:
@@ -78,7 +64,10 @@ def _check_special(file: Path, vocab: Vocabulary, settings: Mapping[str, Any], s
     for kind, number in own.items():
         named = settings.get(f"{kind}_token")
         named = named.get("content") if isinstance(named, dict) else named
-        if named is not None and vocab.tokenizer.token_to_id(str(named)) != number:
+        if named is None:
+            continue
+        theirs = vocab.tokenizer.token_to_id(str(named))  # None = a token without weights, which no text has
+        if theirs != number and (theirs is not None or number >= 0):
             taken = vocab.tokenizer.id_to_token(number) if number >= 0 else None
             raise UserError(f"{source} beside {file} says {kind}_token={named!r}, and vitax takes {taken!r}")
 
@@ -88,7 +77,7 @@ def _added(file: Path, config: Mapping[str, Any]) -> Iterator[tuple[str, int, di
     try:
         for number, options in (config.get("added_tokens_decoder") or {}).items():
             yield options["content"], int(number), options, CONFIG
-        for token, number in _read(file.with_name(ADDED)).items():
+        for token, number in read_object(file.with_name(ADDED)).items():
             yield token, int(number), {}, ADDED
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{CONFIG} or {ADDED} beside {file} cannot be read: {type(error).__name__}: {error}") from error
