@@ -10,6 +10,7 @@ import pytest
 from vitax import masking, mesh
 from vitax.mesh import platform
 from vitax.nn import attention, blocks, dense, dot_product, dropout, fused, interpolation, mlp, patches, relative
+from vitax.nn.convolution import Conv
 from vitax.nn.mixing import fourier
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -246,7 +247,7 @@ def test_the_plain_form_is_asked_for_where_a_program_is_traced_for_others(monkey
     traced = lambda: str(jax.make_jaxpr(lambda q: dot_product.attention_output(q, q, q))(jnp.ones((2, 10, 4, 8))))
     assert "scan" in traced()
     assert "attend_late" in traced()
-    with fused.plain_attention():
+    with fused.plain_forms():
         assert "scan" not in traced()
         assert "attend_late" not in traced()
 
@@ -417,3 +418,32 @@ def test_dropout_without_a_rate_or_training_changes_nothing(key):
     assert dropout.Dropout(0.0).apply({}, x) is x
     assert dropout.Dropout(0.5, deterministic=True).apply({}, x) is x
     assert dropout.Dropout(0.5).apply({}, x, deterministic=True) is x
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "padding", "dilation"),
+    [
+        (3, 1, 1, 1),
+        (3, 2, 1, 1),
+        (1, 1, 0, 1),
+        (1, 2, 0, 1),
+        (7, 2, 3, 1),
+        (3, 1, 2, 2),
+        (3, 2, "SAME", 1),
+        (2, 2, "VALID", 1),
+    ],
+)
+def test_the_convolution_equals_that_of_flax_in_value_and_gradient(rng, key, size, stride, padding, dilation):
+    options = dict(features=4, kernel_size=(size, size), strides=stride, padding=padding, kernel_dilation=dilation)
+    x = jnp.asarray(rng.normal(size=(2, 9, 12, 3)), jnp.float32)
+    variables = nn.Conv(**options).init(key, x)
+    weights = jnp.asarray(rng.normal(size=nn.Conv(**options).apply(variables, x).shape), jnp.float32)
+
+    def both(layer):
+        return jax.value_and_grad(lambda v, x: (layer(**options).apply(v, x) * weights).sum(), (0, 1))(variables, x)
+
+    chex.assert_trees_all_close(both(Conv), both(nn.Conv), rtol=2e-5, atol=2e-5)
+    steps = str(jax.make_jaxpr(jax.grad(lambda v: Conv(**options).apply(v, x).sum()))(variables))
+    assert steps.count("dot_general") == size, "a product for each place in a row of the kernel"
+    with fused.plain_forms():
+        assert "custom_vjp" not in str(jax.make_jaxpr(lambda v: Conv(**options).apply(v, x))(variables))

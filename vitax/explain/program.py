@@ -15,7 +15,7 @@ from jax.extend import core
 
 from vitax.nn.blocks import layer_norm
 from vitax.nn.dense import unit_length
-from vitax.nn.fused import plain_attention
+from vitax.nn.fused import plain_forms
 from vitax.nn.mlp import ACTIVATIONS
 
 # Functions of a trace that count as one step: their contents are not inspected.
@@ -75,7 +75,7 @@ def trace(function: Callable[..., jax.Array], *arguments: Any) -> Program:
         function: function without control flow that depends on the arguments; inference, not training.
         arguments: arrays, or `jax.ShapeDtypeStruct`s.
     """
-    with plain_attention():
+    with plain_forms():
         closed = jax.make_jaxpr(function)(*arguments)
     steps: list[Step] = []
     constants: dict[int, Any] = {}

@@ -19,7 +19,7 @@ import vitax
 from vitax import augment, reading
 from vitax.build import build, build_task
 from vitax.errors import UserError
-from vitax.nn.fused import plain_attention
+from vitax.nn.fused import plain_forms
 from vitax.prediction import TrainedRun
 from vitax.prediction.images import image_files, read_images
 from vitax.specs import BoxSpec, ImageSpec, MaskSpec, inputs_of
@@ -90,7 +90,7 @@ def program_of(run: TrainedRun, raw: bool = False) -> Program:
             raise UserError(f"--raw gives the logits of a classifier of images; this is a run of {run.task_name}")
         plain = {"image": np.zeros(blank["image"].shape, np.float32)}
 
-        @plain_attention()
+        @plain_forms()
         def logits(variables: Variables, inputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
             return {"logits": run.model.apply(variables, inputs["image"])}
 
@@ -98,7 +98,7 @@ def program_of(run: TrainedRun, raw: bool = False) -> Program:
     if run.task_name == "masked_image":
         return _features_of_mae(run, variables)
 
-    @plain_attention()
+    @plain_forms()
     def function(variables: Variables, inputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
         rows = inputs[names[0]].shape[0]
         others = {
@@ -122,7 +122,7 @@ def _features_of_mae(run: TrainedRun, variables: Variables) -> Program:
     """The features of an MAE, without the decoder, which `Task.predict` also runs."""
     encoder, spec = run.model.encoder(parent=None), run.reader.spec
 
-    @plain_attention()
+    @plain_forms()
     def function(variables: Variables, inputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
         tokens = encoder.apply(variables, augment.normalize(inputs["image"], spec.mean, spec.std))
         return {"features": tokens[:, 1:].mean(axis=1).astype(jnp.float32)}

@@ -14,6 +14,7 @@ from flax.typing import Dtype
 
 from vitax.mesh import constrain_batch
 from vitax.nn.attention import CrossAttention
+from vitax.nn.convolution import Conv
 from vitax.nn.positions import Positions
 
 
@@ -37,7 +38,7 @@ class Bottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        conv = functools.partial(nn.Conv, use_bias=False, dtype=self.dtype)
+        conv = functools.partial(Conv, use_bias=False, dtype=self.dtype)
         norm = functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
         y = nn.relu(norm(name="norm1")(conv(self.width, (1, 1), name="conv1")(x)))
         y = nn.relu(norm(name="norm2")(conv(self.width, (3, 3), padding=1, name="conv2")(y)))
@@ -71,7 +72,7 @@ class ModifiedResNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-        conv = functools.partial(nn.Conv, kernel_size=(3, 3), padding=1, use_bias=False, dtype=self.dtype)
+        conv = functools.partial(Conv, kernel_size=(3, 3), padding=1, use_bias=False, dtype=self.dtype)
         norm = functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
         x = images.astype(self.dtype)
         for i, (width, stride) in enumerate(((self.width // 2, 2), (self.width // 2, 1), (self.width, 1)), start=1):

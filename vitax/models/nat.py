@@ -16,6 +16,7 @@ from flax.typing import Dtype
 from vitax.mesh import constrain_batch
 from vitax.nn.attention import stacked
 from vitax.nn.blocks import DropPath, LayerNorm, drop_path_rates
+from vitax.nn.convolution import Conv
 from vitax.nn.dense import Dense, Projections
 from vitax.nn.dropout import Dropout
 from vitax.nn.mlp import MLP
@@ -211,7 +212,7 @@ class NAT(nn.Module):
                 "the numbers of stages and blocks"
             )
         conv = functools.partial(
-            nn.Conv,
+            Conv,
             kernel_size=(3, 3),
             strides=2,
             padding=1,

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 
 from vitax.mesh import constrain_batch
+from vitax.nn.convolution import Conv
 from vitax.nn.dense import Dense
 
 # Numbers of bottlenecks of each stage (table 1 of the paper).
@@ -63,7 +64,7 @@ class Bottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:  # [B, H, W, D] -> [B, H/stride, W/stride, 4 width]
-        conv = functools.partial(nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=_he)
+        conv = functools.partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=_he)
         spaced: dict[str, Any] = dict(strides=self.stride, padding=self.dilation, kernel_dilation=self.dilation)
         y = nn.relu(self.norm(name="norm1")(conv(self.width, (1, 1), name="conv1")(x)))
         y = nn.relu(self.norm(name="norm2")(conv(self.width, (3, 3), **spaced, name="conv2")(y)))
@@ -115,7 +116,7 @@ class ResNet(nn.Module):
         if not self.frozen_norms:
             norm = functools.partial(nn.BatchNorm, not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype)
         options: dict[str, Any] = dict(strides=2, padding=3, use_bias=False, dtype=self.dtype, kernel_init=_he)
-        x = nn.Conv(self.width, (7, 7), **options, name="stem")(images.astype(self.dtype))
+        x = Conv(self.width, (7, 7), **options, name="stem")(images.astype(self.dtype))
         x = nn.relu(norm(name="stem_norm")(x))
         # Nothing is below zero here, so that zeros around the map change no maximum; jax2onnx loses the padding of a pool.
         x = nn.max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), window_shape=(3, 3), strides=(2, 2))

@@ -19,6 +19,7 @@ from vitax.models.nat import NAT
 from vitax.models.swin import Swin
 from vitax.models.vit import ViT
 from vitax.nn.blocks import LayerNorm
+from vitax.nn.convolution import Conv
 from vitax.nn.dense import Dense
 from vitax.nn.patches import in_whole_patches
 from vitax.nn.positions import PositionScheme
@@ -169,7 +170,7 @@ class ViTSegmenter(Segmenter, ViT):
         maps = [fine, doubled(x, d // 2, self.dtype, "deconvolution2"), x, halved(x)]
         for k, side in enumerate((1, 3)):
             for i, y in enumerate(maps):
-                conv = nn.Conv(SIMPLE_WIDTH, (side, side), use_bias=False, dtype=self.dtype, name=f"pyramid{i}_conv{k}")
+                conv = Conv(SIMPLE_WIDTH, (side, side), use_bias=False, dtype=self.dtype, name=f"pyramid{i}_conv{k}")
                 maps[i] = LayerNorm(dtype=self.dtype, name=f"pyramid{i}_norm{k}")(conv(y))
         return maps
 

@@ -12,6 +12,7 @@ from flax.typing import Dtype
 
 from vitax.mesh import constrain_batch
 from vitax.nn.blocks import LayerNorm, drop_path_rates
+from vitax.nn.convolution import Conv
 from vitax.nn.positions import Positions
 from vitax.nn.windows import WindowBlock
 
@@ -52,8 +53,8 @@ def pixel_shuffle(x: jax.Array, scale: int) -> jax.Array:
     return x.reshape(b, h * scale, w * scale, -1)
 
 
-def _conv(width: int, dtype: Dtype, name: str, side: int = 3) -> nn.Conv:
-    return nn.Conv(
+def _conv(width: int, dtype: Dtype, name: str, side: int = 3) -> Conv:
+    return Conv(
         width, (side, side), padding=side // 2, dtype=dtype, kernel_init=nn.initializers.xavier_uniform(), name=name
     )
 

@@ -21,14 +21,14 @@ CHUNK = 256  # queries in a chunk
 LOWEST = -1e4  # bias of a hidden key; cuDNN subtracts two of them, so that it must not be near the largest number
 
 
-_plain: contextvars.ContextVar[bool] = contextvars.ContextVar("plain_attention", default=False)
+_plain: contextvars.ContextVar[bool] = contextvars.ContextVar("plain_forms", default=False)
 
 
 @contextlib.contextmanager
-def plain_attention() -> Iterator[None]:
-    """Models that are traced inside this context compute attention in its plain form, on any device.
+def plain_forms() -> Iterator[None]:
+    """Models that are traced inside this context compute attention and convolutions in their plain forms, on any device.
 
-    Explanations walk through that form, and other programs recognise it in an export.
+    Explanations walk through those forms, and other programs recognise them in an export.
     """
     token = _plain.set(True)
     try:
@@ -38,7 +38,7 @@ def plain_attention() -> Iterator[None]:
 
 
 def wants_plain() -> bool:
-    """Whether the plain form is asked for, by `plain_attention` or by VITAX_ATTENTION=plain in the environment."""
+    """Whether the plain form is asked for, by `plain_forms` or by VITAX_ATTENTION=plain in the environment."""
     return _plain.get() or os.environ.get("VITAX_ATTENTION") == "plain"
 
 

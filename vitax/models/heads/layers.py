@@ -9,6 +9,7 @@ import numpy as np
 from flax.typing import Dtype
 
 from vitax.mesh import constrain_batch
+from vitax.nn.convolution import Conv
 
 
 class ConvNorm(nn.Module):
@@ -30,7 +31,7 @@ class ConvNorm(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:  # [B, H, W, D] -> [B, H, W, width]
         size = (self.kernel, self.kernel)
         he = nn.initializers.he_normal()
-        x = nn.Conv(self.width, size, use_bias=False, dtype=self.dtype, kernel_init=he, name="conv")(x)
+        x = Conv(self.width, size, use_bias=False, dtype=self.dtype, kernel_init=he, name="conv")(x)
         x = nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype, name="norm")(constrain_batch(x))
         return nn.relu(x)
 
