@@ -224,6 +224,10 @@ CASES = {
         lambda module, texts: module(texts).prediction_logits,
         ours=words,
     ),
+    "fnet_hybrid": Case(tokens(32000, 512), model=vitax_model("fnet", "hybrid-base"), ours=words),
+    "fnet_linear": Case(tokens(32000, 512), model=vitax_model("fnet", "linear-base"), ours=words),
+    "fnet_random": Case(tokens(32000, 512), model=vitax_model("fnet", "base", mixing="random"), ours=words),
+    "fnet_none": Case(tokens(32000, 512), model=vitax_model("fnet", "base", mixing="none"), ours=words),
     "greedy": Case(tokens(36000, 64), marian, their_translation(1), ours=our_translation(1), trains=False),
     "beam_4": Case(tokens(36000, 64), marian, their_translation(4), ours=our_translation(4), trains=False),
 }
