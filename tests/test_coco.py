@@ -64,6 +64,8 @@ def test_what_is_not_in_its_form_is_refused(tmp_path):
 
     refused("is not in COCO's form .KeyError", annotations=[{"image_id": 1, "bbox": []}])
     refused("the image 77, which it does not list", annotations=[{"image_id": 77, "caption": "a"}])
+    twice = [*content["images"], {**content["images"][0], "file_name": "other.jpg"}]
+    refused("two images have the same id", images=twice)
     refused("1 empty captions", annotations=[{"image_id": 1, "caption": " "}])
     refused("has no captions", annotations=[])
     (tmp_path / "mine" / f"{2:012d}.png").unlink()

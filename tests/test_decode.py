@@ -1,4 +1,5 @@
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -165,12 +166,25 @@ def tiff(values, **options):
     return file.getvalue()
 
 
+# Two grey pixels of 12 bits each, in three bytes after the only directory.
+TWELVE_BITS = (
+    struct.pack("<2sHIH", b"II", 42, 8, 8)
+    + b"".join(
+        struct.pack("<HHIHH", tag, 3, 1, value, 0)
+        for tag, value in ((256, 2), (257, 1), (258, 12), (259, 1), (262, 1), (273, 110), (278, 1), (279, 3))
+    )
+    + struct.pack("<I", 0)
+    + b"\xab\xcd\xef"
+)
+
+
 def test_tiffs_that_would_be_read_as_other_numbers_are_refused():
     grey = np.arange(24, dtype=np.uint16).reshape(4, 6) * 2000
     assert np.array_equal(decode_image(tiff(grey))[..., 0], grey >> 8)
     for data, message in (
         (tiff(grey.astype(np.int32)), "32-bit integers has no known range"),
         (tiff(grey, tiffinfo={262: 0}), "16 bits in which 0 is white"),
+        (TWELVE_BITS, "12-bit integers, whose range"),
         (tiff(grey, save_all=True, append_images=[Image.fromarray(grey)]), "a TIFF with 2 pictures"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -8,6 +8,7 @@ import pytest
 from golden import case, nhwc
 from small import SMALL, variables_of
 
+import vitax
 from vitax import pretrained
 from vitax.errors import UserError
 from vitax.models.vit import ViT
@@ -133,3 +134,25 @@ def test_what_these_names_cannot_say_is_refused(tmp_path):
     variables["params"]["pos_embed"]["prefix"] = variables["params"]["pos_embed"]["prefix"] + 1
     with pytest.raises(UserError, match="no positions of registers"):
         pretrained.to_tensors(model, variables, report.format)
+
+
+def test_images_have_the_size_that_the_processor_prepares(tmp_path):
+    """Of DINO, whose official code interpolates the positions; others are asked for."""
+    golden = case("dinov2_hf")
+    path = written(golden, tmp_path / "hub")
+    size = golden.config["config"]["image_size"]
+    other = size + golden.config["config"]["patch_size"]
+    about = dict(
+        image_mean=[0.5] * 3, image_std=[0.5] * 3, size=dict(shortest_edge=other), do_center_crop=True, resample=3
+    )
+    (path.parent / "preprocessor_config.json").write_text(
+        json.dumps(about | dict(crop_size=dict(height=other, width=other)))
+    )
+    opened = vitax.load(path)
+    assert opened.module.image_size == opened.run.reader.spec.image_size == (other, other)
+    assert f"image_size=({other}, {other})" in opened.report
+    image = np.random.default_rng(0).integers(0, 255, (other, other, 3), dtype=np.uint8)
+    model, variables, _ = pretrained.load(path, image_size=other)
+    expected = model.apply(variables, (image[None] / 255 - 0.5).astype(np.float32) / 0.5)[0]
+    np.testing.assert_allclose(opened.features(image), expected, rtol=1e-4, atol=1e-5)
+    assert vitax.load(path, image_size=size).module.image_size == (size, size)

@@ -223,3 +223,16 @@ def test_a_tokenizer_that_frames_texts_in_another_way_is_refused(encoder):
                 vitax.load(folder, length=8)
         else:
             assert "post_processor" not in vitax.load(folder, length=8).report
+
+
+def test_features_name_their_weights_wherever_one_stands(tmp_path, verb, monkeypatch):
+    model = SMALL["vit"]
+    variables = variables_of(model.replaced(), model.inputs)
+    images = Preprocessing((0.5,) * 3, (0.5,) * 3, 1.0, "bicubic", image_size=(16, 24))
+    pretrained.save(tmp_path / "vit", model.replaced(), variables, "timm ViT", images=images)
+    Image.fromarray(np.zeros((16, 24, 3), np.uint8)).save(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    done = verb("embed", "--weights=vit", "a.png", "--out=f.npz")
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "f.npz") as file:
+        assert json.loads(str(file["about"]))["source"] == str(tmp_path / "vit")

@@ -13,6 +13,7 @@ from vitax.nn.interpolation import resize_positions
 from vitax.pretrained import files
 from vitax.pretrained.config_keys import square
 from vitax.pretrained.hub_config import config_fields
+from vitax.pretrained.preprocessing import class_names
 
 
 @pytest.fixture
@@ -59,6 +60,8 @@ def test_what_the_config_tells_is_used_and_reported(folder):
         ("vit_timm_cls", TIMM | dict(architecture="eva02_tiny_patch14_224"), "architecture 'eva02_tiny_patch14_224'"),
         ("vit_timm_cls", TIMM | dict(model_args=dict(num_heads=4, global_pool="avgmax")), "global_pool='avgmax'"),
         ("vit_timm_cls", TIMM | dict(model_args=dict(num_heads=4, global_pool="")), "gives all tokens"),
+        ("vit_timm_cls", TIMM | dict(pretrained_cfg=dict(global_pool="")), "gives all tokens"),
+        ("bert", BERT | dict(architectures=["BertForTokenClassification"]), "'BertForTokenClassification', whose head"),
         ("vit_timm_cls", TIMM | dict(model_args=dict(embed_dim=32)), "change embed_dim and not num_heads"),
         ("vit_timm_cls", TIMM | dict(model_args=dict(num_heads=4, patch_size=[4, 8])), "which is not square"),
         (
@@ -134,12 +137,15 @@ def test_a_config_of_something_else_is_not_taken_for_the_models():
     assert config_fields({"lr": 3}, "timm ViT") == {}
 
 
-def test_bare_weights_that_look_like_roberta_are_refused():
+def test_bare_weights_that_look_like_roberta_are_refused(folder):
     weights = dict(case("bert_hf").weights)
     table = "bert.embeddings.token_type_embeddings.weight"
     weights[table] = weights[table][:1]
     with pytest.raises(UserError, match=r"as those of RoBERTa.*format='Hugging Face BERT'"):
         pretrained.load(weights, num_heads=4)
+    nameless = {"architectures": ["RobertaModel"], "num_attention_heads": 4, "type_vocab_size": 1}
+    with pytest.raises(UserError, match="as those of RoBERTa"):
+        pretrained.load(folder("bert_hf", nameless, weights))
 
 
 def test_prefixes_and_entries_of_training_scripts():
@@ -228,3 +234,9 @@ def test_patches_that_are_no_squares_are_refused():
     tensors["patch_embed.proj.weight"] = np.repeat(tensors["patch_embed.proj.weight"], 2, axis=3)
     with pytest.raises(UserError, match="has patches of .* pixels; vitax has square ones only"):
         pretrained.load(tensors, num_heads=4)
+
+
+def test_the_numbers_of_classes_begin_at_0():
+    assert class_names({"id2label": {"1": "dog", "0": "cat"}}) == ("cat", "dog")
+    with pytest.raises(UserError, match="has the numbers 1, 2, not 0 to 1"):
+        class_names({"id2label": {"1": "cat", "2": "dog"}})

@@ -4,7 +4,9 @@ import jax
 import numpy as np
 import pytest
 from demo_runs import DEMOS, opened
+from PIL import Image
 
+from vitax.explanation.images import explain_images
 from vitax.prediction import pairs
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -28,3 +30,14 @@ def test_label_features_are_kept_and_told_apart(tmp_path, monkeypatch):
     pairs.label_weights(run, "a dog, a bird")
     assert len(list((tmp_path / "label_features").iterdir())) == 3
     assert not np.array_equal(first, third)
+
+
+def test_an_explanation_has_the_scale_of_the_task(tmp_path, rng):
+    run, _ = opened(*DEMOS["contrastive"])
+    beyond = run.variables["params"] | {"logit_scale": np.float32(np.log(1000.0))}  # a task keeps it below 100
+    run = run._replace(path=tmp_path, variables=run.variables | {"params": beyond})
+    Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    (told,) = pairs.zero_shot(run, [tmp_path / "a.png"], labels="a cat, a dog")
+    (row,) = explain_images(run, [str(tmp_path / "a.png")], labels="a cat, a dog", out=str(tmp_path / "out"))
+    assert row["class"] == told["label"]
+    assert row["probability"] == pytest.approx(told["probability"], abs=1e-5)

@@ -2,6 +2,8 @@
 
 import io
 import logging
+import shutil
+import subprocess
 import tarfile
 from collections import Counter
 
@@ -151,3 +153,36 @@ def test_what_would_be_left_out_is_refused_or_told(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         opened(tmp_path)
     assert "left aside, 2 further tar files, such as e.tar.gz, more/d.tar" in caplog.text
+
+
+@pytest.mark.parametrize(("fraction", "tested"), [(0.75, 1), (0.2, 1), (0.0, 0), (1.5, 0)])
+def test_any_share_leaves_a_file_to_learn_from(tmp_path, fraction, tested):
+    for n in range(2):
+        shard(tmp_path / f"data-{n}.tar", range(3))
+    given = dict(path=str(tmp_path), train="train", test="test", test_fraction=fraction, pixels=RGB)
+    if tested:
+        assert len(open_source("tars", **given).test) == 3 * tested
+        return
+    with pytest.raises(UserError, match="must lie between 0 and 1"):
+        open_source("tars", **given)
+
+
+def test_numbers_that_are_no_classes_are_refused(tmp_path):
+    shard(tmp_path / "a.tar", range(2), label=lambda i: 4294967297)
+    with pytest.raises(UserError, match="'4294967297', not the number of a class"):
+        members(str(tmp_path / "a.tar"), Counter())
+
+
+def test_a_file_that_is_stored_without_its_holes_is_refused(tmp_path):
+    with (tmp_path / "a.bmp").open("wb") as file:
+        Image.fromarray(np.full((4, 4, 3), 9, np.uint8)).save(file, "bmp")
+        file.truncate(1 << 20)
+        file.seek(1 << 20)
+        file.write(b"x" * 4096)
+    (tmp_path / "a.cls").write_text("1")
+    line = ["tar", "--format=gnu", "--sparse", "-cf", "a.tar", "a.bmp", "a.cls"]
+    made = subprocess.run(line, cwd=tmp_path, capture_output=True, check=False) if shutil.which("tar") else None
+    if made is None or made.returncode or (tmp_path / "a.tar").stat().st_size > 1 << 19:
+        pytest.skip("this machine writes no sparse tar files")
+    with pytest.raises(UserError, match="stored without its holes"):
+        members(str(tmp_path / "a.tar"), Counter())

@@ -69,6 +69,8 @@ def test_a_run_predicts_as_its_command_does(trained, verb, tmp_path):
         model(pixels, labels="a, b")
     with pytest.raises(UserError, match="image 0: an array of shape .* is not one image"):
         model(np.zeros((2, 2, 2, 2, 2), np.uint8))
+    with pytest.raises(UserError, match="image 0: an array of int32 has no known range"):
+        model(pixels.astype(np.int32))
     row_of_colours = np.arange(24, dtype=np.uint8).reshape(1, 8, 3) * 10  # not a grey image of 8x3
     (example,) = (example for _, example in read_images([row_of_colours], load_run(run)))
     (converted,) = (example for _, example in read_images([Image.fromarray(row_of_colours)], load_run(run)))
@@ -129,6 +131,25 @@ def test_unknown_preprocessing_is_asked_for_by_name(hub, photo):
     assert model(photo)["label"] in "abc"
     with pytest.raises(UserError, match="3 classes, but there are 2 class names"):
         vitax.load(folder, num_heads=2, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), class_names=("a", "b"))
+
+
+def test_the_size_of_images_can_be_given_and_is_never_guessed(hub, photo):
+    settings = dict(mean=[0.5] * 3, std=[0.5] * 3, crop_pct=1.0, interpolation="bilinear")
+    folder, *_ = hub(dict(pretrained_cfg=settings | dict(input_size=[3, 24, 24])))
+    with pytest.raises(UserError, match=r"images of 16x16 pixels, and .* prepares 24x24: give image_size=\(16, 16\)"):
+        vitax.load(folder, num_heads=2)
+    for size in (16, (24, 24)):
+        opened = vitax.load(folder, num_heads=2, image_size=size)
+        side = (size, size) if isinstance(size, int) else size
+        assert opened.module.image_size == opened.run.reader.spec.image_size == side
+        assert f"image_size={side}" in opened.report
+        assert opened(photo)["probability"] > 0
+
+
+def test_every_model_explains_itself_by_default(trained, rng):
+    image = rng.integers(0, 255, (8, 8), dtype=np.uint8)
+    assert "relevance" in vitax.load(trained("vit")).explain(image).maps
+    assert vitax.load(trained("mae")).explain(image).maps
 
 
 HUGGING_FACE = dict(image_mean=[0.5] * 3, image_std=[0.5] * 3)

@@ -9,6 +9,7 @@ import pytest
 from commands import DEMO, ROOT, TINY, lines, newest, refused, short
 from PIL import Image
 
+from vitax import main
 from vitax.tasks import TASKS, Objective
 from vitax.tasks.classification import classification
 
@@ -232,7 +233,7 @@ def test_debug_shows_the_traceback_and_help_helps(verb):
     assert "--overwrite" in helped.stdout
 
 
-def test_a_run_starts_from_another_run_or_from_a_file(verb, tmp_path):
+def test_a_run_starts_from_another_run_or_from_a_file(verb, tmp_path, monkeypatch):
     """A learning rate of nearly 0 leaves what the run began with."""
     still = [DEMO, *TINY, "--config.duration=2steps", "--config.optim.warmup=1steps", "--config.evals.best="]
     still.append("--config.optim.learning_rate=1e-9")
@@ -250,6 +251,13 @@ def test_a_run_starts_from_another_run_or_from_a_file(verb, tmp_path):
     shorter = verb("main", "--workdir=first", "--config.duration=3steps")
     refused(shorter, "the run has done 4 steps already, and 3 would be fewer")
     assert json.loads((tmp_path / "first" / "config.json").read_text())["duration"] == "4steps"
+    few = (*still, "--config.duration=40steps", "--config.evals.every=", "--workdir=cut")
+    inputs = main.inputs_of
+    with monkeypatch.context() as patched:
+        patched.setattr(main, "inputs_of", lambda *given: inputs(*given)._replace(stop=lambda step: step == 3))
+        assert verb("main", *few).returncode != 0
+    assert verb("main", "--workdir=cut", "--config.duration=3steps").returncode == 0
+    assert "test/accuracy" in json.loads((tmp_path / "cut" / "summary.json").read_text())["metrics"]
     refused(verb("predict", "--workdir=first", "--top=0", "first/example.png"), "--top=0 must be at least 1")
     refused(verb("predict", "--workdir=first", "--checkpoint=²", "first/example.png"), "--checkpoint=² does not exist")
 

@@ -63,6 +63,10 @@ TOWERS = {
         dict(width=16, encoder_depth=2, decoder_depth=2, num_heads=2, vocab_size=30),
         {"word_embed": 5, "encoder/block0": 4, "encoder/block1": 3, "decoder/block0": 2, "decoder/block1": 1},
     ),
+    "language_model": (
+        dict(width=16, depth=2, num_heads=2, vocab_size=30),
+        {"word_embed": 3, "decoder/block0": 2, "decoder/block1": 1, "decoder/norm": 0},
+    ),
     "bert": (
         dict(width=16, depth=2, num_heads=2, vocab_size=30),
         {"embed/word": 3, "embed/norm": 3, "block0": 2, "block1": 1, "heads/": 0},

@@ -144,6 +144,9 @@ def test_the_tokenizer_of_bleu_follows_the_language():
     assert translations.tokenizer_for("de") == translations.tokenizer_for("") == "13a"
     assert translations.tokenizer_for("zh-TW") == "zh"
     assert translations.tokenizer_for("th") == "char"
+    assert {translations.tokenizer_for(code) for code in ("zho", "cmn", "zho_Hans", "yue")} == {"zh"}
+    assert {translations.tokenizer_for(code) for code in ("tha", "khm_Khmr", "bod")} == {"char"}
+    assert translations.tokenizer_for("jpn_Jpan") == translations.tokenizer_for("ja")
     assert translations.tokenizer_for("ja") in ("char", "ja-mecab")
 
 

@@ -323,7 +323,7 @@ def test_pictures_are_damaged_in_pieces(tmp_path, rng):
     with pytest.raises(UserError, match="degradation 'noise' needs scale=1, not 2, and a strength"):
         opened("restoration", **data | dict(degradation="noise"))
     (tmp_path / "none").mkdir()
-    with pytest.raises(UserError, match="holds 0 images, but at least two"):
+    with pytest.raises(UserError, match="holds 0 images: there is 0"):
         opened("restoration", **data | dict(path=str(tmp_path / "none")))
 
 
@@ -600,6 +600,21 @@ def test_every_token_of_a_long_line_is_in_reach(tmp_path):
     assert set(words) <= seen
     longest = max(len(pipeline.splits.train.lines[i]) for i in range(len(pipeline.splits.train)))
     assert longest <= 4 * 24
+
+
+@pytest.mark.parametrize("newlines", [True, False])
+def test_the_tokens_of_a_line_do_not_depend_on_its_pieces(tmp_path, newlines):
+    text = " ".join(f"word{i % 7} and{i}" for i in range(300))
+    (tmp_path / "t.txt").write_text(f"{text}\n\n{text[:900]}\n")
+    data = dict(name="text", path=str(tmp_path / "t.txt"), length=24, vocab_size=400, test_fraction=0.5)
+    pipeline = opened("texts", **data, sentence_pairs=False, newlines=newlines)
+    vocab = from_json(pipeline.reader.record["tokenizer"])
+    for split in (pipeline.splits.train, pipeline.splits.test):
+        read = split.lines.raw if newlines else split.lines.__getitem__
+        pieces = [read(i) for i in range(len(split.lines))]
+        assert len(pieces) > 5
+        joined = "".join(pieces) if newlines else " ".join(pieces)
+        assert [token for piece in pieces for token in vocab.encode(piece)] == vocab.encode(joined)
 
 
 def test_a_language_model_keeps_newlines_and_indentation(tmp_path):

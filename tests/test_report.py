@@ -1,6 +1,7 @@
 """Reports: pages, curves, and what is shown of each task, from models that have learned nothing."""
 
 import json
+import os
 import re
 from types import SimpleNamespace
 
@@ -8,13 +9,13 @@ import numpy as np
 import pytest
 from demo_runs import DEMOS, ROOT, TINY, opened
 
-from vitax import config_file, page
+from vitax import config_file, page, rundir
 from vitax.config import to_json
 from vitax.errors import UserError
 from vitax.explain.heatmap import head_tiles, large, only
 from vitax.prediction import PREDICTORS
 from vitax.report import images as report_images
-from vitax.report import run_report
+from vitax.report import masks, run_report
 from vitax.report.comparison import comparison
 from vitax.report.curves import POINTS, final, panels, read_metrics, thinned
 from vitax.report.exhibits import Exhibit, Shown, confusion, embedding, shown, spread_out, worst_mistakes
@@ -298,3 +299,32 @@ def test_pictures_keep_their_pixels():
     assert "width=104" in small
     assert "a &amp; b" in small
     assert "width=300" in page.picture(np.zeros((200, 300, 3), np.uint8), side=100)
+
+
+def test_a_page_survives_a_name_that_is_no_text():
+    assert "caf\\udce9" in page.document("t", page.picture(np.zeros((4, 4, 3), np.uint8), "caf\udce9.jpg"))
+
+
+def test_a_written_text_leaves_other_files_alone(tmp_path):
+    (tmp_path / "notes.tmp").write_text("mine")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "notes.html").symlink_to(tmp_path / "real" / "notes.html")
+    rundir.write_text(tmp_path / "notes.html", "new")
+    assert (tmp_path / "notes.tmp").read_text() == "mine"
+    assert (tmp_path / "notes.html").is_symlink()
+    assert (tmp_path / "real" / "notes.html").read_text() == "new"
+    assert [file.name for file in (tmp_path / "real").iterdir()] == ["notes.html"]
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    rundir.write_text(tmp_path / "pipe", "to a program")
+    assert os.read(reader, 99) == b"to a program"
+    os.close(reader)
+    with pytest.raises(IsADirectoryError):
+        rundir.write_text(tmp_path / "real", "a folder")
+    assert (tmp_path / "real" / "notes.html").is_file()
+
+
+def test_names_are_escaped_once():
+    row = masks.Segmented("a & b.png", np.zeros((4, 4, 3), np.uint8), *[np.zeros((4, 4), int)] * 2, 0.5)
+    assert "a &amp; b.png" in masks.worst([row]).body
+    assert "&amp;amp;" not in masks.worst([row]).body

@@ -211,7 +211,7 @@ def test_a_split_that_is_not_there_is_not_made_of_the_others(tmp_path):
     assert opened(tmp_path, train="train2017", test="val").validation is None
 
 
-@pytest.mark.parametrize("kind", ["ppm", "jpeg2000", "damaged", "turned", "tiff16"])
+@pytest.mark.parametrize("kind", ["ppm", "jpeg2000", "damaged", "turned", "pages", "gif", "inverted", "tiff16"])
 def test_what_pillow_would_change_is_refused(kind):
     numbers = np.arange(16, dtype=np.uint8).reshape(4, 4)
     stream = io.BytesIO()
@@ -223,6 +223,11 @@ def test_what_pillow_would_change_is_refused(kind):
         exif = Image.Exif()
         exif[274] = 3
         Image.fromarray(numbers).save(stream, "PNG", exif=exif)
+    elif kind in ("pages", "gif"):
+        more = dict(save_all=True, append_images=[Image.fromarray(numbers + 1)])
+        Image.fromarray(numbers).save(stream, "TIFF" if kind == "pages" else "GIF", **more)
+    elif kind == "inverted":
+        Image.fromarray(numbers).save(stream, "TIFF", tiffinfo={262: 0})
     elif kind == "damaged":
         data = bytearray(png(Image.fromarray(numbers)))
         data[38] = 0
@@ -231,7 +236,9 @@ def test_what_pillow_would_change_is_refused(kind):
         Image.fromarray(numbers.astype(np.uint16)).save(stream, "TIFF")
         assert np.array_equal(read_mask(stream.getvalue(), 16, RULES), numbers)
         return
-    with pytest.raises(ValueError, match=r"may change numbers|EXIF data rotate it|it is damaged"):
+    with pytest.raises(
+        ValueError, match=r"may change numbers|EXIF data rotate it|it is damaged|it has 2 pictures|in which 0 is white"
+    ):
         read_mask(stream.getvalue(), 150, RULES)
 
 

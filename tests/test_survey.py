@@ -3,7 +3,9 @@
 import gzip
 import io
 import json
+import struct
 import tarfile
+import zlib
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from commands import run
 from PIL import Image
 
 from vitax.data.recognise import recognise
-from vitax.data.survey import difference_hash, survey
+from vitax.data.survey import deep, difference_hash, survey
 from vitax.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -207,3 +209,18 @@ def test_a_picture_looks_like_its_copies_and_like_no_other():
         smaller = np.asarray(copy.resize((60, 45)))
     assert (difference_hash(smaller) ^ difference_hash(PHOTO)).bit_count() <= 3
     assert difference_hash(PHOTO[..., :1]) >= 0
+
+
+def test_colours_of_16_bits_are_told(tmp_path):
+    """Pillow reads them as 8 bits, and writes none."""
+
+    def part(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = part(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0))
+    for k, name in enumerate("ab"):
+        row = b"\0" + struct.pack(">6H", *range(60_000 * k, 60_000 * k + 6))
+        content = header + part(b"IDAT", zlib.compress(row)) + part(b"IEND", b"")
+        (tmp_path / f"{name}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    (note,) = deep([str(tmp_path / "a.png"), str(tmp_path / "b.png")])
+    assert "2 of 2 image files have more than 8 bits" in note.text

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from commands import DEMO, refused
+from commands import DEMO, ROOT, refused
 
 from vitax.config_file import load_config
 from vitax.errors import UserError
@@ -126,3 +126,16 @@ def test_wrong_flags(verb, trainer):
     refused(verb("sweep", DEMO, "--seeds=0"), "must be at least 1")
     refused(verb("sweep", DEMO, "--config.evals.best="), "config.evals.best is empty")
     assert not trainer
+
+
+def test_another_config_file_is_another_sweep(verb, trainer, tmp_path):
+    (tmp_path / "my.py").write_text(
+        f"from importlib.util import module_from_spec, spec_from_file_location as f\n"
+        f"spec = f('base', {str(ROOT / 'configs/vit_b16.py')!r}); base = module_from_spec(spec); spec.loader.exec_module(base)\n"
+        "def get_config(_=''):\n    config = base.get_config('demo')\n    config.optim.learning_rate = 0.001\n    return config\n"
+    )
+    line = ("--config=my.py", "--over=model.width=16", "--out=sweep", "--seeds=1")
+    assert verb("sweep", *line).returncode == 0
+    (tmp_path / "my.py").write_text((tmp_path / "my.py").read_text().replace("0.001", "0.002"))
+    refused(verb("sweep", *line[:-1], "--seeds=2"), "belongs to a run with another config")
+    assert len(trainer) == 1

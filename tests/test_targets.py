@@ -492,6 +492,9 @@ def test_soft_labels_are_what_a_classification_learns(tmp_path, photos):
             opened_as("images", config | dict(targets=("a", "b")))
     with pytest.raises(UserError, match="a column for each class, two or more"):
         opened_as("images", config | dict(targets=("a",)))
+    (photos / "t.csv").write_text("file,error\n" + "".join(f"{i}.png,{i}\n" for i in range(8)))
+    with pytest.raises(UserError, match="predictions have a column 'error' of their own"):
+        opened_as("values", config | dict(targets=("error",)))
     with pytest.raises(UserError, match="soft labels are for a classification with data.name='table'"):
         opened_as("images", config | dict(name="digits", path=""))
     # The loss is the cross entropy with the shares, in training and in the test.

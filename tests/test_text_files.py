@@ -234,3 +234,44 @@ def test_a_document_with_two_texts_is_refused(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "one", "text": "two"}\n{"text": "three"}\n')
     with pytest.raises(UserError, match="'text' occurs twice"):
         opened(tmp_path / "a.jsonl")
+
+
+def test_names_of_splits_that_are_not_there_are_refused(tmp_path):
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.txt").write_text("one\n\ntwo\n")
+    with pytest.raises(UserError, match=r"test.txt is of no split, by its name, and train.txt is"):
+        opened(tmp_path, test="tset")
+    with pytest.raises(UserError, match=r"has no split 'wiki'; leave out data.train"):
+        opened(tmp_path / "train.txt", train="wiki")
+    (tmp_path / "test.txt").unlink()
+    assert len(opened(tmp_path).test) == 1
+    (tmp_path / "heldout.txt").write_text("three\n")
+    with pytest.raises(UserError, match=r"heldout.txt is of no split"):
+        opened(tmp_path)
+    (tmp_path / "pairs.tsv").write_text("a\tb\nc\td\ne\tf\n")
+    with pytest.raises(UserError, match="has no split 'dev'"):
+        pairs(tmp_path / "pairs.tsv", test="dev")
+
+
+def test_the_split_of_the_test_is_not_the_validation_too(tmp_path):
+    for name in ("train", "val"):
+        (tmp_path / f"{name}.tsv").write_text("a\tb\nc\td\n")
+    assert pairs(tmp_path, test="val").validation is None
+    (tmp_path / "test.tsv").write_text("e\tf\n")
+    splits = pairs(tmp_path)
+    assert len(splits.validation) == 2
+    assert "best checkpoint chosen on" in splits.origin
+
+
+def test_pairs_keep_the_numbers_of_their_lines(tmp_path):
+    for split in ("train", "test"):
+        for language, lines in (("en", "a\n\nc\n"), ("de", "A\nB\nC\n")):
+            (tmp_path / f"{split}.{language}").write_text(lines)
+    train = pairs(tmp_path).train
+    assert [train.name(i).split()[0].rpartition(":")[2] for i in range(len(train))] == ["1", "3"]
+
+
+def test_a_line_of_many_spaces_ends_a_document(tmp_path):
+    (tmp_path / "a.txt").write_text("one\n" + " " * 40 + "\ntwo\n\t\t" + " " * 30 + "\nthree\n    four\n")
+    splits = opened(tmp_path / "a.txt")
+    assert sorted(documents(splits.train) + documents(splits.test)) == [["one"], ["three", "four"], ["two"]]

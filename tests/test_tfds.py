@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from vitax.data import open_source
+from vitax.data.tfds import tfds as tfds_images
 from vitax.errors import UserError
 from vitax.specs import RGB
 
@@ -92,3 +93,17 @@ def test_a_missing_shard_is_found_before_it_is_read(prepared, tmp_path):
     next(copy.rglob("*train*array_record*")).unlink()
     with pytest.raises(UserError, match="lacks 1 files, .*train"):
         opened("tiny_pictures", copy)
+
+
+def test_labels_that_are_no_classes_are_refused(monkeypatch):
+    class Builder:
+        class info:
+            features = tfds.features.FeaturesDict({"image": tfds.features.Image(), "label": tfds.features.Text()})
+
+    monkeypatch.setattr(sys.modules["vitax.data.tfds"], "open_builder", lambda name, path: (Builder, None))
+    with pytest.raises(UserError, match=r"faces has labels of the type Text; one ClassLabel for each image"):
+        tfds_images("faces", path="", train="train", test="test", test_fraction=0.1, pixels=RGB)
+    several = {"image": tfds.features.Image(), "label": tfds.features.Sequence(tfds.features.ClassLabel(num_classes=3))}
+    Builder.info.features = tfds.features.FeaturesDict(several)
+    with pytest.raises(UserError, match="has labels of the type Sequence"):
+        tfds_images("faces", path="", train="train", test="test", test_fraction=0.1, pixels=RGB)

@@ -47,6 +47,18 @@ def test_center_crop_equals_resize_then_crop():
     np.testing.assert_allclose(out[0, :, 0], ramp[0, 75:125, 0], atol=1)
 
 
+def test_a_crop_of_everything_never_begins_outside():
+    """Rounding makes some boxes larger than the image, which Pillow refuses."""
+    for size in (224, 336, 378, 518):
+        for side in range(1, 2001):
+            box = crops.center_box(np.empty((side, side + 60, 0)), (size, size), 1.0)
+            assert min(box) >= 0, (size, side)
+    for side in (225, 232, 246, 450):
+        image = np.zeros((side, side + 60, 3), np.uint8)
+        for each in (image, image.swapaxes(0, 1)):
+            assert crops.center_crop(each, size=(224, 224)).shape == (224, 224, 3)
+
+
 def test_random_resized_crop_draws_from_its_range(image):
     areas, rng = [], generator()
     for _ in range(300):

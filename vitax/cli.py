@@ -1,6 +1,5 @@
 """The command line, as far as all commands share it. A command is a table of flags and a function; see `Command`."""
 
-import errno
 import io
 import logging
 import os
@@ -18,7 +17,7 @@ from vitax.adopt import adopted
 from vitax.config import changed, did_you_mean, flatten, literal
 from vitax.config_file import load_config
 from vitax.config_help import key_meanings
-from vitax.errors import Interrupted, TrainingError, UserError
+from vitax.errors import OF_THE_DISK, Interrupted, TrainingError, UserError
 from vitax.resolve import renamed, resolve
 from vitax.rundir import read_config
 
@@ -149,15 +148,16 @@ class Command(NamedTuple):
         else:
             raise UserError("give --config=configs/NAME.py, or --workdir=DIR of an earlier run")
         deciding = ("model.name", "model.size", "task.name")
-        chosen = {key: value_of(argv, f"config.{key}") for key in deciding}
-        chosen = {key: value for key, value in chosen.items() if value}
+        chosen = {key: value for key in deciding if (value := value_of(argv, f"config.{key}"))}
         rest = without_flag(argv, "config")
-        emptied = [matched[1] for argument in rest if (matched := re.fullmatch(r"--?config\.([\w.]+)=", argument))]
-        resolved = resolve(config, chosen, emptied)
+        empty = [matched[1] for argument in rest if (matched := re.fullmatch(r"--?config\.([\w.]+)=", argument))]
+        resolved = resolve(config, chosen, [key for key in empty if not value_of(rest, f"config.{key}")])
         resolved, rest = _with_dictionaries(resolved, rest)
         texts = {key for key, value in flatten(resolved).items() if isinstance(value, str)}
-        dropped = {f"--config.{key}=" for key in emptied if key not in texts}
-        return resolved, [argument for argument in rest if argument not in dropped]
+        for key in set(empty) - texts:
+            last = value_of(rest, f"config.{key}")  # of several values, the last one counts
+            rest = without_flag(rest, f"config.{key}") + ([f"--config.{key}={last}"] if last else [])
+        return resolved, rest
 
 
 def _with_dictionaries(config: dict[str, Any], argv: list[str]) -> tuple[dict[str, Any], list[str]]:
@@ -257,11 +257,12 @@ def exit_code(command: Callable[[], int | None], *, debug: bool) -> int:
     except BrokenPipeError:
         return _without_reader()
     except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
+        expected = error.errno in OF_THE_DISK
+        if debug or not expected:
             traceback.print_exc()
-            return 1
-        print(f"error: {str(error.filename)[:80]}... is too long for a path", file=sys.stderr)
-        return 2
+        else:
+            print(f"error: {str(error.filename)[:200]}: {error.strerror}", file=sys.stderr)
+        return 2 if expected else 1
     except Exception:  # a bug in vitax: a report of it needs the traceback
         traceback.print_exc()
         return 1
@@ -278,7 +279,7 @@ def values_of(argv: Sequence[str], name: str) -> list[str]:
     """All values of ``--name=VALUE`` and ``--name VALUE``, in order."""
     values = []
     for i, argument in enumerate(argv):
-        if matched := re.fullmatch(rf"--?{name}=(.*)", argument):
+        if matched := re.fullmatch(rf"--?{name}=(.*)", argument, re.DOTALL):
             values.append(matched[1])
         elif re.fullmatch(rf"--?{name}", argument) and i + 1 < len(argv):
             values.append(argv[i + 1])

@@ -1,6 +1,10 @@
 """Exceptions that end a run early on purpose. Each is printed as one sentence without a traceback."""
 
+import errno
 import signal
+
+# OSErrors of a full or a read-only disk, without permission, or of too long a path: no fault of vitax.
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 
 
 class UserError(ValueError):

@@ -92,13 +92,14 @@ class Model:
             rows.append(row["features"])
         return rows[0] if single else np.stack(rows)
 
-    def explain(self, inputs: Any, *, method: str | Sequence[str] = "relevance", **options: Any) -> Any:
+    def explain(self, inputs: Any, *, method: str | Sequence[str] = (), **options: Any) -> Any:
         """Explains the class of one image or text, or of each of a list: the parts that speak for it.
 
         Args:
             inputs: as for a prediction.
-            method: one or several of `vitax.explain.methods.METHODS`, or "all"; for images also "heads".
-            options: label, the class to explain (the most probable one by default); labels; top.
+            method: one or several of `vitax.explain.methods.METHODS`, or "all"; for images also "heads"; for boxes
+                "attention"; () = those that suit the model, relevance first.
+            options: label, the class to explain (the most probable one by default); labels; top; region, of masks and boxes.
 
         Returns:
             For each image a `vitax.explanation.images.ImageExplanation`; for each text a dictionary.

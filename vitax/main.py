@@ -13,6 +13,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import contextlib
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -138,7 +139,7 @@ def train_run(
             outcome = execute(prepared, compiled, folder, stop, host_timeout)
             if not outcome.done or stop.caught:
                 number = stop.caught[0] if stop.caught else signal.SIGTERM  # else another host caught it
-                raise Interrupted(number, f"python -m vitax.main --workdir={folder.path}")
+                raise Interrupted(number, f"python -m vitax.main --workdir={shlex.quote(str(folder.path))}")
     return folder.path
 
 

@@ -174,4 +174,5 @@ def document(title: str, *parts: str) -> str:
     top = [part for part in parts if not part.startswith("<section")]
     columns = [part for part in parts if part.startswith("<section")]
     body = f"{''.join(top)}<div class=columns>{''.join(columns)}</div>"
-    return f"<!doctype html><html lang=en><head>{head}</head><body>\n{body}</body></html>\n"
+    whole = f"<!doctype html><html lang=en><head>{head}</head><body>\n{body}</body></html>\n"
+    return whole.encode(errors="backslashreplace").decode()  # names of files that are no text

@@ -59,6 +59,8 @@ def resolve(
             full[section][name] = value
     functions = {"": (Top,), **takers(full)}
     for key in removed:
+        if key in functions or key in ("model.name", "task.name"):
+            raise UserError(f"config.{key} has no default: give it a value")
         section, _, name = key.rpartition(".")
         values = full.get(section, {}) if section else full
         # An empty text is a value, where the key has a text.

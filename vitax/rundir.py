@@ -235,7 +235,7 @@ def _check_run(folder: Path) -> None:
 
 def _empty(folder: Path) -> bool:
     """True if a folder holds nothing but the traces of a run that was killed before it began."""
-    return all(entry.name in (LOCK, "config.tmp") for entry in folder.iterdir())
+    return all(entry.name in (LOCK, ".config.json.tmp") for entry in folder.iterdir())
 
 
 def _clear(folder: Path) -> None:
@@ -254,11 +254,22 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file, completely or not at all; only the first process writes it."""
-    if jax.process_index() == 0:
-        temporary = path.with_suffix(".tmp")
+    """Writes a text file, completely or not at all; only the first process writes it.
+
+    A link is followed. What exists and is not a regular file, such as a pipe or /dev/stdout, is written directly.
+    """
+    if jax.process_index():
+        return
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
+    path = path.resolve()
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def append_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from vitax.data.arrow_rows import ENDINGS as ARROW
 from vitax.data.pair_tables import LAYOUT, Pairs, pairs_in, pairs_of
 from vitax.data.source import Splits
 from vitax.data.table_splits import split_parts
-from vitax.data.tables import table_of
+from vitax.data.tables import check_named, tables_of
 from vitax.data.textfile import kind_of, lines_of, read_text
 from vitax.data.tfds import UnknownDataSet, open_builder
 from vitax.data.validation import NAMES as VALIDATION
@@ -66,17 +66,18 @@ def bitext_files(*, path: str, train: str, test: str, source: str, target: str, 
             if len(parts) > 1:
                 opened = [pairs_in(part, source, target) for part in parts]
                 return Splits(opened[0], opened[1], f"{where}, {source} to {target}", *opened[2:])
+        check_named(path, train, test)
         whole = pairs_of(root, source, target)
         if len(whole) < 2 or not 0 < test_fraction < 1:
             raise UserError(f"{path} has {len(whole)} pairs; two are needed, and a data.test_fraction in (0, 1)")
         held_back = [whole.of(index.tolist()) for index in drawn(len(whole), test_fraction)]
         return Splits.of(held_back, f"{path}, {source} to {target}, {test_fraction:.0%} held back for the test")
     if path and root.is_dir() and not _file(root, train, source):
-        tables = [table_of(root, split) for split in (train, test, *VALIDATION)]
-        if tables[0] and tables[1]:
-            files = [*tables[:2], *[file for file in tables[2:] if file][:1]]
-            opened = [pairs_of(file, source, target) for file in files if file]
-            return Splits(opened[0], opened[1], f"the tables of {path}, {source} to {target}", *opened[2:])
+        learned, tested, between = tables_of(root, train, test)
+        if learned and tested:
+            opened = [pairs_of(file, source, target) for file in (learned, tested, between) if file]
+            best = f", best checkpoint chosen on {between}" if between else ""
+            return Splits(opened[0], opened[1], f"{learned} and {tested}, {source} to {target}{best}", *opened[2:])
     if not path or not root.is_dir():
         raise UserError(f"data.path={path!r} is not a folder; {LAYOUT}")
     validation = next((name for name in VALIDATION if name != test and _file(root, name, source)), None)
@@ -98,9 +99,10 @@ def _parallel(*files: Path) -> Pairs:
             f"{files[0]} has {len(sides[0]):,} lines but {files[1]} has {len(sides[1]):,}, so they are not "
             "parallel; line n of one file must be the translation of line n of the other"
         )
-    pairs = [(a, b) for a, b in zip(*sides, strict=True) if a and b]
+    kept = [n for n, (a, b) in enumerate(zip(*sides, strict=True), 1) if a and b]
+    pairs = [(sides[0][n - 1], sides[1][n - 1]) for n in kept]
     if len(pairs) < len(sides[0]):
-        empty = [n for n, (a, b) in enumerate(zip(*sides, strict=True), 1) if not (a and b)]
+        empty = sorted(set(range(1, len(sides[0]) + 1)) - set(kept))
         LOGGER.warning(
             "%s and %s: %s of %s pairs are left out because a side is empty (line %s)",
             *files,
@@ -110,7 +112,7 @@ def _parallel(*files: Path) -> Pairs:
         )
     if not pairs:
         raise UserError(f"{files[0]} and {files[1]} hold no pair of non-empty lines; {LAYOUT}")
-    return Pairs(pairs, str(files[0]))
+    return Pairs(pairs, str(files[0]), kept)
 
 
 def _file(root: Path, split: str, language: str) -> Path | None:

@@ -49,6 +49,8 @@ def pairs_of(file: Path) -> list[tuple[str, str]]:
 
     def parse(content: Any) -> tuple[dict[Any, str], list[tuple[Any, str]]]:
         names = {image["id"]: image["file_name"] for image in content["images"]}
+        if len(names) < len(content["images"]):
+            raise ValueError("two images have the same id")
         return names, [(note["image_id"], note["caption"].strip()) for note in content["annotations"]]
 
     names, captions = read_coco(file, LAYOUT, parse)

@@ -143,7 +143,7 @@ def center_box(image: np.ndarray, size: Size, fraction: float) -> tuple[float, f
     """(left, top, right, bottom) of the box that `center_crop` resizes."""
     height, width, _ = image.shape
     zoom = min(height / size[0], width / size[1]) * fraction
-    h, w = size[0] * zoom, size[1] * zoom
+    h, w = min(height, size[0] * zoom), min(width, size[1] * zoom)  # rounding may exceed a side
     top, left = (height - h) / 2, (width - w) / 2
     return left, top, left + w, top + h
 

@@ -11,6 +11,7 @@ from vitax.data.decode import KNOWN, decode_image, find_images, tell_aside
 from vitax.data.folder import split_folder
 from vitax.data.source import Splits
 from vitax.data.validation import NAMES as VALIDATION
+from vitax.data.validation import drawn
 from vitax.errors import UserError
 from vitax.specs import Pixels
 
@@ -72,11 +73,10 @@ def images(*, path: str, train: str, test: str, test_fraction: float, pixels: Pi
                 f"{root / 'train'}; {layout}"
             )
         paths = find_images(train_root or root, aside)
-        order = np.random.default_rng(0).permutation(len(paths))
-        held = max(1, round(test_fraction * len(paths)))
-        if len(paths) < 2:
-            raise UserError(f"{train_root or root} holds {len(paths)} images, but at least two are needed; {layout}")
-        parts = [[paths[i] for i in sorted(order[held:])], [paths[i] for i in sorted(order[:held])]]
+        try:
+            parts = [[paths[i] for i in index] for index in drawn(len(paths), test_fraction)]
+        except ValueError as error:
+            raise UserError(f"{train_root or root} holds {len(paths)} images: {error}; {layout}") from error
         origin = f"{train_root or root}, {test_fraction:.0%} of the images held back for the test"
     for name, files in zip(("train", "test", "validation"), parts, strict=False):
         if not files:

@@ -1,7 +1,7 @@
 """Your own labelled images: a table of files and labels."""
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -62,7 +62,7 @@ def files_in(part: Part) -> list[str]:
     """
     column, paths = column_in(part.file, part.rows, FILES, "files"), []
     for number, row in part.numbered():
-        path = part.file.parent / Path(text_in(part.file, number, row, column)).expanduser()
+        path = part.file.parent / os.path.expanduser(text_in(part.file, number, row, column))
         if not path.is_file():
             raise UserError(f"{part.file}: row {number} names {path}, which is not there")
         paths.append(str(path))

@@ -73,14 +73,17 @@ class Lines:
         return pieces
 
     def _cuts(self, i: int, size: int) -> list[int]:
-        """Positions at which the pieces of a line begin: after a space or, if there is none, between two characters."""
+        """Positions at which the pieces of a line begin: at a space or, if there is none, between two characters.
+
+        The space begins a piece, because tokenizers join it to the word after it.
+        """
         data, place, end, starts = self._map(int(self.file[i])), int(self.starts[i]), int(self.ends[i]), []
         while True:
             starts.append(place)
             if end - place <= size:
                 return starts
-            cut = data.rfind(b" ", place + 1, place + size) + 1
-            if not cut:
+            cut = data.rfind(b" ", place + 1, place + size)
+            if cut < 0:
                 cut = place + size
                 while data[cut] & 0xC0 == 0x80:  # inside a character
                     cut -= 1
@@ -113,8 +116,9 @@ def _index(file: str, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         ends = np.append(ends, len(data))
     starts = np.concatenate([[0], ends[:-1] + 1])
     blank = ends == starts
-    for i in np.flatnonzero((ends - starts <= 16) & ~blank):  # a few spaces, or a lone carriage return
-        blank[i] = not bytes(data[starts[i] : ends[i]]).strip()
+    spaced = np.isin(data[np.minimum(starts, len(data) - 1)], (9, 11, 12, 13, 32))
+    for i in np.flatnonzero(((ends - starts <= 16) | spaced) & ~blank):  # spaces, or a lone carriage return
+        blank[i] = not bytes(data[starts[i] : ends[i]]).decode(errors="replace").strip()
     document = np.cumsum(blank)[~blank]
     _, document = np.unique(document, return_inverse=True)
     return starts[~blank], ends[~blank], document

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from vitax.data.tiff import pictures
+
 IGNORED = -1  # in the masks that a model sees: a pixel that is ignored
 SAMPLED = 100  # masks that are read to find their numbers
 SHARE = 0.55  # of the colours in an overlay; the rest is the image
@@ -72,6 +74,11 @@ def _check_picture(picture: Image.Image) -> None:
         raise ValueError(f"{kind} may change numbers; masks have to be PNG files, or TIFF, BMP or GIF without losses")
     if picture.format == "TIFF" and set(picture.tag_v2.get(258, (1,))) - {1, 8, 16}:  # type: ignore[attr-defined]
         raise ValueError("a TIFF of other than 1, 8 or 16 bits for each number; write a PNG")
+    if picture.format == "TIFF" and picture.tag_v2.get(262) == 0:  # type: ignore[attr-defined]
+        raise ValueError("a TIFF in which 0 is white, so that Pillow would turn its numbers round; write a PNG")
+    count = pictures(picture) if picture.format == "TIFF" else getattr(picture, "n_frames", 1)
+    if count > 1:
+        raise ValueError(f"it has {count} pictures, of which only the first one would be read; write a PNG")
     if picture.mode not in ("1", "L", "P", "I", "I;16", "I;16B"):
         raise ValueError(
             f"it has colours ({picture.mode}), where the number of a class belongs in each pixel; write a grey PNG, or one "

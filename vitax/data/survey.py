@@ -144,7 +144,9 @@ def deep(names: list[str]) -> Iterator[Note]:
     found = []
     for name in names:
         with contextlib.suppress(*UNREADABLE), header_of(name) as image:
-            if image.mode.startswith(("I", "F")):
+            if image.mode.startswith(("I", "F")) or any(
+                ";16" in str(tile[3]) for tile in getattr(image, "tile", ())[:1]
+            ):
                 found.append(name)
     if found:
         listed = ", ".join(found[:NAMED])

@@ -34,6 +34,18 @@ def table_of(folder: Path, split: str) -> Path | None:
     return inside if split and any(file for ending in ARROW for file in inside.glob(f"*{ending}")) else None
 
 
+def check_named(path: str, train: str, test: str) -> None:
+    """Refuses names of splits for data that have no splits: a share of them would be held back, whatever the names.
+
+    Raises:
+        UserError: a name is not one of the usual ones.
+    """
+    if named := [name for name, usual in ((train, TRAIN), (test, TEST)) if name not in usual]:
+        raise UserError(
+            f"{path} has no split {named[0]!r}; leave out data.train and data.test, and a share is held back"
+        )
+
+
 def tables_of(folder: Path, train: str, test: str) -> tuple[Path | None, Path | None, Path | None]:
     """The tables of the training, the test and the validation split in a folder; None for those that it lacks.
 

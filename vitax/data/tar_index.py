@@ -78,8 +78,14 @@ def _tell_others(root: Path, used: set[str], validation: Sequence[str]) -> None:
 
 
 def _held_back(files: list[str], fraction: float) -> list[list[str]]:
-    """Files to learn from, and a share of them, at least one, for the test; of one file, none."""
-    held = max(1, round(fraction * len(files))) if len(files) > 1 else 0
+    """Files to learn from, and a share of them, at least one, for the test; of one file, none.
+
+    Raises:
+        UserError: the share is not between 0 and 1.
+    """
+    if not 0 < fraction < 1:
+        raise UserError(f"config.data.test_fraction={fraction} must lie between 0 and 1")
+    held = min(max(1, round(fraction * len(files))), len(files) - 1)
     return [files[: len(files) - held], files[len(files) - held :]]
 
 
@@ -129,7 +135,7 @@ def members(file: str, aside: Counter[str]) -> tuple[Members, bool]:
 
     Raises:
         UserError: the file is not a tar file, has two images, captions or labels of one key, a label is no number, a member is
-            a link, or another tar file follows.
+            a link or stored without its holes, or another tar file follows.
     """
     found: Members = {}
     whole = True
@@ -139,10 +145,7 @@ def members(file: str, aside: Counter[str]) -> tuple[Members, bool]:
         with tarfile.open(file, "r:") as archive:
             for member in archive:
                 folder, name = os.path.split(member.name)
-                if member.islnk() or member.issym():
-                    raise UserError(
-                        f"{file}: {member.name} is a link to {member.linkname}; write the files themselves (tar --hard-dereference -h)"
-                    )
+                _check_stored(file, member)
                 if not member.isfile() or name[:1] == ".":
                     continue
                 stem, _, extensions = name.partition(".")
@@ -173,6 +176,16 @@ def members(file: str, aside: Counter[str]) -> tuple[Members, bool]:
             LOGGER.warning("%s is truncated: it ends inside its last member", file)
             del parts[kind]
     return found, whole
+
+
+def _check_stored(file: str, member: tarfile.TarInfo) -> None:
+    """Raises an error for a member whose bytes are not in the tar file one after another."""
+    if member.islnk() or member.issym():
+        raise UserError(
+            f"{file}: {member.name} is a link to {member.linkname}; write the files themselves (tar --hard-dereference -h)"
+        )
+    if member.issparse():
+        raise UserError(f"{file}: {member.name} is stored without its holes; write it again without tar --sparse")
 
 
 def _sort_in(found: Members, file: str, later: list[Later], aside: Counter[str]) -> None:
@@ -215,7 +228,7 @@ def _kind(extension: str) -> str:
 
 def _number(file: str, name: str, member: IO[bytes] | None) -> int:
     text = member.read(64).decode("ascii", "replace").strip() if member else ""
-    if not text.isdecimal():
+    if not text.isdecimal() or int(text) >= 1 << 31:
         raise UserError(f"{file}: {name} holds {text!r}, not the number of a class")
     return int(text)
 

@@ -25,7 +25,7 @@ from vitax.data.decode import EXTENSIONS
 from vitax.data.tar_index import Members, members
 from vitax.errors import UserError
 
-RULES = 3  # version of the rules by which members are paired; indices of older rules are not used
+RULES = 4  # version of the rules by which members are paired; indices of older rules are not used
 MAPPED = 256  # indices that are mapped at the same time; each is an open file
 COLUMNS = ("image", "image_size", "caption", "caption_size", "label")
 

@@ -14,7 +14,7 @@ from vitax.data.lines import Lines, Memory
 from vitax.data.prose import sentences, topic_texts
 from vitax.data.source import Splits
 from vitax.data.table_splits import SPLITS
-from vitax.data.tables import TEST, TRAIN, parsed
+from vitax.data.tables import TEST, TRAIN, check_named, parsed
 from vitax.data.textfile import kind_of, uncompressed
 from vitax.data.validation import NAMES as VALIDATION
 from vitax.data.validation import drawn
@@ -139,11 +139,14 @@ def text_files(*, path: str, train: str, test: str, test_fraction: float) -> Spl
             return Splits(lines[0], lines[1], origin, *lines[2:])
         if found[test]:
             raise UserError(f"{found[test][0]} is for the test, but no file of {path} is named {train}*; {LAYOUT}")
+        if found[train] and (rest := [file.name for file in texts if file not in found[train]]):
+            raise UserError(f"{path}: {rest[0]} is of no split, by its name, and {found[train][0].name} is; {LAYOUT}")
         files = texts
     else:
         files = [root]
     if not files:
         raise UserError(f"{path} holds no .txt files; {LAYOUT}")
+    check_named(path, train, test)
     for file in files:
         _refuse_splits(file)
     return split_documents(_lines(files), test_fraction, path)

@@ -59,8 +59,11 @@ def tfds(name: str, *, path: str, train: str, test: str, test_fraction: float, p
     features = builder.info.features
     if "image" not in features or "label" not in features:
         raise UserError(f"TFDS dataset {name} has the features {', '.join(features)}; 'image' and 'label' are needed")
-    names = features["label"].names
-    parts = [Tfds(split(which), names, pixels, f"{name}/{which}") for which in (train, test)]
+    label = features["label"]
+    if not getattr(label, "num_classes", None) or label.shape:
+        kind = type(label).__name__
+        raise UserError(f"TFDS dataset {name} has labels of the type {kind}; one ClassLabel for each image is needed")
+    parts = [Tfds(split(which), label.names, pixels, f"{name}/{which}") for which in (train, test)]
     return Splits.of(parts, f"TFDS {name} in {builder.data_path}")
 
 

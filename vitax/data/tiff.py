@@ -23,14 +23,16 @@ def check_tiff(image: Image.Image) -> None:
         raise ValueError(
             f"a TIFF with {'signed' if bits <= 16 else f'{bits}-bit'} integers has no known range; {instead}"
         )
+    if image.mode.startswith("I;16") and bits != 16:
+        raise ValueError(f"a TIFF with {bits}-bit integers, whose range Pillow does not tell; {instead}")
     if bits == 16 and tags.get(PHOTOMETRIC) == 0:
         raise ValueError("a TIFF of 16 bits in which 0 is white; save it so that 0 is black")
-    if (count := _pictures(image)) > 1:
+    if (count := pictures(image)) > 1:
         raise ValueError(f"a TIFF with {count} pictures; save each of them as a file of its own")
 
 
-def _pictures(image: TiffImagePlugin.TiffImageFile) -> int:
-    """The number of pictures in a TIFF, without smaller copies and masks of them."""
+def pictures(image: Any) -> int:
+    """The number of pictures in an opened TIFF, without smaller copies and masks of them."""
     if not image.is_animated:
         return 1
     count = 0

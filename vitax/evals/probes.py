@@ -1,6 +1,7 @@
 """Quality of an encoder's frozen features: nearest neighbours, and linear classifiers trained on few examples."""
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -44,9 +45,11 @@ def probes(given: Given, *, knn: int = 0, shots: tuple[int, ...] = (), draws: in
         train, test = extract(variables, given.train), extract(variables, given.test)
         if len(np.unique(train[1])) < 2:
             raise UserError("knn and shots need at least two classes among the training images")
+        if given.splits.train.labels is None:  # otherwise they were counted before the training
+            _check_counts(np.bincount(train[1]), given.reader.record["class_names"], shots)
         accuracies = {}
         if knn:
-            accuracies["knn_accuracy"] = knn_accuracy(*train, *test, knn, classes)
+            accuracies["knn_accuracy"] = knn_accuracy(*train, *test, min(knn, len(train[1])), classes)
         for n in shots:
             accuracies[f"accuracy_{n}shot"] = few_shot_accuracy(*train, *test, n, draws, given.seed)
         return accuracies
@@ -63,10 +66,13 @@ def _check_sizes(given: Given, knn: int, shots: tuple[int, ...]) -> None:
             f"config.evals.knn={knn} is more than the {len(given.splits.train):,} training images; lower it, or "
             "switch it off with 0"
         )
-    if labels is None or not shots:
-        return
-    names, counts = given.splits.train.class_names, np.bincount(labels)
-    few = [k for k in range(len(counts)) if 0 < counts[k] < max(shots)]
+    if labels is not None:
+        _check_counts(np.bincount(labels), given.splits.train.class_names, shots)
+
+
+def _check_counts(counts: np.ndarray, names: Sequence[str], shots: tuple[int, ...]) -> None:
+    """Raises an error for a class with fewer training images than ``shots``."""
+    few = [k for k in range(len(counts)) if 0 < counts[k] < max(shots, default=0)]
     if few:
         raise UserError(
             f"config.evals.shots={shots}: the class {names[few[0]]!r} has {counts[few[0]]} training images, fewer than "

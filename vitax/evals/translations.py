@@ -13,6 +13,9 @@ LOGGER = logging.getLogger("vitax")
 # sacreBLEU's tokenizers for languages that do not separate words by spaces, and the package that a tokenizer needs.
 TOKENIZERS = {"zh": ("zh", ""), "ja": ("ja-mecab", "MeCab"), "ko": ("ko-mecab", "mecab_ko")}
 UNSPACED = ("th", "lo", "km", "my", "bo", "ja", "ko")
+# Other codes of these languages: those of ISO 639-3, with which FLORES and Tatoeba name them, and of ISO 639-2.
+CODES = {"zho": "zh", "chi": "zh", "cmn": "zh", "yue": "zh", "jpn": "ja", "kor": "ko", "tha": "th", "lao": "lo"}
+CODES |= {"khm": "km", "mya": "my", "bur": "my", "bod": "bo", "tib": "bo"}
 
 
 def bleu(given: Given, *, bleu: bool = True, bleu_tokenizer: str = "", chrf: bool = False) -> Evaluation | None:
@@ -98,8 +101,9 @@ def chosen_tokenizer(requested: str, language: str) -> str:
 
 
 def tokenizer_for(language: str) -> str:
-    """sacreBLEU's tokenizer for a language, such as "de" or "zh-TW"."""
+    """sacreBLEU's tokenizer for a language, such as "de", "zh-TW" or "zho_Hans"."""
     code = language.replace("_", "-").partition("-")[0].lower()
+    code = CODES.get(code, code)
     name, package = TOKENIZERS.get(code, ("", ""))
     if name and (not package or importlib.util.find_spec(package)):
         return name

@@ -15,7 +15,7 @@ from vitax.models.views import View
 from vitax.nn.dense import unit_length
 from vitax.prediction import TrainedRun
 from vitax.prediction.images import probabilities_of, ranked
-from vitax.prediction.pairs import label_weights
+from vitax.prediction.pairs import label_weights, scale_of
 from vitax.specs import ImageSpec, PairSpec, inputs_of
 
 Scores = Callable[[jax.Array], jax.Array]  # normalised image [1, H, W, C] to [1, K]
@@ -115,7 +115,7 @@ def classifier(run: TrainedRun, labels: str = "") -> tuple[Scores, Sequence[str]
     encode = encoder(run)
     if isinstance(run.reader.spec, PairSpec):
         names, classes = label_weights(run, labels)
-        scale = jnp.exp(run.variables["params"]["logit_scale"])
+        scale = scale_of(run)
         return lambda image: scale * unit_length(encode(image)) @ classes.T, names
     return encode, run.reader.record["class_names"] if view_of(run).has_classes else ()
 

@@ -135,6 +135,10 @@ def _described(splits: Splits, normalised: bool) -> tuple[dict[str, Any], str]:
                     f"{learned.min():g} to {learned.max():g} in the training: it seems to be hidden; choose another split with "
                     "data.test"
                 )
+    if normalised and (taken := [name for name in names if name in ("file", "text", "error")]):
+        raise UserError(
+            f"{splits.origin}: predictions have a column {taken[0]!r} of their own; rename that of the numbers"
+        )
     record = {"class_names": names, "target_mean": mean.tolist(), "target_std": std.tolist()}
     return record, f"{', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
 

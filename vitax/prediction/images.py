@@ -67,6 +67,8 @@ def image_readers(
         if isinstance(image, np.ndarray):
             if image.ndim not in (2, 3):
                 raise ValueError(f"an array of shape {image.shape} is not one image, [H, W] or [H, W, C]")
+            if image.dtype != np.uint8:
+                raise ValueError(f"an array of {image.dtype} has no known range; give uint8")
             image = Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image)
         return {**blank, "image": to_array(image, pixels)}
 

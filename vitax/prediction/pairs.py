@@ -75,6 +75,12 @@ def label_weights(run: TrainedRun, labels: str) -> tuple[list[str], np.ndarray]:
     return names, weights
 
 
+def scale_of(run: TrainedRun) -> jax.Array:
+    """The number [] by which an image-text model multiplies its cosines, within the limits of its task."""
+    blank: Any = {name: np.asarray(x)[None] for name, x in run.reader.blank.items()}
+    return jax.jit(lambda variables: run.task.predict(variables, blank)["scale"][0])(run.variables)
+
+
 def _file(run: TrainedRun, spoken: Sequence[str]) -> Path:
     """Where the vectors of these classes are kept: the name tells classes, prompts and weights apart."""
     told = hashlib.sha256(json.dumps([list(spoken), list(run.reader.spec.templates)]).encode())

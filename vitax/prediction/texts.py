@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vitax.data import textfile
 from vitax.data.textfile import kind_of, read_text
 from vitax.data.tokens import framed, from_json
 from vitax.errors import UserError
@@ -40,7 +41,7 @@ def lines_of(files: Sequence[str]) -> Iterator[str]:
             raise UserError(
                 f"{name} is a table, and a text is expected in each line: write its column of texts to a .txt, without a header"
             )
-        yield from (line.strip() for line in read_text(name).removesuffix("\n").split("\n"))
+        yield from (line.strip() for line in textfile.lines_of(read_text(name)))
 
 
 def encoded(lines: Iterable[str], encode: Encode) -> Iterator[tuple[str, Any]]:

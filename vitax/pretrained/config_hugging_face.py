@@ -224,6 +224,10 @@ UPERNET = Kind(
 )
 
 
+HEADS = re.compile("(Model|ForPreTraining|ForMaskedLM|ForSequenceClassification)$")  # of encoders of texts
+KNOWN_HEADS = "it reads those for masked words, pre-training and classes of whole texts"
+
+
 def hugging_face_fields(config: Config, format_name: str) -> dict[str, Any]:
     """Fields of our model; {} if the config does not describe weights of this format.
 
@@ -240,6 +244,9 @@ def hugging_face_fields(config: Config, format_name: str) -> dict[str, Any]:
         if not kinds:  # some other file with that name: nothing in it is about these weights
             return {}
         name = sorted(kinds)[0]  # "vit" before "vit_mae"
+    made = [str(each) for each in config.get("architectures") or ()]
+    if name in ("bert", "fnet") and (other := [each for each in made if not HEADS.search(each)]):
+        raise UserError(f"config.json says architectures={other[0]!r}, whose head vitax does not have; {KNOWN_HEADS}")
     if name not in kinds:
         known = ", ".join((*HUGGING_FACE, *_NESTED))
         raise UserError(

@@ -152,7 +152,7 @@ def timm_fields(config: Config, format_name: str) -> dict[str, Any]:
         )
     kind, fields = _TIMM[format_name], timm_names.fields_of(config["architecture"], format_name)
     settings = config.get("pretrained_cfg", config)
-    given = {key: settings[key] for key in ("global_pool", "num_classes") if settings.get(key) not in (None, "")}
+    given = {key: settings[key] for key in ("global_pool", "num_classes") if settings.get(key) is not None}
     given |= config.get("model_args") or {}
     if given.get("global_pool") == "":
         raise UserError(

@@ -126,7 +126,7 @@ def load(
     fields = _checked(fields, known, module)
     renamed = kind.renamed(tensors, fields)
     told = _told(source, beside, kind)
-    if not (told or format):
+    if not (format or (told and _named(source, beside, kind))):
         _check_doubt(kind, renamed)
     given = {key: value for key, value in (otherwise or {}).items() if key not in kind.tells} | fields | told
     with fitting(kind):
@@ -158,6 +158,13 @@ def _told(source: str | Path | Tensors, beside: Path | None, kind: Format) -> di
     """The fields that the config.json of weights tells; {} if there is none."""
     folder = beside if isinstance(source, Mapping) else files.find(source).parent
     return config_fields(files.read_config(folder, kind.name), kind.name) if folder else {}
+
+
+def _named(source: str | Path | Tensors, beside: Path | None, kind: Format) -> bool:
+    """Whether the config.json of weights names their model, so that it needs no guess."""
+    folder = beside if isinstance(source, Mapping) else files.find(source).parent
+    config = files.read_config(folder, kind.name) if folder else {}
+    return any(config.get(key) for key in ("model_type", "architecture", "model_cfg"))
 
 
 def _check_doubt(kind: Format, tensors: Tensors) -> None:

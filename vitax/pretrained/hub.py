@@ -35,6 +35,8 @@ BESIDE = (
     "open_clip_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
     "vocab.txt",
 )
 OF_WEIGHTS = (".safetensors", ".bin", ".pth", ".pt", ".npz", ".ckpt", ".msgpack")

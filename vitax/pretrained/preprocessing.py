@@ -123,8 +123,16 @@ def chosen_preprocessing(
 
 
 def class_names(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of the classes in a config.json of Hugging Face or timm, in order; () = it has none."""
+    """The names of the classes in a config.json of Hugging Face or timm, in order; () = it has none.
+
+    Raises:
+        UserError: their numbers are not 0, 1, 2, ...
+    """
     if isinstance(labels := config.get("id2label"), Mapping):
+        if sorted(map(str, labels)) != sorted(map(str, range(len(labels)))):
+            raise UserError(
+                f"id2label of config.json has the numbers {', '.join(map(str, labels))[:60]}, not 0 to {len(labels) - 1}"
+            )
         return tuple(str(labels[key]) for key in sorted(labels, key=int))
     names = config.get("label_names")
     return tuple(map(str, names)) if isinstance(names, list) else ()

@@ -79,7 +79,7 @@ def worst(rows: list[Segmented]) -> Exhibit:
     lines = []
     for row in rows:
         pictures = [
-            page.picture(row.image, page.text(row.name), side=256),
+            page.picture(row.image, row.name, side=256),
             page.picture(overlay(row.image, row.truth), "truth", side=256),
             page.picture(overlay(row.image, row.found), f"prediction, {row.right:.1%} of the pixels right", side=256),
         ]

@@ -65,9 +65,7 @@ def pictures(rows: list[Any], source: Any, names: tuple[str, ...]) -> Exhibit:
         )
         words = [f"{names[k]} {p:.2f}" for k, p in zip(found[1], item.row["scores"][sure], strict=True)]
         both = [
-            page.picture(
-                boxed(image, *true, [names[k] for k in true[1]]), page.text(source.name(item.index)), side=320
-            ),
+            page.picture(boxed(image, *true, [names[k] for k in true[1]]), source.name(item.index), side=320),
             page.picture(boxed(image, *found, words), f"found, with scores from {SURE}", side=320),
         ]
         lines.append(page.grid(both))

@@ -1,6 +1,6 @@
 """Weights of other projects, ready to predict: the parts of a trained run, without the folder of a run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +21,10 @@ from vitax.models.segmenter import Segmenter
 from vitax.models.views import View
 from vitax.pipelines import Reader
 from vitax.pipelines.texts import text_spec
+from vitax.pretrained.format import pair
 from vitax.pretrained.preprocessing import Preprocessing, chosen_preprocessing
 from vitax.pretrained.tokenizer import TEXTS, TOKENIZERS, lowercase_of, tokenizer_beside
+from vitax.runs.head_classes import answers_of
 from vitax.runs.tokenizer_files import check_tokenizer
 from vitax.specs import BoxSpec, ImageSpec, MaskSpec, RestorationSpec, TargetSpec
 from vitax.tasks import TASKS, Batch, Task, Variables
@@ -30,6 +32,8 @@ from vitax.tasks.words import check_padding
 
 FEATURES = "features"  # the task of a model that gives only features of images
 TEXT_FEATURES = "text_features"  # ... of texts
+# Families whose weights have no image size.
+ANY_SIZE = ("resnet", "nat", "resnet_detector", "swin_segmenter", "nat_segmenter")
 
 
 class ForeignModel(NamedTuple):
@@ -60,8 +64,8 @@ def open_foreign(path: str | Path, **given: Any) -> ForeignModel:
     Args:
         path: the file or folder of the weights.
         given: fields of the model, see `vitax.pretrained.load`; fields of `Preprocessing` (mean, std,
-            test_crop_fraction, interpolation, class_names) that no file records; for texts length (in tokens, 128),
-            tokenizer (a path) and lowercase (of a vocab.txt).
+            test_crop_fraction, interpolation, class_names) that no file records; image_size, which overrides what a
+            file records; for texts length (in tokens, 128), tokenizer (a path) and lowercase (of a vocab.txt).
 
     Raises:
         UserError: the weights cannot be read, vitax opens no models of this kind, their preprocessing or tokenizer is
@@ -69,6 +73,9 @@ def open_foreign(path: str | Path, **given: Any) -> ForeignModel:
     """
     texts = {key: given.pop(key) for key in ("length", "tokenizer", "lowercase") if key in given}
     chosen = {key: given.pop(key) for key in Preprocessing._fields if key in given}
+    if "image_size" in chosen and pretrained.family_of(path) not in ANY_SIZE:  # the weights are adapted to it
+        given["image_size"] = chosen.pop("image_size")
+    chosen |= {key: pair(value) for key, value in chosen.items() if key == "image_size"}
     loaded = pretrained.load(path, **given)
     family = pretrained.FORMATS[loaded.report.format].family
     _check_options(path, family, texts, chosen)
@@ -86,20 +93,17 @@ def open_foreign(path: str | Path, **given: Any) -> ForeignModel:
             f"{path} holds a model {family!r}, which vitax.load does not open by itself: use vitax.pretrained.load"
         )
     preprocessing = chosen_preprocessing(path, loaded.report.format, chosen)
+    recorded = preprocessing.image_size
+    if recorded and family not in ANY_SIZE and "image_size" not in given:
+        loaded = _of_size(path, loaded, preprocessing, given)
     model, channels = loaded.model, len(preprocessing.mean)
-    if (seen := pretrained.image_channels(model, family, loaded.variables)) != channels:
-        raise UserError(
-            f"{path} takes images of {seen} channels, but mean={preprocessing.mean} has {channels} ({preprocessing.origin}): "
-            "correct that file"
-        )
-    size = getattr(model, "image_size", preprocessing.image_size or (224, 224))
+    _check_channels(path, loaded, family, preprocessing)
+    size = (recorded if family in ANY_SIZE else ()) or model.image_size
     spec = ImageSpec(tuple(size), channels, preprocessing.mean, preprocessing.std)
     classes = getattr(model, "num_classes", 0)
-    names = list(preprocessing.class_names) or [str(k) for k in range(classes)]
-    if classes and len(names) != classes:
-        raise UserError(f"{path} has {classes} classes, but there are {len(names)} class names: give class_names")
+    names = list(_class_names(path, model, preprocessing)) if classes else []
     blank = {"image": np.zeros((*spec.image_size, channels), np.uint8), "label": np.int32(0)}
-    record = {"class_names": names if classes else []}
+    record = {"class_names": names}
     crop: dict[str, Any] = {key: getattr(preprocessing, key) for key in ("interpolation", "test_crop_fraction")}
     reader = Reader(spec, {}, eval_transform(spec.image_size, **crop), record, blank)
     view = view_of(model)
@@ -111,8 +115,36 @@ def open_foreign(path: str | Path, **given: Any) -> ForeignModel:
         task = TASKS[name].factory(model, targets)
     else:
         task = TASKS[name].factory(model, spec) if classifies else _features(view, spec)
-    report = f"{loaded.report}\npreprocessing {preprocessing._replace(class_names=())}"
+    report = f"{loaded.report}\npreprocessing {preprocessing._replace(class_names=(), image_size=spec.image_size)}"
     return ForeignModel(reader, family, model, name, task, loaded.variables, report)
+
+
+def _of_size(
+    path: str | Path, loaded: pretrained.Loaded, preprocessing: Preprocessing, given: Mapping[str, Any]
+) -> pretrained.Loaded:
+    """A model for the size of images that its processor prepares.
+
+    Raises:
+        UserError: it was trained at another one, and its official code does not adapt it.
+    """
+    size, trained = preprocessing.image_size, tuple(loaded.model.image_size)
+    if size == trained:
+        return loaded
+    if "DINO" in loaded.report.format:
+        return pretrained.load(path, **given, image_size=size)
+    raise UserError(
+        f"{path} has weights for images of {_by(trained)} pixels, and {preprocessing.origin} prepares {_by(size)}: give "
+        f"image_size={trained} or image_size={size}"
+    )
+
+
+def _check_channels(path: str | Path, loaded: pretrained.Loaded, family: str, preprocessing: Preprocessing) -> None:
+    """Raises UserError for images of other channels than the weights take."""
+    mean, channels = preprocessing.mean, len(preprocessing.mean)
+    if (seen := pretrained.image_channels(loaded.model, family, loaded.variables)) != channels:
+        raise UserError(
+            f"{path} takes images of {seen} channels, but mean={mean} has {channels} ({preprocessing.origin}): correct that file"
+        )
 
 
 def _check_options(path: str | Path, family: str, texts: Mapping[Any, Any], images: Mapping[Any, Any]) -> None:
@@ -122,29 +154,6 @@ def _check_options(path: str | Path, family: str, texts: Mapping[Any, Any], imag
     if images and (family in TEXTS or family == "swinir"):
         why = "holds a model of texts" if family in TEXTS else "holds SwinIR, which takes images as they are"
         raise UserError(f"{next(iter(images))} is for models that preprocess images, and {path} {why}")
-
-
-def answers_of(path: str | Path, classes: int) -> str:
-    """What the outputs of a classifier of Hugging Face mean, as a key of TASKS, from the config.json beside it.
-
-    Raises:
-        UserError: it is not recorded, and a single output does not tell.
-    """
-    config = pretrained.files.read_config(pretrained.find(path).parent)
-    kinds = {
-        "single_label_classification": "classification",
-        "multi_label_classification": "multilabel",
-        "regression": "regression",
-    }
-    kind = config.get("problem_type")
-    if kind is None and classes > 1:
-        return "classification"
-    if kind not in kinds or (classes == 1 and kinds[kind] == "classification"):
-        raise UserError(
-            f"{path} has {classes} output{'s' * (classes > 1)} and problem_type={kind!r} in its config.json, which does not tell "
-            f"what that means: write one of {', '.join(kinds)} into a copy of that file"
-        )
-    return kinds[kind]
 
 
 def _texts(
@@ -222,6 +231,8 @@ def _segmenting(path: str | Path, loaded: pretrained.Loaded, chosen: dict[str, A
     # Of a Swin, the size in its config is that of its classifier; a table of positions is made for one size.
     table = getattr(model, "absolute_positions", False) or hasattr(model, "positions")
     size = model.image_size if table else preprocessing.image_size or (512, 512)
+    if (asked := chosen.get("image_size", tuple(size))) != tuple(size):
+        raise UserError(f"image_size={asked}: {path} has positions for images of {_by(size)} pixels")
     names = _class_names(path, model, preprocessing)
     images = ImageSpec(tuple(size), len(preprocessing.mean), preprocessing.mean, preprocessing.std)
     spec = MaskSpec(images, names)
@@ -269,6 +280,10 @@ def _class_names(path: str | Path, model: Any, preprocessing: Preprocessing) -> 
     if len(names) != model.num_classes:
         raise UserError(f"{path} has {model.num_classes} classes, but there are {len(names)} class names")
     return names
+
+
+def _by(size: Sequence[int]) -> str:
+    return "x".join(map(str, size))
 
 
 def _unchanged(example: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -1,12 +1,14 @@
-"""The head of weights that a run starts from, and the names of the classes that its outputs stand for."""
+"""The heads of weights: what their outputs mean, and for which classes they stand."""
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from vitax import pretrained
 from vitax.errors import UserError
 from vitax.pretrained.adapt import HEADS
 
@@ -50,3 +52,26 @@ def head_for(variables: dict[str, Any], theirs: Sequence[str], ours: Sequence[st
     return unflatten_dict(
         flat, sep="/"
     ), f"classes       {shown}: the outputs of the head are put in the order of the data"
+
+
+def answers_of(path: str | Path, classes: int) -> str:
+    """What the outputs of a classifier of Hugging Face mean, as a key of TASKS, from the config.json beside it.
+
+    Raises:
+        UserError: it is not recorded, and a single output does not tell.
+    """
+    config = pretrained.files.read_config(pretrained.find(path).parent)
+    kinds = {
+        "single_label_classification": "classification",
+        "multi_label_classification": "multilabel",
+        "regression": "regression",
+    }
+    kind = config.get("problem_type")
+    if kind is None and classes > 1:
+        return "classification"
+    if kind not in kinds or (classes == 1 and kinds[kind] == "classification"):
+        raise UserError(
+            f"{path} has {classes} output{'s' * (classes > 1)} and problem_type={kind!r} in its config.json, which does not tell "
+            f"what that means: write one of {', '.join(kinds)} into a copy of that file"
+        )
+    return kinds[kind]

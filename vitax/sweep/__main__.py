@@ -19,11 +19,12 @@ from typing import Any, NamedTuple
 
 from vitax import rundir
 from vitax.cli import Arguments, Command, Flag, values_of, without_flag
-from vitax.config import flatten
+from vitax.config import differences, flatten, from_json, to_json
 from vitax.errors import UserError
 from vitax.monitoring import log
 from vitax.monitoring.log import say
 from vitax.reading import outline
+from vitax.resolve import resolve
 from vitax.sweep.grid import parse, variants
 
 FLAGS = (
@@ -90,7 +91,7 @@ def run(arguments: Arguments) -> int:
             "cannot have: give them in two sweeps"
         )
     for member in members:
-        _check(member)
+        _check(member, arguments.config)
     say(f"{len(members)} runs in {out}")
     with ThreadPoolExecutor(flags["parallel"]) as pool:
         codes = list(pool.map(_train, members))
@@ -98,13 +99,21 @@ def run(arguments: Arguments) -> int:
     return next((code for code in codes if code), 0)
 
 
-def _check(member: Member) -> None:
-    """Raises an error for a folder that belongs to a run with other arguments."""
+def _check(member: Member, config: dict[str, Any]) -> None:
+    """Raises an error for a folder that belongs to a run with other arguments, or with another config file."""
     record = member.folder.with_name(f"{member.folder.name}.asked.json")
-    if record.is_file() and json.loads(record.read_text(encoding="utf-8"))["arguments"] != member.arguments:
-        raise UserError(f"{member.folder} belongs to a run with other arguments ({record}): choose another --out")
+    asked = {"arguments": tuple(member.arguments), "config": from_json(to_json(config))}
+    if record.is_file():
+        before = from_json(record.read_text(encoding="utf-8"))
+        if before["arguments"] != asked["arguments"]:
+            raise UserError(f"{member.folder} belongs to a run with other arguments ({record}): choose another --out")
+        if changed := differences(resolve(before.get("config", config)), resolve(config)):
+            raise UserError(
+                f"{member.folder} belongs to a run with another config ({record}): choose another --out; the differences "
+                "(that run -> this one):\n  " + "\n  ".join(changed)
+            )
     record.parent.mkdir(parents=True, exist_ok=True)
-    rundir.write_json(record, {"arguments": member.arguments})
+    rundir.write_json(record, asked)
 
 
 def _train(member: Member) -> int:

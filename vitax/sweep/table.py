@@ -16,7 +16,7 @@ def write(path: Path, rows: Sequence[Row]) -> None:
     """Writes rows as a CSV that has a column for every key of any row."""
     path.parent.mkdir(exist_ok=True)
     names = dict.fromkeys(name for row in rows for name in row)
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.DictWriter(file, list(names), restval="")
         writer.writeheader()
         writer.writerows(rows)
@@ -24,7 +24,7 @@ def write(path: Path, rows: Sequence[Row]) -> None:
 
 def read(path: Path) -> list[Row]:
     """The rows of a CSV that `write` has written; all values but TEXTS are float, or None if empty."""
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return [
             {k: v if k in TEXTS else float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)
         ]

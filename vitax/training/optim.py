@@ -100,6 +100,8 @@ def layer_factors(params: Params, decay: float) -> Params:
 
     def factor(path: str) -> float:
         tower = next((tower for tower in blocks if tower and path.startswith(tower)), "")
+        if not tower and blocks.keys() == {"decoder/"}:  # a decoder alone: words come before it
+            tower = "decoder/"
         known, rest = sorted(blocks.get(tower, ())), path.removeprefix(tower)
         # The layers before this tower, and those that follow it: of an encoder and its decoder.
         start = before + extra if before and tower == "decoder/" else 0
