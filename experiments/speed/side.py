@@ -90,8 +90,7 @@ def ours(given: argparse.Namespace, case: Case) -> tuple[Steps, dict[str, Any]]:
     inputs = [for_us(x) for x in case.inputs(given.batch)]
     if case.peer is None:
         model = case.model()
-        start = lambda key: case.ours(Initial(model, key), *inputs)
-        variables = jax.jit(start)(jax.random.key(0))
+        variables = jax.jit(lambda key: initial(model, case, inputs, key))(jax.random.key(0))
     else:
         stored = np.load(given.folder / "weights.npz")
         model, variables, _ = pretrained.load({name: stored[name] for name in stored.files}, **case.fields)
@@ -125,19 +124,17 @@ def ours(given: argparse.Namespace, case: Case) -> tuple[Steps, dict[str, Any]]:
     return training_steps(output(model, training), variables, inputs), report
 
 
-class Initial(NamedTuple):
-    """Initialises the variables of a model; takes the place of `Applied`.
+def initial(model: Any, case: Case, inputs: list[Any], key: Any) -> Any:
+    """Initial variables of a model, which is called as its case calls it."""
+    found: list[Any] = []
 
-    Attributes:
-        model: Linen module.
-        key: random key of the initialisation.
-    """
+    def apply(*given: Any) -> Any:
+        out, variables = model.init_with_output(key, *given)
+        found.append(variables)
+        return out
 
-    model: Any
-    key: Any
-
-    def __call__(self, *inputs: Any) -> Any:
-        return self.model.init(self.key, *inputs)
+    case.ours(apply, *inputs)
+    return found[0]
 
 
 def training_steps(output: Callable[..., Any], variables: Any, inputs: list[Any]) -> Steps:
