@@ -71,8 +71,8 @@ def run(arguments: Arguments) -> int:
     trained = opened(source, checkpoint=flags["checkpoint"], length=flags["length"])
     if flags["batch_size"]:
         trained = trained._replace(batch_size=batch_size_for(trained.mesh, flags["batch_size"]))
-    there = Path(source).expanduser()  # a name on a hub is no path
-    about = {"source": str(there.resolve()) if there.exists() else source}
+    place = Path(source).expanduser()
+    about = {"source": str(place.resolve()) if place.exists() else source}  # otherwise it is a name on a hub
     about["checkpoint"] = checkpoint_name(trained, flags["checkpoint"])
     about |= {name: flags[name] for name in ("layer", "pool", "normalize", "length")}
     names, rows, broken = embedded(trained, arguments.positional, about)

@@ -135,7 +135,7 @@ def members(file: str, aside: Counter[str]) -> tuple[Members, bool]:
 
     Raises:
         UserError: the file is not a tar file, has two images, captions or labels of one key, a label is no number, a member is
-            a link or stored without its holes, or another tar file follows.
+            a link or a sparse file, or another tar file follows.
     """
     found: Members = {}
     whole = True
@@ -185,7 +185,7 @@ def _check_stored(file: str, member: tarfile.TarInfo) -> None:
             f"{file}: {member.name} is a link to {member.linkname}; write the files themselves (tar --hard-dereference -h)"
         )
     if member.issparse():
-        raise UserError(f"{file}: {member.name} is stored without its holes; write it again without tar --sparse")
+        raise UserError(f"{file}: {member.name} is stored as a sparse file; write it again without tar --sparse")
 
 
 def _sort_in(found: Members, file: str, later: list[Later], aside: Counter[str]) -> None:

@@ -85,6 +85,9 @@ class Loaded(NamedTuple):
     report: Report
 
 
+NAMING = ("model_type", "architecture", "model_cfg")  # keys of a config.json that name the model
+
+
 def load(
     source: str | Path | Tensors,
     *,
@@ -125,8 +128,8 @@ def load(
     known = set(module.__dataclass_fields__) - {"parent", "name"}
     fields = _checked(fields, known, module)
     renamed = kind.renamed(tensors, fields)
-    told = _told(source, beside, kind)
-    if not (format or (told and _named(source, beside, kind))):
+    told = config_fields(config := _config(source, beside, kind), kind.name)
+    if not (format or (told and any(map(config.get, NAMING)))):
         _check_doubt(kind, renamed)
     given = {key: value for key, value in (otherwise or {}).items() if key not in kind.tells} | fields | told
     with fitting(kind):
@@ -154,17 +157,10 @@ def _contents(source: str | Path | Tensors, entry: str) -> files.Contents:
     return files.Contents({name: files.plain(np.asarray(value)) for name, value in source.items()})
 
 
-def _told(source: str | Path | Tensors, beside: Path | None, kind: Format) -> dict[str, Any]:
-    """The fields that the config.json of weights tells; {} if there is none."""
+def _config(source: str | Path | Tensors, beside: Path | None, kind: Format) -> dict[str, Any]:
+    """The config.json of weights; {} if there is none."""
     folder = beside if isinstance(source, Mapping) else files.find(source).parent
-    return config_fields(files.read_config(folder, kind.name), kind.name) if folder else {}
-
-
-def _named(source: str | Path | Tensors, beside: Path | None, kind: Format) -> bool:
-    """Whether the config.json of weights names their model, so that it needs no guess."""
-    folder = beside if isinstance(source, Mapping) else files.find(source).parent
-    config = files.read_config(folder, kind.name) if folder else {}
-    return any(config.get(key) for key in ("model_type", "architecture", "model_cfg"))
+    return files.read_config(folder, kind.name) if folder else {}
 
 
 def _check_doubt(kind: Format, tensors: Tensors) -> None:

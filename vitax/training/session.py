@@ -162,7 +162,7 @@ class Session:
         return self
 
     def _lacks_the_last(self) -> bool:
-        """Whether no step remains, and a split was never measured: the run was shortened to the steps that it has done."""
+        """Whether no step remains although a split was never measured, as after a run was shortened to its saved step."""
         splits = {**self.inputs.evaluators, **self.inputs.final}
         measured = {name.partition("/")[0] for name in self.results}
         return self.start == self.plan.total and not splits.keys() <= measured
